@@ -1,0 +1,1 @@
+//! Carves runnable subgraphs out of a dataflow graph.

@@ -1,0 +1,1 @@
+//! The bridge between libtorch and the engines.

@@ -1,0 +1,1 @@
+//! Compiles operator subgraphs into fused engines.
