@@ -1,1 +1,16 @@
-//! Compiles operator subgraphs into fused engines.
+//! Compiles operator subgraphs into fused engines; knows nothing of the framework they come from.
+//!
+//! A [`source::SourceGraph`] of operator calls becomes, for concrete input shapes, a [`network::Network`] of layers
+//! ([`op`] holds one file for each operator); [`pass`]es rewrite it; a [`backend`] compiles it into an engine.
+
+pub mod backend;
+pub mod cost;
+mod dtype;
+mod literal;
+pub mod network;
+pub mod op;
+pub mod source;
+
+pub use dtype::{Category, DType};
+pub use literal::{Literal, load_f64, load_i64, store_f64, store_i64};
+pub use network::TensorType;

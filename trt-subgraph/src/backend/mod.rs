@@ -1,0 +1,204 @@
+//! Who runs networks: one small trait, and its implementations.
+//!
+//! A backend compiles a verified [`Network`] into an [`Engine`]. An engine is one thread's; [`Engine::fork`] gives another thread
+//! its own, sharing kernels and prepared weights. Nothing is global and the stream is a parameter.
+
+pub mod reference;
+
+use crate::network::{Layer, Network, TensorType};
+use crate::source::Refusal;
+use std::ffi::c_void;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// A device that can run networks.
+pub trait Backend: Send + Sync {
+    /// `reference`, `cpu`, `cuda`, ...
+    fn name(&self) -> &'static str;
+
+    /// What it found on this machine, in words (`oneDNN 3.2.0, AVX-512, 2 threads`), or why it cannot run here.
+    fn probe(&self) -> Result<String, Unavailable>;
+
+    /// Can it run this layer? Asked before compiling; what is accepted compiles.
+    fn supports(&self, network: &Network, layer: &Layer) -> Result<(), Refusal>;
+
+    /// Compiles a verified, optimised network and prepares it with the given weights.
+    fn compile(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Engine>, CompileError>;
+}
+
+/// A compiled network, ready to run for one thread at a time.
+pub trait Engine: Send {
+    /// What `run` takes and gives.
+    fn signature(&self) -> &Signature;
+
+    /// Runs once. All pointers are on the engine's device; for a CPU the results are complete on return, for a stream they are
+    /// complete when the stream's work is. An error leaves the outputs unspecified and the engine usable.
+    ///
+    /// # Safety
+    /// `io` has one dense row-major tensor of the signature's type for each input and output; outputs overlap nothing.
+    unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError>;
+
+    /// Another engine on the same program and weights with its own state. A later `refit` of either is seen by both.
+    fn fork(&self) -> Box<dyn Engine>;
+
+    /// Runs the `prepare` network again on changed parameters of the same types. Calls that started before finish on the old weights.
+    fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError>;
+
+    /// The steps it runs and the memory it holds, for reports.
+    fn describe(&self) -> EngineInfo;
+}
+
+/// What the engine takes and gives.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Signature {
+    /// The inputs in order.
+    pub inputs: Vec<TensorType>,
+    /// The outputs in order.
+    pub outputs: Vec<TensorType>,
+}
+
+impl Signature {
+    /// The signature of a network.
+    pub fn of(network: &Network) -> Signature {
+        let types = |ids: &[crate::network::ValueId]| ids.iter().map(|&v| network.ty(v).clone()).collect();
+        Signature { inputs: types(&network.inputs), outputs: types(&network.outputs) }
+    }
+}
+
+/// The tensors of one call, as addresses of dense row-major data.
+#[derive(Clone, Copy, Debug)]
+pub struct Io<'a> {
+    /// One for each input. May be null for a tensor of no elements.
+    pub inputs: &'a [*const u8],
+    /// One for each output. May be null for a tensor of no elements.
+    pub outputs: &'a [*mut u8],
+}
+
+/// The device queue that the caller works on; null for a CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream(pub *mut c_void);
+
+impl Stream {
+    /// No queue: a CPU call.
+    pub const NONE: Stream = Stream(std::ptr::null_mut());
+}
+
+/// A dense row-major tensor that somebody else owns.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorRef<'a> {
+    /// Address of the first element.
+    pub data: *const u8,
+    /// Its type.
+    pub ty: &'a TensorType,
+    /// Ties the address to its owner.
+    pub owner: PhantomData<&'a u8>,
+}
+
+/// The model's parameters, by their position in [`Network::parameters`].
+pub trait Weights {
+    /// Parameter `index`, of the declared type; its data stays valid while the borrow lasts.
+    fn parameter(&self, index: usize) -> TensorRef<'_>;
+}
+
+impl Weights for [crate::Literal] {
+    fn parameter(&self, index: usize) -> TensorRef<'_> {
+        TensorRef { data: self[index].bytes().as_ptr(), ty: self[index].ty(), owner: PhantomData }
+    }
+}
+
+/// How to compile.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct CompileOptions {
+    /// Threads that one call may use on a CPU; 0 means as many as the machine has.
+    pub threads: usize,
+}
+
+/// What an engine holds, for reports.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct EngineInfo {
+    /// The steps in order, one line each.
+    pub steps: Vec<String>,
+    /// Bytes of prepared weights, shared between forks.
+    pub weight_bytes: usize,
+    /// Bytes of working memory, of each fork.
+    pub arena_bytes: usize,
+}
+
+/// A backend that cannot run here: why, and what would mend it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unavailable {
+    /// The backend.
+    pub backend: &'static str,
+    /// One sentence.
+    pub why: String,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} backend is not available: {}", self.backend, self.why)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Why a network did not compile. Never the model's fault: the host serves instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CompileError {
+    /// The backend does not run here.
+    Unavailable(Unavailable),
+    /// A library refused a layer.
+    Layer {
+        /// The layer, with its origin.
+        layer: String,
+        /// The library's words.
+        why: String,
+    },
+    /// The `prepare` network failed on the given weights.
+    Prepare(RunError),
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CompileError::Unavailable(u) => u.fmt(f),
+            CompileError::Layer { layer, why } => write!(f, "{layer} did not compile: {why}"),
+            CompileError::Prepare(e) => write!(f, "preparing the weights failed: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// Why a call failed. The host path serves it instead and gives its own error if there is one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RunError {
+    /// An index is out of range.
+    Index {
+        /// The layer's origin.
+        layer: String,
+        /// The index.
+        index: i64,
+        /// The size of the indexed axis.
+        size: usize,
+    },
+    /// A library or the device failed.
+    Device(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Index { layer, index, size } => {
+                write!(f, "{layer}: index {index} is out of range for an axis of size {size}")
+            }
+            RunError::Device(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
