@@ -1,0 +1,34 @@
+# `make demo` and `make test` each do all the set-up that they need.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test fmt clippy doc
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# An empty variable would hide the link that the set-up makes.
+ifeq ($(strip $(LIBTORCH)),)
+unexport LIBTORCH
+endif
+ifeq ($(strip $(TRT_ONEDNN_LIBRARY)),)
+unexport TRT_ONEDNN_LIBRARY
+endif
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## get libtorch and oneDNN into .venv (LIBTORCH, TRT_ONEDNN_LIBRARY: use your own)
+	@scripts/setup.sh
+
+demo: setup ## train LeNet-5 on real digits, then compare libtorch with the engines
+	cargo run --release --example lenet5
+
+test: ## set-up, format, clippy, docs and tests, as continuous integration runs them
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+clippy: setup ## lint everything, warnings are errors
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: setup ## build the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -1,0 +1,97 @@
+//! How well and how fast a path answers a held-out set.
+
+use anyhow::{Context, Result};
+use std::time::{Duration, Instant};
+use tch::vision::dataset::Dataset;
+use tch::{Kind, Tensor};
+
+/// One way to get class scores `[n, classes]` for a batch of images: the host, or the engines.
+pub type Path<'a> = dyn FnMut(&Tensor) -> Result<Tensor> + 'a;
+
+/// What one path made of a held-out set.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// Share of images whose highest score is that of their label, 0 to 1.
+    pub accuracy: f64,
+    /// Time of the path's calls over the whole set; where several passes were made, their median.
+    pub time: Duration,
+    /// The scores, `[images, classes]`.
+    pub scores: Tensor,
+}
+
+/// One pass of `path` over the held-out part of `data` in batches of `batch`, the last as small as it falls.
+/// Gradients are off.
+pub fn evaluate(data: &Dataset, batch: i64, path: &mut Path) -> Result<Evaluation> {
+    let _no_grad = tch::no_grad_guard();
+    let mut scores = Vec::new();
+    let mut time = Duration::ZERO;
+    for (images, _) in data.test_iter(batch).return_smaller_last_batch() {
+        let start = Instant::now();
+        let answer = path(&images);
+        time += start.elapsed();
+        scores.push(answer.with_context(|| format!("a batch of shape {:?}", images.size()))?);
+    }
+    let scores = Tensor::f_cat(&scores, 0)?;
+    let right = scores.f_argmax(-1, false)?.f_eq_tensor(&data.test_labels)?;
+    let accuracy = right.to_kind(Kind::Float).mean(Kind::Double).double_value(&[]);
+    Ok(Evaluation { accuracy, time, scores })
+}
+
+/// Evaluates two paths side by side: one pass of each to warm up, then `passes` of each by turns, so that both see the
+/// same machine.
+pub fn compare(
+    data: &Dataset,
+    batch: i64,
+    passes: usize,
+    first: &mut Path,
+    second: &mut Path,
+) -> Result<[Evaluation; 2]> {
+    let mut evaluations = [evaluate(data, batch, first)?, evaluate(data, batch, second)?];
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..passes {
+        times[0].push(evaluate(data, batch, first)?.time);
+        times[1].push(evaluate(data, batch, second)?.time);
+    }
+    for (evaluation, times) in evaluations.iter_mut().zip(&mut times) {
+        times.sort();
+        evaluation.time = times.get(times.len() / 2).copied().unwrap_or(evaluation.time);
+    }
+    Ok(evaluations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digits;
+
+    /// Scores that are right for labels below `known`, and class 0 otherwise.
+    fn oracle(data: &Dataset, known: i64) -> impl FnMut(&Tensor) -> Result<Tensor> + use<> {
+        let labels = &data.test_labels;
+        let scores =
+            labels.where_self(&labels.lt(known), &labels.zeros_like()).one_hot(10).to_kind(Kind::Float);
+        let mut start = 0;
+        move |images| {
+            let n = images.size()[0];
+            let answer = scores.narrow(0, start, n);
+            start = (start + n) % scores.size()[0];
+            Ok(answer)
+        }
+    }
+
+    #[test]
+    fn accuracy_counts_every_image_once() {
+        let data = digits::shipped().unwrap();
+        let all = evaluate(&data, 64, &mut oracle(&data, 10)).unwrap();
+        assert_eq!((all.accuracy, all.scores.size()), (1., vec![359, 10]));
+        let [all, five] = compare(&data, 100, 2, &mut oracle(&data, 10), &mut oracle(&data, 5)).unwrap();
+        let expected = data.test_labels.lt(5).to_kind(Kind::Float).mean(Kind::Double).double_value(&[]);
+        assert_eq!((all.accuracy, five.accuracy), (1., expected));
+    }
+
+    #[test]
+    fn an_error_names_the_batch() {
+        let data = digits::shipped().unwrap();
+        let error = evaluate(&data, 64, &mut |_| anyhow::bail!("no")).unwrap_err();
+        assert_eq!(format!("{error:#}"), "a batch of shape [64, 1, 28, 28]: no");
+    }
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs every check to its end, then sums up; fails if one failed. scripts/setup.sh comes first.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+summary= failed=0
+# Runs check $1, the command in the other arguments, and notes its outcome and time.
+check() {
+    local name=$1 start=$SECONDS outcome=passed
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    "$@" || outcome=FAILED failed=1
+    summary+=$(printf '%-8s %s in %d s' "$name" "$outcome" $((SECONDS - start)))$'\n'
+}
+
+check format cargo fmt --all --check
+check clippy make --no-print-directory clippy
+check docs make --no-print-directory doc
+check tests cargo test --workspace --no-fail-fast
+
+printf '\n%s' "$summary"
+if [ $failed = 0 ]; then
+    echo "All checks passed in $((SECONDS / 60)) min $((SECONDS % 60)) s."
+else
+    echo "Some checks FAILED; their output is above."
+fi
+exit $failed
