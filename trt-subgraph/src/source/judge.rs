@@ -1,7 +1,7 @@
 //! Support is decided by trying: one call, lowered alone on the types that the host saw.
 
 use super::specialise::lower_call;
-use super::{Item, Lower, Refusal};
+use super::{Device, Item, Lower, Refusal};
 use crate::Literal;
 use crate::backend::Backend;
 use crate::cost::{Cost, cost};
@@ -43,8 +43,8 @@ pub struct Judged {
 
 /// Finds the operator, lowers the call in a scratch network and asks the backend for each of its layers.
 /// The first refusal is the verdict.
-pub fn judge(op: &str, args: &[Known], backend: &dyn Backend) -> Result<Judged, Refusal> {
-    let mut lower = Lower::new();
+pub fn judge(op: &str, args: &[Known], device: &Device, backend: &dyn Backend) -> Result<Judged, Refusal> {
+    let mut lower = Lower::new(device.clone());
     let items = args.iter().map(|a| place(&mut lower, a)).collect();
     let given = lower.builder.network().layers.len();
     let results = lower_call(&mut lower, op, items)?;

@@ -1,6 +1,6 @@
 //! The bench on which operators lower a call: arguments in, layers out.
 
-use super::Refusal;
+use super::{Device, Refusal};
 use crate::backend::reference;
 use crate::network::layer::{Layer, LayerKind};
 use crate::network::{Builder, Expr, TensorType, ValueId};
@@ -30,12 +30,14 @@ pub enum Item {
 pub struct Lower {
     /// The network under construction.
     pub builder: Builder,
+    /// Where its tensors live.
+    pub device: Device,
 }
 
 impl Lower {
-    /// An empty bench.
-    pub fn new() -> Lower {
-        Lower { builder: Builder::new() }
+    /// An empty bench for tensors of one device.
+    pub fn new(device: Device) -> Lower {
+        Lower { builder: Builder::new(), device }
     }
 
     /// The type of a value.
@@ -113,11 +115,5 @@ impl Lower {
         needed.sort_unstable();
         let layers: Vec<&Layer> = needed.into_iter().map(|at| &network.layers[at]).collect();
         reference::evaluate_constants(network, &layers, v)
-    }
-}
-
-impl Default for Lower {
-    fn default() -> Lower {
-        Lower::new()
     }
 }

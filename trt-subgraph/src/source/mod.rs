@@ -33,6 +33,18 @@ pub struct SourceGraph {
     pub calls: Vec<Call>,
     /// What crosses the border outwards: tensors and ints.
     pub outputs: Vec<Var>,
+    /// Where every tensor of the graph lives.
+    pub device: Device,
+}
+
+/// A device in torch's notation: `cpu`, `cuda:0`. All tensors of a source graph live on one; calls that ask for another are refused.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Device(pub String);
+
+impl Default for Device {
+    fn default() -> Device {
+        Device("cpu".into())
+    }
 }
 
 /// A value that crosses the border inwards.

@@ -29,7 +29,7 @@ pub struct Specialised {
 pub fn specialise(graph: &SourceGraph, border: &Border) -> Result<Specialised, (usize, Refusal)> {
     let end = graph.calls.len();
     let mismatch = |what: &str| (end, Refusal::Invalid(format!("the number of {what} is not the graph's")));
-    let mut lower = Lower::new();
+    let mut lower = Lower::new(graph.device.clone());
     let mut vars: Vec<Option<Item>> = Vec::new();
     let set = |vars: &mut Vec<Option<Item>>, var: Var, item: Item| {
         let at = var.0 as usize;
