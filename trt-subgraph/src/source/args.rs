@@ -201,3 +201,32 @@ pub fn dtype_of_code(code: i64) -> Option<DType> {
         _ => return None,
     })
 }
+
+/// The inverse of [`dtype_of_code`].
+pub fn code_of_dtype(dtype: DType) -> i8 {
+    match dtype {
+        DType::U8 => 0,
+        DType::I8 => 1,
+        DType::I16 => 2,
+        DType::I32 => 3,
+        DType::I64 => 4,
+        DType::F16 => 5,
+        DType::F32 => 6,
+        DType::F64 => 7,
+        DType::Bool => 11,
+        DType::BF16 => 15,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_read_back() {
+        for d in DType::ALL {
+            assert_eq!(dtype_of_code(code_of_dtype(d).into()), Some(d));
+        }
+        assert_eq!(dtype_of_code(8), None);
+    }
+}

@@ -9,13 +9,13 @@ mod lower;
 mod schema;
 mod specialise;
 
-pub use args::Args;
+pub use args::{Args, code_of_dtype, dtype_of_code, wrap_axis};
 pub use judge::{Judged, Known, judge};
 pub use lower::{Item, Lower};
 pub use schema::{Param, ParamType, Schema, SchemaError};
 pub use specialise::{Border, Specialised, specialise};
 
-use crate::{DType, TensorType};
+use crate::{DType, Literal, TensorType};
 use std::fmt;
 
 /// A variable of a source graph.
@@ -93,6 +93,8 @@ pub enum Arg {
     Bool(bool),
     /// A literal string; also how devices are given.
     Str(String),
+    /// A literal tensor.
+    Tensor(Literal),
     /// A list or tuple.
     List(Vec<Arg>),
 }

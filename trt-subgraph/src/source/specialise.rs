@@ -64,7 +64,7 @@ pub fn specialise(graph: &SourceGraph, border: &Border) -> Result<Specialised, (
         let items = call
             .args
             .iter()
-            .map(|a| resolve(a, &vars))
+            .map(|a| resolve(a, &vars, &mut lower))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| (at, e))?;
         let results = lower_call(&mut lower, &call.op, items).map_err(|e| (at, e))?;
@@ -95,7 +95,7 @@ pub(super) fn lower_call(lower: &mut Lower, name: &str, items: Vec<Item>) -> Res
     (op.lower)(lower, &Args { schema: &op.schema, items })
 }
 
-fn resolve(arg: &Arg, vars: &[Option<Item>]) -> Result<Item, Refusal> {
+fn resolve(arg: &Arg, vars: &[Option<Item>], lower: &mut Lower) -> Result<Item, Refusal> {
     Ok(match arg {
         Arg::Var(v) => {
             let known = vars.get(v.0 as usize).cloned().flatten();
@@ -106,6 +106,9 @@ fn resolve(arg: &Arg, vars: &[Option<Item>]) -> Result<Item, Refusal> {
         Arg::Float(v) => Item::Float(*v),
         Arg::Bool(v) => Item::Bool(*v),
         Arg::Str(s) => Item::Str(s.clone()),
-        Arg::List(items) => Item::List(items.iter().map(|a| resolve(a, vars)).collect::<Result<_, _>>()?),
+        Arg::Tensor(literal) => Item::Tensor(lower.builder.constant(literal.clone())),
+        Arg::List(items) => {
+            Item::List(items.iter().map(|a| resolve(a, vars, lower)).collect::<Result<_, _>>()?)
+        }
     })
 }
