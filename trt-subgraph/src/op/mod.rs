@@ -25,6 +25,8 @@ pub struct Op {
     pub lower: LowerFn,
 }
 
+mod formula;
+
 macro_rules! operators {
     ($($file:ident),* $(,)?) => {
         $(mod $file;)*
@@ -33,6 +35,9 @@ macro_rules! operators {
 }
 
 operators! {
+    elu,
+    gate,
+    rectify,
     unary,
 }
 
@@ -64,6 +69,13 @@ pub fn all() -> Vec<&'static Op> {
 /// One tensor result.
 fn one(v: crate::network::ValueId) -> Result<Vec<Item>, Refusal> {
     Ok(vec![Item::Tensor(v)])
+}
+
+/// The tensor argument `name`, which must be floating-point.
+fn float_tensor(lower: &Lower, args: &Args, name: &'static str) -> Result<crate::network::ValueId, Refusal> {
+    let v = args.tensor(name)?;
+    let found = lower.dtype(v);
+    if found.is_float() { Ok(v) } else { Err(Refusal::Dtype { arg: name, found }) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Device, Refusal};
 use crate::backend::reference;
-use crate::network::layer::{Layer, LayerKind};
+use crate::network::layer::{Layer, LayerKind, Range};
 use crate::network::{Builder, Expr, TensorType, ValueId};
 use crate::{DType, Literal};
 
@@ -86,6 +86,16 @@ impl Lower {
     pub fn broadcast(&mut self, v: ValueId, shape: impl Into<Vec<usize>>) -> Result<ValueId, Refusal> {
         let shape = shape.into();
         if self.shape(v) == shape { Ok(v) } else { self.add(LayerKind::Broadcast { shape }, &[v]) }
+    }
+
+    /// `len` positions of `v` along `axis` from `start`; `v` itself when that is all of it.
+    pub fn narrow(&mut self, v: ValueId, axis: usize, start: usize, len: usize) -> Result<ValueId, Refusal> {
+        let mut ranges: Vec<Range> = self.shape(v).iter().map(|&n| Range::full(n)).collect();
+        if (start, len) == (0, ranges[axis].len) {
+            return Ok(v);
+        }
+        ranges[axis] = Range { start, step: 1, len };
+        self.add(LayerKind::Slice { ranges }, &[v])
     }
 
     /// A 0-d constant.

@@ -144,7 +144,7 @@ fn parse_type(ty: &str) -> Option<ParamType> {
         "bool" => ParamType::Bool,
         "str" | "Device" => ParamType::Str,
         "Scalar" | "number" => ParamType::Scalar,
-        "t" | "t1" | "t2" | "Any" | "AnyListType" => ParamType::Any,
+        "t" | "t1" | "t2" | "Any" | "AnyListType" | "Generator" => ParamType::Any,
         _ => return None,
     })
 }
