@@ -25,9 +25,11 @@ fail() {
 trap 'fail "it was interrupted; run it again, it takes up where it was."' INT TERM
 
 check_rust() {
-    command -v cargo >/dev/null && command -v rustc >/dev/null ||
-        fail "Rust is missing; install Rust 1.$rust_minor or newer with rustup and open a new shell."
-    local version
+    local tool version
+    for tool in cargo rustc; do
+        command -v $tool >/dev/null ||
+            fail "$tool is missing; install Rust 1.$rust_minor or newer with rustup and open a new shell."
+    done
     version=$(cd "$root" && rustc --version) || fail "rustc does not run; mend it with \`rustup update stable\`."
     [[ $version =~ ^rustc\ 1\.([0-9]+) && ${BASH_REMATCH[1]} -ge $rust_minor ]] ||
         fail "$version is too old, 1.$rust_minor is needed; run \`rustup update stable\`."
@@ -143,7 +145,7 @@ make_venv() {
     [ -n "$python" ] || fail "$reason"
     say "Making a private Python environment in $venv with $("$python" --version)"
     changed=yes
-    rm -rf "$venv"/{bin,include,lib,lib64,share,pyvenv.cfg}
+    (cd "$venv" && rm -rf bin include lib lib64 share pyvenv.cfg)
     "$python" -m venv "$venv" || fail "\`$python -m venv\` failed as shown above."
 }
 

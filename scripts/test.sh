@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs every check to its end, then sums up; fails if one failed. scripts/setup.sh comes first.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-summary= failed=0
+summary=''
+failed=0
 # Runs check $1, the command in the other arguments, and notes its outcome and time.
 check() {
     local name=$1 start=$SECONDS outcome=passed
