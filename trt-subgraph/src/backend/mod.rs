@@ -105,7 +105,7 @@ pub trait Weights {
     fn parameter(&self, index: usize) -> TensorRef<'_>;
 }
 
-impl Weights for [crate::Literal] {
+impl Weights for Vec<crate::Literal> {
     fn parameter(&self, index: usize) -> TensorRef<'_> {
         TensorRef { data: self[index].bytes().as_ptr(), ty: self[index].ty(), owner: PhantomData }
     }
@@ -186,6 +186,26 @@ pub enum RunError {
         /// The size of the indexed axis.
         size: usize,
     },
+    /// Not as many parameters or inputs as the network has.
+    Count {
+        /// `parameter` or `input`.
+        what: &'static str,
+        /// The network's number.
+        expected: usize,
+        /// The given number.
+        found: usize,
+    },
+    /// A parameter or input of another type than the network declares.
+    Type {
+        /// `parameter` or `input`.
+        what: &'static str,
+        /// Which one.
+        at: usize,
+        /// The declared type.
+        expected: TensorType,
+        /// The given type.
+        found: TensorType,
+    },
     /// A library or the device failed.
     Device(String),
 }
@@ -195,6 +215,12 @@ impl fmt::Display for RunError {
         match self {
             RunError::Index { layer, index, size } => {
                 write!(f, "{layer}: index {index} is out of range for an axis of size {size}")
+            }
+            RunError::Count { what, expected, found } => {
+                write!(f, "the network has {expected} {what}s, {found} were given")
+            }
+            RunError::Type { what, at, expected, found } => {
+                write!(f, "{what} {at} is {found}, the network has {expected}")
             }
             RunError::Device(why) => f.write_str(why),
         }

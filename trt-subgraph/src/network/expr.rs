@@ -6,7 +6,7 @@
 //! * `Input(i)` has the type of operand `i`; `Const` carries its own; `Cast` the named one.
 //! * Both sides of a `Binary` and both branches of a `Select` have the same type: casts are explicit.
 //! * Comparisons give `Bool`; a `Select` condition is `Bool`.
-//! * f16 and bf16 compute in f32 and are rounded where the value is stored; integers wrap.
+//! * f32, f16 and bf16 compute in f32; a `Cast` to f16 or bf16, and storing, rounds to it. Integers wrap at every node.
 
 use crate::DType;
 use serde::{Deserialize, Serialize};

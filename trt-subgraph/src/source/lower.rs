@@ -124,6 +124,6 @@ impl Lower {
         }
         needed.sort_unstable();
         let layers: Vec<&Layer> = needed.into_iter().map(|at| &network.layers[at]).collect();
-        reference::evaluate_constants(network, &layers, v)
+        reference::evaluate_constants(&layers, v)
     }
 }
