@@ -259,8 +259,11 @@ impl Expr {
 
     /// How many operands it reads: one more than the largest input.
     pub fn arity(&self) -> usize {
-        let last = self.nodes.iter().filter_map(|n| if let Node::Input(i) = n { Some(i + 1) } else { None });
-        last.max().unwrap_or(0) as usize
+        let last = self
+            .nodes
+            .iter()
+            .filter_map(|n| if let Node::Input(i) = n { Some(*i as usize + 1) } else { None });
+        last.max().unwrap_or(0)
     }
 
     /// The type of every node for these operand types; the error names the node and the rule.

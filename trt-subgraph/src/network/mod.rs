@@ -10,8 +10,7 @@
 //! into `prepare` (computes the static values that the rest reads, once for each version of the parameters) and `run` (the
 //! rest, once a call). Passes see the whole, so folding a batch norm into a convolution is plain algebra on static values.
 //!
-//! **Invariants**, all checked by [`verify`]: definition before use; one definition a value; operand counts and types as the
-//! typing rules of [`infer()`] say; result types equal to the inferred ones; epilogues only where allowed; inputs and outputs exist.
+//! **Invariants** are listed in [`verify`], which checks them all.
 //! After verification a network may be indexed freely; no code that is given a verified network panics on its shape.
 
 mod builder;
@@ -21,6 +20,7 @@ pub mod layer;
 pub mod patch;
 mod stage;
 pub mod ty;
+pub mod verify;
 
 pub use builder::Builder;
 pub use expr::Expr;
