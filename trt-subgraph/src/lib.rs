@@ -9,6 +9,7 @@ mod dtype;
 mod literal;
 pub mod network;
 pub mod op;
+pub mod pass;
 pub mod source;
 
 pub use dtype::{Category, DType};

@@ -229,7 +229,7 @@ impl Range {
 }
 
 /// What a border holds.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum PadMode {
     /// This value, converted to the element type.
     Constant(f64),
@@ -239,6 +239,16 @@ pub enum PadMode {
     Replicate,
     /// The other side; borders do not exceed the axis.
     Circular,
+}
+
+impl PartialEq for PadMode {
+    /// Bitwise, so that NaN equals itself and -0.0 differs from 0.0.
+    fn eq(&self, other: &PadMode) -> bool {
+        match (self, other) {
+            (PadMode::Constant(a), PadMode::Constant(b)) => a.to_bits() == b.to_bits(),
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
 }
 
 impl LayerKind {

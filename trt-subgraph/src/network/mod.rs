@@ -14,19 +14,22 @@
 //! After verification a network may be indexed freely; no code that is given a verified network panics on its shape.
 
 mod builder;
+mod draft;
 pub mod expr;
 pub mod infer;
 pub mod layer;
-pub mod patch;
+mod order;
+mod patch;
 mod stage;
 pub mod ty;
 pub mod verify;
 
 pub use builder::Builder;
+pub use draft::Draft;
 pub use expr::Expr;
 pub use infer::infer;
 pub use layer::{Layer, LayerKind};
-pub use patch::Patch;
+pub use patch::{Edit, Patch};
 pub use stage::Split;
 pub use ty::TensorType;
 

@@ -1,117 +1,93 @@
-//! Edits: a pass proposes one, [`Patch::apply`] is the one place that carries it out.
+//! Edits: a pass proposes one as a [`Patch`], [`Draft::apply`](super::Draft::apply) is the one place that carries it out.
 
-use super::{Expr, Layer, LayerKind, Network, TensorType, TypeError, ValueId, infer};
+use super::{Draft, Expr, Layer, LayerKind, TensorType, TypeError, ValueId, infer};
 
-/// New layers, and which old values they replace. Values keep their ids; new ones are appended.
+/// An edit in the making: new layers over the values of a draft, and which old values they replace.
 #[derive(Debug)]
 pub struct Patch<'a> {
-    network: &'a Network,
-    values: Vec<TensorType>,
-    layers: Vec<Layer>,
-    replaced: Vec<(ValueId, ValueId)>,
+    draft: &'a Draft,
+    origin: String,
+    edit: Edit,
+}
+
+/// A finished edit of the draft that it was made for.
+#[derive(Debug, Default)]
+pub struct Edit {
+    pub(super) values: Vec<TensorType>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) replaced: Vec<(ValueId, ValueId)>,
+    pub(super) dropped: Vec<usize>,
+}
+
+impl Edit {
+    /// Drops a layer that nothing reads.
+    pub fn drop(at: usize) -> Edit {
+        Edit { dropped: vec![at], ..Edit::default() }
+    }
 }
 
 impl<'a> Patch<'a> {
-    /// An edit of `network` that changes nothing yet.
-    pub fn new(network: &'a Network) -> Patch<'a> {
-        Patch { network, values: Vec::new(), layers: Vec::new(), replaced: Vec::new() }
+    /// An edit that changes nothing yet; its layers will carry `origin`.
+    pub fn new(draft: &'a Draft, origin: impl Into<String>) -> Patch<'a> {
+        Patch { draft, origin: origin.into(), edit: Edit::default() }
     }
 
     /// The type of an old or new value.
     pub fn ty(&self, value: ValueId) -> &TensorType {
-        let old = self.network.values.len();
-        if value.index() < old { self.network.ty(value) } else { &self.values[value.index() - old] }
+        let old = self.draft.values();
+        if value.index() < old { self.draft.ty(value) } else { &self.edit.values[value.index() - old] }
     }
 
     /// A new layer over old and new values.
-    pub fn add(
+    pub fn fused(
         &mut self,
         kind: LayerKind,
         inputs: &[ValueId],
         epilogue: Option<Expr>,
-        origin: &str,
     ) -> Result<Vec<ValueId>, TypeError> {
         let types: Vec<&TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
-        let first = self.network.values.len() + self.values.len();
         let types = infer(&kind, epilogue.as_ref(), &types)?;
+        let first = self.draft.values() + self.edit.values.len();
         let outputs: Vec<ValueId> = (0..types.len()).map(|i| ValueId((first + i) as u32)).collect();
-        self.values.extend(types);
-        self.layers.push(Layer {
-            kind,
-            inputs: inputs.to_vec(),
-            epilogue,
-            outputs: outputs.clone(),
-            origin: origin.to_string(),
-        });
+        self.edit.values.extend(types);
+        let (inputs, origin) = (inputs.to_vec(), self.origin.clone());
+        self.edit.layers.push(Layer { kind, inputs, epilogue, outputs: outputs.clone(), origin });
         Ok(outputs)
     }
 
-    /// Every use of `old` reads `new` from now on. Both have one type; `new` does not depend on a user of `old`.
-    pub fn replace(&mut self, old: ValueId, new: ValueId) {
-        assert_eq!(self.ty(old), self.ty(new), "a replacement keeps the type");
-        self.replaced.push((old, new));
+    /// A new layer with one output and no epilogue.
+    pub fn add(&mut self, kind: LayerKind, inputs: &[ValueId]) -> Result<ValueId, TypeError> {
+        Ok(self.fused(kind, inputs, None)?[0])
     }
 
-    /// The edited network: uses redirected, layers that nothing reads dropped, definitions before uses.
-    /// The new layers themselves read exactly what they were given. Linear in the network's size.
-    pub fn apply(self) -> Network {
-        let mut out = self.network.clone();
-        out.values.extend(self.values);
-        let mut to: Vec<ValueId> = (0..out.values.len() as u32).map(ValueId).collect();
-        for &(old, new) in &self.replaced {
-            to[old.index()] = new;
+    /// A new pointwise layer; the operand itself where `expr` gives operand 0 back unchanged.
+    pub fn pointwise(&mut self, expr: Expr, inputs: &[ValueId]) -> Result<ValueId, TypeError> {
+        if expr == Expr::identity() && inputs.len() == 1 {
+            return Ok(inputs[0]);
         }
-        let target = |mut v: ValueId| {
-            while to[v.index()] != v {
-                v = to[v.index()];
-            }
-            v
-        };
-        for v in out.layers.iter_mut().flat_map(|l| &mut l.inputs).chain(&mut out.outputs) {
-            *v = target(*v);
-        }
-        out.layers.extend(self.layers);
-        out.sort_and_drop_dead();
-        out
+        self.add(LayerKind::Pointwise(expr), inputs)
     }
-}
 
-impl Network {
-    /// Restores definition-before-use order, as close to the present one as it allows, and drops layers that no output needs.
-    pub fn sort_and_drop_dead(&mut self) {
-        let definition = self.definitions();
-        let mut state = vec![0u8; self.layers.len()];
-        let mut order = Vec::with_capacity(self.layers.len());
-        let roots: Vec<usize> = self.outputs.iter().filter_map(|v| definition[v.index()]).collect();
-        let mut stack: Vec<(usize, usize)> = Vec::new();
-        let mut live = vec![false; self.layers.len()];
-        let mut todo = roots;
-        while let Some(at) = todo.pop() {
-            if !std::mem::replace(&mut live[at], true) {
-                todo.extend(self.layers[at].inputs.iter().filter_map(|v| definition[v.index()]));
-            }
-        }
-        for root in (0..self.layers.len()).filter(|&at| live[at]) {
-            if state[root] != 0 {
-                continue;
-            }
-            state[root] = 1;
-            stack.push((root, 0));
-            while let Some((at, next)) = stack.pop() {
-                let Some(v) = self.layers[at].inputs.get(next) else {
-                    order.push(at);
-                    continue;
-                };
-                stack.push((at, next + 1));
-                if let Some(def) = definition[v.index()]
-                    && state[def] == 0
-                {
-                    state[def] = 1;
-                    stack.push((def, 0));
-                }
-            }
-        }
-        let mut layers: Vec<Option<Layer>> = std::mem::take(&mut self.layers).into_iter().map(Some).collect();
-        self.layers = order.into_iter().map(|at| layers[at].take().expect("each layer once")).collect();
+    /// `v` under another shape of as many elements; `v` itself when it has it.
+    pub fn reshape(&mut self, v: ValueId, shape: impl Into<Vec<usize>>) -> Result<ValueId, TypeError> {
+        let shape = shape.into();
+        if self.ty(v).shape == shape { Ok(v) } else { self.add(LayerKind::Reshape { shape }, &[v]) }
+    }
+
+    /// Every present use of `old` reads `new` from now on; the patch's own layers keep what they were given. `new` reads
+    /// nothing that depends on `old`. `None` when the two differ in type: such a rewrite is no rewrite.
+    pub fn replace(&mut self, old: ValueId, new: ValueId) -> Option<()> {
+        (self.ty(old) == self.ty(new)).then(|| self.edit.replaced.push((old, new)))
+    }
+
+    /// The edit.
+    pub fn done(self) -> Option<Edit> {
+        Some(self.edit)
+    }
+
+    /// `old` read as `new` and nothing else.
+    pub fn only(mut self, old: ValueId, new: ValueId) -> Option<Edit> {
+        self.replace(old, new)?;
+        self.done()
     }
 }

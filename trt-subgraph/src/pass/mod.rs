@@ -1,0 +1,100 @@
+//! The optimiser: passes over the layer IR, one file each.
+//!
+//! A pass is a rule: shown one layer of a [`Draft`], it proposes an [`Edit`] or nothing. One place ([`Pass::run`]) carries the
+//! edits out and counts them. An edit keeps the network's meaning, so the only thing that can go wrong in combination is
+//! endless rewriting; sweeps and rounds are bounded. A rule's new layers read only what the rewritten value depends on, or
+//! static values: no cycle can arise.
+//!
+//! Exactness: rules on scalars keep every bit (signed zeros, NaN, infinities). Folding a scale into weights ([`affine`]) and
+//! fusing f16 chains (which then round once) change the last bits, as the layer IR allows.
+//!
+//! A bad rewrite is found by bisecting [`Options::step_limit`]; with the log level `trace` every step is shown.
+
+mod affine;
+mod algebra;
+mod common;
+mod dead;
+mod epilogue;
+mod fold;
+mod operands;
+mod pointwise;
+mod simplify;
+
+use crate::network::{Draft, Edit, Network};
+
+/// What the optimiser may do.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Stop after this many rewrites.
+    pub step_limit: Option<usize>,
+}
+
+/// Proposes an edit rooted at the layer at a position, or nothing.
+type Rule = Box<dyn FnMut(&Draft, usize) -> Option<Edit>>;
+
+/// One pass.
+pub struct Pass {
+    /// Its name, that of its file.
+    pub name: &'static str,
+    rule: fn(&Options) -> Rule,
+}
+
+/// Every pass in the order in which they run.
+pub const PASSES: &[Pass] = &[
+    dead::PASS,
+    common::PASS,
+    fold::PASS,
+    algebra::PASS,
+    pointwise::PASS,
+    epilogue::PASS,
+    affine::PASS,
+];
+
+/// The pass of this name.
+pub fn by_name(name: &str) -> Option<&'static Pass> {
+    PASSES.iter().find(|p| p.name == name)
+}
+
+/// Runs all passes until none has anything left to propose. The result computes the same from the same inputs and parameters.
+pub fn optimize(mut network: Network, options: &Options) -> Network {
+    const ROUNDS: usize = 8;
+    let mut left = options.step_limit.unwrap_or(usize::MAX);
+    for _ in 0..ROUNDS {
+        let before = left;
+        for pass in PASSES {
+            network = pass.run(network, options, &mut left);
+        }
+        if left == before {
+            break;
+        }
+    }
+    network
+}
+
+impl Pass {
+    /// Sweeps over a verified network until the rule is silent, or `left` steps were made.
+    pub fn run(&self, network: Network, options: &Options, left: &mut usize) -> Network {
+        const SWEEPS: usize = 32;
+        let mut draft = Draft::new(network);
+        let mut rule = (self.rule)(options);
+        for _ in 0..SWEEPS {
+            let before = *left;
+            for at in 0..draft.len() {
+                if !draft.is_live(at) {
+                    continue;
+                }
+                let Some(edit) = rule(&draft, at) else { continue };
+                if *left == 0 {
+                    return draft.finish();
+                }
+                *left -= 1;
+                log::trace!("{} at {} ({})", self.name, draft.layer(at).kind.name(), draft.layer(at).origin);
+                draft.apply(edit);
+            }
+            if *left == before {
+                break;
+            }
+        }
+        draft.finish()
+    }
+}

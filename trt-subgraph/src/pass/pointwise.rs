@@ -1,0 +1,102 @@
+//! Vertical fusion of elementwise work: a pointwise layer takes in the pointwise layers that it reads.
+//!
+//! ```text
+//! t = exp(x)          y = exp(x) * s + b
+//! u = t * s     =>
+//! y = u + b
+//! ```
+//!
+//! A producer is taken in when this layer alone reads it and both have the same number of elements: nothing is computed twice
+//! and one round trip to memory is gone. A smaller producer (broadcast here) only if it is free, that is casts. A producer with
+//! other readers is computed again in each of them when all are pointwise, it is cheap, and it reads one value of its own
+//! size, unless that value's layer could take it as an epilogue. Static producers stay in `prepare`.
+
+use super::Pass;
+use super::operands::{Formula, joined};
+use crate::network::expr::{Binary, Node, Unary};
+use crate::network::{Draft, Edit, Expr, LayerKind, Patch, ValueId};
+
+pub(super) const PASS: Pass = Pass { name: "pointwise", rule: |_| Box::new(rule) };
+
+fn rule(draft: &Draft, at: usize) -> Option<Edit> {
+    let layer = draft.layer(at);
+    let formula = Formula::of_pointwise(layer)?;
+    let mut taken: Vec<ValueId> = Vec::new();
+    let mut fused = formula.clone();
+    let mut origin = layer.origin.clone();
+    for &v in &layer.inputs {
+        if taken.contains(&v) || !takes_in(draft, at, v) {
+            continue;
+        }
+        taken.push(v);
+        let next = formula.inline(|v| taken.contains(&v).then(|| producer(draft, v)).flatten());
+        if next.fits() {
+            fused = next;
+            origin = joined(&draft.producer(v)?.origin, &origin);
+        } else {
+            taken.pop();
+        }
+    }
+    if taken.is_empty() {
+        return None;
+    }
+    let mut patch = Patch::new(draft, origin);
+    let new = patch.pointwise(fused.expr, &fused.values).ok()?;
+    patch.only(layer.outputs[0], new)
+}
+
+fn producer(draft: &Draft, v: ValueId) -> Option<Formula> {
+    Formula::of_pointwise(draft.producer(v)?)
+}
+
+fn takes_in(draft: &Draft, at: usize, v: ValueId) -> bool {
+    let result = draft.layer(at).outputs[0];
+    let Some(formula) = producer(draft, v) else { return false };
+    if draft.is_output(v) || draft.is_static(v) != draft.is_static(result) {
+        return false;
+    }
+    let smaller = draft.ty(v).elements() < draft.ty(result).elements();
+    if smaller && !only_casts(&formula.expr) {
+        return false;
+    }
+    draft.only_reader(v, at) || (!smaller && repeats(draft, v, &formula))
+}
+
+/// Does it pay to compute `v` again in every reader?
+fn repeats(draft: &Draft, v: ValueId, formula: &Formula) -> bool {
+    const MOST_READERS: usize = 4;
+    let pointwise = |at: usize| matches!(draft.layer(at).kind, LayerKind::Pointwise(_));
+    let mut large = formula.values.iter().copied().filter(|&o| draft.ty(o).shape == draft.ty(v).shape);
+    let (Some(source), None) = (large.next(), large.next()) else { return false };
+    let small = |o: ValueId| o == source || draft.ty(o).elements() <= draft.ty(v).elements() / 16;
+    let wider = draft.ty(source).bytes() > draft.ty(v).bytes();
+    let epilogue = draft.producer(source).is_some_and(|l| l.kind.takes_epilogue()) && draft.uses(source) == 1;
+    !epilogue
+        && !wider
+        && cheap(&formula.expr)
+        && draft.uses(v) <= MOST_READERS
+        && draft.readers(v).all(pointwise)
+        && formula.values.iter().all(|&o| small(o))
+}
+
+fn only_casts(expr: &Expr) -> bool {
+    expr.nodes.iter().all(|n| matches!(n, Node::Input(_) | Node::Cast(..)))
+}
+
+/// At most a few instructions an element.
+fn cheap(expr: &Expr) -> bool {
+    const MOST: usize = 4;
+    let is_cheap = |n: &Node| match n {
+        Node::Input(_) | Node::Const(..) | Node::Cast(..) | Node::Select(..) => true,
+        Node::Unary(f, _) => matches!(f, Unary::Neg | Unary::Abs | Unary::Not | Unary::IsNan),
+        Node::Binary(f, ..) => {
+            f.is_comparison()
+                || matches!(
+                    f,
+                    Binary::Add | Binary::Sub | Binary::Mul | Binary::Max | Binary::Min | Binary::And | Binary::Or
+                )
+        }
+    };
+    let steps = expr.nodes.iter().filter(|n| !matches!(n, Node::Input(_) | Node::Const(..))).count();
+    steps <= MOST && expr.nodes.iter().all(is_cheap)
+}
