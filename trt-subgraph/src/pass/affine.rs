@@ -259,3 +259,95 @@ fn replace_prefix(formula: &Formula, end: Ref, shift: Option<Formula>) -> Formul
     let root = at[at.len() - 1];
     Formula { expr: expr.finish(root), values }.inline(|_| None).pruned()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::network::expr::{Binary, Unary};
+    use crate::network::layer::Convolution;
+    use crate::network::{Builder, LayerKind, Network};
+    use crate::pass::check::{self, binary, f32s, unary};
+
+    /// `((x conv w) + bias) * scale + shift`, then tanh.
+    fn network(kind: Convolution, weight: &[usize], channels: &[usize]) -> Network {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[2, 4, 5, 5]));
+        let w = b.parameter("w", f32s(weight));
+        let bias = b.parameter("bias", f32s(channels));
+        let scale = b.parameter("scale", f32s(channels));
+        let shift = b.parameter("shift", f32s(channels));
+        let y = b.add(LayerKind::Convolution(kind), &[x, w]).unwrap();
+        let y = binary(&mut b, Binary::Add, y, bias);
+        let y = binary(&mut b, Binary::Mul, scale, y);
+        let y = binary(&mut b, Binary::Sub, shift, y);
+        let y = unary(&mut b, Unary::Tanh, y);
+        b.finish(vec![y])
+    }
+
+    fn convolution(groups: usize, transposed: bool) -> Convolution {
+        Convolution {
+            stride: vec![1; 2],
+            padding: vec![(1, 1); 2],
+            dilation: vec![1; 2],
+            groups,
+            transposed,
+            output_padding: vec![0; 2],
+        }
+    }
+
+    #[test]
+    fn batch_norm_moves_into_weights_of_every_kind() {
+        for (groups, transposed, weight) in [
+            (1, false, [6, 4, 3, 3]),
+            (2, false, [6, 2, 3, 3]),
+            (1, true, [4, 6, 3, 3]),
+            (2, true, [4, 3, 3, 3]),
+        ] {
+            let out = check::optimize(network(convolution(groups, transposed), &weight, &[6, 1, 1]));
+            assert_eq!(check::run_kinds(&out), "convolution+");
+            let epilogue = out.layers.last().unwrap().epilogue.as_ref().unwrap();
+            assert_eq!(epilogue.nodes.len(), 4, "tanh(result + shift): {epilogue:?}");
+        }
+    }
+
+    #[test]
+    fn what_varies_along_other_axes_stays() {
+        let out = check::optimize(network(convolution(1, false), &[6, 4, 3, 3], &[6, 5, 1]));
+        assert_eq!(check::run_kinds(&out), "convolution+");
+        assert_eq!(out.layers.last().unwrap().inputs.len(), 5);
+    }
+
+    #[test]
+    fn matrix_products_on_either_side() {
+        for (left, transpose, scale) in
+            [(true, false, &[1, 3][..]), (true, true, &[3]), (false, false, &[4, 1]), (false, true, &[4, 1])]
+        {
+            let mut b = Builder::new();
+            let weight = match (left, transpose) {
+                (true, false) => [5, 3],
+                (true, true) => [3, 5],
+                (false, false) => [4, 5],
+                (false, true) => [5, 4],
+            };
+            let x = b.input(f32s(if left { &[2, 4, 5] } else { &[2, 5, 3] }));
+            let w = b.parameter("w", f32s(&weight));
+            let s = b.parameter("s", f32s(scale));
+            let kind = LayerKind::MatMul { transpose_a: !left && transpose, transpose_b: left && transpose };
+            let y = b.add(kind, &if left { [x, w] } else { [w, x] }).unwrap();
+            let y = binary(&mut b, Binary::Mul, y, s);
+            let out = check::optimize(b.finish(vec![y]));
+            assert_eq!(check::run_kinds(&out), "matmul", "left {left} transpose {transpose}");
+        }
+    }
+
+    #[test]
+    fn a_weight_or_scale_that_is_computed_stays_out() {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[4, 5]));
+        let w = b.parameter("w", f32s(&[5, 3]));
+        let s = b.input(f32s(&[3]));
+        let y = b.add(LayerKind::MatMul { transpose_a: false, transpose_b: false }, &[x, w]).unwrap();
+        let y = binary(&mut b, Binary::Mul, y, s);
+        let out = check::optimize(b.finish(vec![y]));
+        assert_eq!(check::run_kinds(&out), "matmul+");
+    }
+}

@@ -91,3 +91,62 @@ fn epilogue_dtype(draft: &Draft, at: usize) -> Option<DType> {
     let own: Vec<&TensorType> = layer.inputs[..layer.kind.arity()?].iter().map(|&v| draft.ty(v)).collect();
     Some(crate::network::infer(&layer.kind, None, &own).ok()?[0].dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::network::expr::{Binary, Unary};
+    use crate::network::{Builder, LayerKind};
+    use crate::pass::check::{self, binary, f32s, unary};
+    use crate::{DType, Literal};
+
+    #[test]
+    fn uniform_constants_move_into_expressions() {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[3]));
+        let twos = b.constant(Literal::from_f64(f32s(&[2, 3]), [2.0; 6]).unwrap());
+        let y = binary(&mut b, Binary::Mul, x, twos);
+        let out = check::pass("algebra", b.finish(vec![y]), true);
+        assert_eq!(check::kinds(&out), "pointwise broadcast");
+        assert_eq!(out.layers.len(), 2);
+    }
+
+    #[test]
+    fn neutral_operations_vanish_and_others_stay() {
+        for (c, left) in [(-0.0, ""), (0.0, "pointwise")] {
+            let mut b = Builder::new();
+            let x = b.input(f32s(&[8]));
+            let zero = b.constant(Literal::scalar(DType::F32, c));
+            let y = binary(&mut b, Binary::Add, x, zero);
+            assert_eq!(check::kinds(&check::pass("algebra", b.finish(vec![y]), true)), left);
+        }
+    }
+
+    #[test]
+    fn an_epilogue_that_does_nothing_goes() {
+        let mut b = Builder::new();
+        let (x, w) = (b.input(f32s(&[4, 4])), b.parameter("w", f32s(&[4, 4])));
+        let y = b.add(LayerKind::MatMul { transpose_a: false, transpose_b: false }, &[x, w]).unwrap();
+        let y = unary(&mut b, Unary::Neg, y);
+        let y = unary(&mut b, Unary::Neg, y);
+        assert_eq!(
+            check::kinds(&check::pass("algebra", b.finish(vec![y]), true)),
+            "matmul pointwise pointwise"
+        );
+
+        let mut b = Builder::new();
+        let (x, w) = (b.input(f32s(&[4, 4])), b.parameter("w", f32s(&[4, 4])));
+        let y = b.add(LayerKind::MatMul { transpose_a: false, transpose_b: false }, &[x, w]).unwrap();
+        let y = unary(&mut b, Unary::Neg, y);
+        let y = unary(&mut b, Unary::Neg, y);
+        assert_eq!(check::kinds(&check::optimize(b.finish(vec![y]))), "matmul");
+    }
+
+    #[test]
+    fn an_operand_read_twice_is_one() {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[8]));
+        let y = binary(&mut b, Binary::Add, x, x);
+        let out = check::pass("algebra", b.finish(vec![y]), true);
+        assert_eq!(out.layers[0].inputs.len(), 1);
+    }
+}

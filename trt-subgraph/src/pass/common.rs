@@ -49,3 +49,34 @@ fn key(layer: &Layer) -> u64 {
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::network::Builder;
+    use crate::network::expr::Unary;
+    use crate::pass::check::{self, f32s, unary};
+    use crate::{DType, Literal};
+
+    #[test]
+    fn equal_chains_become_one() {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[4]));
+        let chain = |b: &mut Builder| {
+            let v = unary(b, Unary::Exp, x);
+            unary(b, Unary::Neg, v)
+        };
+        let outputs = vec![chain(&mut b), chain(&mut b), unary(&mut b, Unary::Neg, x)];
+        let out = check::pass("common", b.finish(outputs), true);
+        assert_eq!(out.layers.len(), 3);
+        assert_eq!(out.outputs[0], out.outputs[1]);
+    }
+
+    #[test]
+    fn constants_by_content_and_bits() {
+        let mut b = Builder::new();
+        let zeros: Vec<_> = [0.0, 0.0, -0.0].map(|v| b.constant(Literal::scalar(DType::F32, v))).to_vec();
+        let half = b.constant(Literal::scalar(DType::F16, 0.0));
+        let out = check::pass("common", b.finish([zeros, vec![half]].concat()), true);
+        assert_eq!(out.layers.len(), 3);
+    }
+}

@@ -12,6 +12,8 @@
 
 mod affine;
 mod algebra;
+#[cfg(test)]
+mod check;
 mod common;
 mod dead;
 mod epilogue;
@@ -40,15 +42,8 @@ pub struct Pass {
 }
 
 /// Every pass in the order in which they run.
-pub const PASSES: &[Pass] = &[
-    dead::PASS,
-    common::PASS,
-    fold::PASS,
-    algebra::PASS,
-    pointwise::PASS,
-    epilogue::PASS,
-    affine::PASS,
-];
+pub const PASSES: &[Pass] =
+    &[dead::PASS, common::PASS, fold::PASS, algebra::PASS, pointwise::PASS, epilogue::PASS, affine::PASS];
 
 /// The pass of this name.
 pub fn by_name(name: &str) -> Option<&'static Pass> {

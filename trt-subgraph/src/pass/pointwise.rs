@@ -93,10 +93,95 @@ fn cheap(expr: &Expr) -> bool {
             f.is_comparison()
                 || matches!(
                     f,
-                    Binary::Add | Binary::Sub | Binary::Mul | Binary::Max | Binary::Min | Binary::And | Binary::Or
+                    Binary::Add
+                        | Binary::Sub
+                        | Binary::Mul
+                        | Binary::Max
+                        | Binary::Min
+                        | Binary::And
+                        | Binary::Or
                 )
         }
     };
     let steps = expr.nodes.iter().filter(|n| !matches!(n, Node::Input(_) | Node::Const(..))).count();
     steps <= MOST && expr.nodes.iter().all(is_cheap)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::network::expr::{Binary, Unary};
+    use crate::network::{Builder, Expr, LayerKind};
+    use crate::pass::check::{self, binary, f32s, unary};
+    use crate::{DType, TensorType};
+
+    #[test]
+    fn a_chain_with_a_diamond_becomes_one() {
+        let mut b = Builder::new();
+        let (x, s) = (b.input(f32s(&[2, 8])), b.parameter("s", f32s(&[8])));
+        let t = unary(&mut b, Unary::Exp, x);
+        let u = binary(&mut b, Binary::Mul, t, s);
+        let v = binary(&mut b, Binary::Sub, u, x);
+        let y = binary(&mut b, Binary::Max, v, v);
+        let out = check::pass("pointwise", b.finish(vec![y]), true);
+        assert_eq!(check::kinds(&out), "pointwise");
+        assert_eq!(out.layers.last().unwrap().inputs.len(), 2);
+    }
+
+    #[test]
+    fn dear_work_is_not_repeated() {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[8]));
+        let t = unary(&mut b, Unary::Exp, x);
+        let outputs = vec![unary(&mut b, Unary::Sin, t), unary(&mut b, Unary::Cos, t)];
+        let out = check::pass("pointwise", b.finish(outputs), true);
+        assert_eq!(check::kinds(&out), "pointwise pointwise pointwise");
+    }
+
+    #[test]
+    fn cheap_work_is_repeated() {
+        let mut b = Builder::new();
+        let x = b.input(TensorType::new(DType::F16, [8]));
+        let t = b.add(LayerKind::Pointwise(Expr::cast(DType::F32)), &[x]).unwrap();
+        let outputs = vec![unary(&mut b, Unary::Sin, t), unary(&mut b, Unary::Cos, t)];
+        let out = check::pass("pointwise", b.finish(outputs), true);
+        assert_eq!(check::kinds(&out), "pointwise pointwise");
+    }
+
+    #[test]
+    fn an_output_stays() {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[8]));
+        let t = unary(&mut b, Unary::Neg, x);
+        let y = unary(&mut b, Unary::Sin, t);
+        let out = check::pass("pointwise", b.finish(vec![t, y]), true);
+        assert_eq!(check::kinds(&out), "pointwise pointwise");
+    }
+
+    #[test]
+    fn smaller_producers_only_when_free() {
+        for (f, left) in [(Some(Unary::Exp), "pointwise pointwise"), (None, "pointwise")] {
+            let mut b = Builder::new();
+            let (x, y) = (b.input(f32s(&[3, 8])), b.input(TensorType::new(DType::F16, [8])));
+            let mut t = b.add(LayerKind::Pointwise(Expr::cast(DType::F32)), &[y]).unwrap();
+            if let Some(f) = f {
+                t = unary(&mut b, f, t);
+            }
+            let y = binary(&mut b, Binary::Add, x, t);
+            assert_eq!(check::kinds(&check::pass("pointwise", b.finish(vec![y]), true)), left);
+        }
+    }
+
+    #[test]
+    fn static_work_stays_in_prepare_and_size_is_limited() {
+        let mut b = Builder::new();
+        let (x, w) = (b.input(f32s(&[8])), b.parameter("w", f32s(&[8])));
+        let e = unary(&mut b, Unary::Exp, w);
+        let mut y = binary(&mut b, Binary::Mul, x, e);
+        for _ in 0..100 {
+            y = unary(&mut b, Unary::Sin, y);
+        }
+        let out = check::pass("pointwise", b.finish(vec![y]), true);
+        assert_eq!(check::kinds(&out), "pointwise pointwise pointwise");
+        assert_eq!(check::run_kinds(&out), "pointwise pointwise");
+    }
 }

@@ -70,7 +70,8 @@ impl Simplifier<'_> {
     fn cast(&mut self, to: DType, a: Ref) -> Option<Ref> {
         let from = self.types[a as usize];
         match self.node(a) {
-            _ if from == to => Some(a),
+            Node::Input(_) | Node::Cast(..) if from == to => Some(a),
+            _ if from == to && !matches!(to, DType::F16 | DType::BF16) => Some(a),
             Node::Cast(_, inner) if keeps(self.types[inner as usize], from, to) => {
                 Some(self.put(Node::Cast(to, inner)))
             }
@@ -101,7 +102,9 @@ impl Simplifier<'_> {
         }
         match (f, self.literal(b)) {
             (Max | Min | And | Or, _) if a == b => Some(a),
-            (Max | Min, Some(_)) if matches!(self.node(a), Node::Binary(g, _, c) if g == f && c == b) => Some(a),
+            (Max | Min, Some(_)) if matches!(self.node(a), Node::Binary(g, _, c) if g == f && c == b) => {
+                Some(a)
+            }
             (Pow, Some(2.0)) => Some(self.put(Node::Binary(Mul, a, a))),
             (Div, Some(c)) if reciprocal_is_exact(c) => {
                 let inverse = self.put(Node::Const(self.types[b as usize], Scalar::Float(1.0 / c)));
@@ -181,7 +184,9 @@ fn signed(d: DType) -> bool {
 fn converted(scalar: Scalar, to: DType) -> Option<Scalar> {
     let literal = match scalar {
         Scalar::Int(v) => Literal::from_i64(TensorType::new(to, []), [v])?,
-        Scalar::Float(v) if to.is_int() && (v.is_nan() || v.abs() >= 2f64.powi(digits(to) as i32)) => return None,
+        Scalar::Float(v) if to.is_int() && (v.is_nan() || v.abs() >= 2f64.powi(digits(to) as i32)) => {
+            return None;
+        }
         Scalar::Float(v) if to == DType::U8 && v < 0.0 => return None,
         Scalar::Float(v) => Literal::scalar(to, v),
     };
@@ -192,4 +197,97 @@ fn converted(scalar: Scalar, to: DType) -> Option<Scalar> {
 fn reciprocal_is_exact(c: f64) -> bool {
     const MANTISSA: u64 = (1 << 52) - 1;
     c.to_bits() & MANTISSA == 0 && (1e-4..=1e4).contains(&c.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::simplify;
+    use crate::DType::{self, *};
+    use crate::network::Expr;
+    use crate::network::expr::{Binary, Node, Ref, Scalar, Unary};
+
+    fn with_literal(f: Binary, dtype: DType, c: f64) -> Expr {
+        let scalar = if dtype.is_float() { Scalar::Float(c) } else { Scalar::Int(c as i64) };
+        Expr { nodes: vec![Node::Input(0), Node::Const(dtype, scalar), Node::Binary(f, 0, 1)] }
+    }
+
+    fn casts(path: &[DType]) -> Expr {
+        let steps = path.iter().enumerate().map(|(i, &d)| Node::Cast(d, i as Ref));
+        Expr { nodes: std::iter::once(Node::Input(0)).chain(steps).collect() }
+    }
+
+    #[test]
+    fn neutral_literals() {
+        let gone = [
+            (Binary::Mul, F32, 1.0),
+            (Binary::Add, F32, -0.0),
+            (Binary::Sub, F32, 0.0),
+            (Binary::Div, F64, 1.0),
+            (Binary::Pow, F32, 1.0),
+            (Binary::Max, F16, f64::NEG_INFINITY),
+            (Binary::Add, I64, 0.0),
+            (Binary::Mul, U8, 1.0),
+            (Binary::And, Bool, 1.0),
+            (Binary::Or, I32, 0.0),
+        ];
+        for (f, d, c) in gone {
+            assert_eq!(simplify(&with_literal(f, d, c), &[d]), Expr::identity(), "{f:?} {d} {c}");
+        }
+    }
+
+    #[test]
+    fn what_changes_a_signed_zero_or_nan_stays() {
+        let stays = [
+            (Binary::Add, F32, 0.0),
+            (Binary::Sub, F32, -0.0),
+            (Binary::Mul, F32, 0.0),
+            (Binary::Max, F32, f64::INFINITY),
+            (Binary::Div, F32, 3.0),
+            (Binary::And, I32, 1.0),
+        ];
+        for (f, d, c) in stays {
+            let e = with_literal(f, d, c);
+            assert_eq!(simplify(&e, &[d]), e, "{f:?} {d} {c}");
+        }
+    }
+
+    #[test]
+    fn powers_of_two_divide_by_multiplication() {
+        let e = simplify(&with_literal(Binary::Div, F32, 8.0), &[F32]);
+        assert!(e.nodes.contains(&Node::Const(F32, Scalar::Float(0.125))));
+        assert!(matches!(e.nodes.last(), Some(Node::Binary(Binary::Mul, ..))));
+    }
+
+    #[test]
+    fn casts_of_casts() {
+        let through = [
+            (I32, vec![I64, F32], true),
+            (F16, vec![F32, F16], true),
+            (F32, vec![F64, I32], true),
+            (U8, vec![I16, F32], true),
+            (F32, vec![F16, F32], false),
+            (F32, vec![I64, F32], false),
+            (I64, vec![F32, I64], false),
+            (I8, vec![U8, I32], false),
+            (I16, vec![F32, U8], false),
+            (F32, vec![Bool, F32], false),
+            (BF16, vec![F16, F32], false),
+        ];
+        for (from, path, shrinks) in through {
+            let e = simplify(&casts(&path), &[from]);
+            let casts = e.nodes.iter().filter(|n| matches!(n, Node::Cast(..))).count();
+            assert_eq!(casts < path.len(), shrinks, "{from} through {path:?}");
+        }
+    }
+
+    #[test]
+    fn double_negation_and_known_conditions() {
+        let neg = Expr::unary(Unary::Neg);
+        let twice = neg.compose(&[(&neg, &[0])]);
+        assert_eq!(simplify(&twice, &[F32]), Expr::identity());
+        let known =
+            vec![Node::Input(0), Node::Input(1), Node::Const(Bool, Scalar::Int(0)), Node::Select(2, 0, 1)];
+        let other = Expr { nodes: vec![Node::Input(1)] };
+        assert_eq!(simplify(&Expr { nodes: known }, &[F32; 2]), other);
+    }
 }
