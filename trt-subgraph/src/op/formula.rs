@@ -133,6 +133,8 @@ functions! {
     erf = Erf;
     /// 1 / (1 + e^-x).
     sigmoid = Sigmoid;
+    /// 1 / sqrt(x).
+    rsqrt = Rsqrt;
 }
 
 macro_rules! relations {
@@ -154,6 +156,8 @@ relations! {
     le = Le;
     /// Is it greater?
     gt = Gt;
+    /// Is it equal?
+    same = Eq;
 }
 
 macro_rules! arithmetic {

@@ -35,9 +35,20 @@ macro_rules! operators {
 }
 
 operators! {
+    addmm,
+    batch_norm,
+    convolution,
+    dropout,
     elu,
+    embedding,
     gate,
+    group_norm,
+    layer_norm,
+    linear,
+    matmul,
+    pool,
     rectify,
+    softmax,
     unary,
 }
 
