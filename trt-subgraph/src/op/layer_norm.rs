@@ -53,35 +53,40 @@ pub(super) fn layer_norm_of(
     affine(lower, y, factors[0], factors[1], dtype)
 }
 
-/// The operand, the axes, weight and bias. A factor has the operand's type, or f32 beside a 16-bit one.
-fn operands(
-    lower: &Lower,
-    args: &Args,
-) -> Result<(ValueId, Vec<usize>, [Option<ValueId>; 2]), Refusal> {
-    let x = float_tensor(lower, args, "input")?;
-    let ty = lower.ty(x).clone();
-    let axes = last_axes(lower, args, &ty)?;
-    let read = |name| {
-        let v = factor(lower, args, name, &ty.shape[axes[0]..])?;
-        match v.map(|v| lower.dtype(v)) {
-            Some(found) if found != ty.dtype && found != compute_type(ty.dtype) => {
-                Err(Refusal::Dtype { arg: name, found })
+/// The operand, the axes of its statistics, and the factors: of the operand's type, or f32 beside a 16-bit one.
+struct Operands {
+    x: ValueId,
+    axes: Vec<usize>,
+    factors: [Option<ValueId>; 2],
+}
+
+impl Operands {
+    fn read(lower: &Lower, args: &Args) -> Result<Operands, Refusal> {
+        let x = float_tensor(lower, args, "input")?;
+        let ty = lower.ty(x).clone();
+        let axes = last_axes(lower, args, &ty)?;
+        let read = |name| {
+            let v = factor(lower, args, name, &ty.shape[axes[0]..])?;
+            match v.map(|v| lower.dtype(v)) {
+                Some(found) if found != ty.dtype && found != compute_type(ty.dtype) => {
+                    Err(Refusal::Dtype { arg: name, found })
+                }
+                _ => Ok(v),
             }
-            _ => Ok(v),
-        }
-    };
-    let factors = [read("weight")?, read("bias")?];
-    Ok((x, axes, factors))
+        };
+        let factors = [read("weight")?, read("bias")?];
+        Ok(Operands { x, axes, factors })
+    }
 }
 
 fn layer_norm(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let (x, axes, factors) = operands(lower, args)?;
+    let Operands { x, axes, factors } = Operands::read(lower, args)?;
     one(layer_norm_of(lower, x, axes, factors, args.float("eps")?)?)
 }
 
 /// Also gives the mean and the reciprocal deviation, in the type of the factors (or of the operand without any).
 fn native_layer_norm(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let (x, axes, factors) = operands(lower, args)?;
+    let Operands { x, axes, factors } = Operands::read(lower, args)?;
     let eps = args.float("eps")?;
     let out = layer_norm_of(lower, x, axes.clone(), factors, eps)?;
     let dtype = factors.into_iter().flatten().next().map_or(lower.dtype(x), |f| lower.dtype(f));
