@@ -4,14 +4,20 @@
 //! ([`op`] holds one file for each operator); [`pass`]es rewrite it; a [`backend`] compiles it into an engine.
 
 pub mod backend;
+mod compare;
 pub mod cost;
+mod cursor;
 mod dtype;
 mod literal;
 pub mod network;
 pub mod op;
 pub mod pass;
+mod random;
 pub mod source;
 
+pub use compare::{Difference, compare, tolerance};
+pub use cursor::Unexpected;
 pub use dtype::{Category, DType};
 pub use literal::{Literal, load_f64, load_i64, store_f64, store_i64};
 pub use network::TensorType;
+pub use random::Random;

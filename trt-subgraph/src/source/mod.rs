@@ -4,6 +4,7 @@
 //! [`crate::network::Network`]; sizes, views and integer arithmetic fold away on the way. [`judge`] tries a single call.
 
 mod args;
+pub mod case;
 mod judge;
 mod lower;
 mod schema;
