@@ -4,6 +4,7 @@ use std::path::Path;
 use trt_subgraph::backend::reference::{Reference, evaluate};
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Stream};
 use trt_subgraph::network::Network;
+use trt_subgraph::pass::{Options, optimize};
 use trt_subgraph::source::case::{Case, Lowered, load};
 use trt_subgraph::{Literal, compare, tolerance};
 
@@ -29,15 +30,17 @@ fn check(case: &Case) -> Result<(), String> {
     let Lowered { network, parameters, inputs, .. } = &lowered;
     network.verify().map_err(|e| e.to_string())?;
     let expected = evaluate(network, parameters, inputs).map_err(|e| e.to_string())?;
-    let found = engine(&Reference, network, &lowered)?;
-    same("the reference engine", &found, &expected)
+    same("the reference engine", &engine(&Reference, network, &lowered)?, &expected)?;
+    let optimized = optimize(network.clone(), &Options::default());
+    optimized.verify().map_err(|e| format!("the optimised network does not verify: {e}"))?;
+    let found = evaluate(&optimized, parameters, inputs).map_err(|e| e.to_string())?;
+    same("the optimised network", &found, &expected)
 }
 
 /// The outputs of the network compiled by a backend.
 fn engine(backend: &dyn Backend, network: &Network, lowered: &Lowered) -> Result<Vec<Literal>, String> {
     let options = CompileOptions::default();
-    let mut engine =
-        backend.compile(network, &lowered.parameters, &options).map_err(|e| e.to_string())?;
+    let mut engine = backend.compile(network, &lowered.parameters, &options).map_err(|e| e.to_string())?;
     let mut outputs: Vec<Literal> = engine.signature().outputs.iter().cloned().map(Literal::zeros).collect();
     let from: Vec<*const u8> = lowered.inputs.iter().map(|l| l.bytes().as_ptr()).collect();
     let to: Vec<*mut u8> = outputs.iter_mut().map(|l| l.bytes_mut().as_mut_ptr()).collect();
