@@ -21,6 +21,7 @@ pub mod layer;
 mod order;
 mod patch;
 mod stage;
+pub mod text;
 pub mod ty;
 pub mod verify;
 
