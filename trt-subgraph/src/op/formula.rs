@@ -73,6 +73,47 @@ pub(super) fn expression<const N: usize>(
     formula.expr.into_inner().finish(root)
 }
 
+/// What enters a formula.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Leaf {
+    /// Operand `.0` of the layer, of type `.1`.
+    Input(u32, DType),
+    /// A literal of the compute type.
+    Literal(Scalar),
+}
+
+/// The expression `f` over these leaves, all converted to the compute type of `dtype`; an outcome that is no condition is converted
+/// to `dtype`.
+pub(super) fn converted(
+    leaves: &[Leaf],
+    dtype: DType,
+    f: impl for<'f> FnOnce(&[Term<'f>]) -> Term<'f>,
+) -> Expr {
+    let formula = Formula { dtype: compute_type(dtype), expr: RefCell::default() };
+    let mut inputs = Vec::new();
+    let mut terms = Vec::new();
+    for leaf in leaves {
+        let at = match *leaf {
+            Leaf::Literal(value) => formula.push(Node::Const(formula.dtype, value)),
+            Leaf::Input(i, from) => {
+                inputs.resize(inputs.len().max(i as usize + 1), from);
+                inputs[i as usize] = from;
+                let at = formula.push(Node::Input(i));
+                if from == formula.dtype { at } else { formula.push(Node::Cast(formula.dtype, at)) }
+            }
+        };
+        terms.push(Term { formula: &formula, at });
+    }
+    let root = f(&terms).at;
+    let mut expr = formula.expr.into_inner().finish(root);
+    let condition = |e: &Expr| e.dtypes(&inputs).is_ok_and(|t| t.last() == Some(&DType::Bool));
+    if compute_type(dtype) != dtype && !condition(&expr) {
+        let root = expr.root();
+        expr.push(Node::Cast(dtype, root));
+    }
+    expr
+}
+
 /// One pointwise layer: [`expression`] over values.
 pub(super) fn pointwise<const N: usize>(
     lower: &mut Lower,
@@ -96,11 +137,13 @@ pub(super) fn activation(
 }
 
 impl<'f> Term<'f> {
-    fn unary(self, f: Unary) -> Term<'f> {
+    /// `f(self)`.
+    pub fn unary(self, f: Unary) -> Term<'f> {
         Term { at: self.formula.push(Node::Unary(f, self.at)), ..self }
     }
 
-    fn binary(self, f: Binary, other: impl Operand<'f>) -> Term<'f> {
+    /// `f(self, other)`.
+    pub fn binary(self, f: Binary, other: impl Operand<'f>) -> Term<'f> {
         let other = other.place(self.formula);
         Term { at: self.formula.push(Node::Binary(f, self.at, other)), ..self }
     }

@@ -26,6 +26,8 @@ pub struct Op {
 }
 
 mod formula;
+mod number;
+mod promote;
 
 macro_rules! operators {
     ($($file:ident),* $(,)?) => {
@@ -36,20 +38,38 @@ macro_rules! operators {
 
 operators! {
     addmm,
+    arithmetic,
     batch_norm,
+    choose,
+    compare,
+    convert,
     convolution,
+    division,
     dropout,
     elu,
     embedding,
+    expand,
     gate,
     group_norm,
+    join,
     layer_norm,
     linear,
+    list,
+    logic,
     matmul,
+    measure,
+    number_casts,
+    permute,
     pool,
+    power,
     rectify,
+    scalar,
+    slice,
     softmax,
+    split,
     unary,
+    unary_forms,
+    view,
 }
 
 static REGISTRY: LazyLock<HashMap<String, Op>> = LazyLock::new(|| {

@@ -1,0 +1,142 @@
+//! Sums, differences and products with torch's promotion; the fused forms `addcmul`, `addcdiv`, `lerp`.
+
+use super::formula::Term;
+use super::number::Number;
+use super::promote::{Value, elementwise, number_or, result_type};
+use super::{Def, one};
+use crate::DType;
+use crate::network::expr::Binary;
+use crate::source::{Args, Item, Lower, Refusal};
+
+/// `self + alpha * other`; on `Bool` a logical or.
+fn add(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    scaled_sum(lower, args, ["self", "other"], Binary::Add)
+}
+
+/// `self - alpha * other`; not for two `Bool`s.
+fn sub(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    scaled_sum(lower, args, ["self", "other"], Binary::Sub)
+}
+
+/// `other - alpha * self`; not for a `Bool` tensor.
+fn rsub(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    if lower.dtype(args.tensor("self")?) == DType::Bool {
+        return Err(Refusal::Dtype { arg: "self", found: DType::Bool });
+    }
+    scaled_sum(lower, args, ["other", "self"], Binary::Sub)
+}
+
+fn scaled_sum(lower: &mut Lower, args: &Args, names: [&str; 2], f: Binary) -> Result<Vec<Item>, Refusal> {
+    let operands = Value::all(args, names)?;
+    let alpha = number_or(args, "alpha", Number::Int(1))?;
+    let dtype = result_type(lower, &operands);
+    if dtype == DType::Bool && f == Binary::Sub {
+        return Err(Refusal::Dtype { arg: "self", found: dtype });
+    }
+    check_factor("alpha", alpha, dtype)?;
+    let [a, b] = operands;
+    one(elementwise(lower, &[a, b, Value::Number(alpha)], dtype, |x| x[0].binary(f, scale(x[1], alpha, x[2])))?)
+}
+
+/// A fractional factor does not go with integers.
+fn check_factor(arg: &str, factor: Number, dtype: DType) -> Result<(), Refusal> {
+    if matches!(factor, Number::Float(_)) && !dtype.is_float() {
+        return Err(Refusal::Invalid(format!("'{arg}' is a float, the operands are {dtype}")));
+    }
+    Ok(())
+}
+
+/// `factor * x`; `x` itself for a factor of 1.
+fn scale<'f>(x: Term<'f>, factor: Number, term: Term<'f>) -> Term<'f> {
+    if factor.as_f64() == 1.0 { x } else { term * x }
+}
+
+/// `self * other`; on `Bool` a logical and.
+fn mul(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let operands = Value::all(args, ["self", "other"])?;
+    let dtype = result_type(lower, &operands);
+    one(elementwise(lower, &operands, dtype, |x| x[0].binary(Binary::Mul, x[1]))?)
+}
+
+/// `self + value * tensor1 * tensor2`, or with a quotient (floating-point only).
+fn addc(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item>, Refusal> {
+    let operands = Value::all(args, ["self", "tensor1", "tensor2"])?;
+    let value = number_or(args, "value", Number::Int(1))?;
+    let dtype = result_type(lower, &operands);
+    if dtype == DType::Bool || (f == Binary::Div && !dtype.is_float()) {
+        return Err(Refusal::Dtype { arg: "self", found: dtype });
+    }
+    check_factor("value", value, dtype)?;
+    let [a, b, c] = operands;
+    one(elementwise(lower, &[a, b, c, Value::Number(value)], dtype, |x| {
+        x[0] + scale(x[1], value, x[3]).binary(f, x[2])
+    })?)
+}
+
+/// `self + weight * (end - self)`, computed from the nearer end; all of one floating-point type.
+fn lerp(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let operands = Value::all(args, ["self", "end", "weight"])?;
+    let (start, end) = (lower.dtype(args.tensor("self")?), lower.dtype(args.tensor("end")?));
+    if !start.is_float() || start != end {
+        return Err(Refusal::Dtype { arg: "end", found: end });
+    }
+    one(elementwise(lower, &operands, start, |x| {
+        let (start, end, weight) = (x[0], x[1], x[2]);
+        let distance = end - start;
+        weight.lt(0.5).select(start + weight * distance, end - distance * (1.0 - weight))
+    })?)
+}
+
+pub(super) const OPS: &[Def] = &[
+    Def {
+        schemas: &[
+            "aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+            "aten::add.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor",
+        ],
+        lower: add,
+    },
+    Def {
+        schemas: &[
+            "aten::sub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+            "aten::sub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor",
+            "aten::subtract.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+            "aten::subtract.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor",
+        ],
+        lower: sub,
+    },
+    Def {
+        schemas: &[
+            "aten::rsub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+            "aten::rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor",
+        ],
+        lower: rsub,
+    },
+    Def {
+        schemas: &[
+            "aten::mul.Tensor(Tensor self, Tensor other) -> Tensor",
+            "aten::mul.Scalar(Tensor self, Scalar other) -> Tensor",
+            "aten::multiply.Tensor(Tensor self, Tensor other) -> Tensor",
+            "aten::multiply.Scalar(Tensor self, Scalar other) -> Tensor",
+        ],
+        lower: mul,
+    },
+    Def {
+        schemas: &[
+            "aten::addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
+        ],
+        lower: |l, a| addc(l, a, Binary::Mul),
+    },
+    Def {
+        schemas: &[
+            "aten::addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
+        ],
+        lower: |l, a| addc(l, a, Binary::Div),
+    },
+    Def {
+        schemas: &[
+            "aten::lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor",
+            "aten::lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor",
+        ],
+        lower: lerp,
+    },
+];
