@@ -5,7 +5,7 @@
 //! endless rewriting; sweeps and rounds are bounded. A rule's new layers read only what the rewritten value depends on, or
 //! static values: no cycle can arise.
 //!
-//! Exactness: rules on scalars keep every bit (signed zeros, NaN, infinities). Folding a scale into weights ([`affine`]) and
+//! Exactness: rules on scalars keep every bit (signed zeros, NaN, infinities). Folding a scale into weights (`affine`) and
 //! fusing f16 chains (which then round once) change the last bits, as the layer IR allows.
 //!
 //! A bad rewrite is found by bisecting [`Options::step_limit`]; with the log level `trace` every step is shown.

@@ -1,4 +1,4 @@
-//! The text form of networks and expressions: printed by `Display`, read back by [`Network::parse`] and [`Expr::parse`].
+//! The text form of networks and expressions: printed by `Display`, read back by [`super::Network::parse`] and [`super::Expr::parse`].
 //!
 //! ```text
 //! # a comment
