@@ -97,7 +97,8 @@ impl Cluster {
                 value.escapes || value.readers.iter().any(|&reader| !inside(reader))
             }));
         }
-        tally.border_bytes = inputs.iter().chain(&outputs).map(|&value| graph.value(value).bytes).sum();
+        tally.border_bytes =
+            inputs.iter().chain(&outputs).fold(0.0, |sum, &value| sum + graph.value(value).bytes);
         let gain_ns = policy.gain_ns(&tally);
         Cluster { nodes, inputs, outputs, tally, gain_ns }
     }

@@ -7,19 +7,22 @@ use std::fmt::Write;
 
 /// Text for `dot -Tsvg`. Dashed edges are order, not data; dotted values are inputs and outputs of the graph.
 pub fn dot(graph: &FlowGraph, partition: &Partition) -> String {
-    let mut out = String::from("digraph partition {\n  node [shape=box, style=\"rounded,filled\", fontname=sans];\n");
+    let mut out =
+        String::from("digraph partition {\n  node [shape=box, style=\"rounded,filled\", fontname=sans];\n");
     for (index, cluster) in partition.clusters.iter().enumerate() {
         let work = quantity(cluster.tally.cost.operations, "FLOP");
         line(&mut out, format_args!("  subgraph cluster_{index} {{"));
-        line(&mut out, format_args!("    label=\"engine {index}, {work}\"; style=filled; color=\"#dbeafe\";"));
+        line(
+            &mut out,
+            format_args!("    label=\"engine {index}, {work}\"; style=filled; color=\"#dbeafe\";"),
+        );
         for &id in &cluster.nodes {
-            line(&mut out, format_args!("    {} [fillcolor=white];", label(graph, id, "")));
+            line(&mut out, format_args!("    {}", declare(graph, id, "white", "")));
         }
         out.push_str("  }\n");
     }
     for host in &partition.host {
-        let text = label(graph, host.node, &host.stay.to_string());
-        line(&mut out, format_args!("  {text} [fillcolor=\"#e5e7eb\"];"));
+        line(&mut out, format_args!("  {}", declare(graph, host.node, "#e5e7eb", &host.stay.to_string())));
     }
     for (u, v, edge) in graph.edges() {
         let style = match edge {
@@ -43,11 +46,11 @@ pub fn dot(graph: &FlowGraph, partition: &Partition) -> String {
     out
 }
 
-/// The node with its label, and `more` as a tooltip: `n3 [label="relu", tooltip="..."]`.
-fn label(graph: &FlowGraph, id: NodeId, more: &str) -> String {
+fn declare(graph: &FlowGraph, id: NodeId, fill: &str, more: &str) -> String {
     let node = graph.node(id);
     let tooltip = [node.name.as_str(), node.place.as_str(), more].join(" ");
-    format!("n{0} [label=\"{1}\", tooltip=\"{2}\"]; n{0}", id.0, escape(short(&node.name)), escape(tooltip.trim()))
+    let (name, tooltip) = (escape(short(&node.name)), escape(tooltip.trim()));
+    format!("n{} [label=\"{name}\", tooltip=\"{tooltip}\", fillcolor=\"{fill}\"];", id.0)
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -1,9 +1,10 @@
 //! Who runs where, and why not: the partition as plain data and as text.
 
 use crate::cluster::Partition;
-use crate::graph::{Cost, FlowGraph, NodeId, Role, ValueId};
+use crate::graph::{Cost, FlowGraph, Role, ValueId};
 use crate::text::{count, names, quantity, tally_names};
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -39,10 +40,10 @@ pub struct Engine {
     pub gain_ns: f64,
 }
 
-/// Nodes of the host with the same reason.
+/// Nodes of the host with the same kind of reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HostGroup {
-    /// The reason as a sentence.
+    /// The kind of reason, see [`crate::Stay::heading`].
     pub reason: String,
     /// The partitioner left them on the host although the caller had accepted them.
     pub by_choice: bool,
@@ -59,7 +60,9 @@ pub struct HostGroup {
 pub struct HostOperator {
     /// Its name.
     pub name: String,
-    /// How often it occurs.
+    /// What the verdict said of it beyond the kind of reason; may be empty.
+    pub message: String,
+    /// How often it occurs with this message.
     pub count: usize,
     /// Where in the model's source, each place once.
     pub places: Vec<String>,
@@ -107,26 +110,42 @@ impl Report {
 }
 
 fn host_groups(graph: &FlowGraph, partition: &Partition) -> Vec<HostGroup> {
-    let mut by_reason: BTreeMap<(String, bool), Vec<NodeId>> = BTreeMap::new();
+    let mut by_reason: BTreeMap<String, HostGroup> = BTreeMap::new();
     for host in &partition.host {
-        by_reason.entry((host.stay.to_string(), host.stay.by_choice())).or_default().push(host.node);
-    }
-    let group = |((reason, by_choice), nodes): ((String, bool), Vec<NodeId>)| {
-        let compute = nodes.iter().filter(|&&v| graph.node(v).role == Role::Compute).count();
-        let operators = tally_names(graph, nodes.iter().copied()).into_iter().map(|(name, count)| {
-            let mut places: Vec<String> = vec![];
-            for node in nodes.iter().map(|&v| graph.node(v)).filter(|node| node.name == name) {
-                if !node.place.is_empty() && !places.contains(&node.place) {
-                    places.push(node.place.clone());
-                }
-            }
-            HostOperator { name, count, places }
+        let node = graph.node(host.node);
+        let group = by_reason.entry(host.stay.heading()).or_insert_with_key(|reason| HostGroup {
+            reason: reason.clone(),
+            by_choice: host.stay.by_choice(),
+            nodes: 0,
+            compute: 0,
+            operators: vec![],
         });
-        HostGroup { reason, by_choice, nodes: nodes.len(), compute, operators: operators.collect() }
-    };
-    let mut groups: Vec<HostGroup> = by_reason.into_iter().map(group).collect();
-    groups.sort_by_key(|group| std::cmp::Reverse((group.compute, group.nodes)));
+        group.nodes += 1;
+        group.compute += usize::from(node.role == Role::Compute);
+        group.add(&node.name, host.stay.detail(), &node.place);
+    }
+    let mut groups: Vec<HostGroup> = by_reason.into_values().collect();
+    groups.sort_by_key(|group| Reverse((group.compute, group.nodes)));
+    groups.iter_mut().for_each(|group| group.operators.sort_by_key(|operator| Reverse(operator.count)));
     groups
+}
+
+impl HostGroup {
+    fn add(&mut self, name: &str, message: &str, place: &str) {
+        let known = self.operators.iter_mut().find(|known| known.name == name && known.message == message);
+        let operator = match known {
+            Some(operator) => operator,
+            None => {
+                let (name, message) = (name.to_string(), message.to_string());
+                self.operators.push(HostOperator { name, message, count: 0, places: vec![] });
+                self.operators.last_mut().expect("one was pushed")
+            }
+        };
+        operator.count += 1;
+        if !place.is_empty() && !operator.places.iter().any(|known| known == place) {
+            operator.places.push(place.to_string());
+        }
+    }
 }
 
 impl Coverage {
@@ -194,7 +213,7 @@ impl fmt::Display for Engine {
                 write!(f, ", {word} {}", cut(values, 4, " "))?;
             }
         }
-        if self.gain_ns.is_finite() {
+        if self.gain_ns.abs() >= 50.0 {
             write!(f, ", about {:.1} us won per call", self.gain_ns / 1e3)?;
         }
         Ok(())
@@ -211,6 +230,9 @@ impl fmt::Display for HostGroup {
             }
             if !operator.places.is_empty() {
                 write!(f, " at {}", cut(&operator.places, 4, ", "))?;
+            }
+            if !operator.message.is_empty() {
+                write!(f, ": {}", operator.message)?;
             }
         }
         Ok(())

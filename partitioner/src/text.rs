@@ -30,7 +30,10 @@ pub(crate) fn short(name: &str) -> &str {
 }
 
 /// Operators and how often each occurs, the most frequent first, then by first occurrence.
-pub(crate) fn tally_names(graph: &FlowGraph, nodes: impl IntoIterator<Item = NodeId>) -> Vec<(String, usize)> {
+pub(crate) fn tally_names(
+    graph: &FlowGraph,
+    nodes: impl IntoIterator<Item = NodeId>,
+) -> Vec<(String, usize)> {
     let mut index = std::collections::HashMap::new();
     let mut counts: Vec<(String, usize)> = vec![];
     for id in nodes {

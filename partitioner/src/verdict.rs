@@ -124,6 +124,22 @@ impl Stay {
     pub fn by_choice(&self) -> bool {
         !matches!(self, Stay::Refused(_) | Stay::Effect)
     }
+
+    /// The kind of reason, the same for all nodes that a report lists together.
+    pub fn heading(&self) -> String {
+        match self {
+            Stay::Refused(reason) => reason.code.to_string(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// What is to say of one node beyond the heading; may be empty.
+    pub fn detail(&self) -> &str {
+        match self {
+            Stay::Refused(reason) => &reason.message,
+            _ => "",
+        }
+    }
 }
 
 impl fmt::Display for Stay {
