@@ -13,16 +13,13 @@ fn add(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     scaled_sum(lower, args, ["self", "other"], Binary::Add)
 }
 
-/// `self - alpha * other`; not for two `Bool`s.
+/// `self - alpha * other`; not where either is `Bool`.
 fn sub(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     scaled_sum(lower, args, ["self", "other"], Binary::Sub)
 }
 
-/// `other - alpha * self`; not for a `Bool` tensor.
+/// `other - alpha * self`; not where either is `Bool`.
 fn rsub(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    if lower.dtype(args.tensor("self")?) == DType::Bool {
-        return Err(Refusal::Dtype { arg: "self", found: DType::Bool });
-    }
     scaled_sum(lower, args, ["other", "self"], Binary::Sub)
 }
 
@@ -30,8 +27,8 @@ fn scaled_sum(lower: &mut Lower, args: &Args, names: [&str; 2], f: Binary) -> Re
     let operands = Value::all(args, names)?;
     let alpha = number_or(args, "alpha", Number::Int(1))?;
     let dtype = result_type(lower, &operands);
-    if dtype == DType::Bool && f == Binary::Sub {
-        return Err(Refusal::Dtype { arg: "self", found: dtype });
+    if f == Binary::Sub && operands.iter().any(|&o| result_type(lower, &[o]) == DType::Bool) {
+        return Err(Refusal::Dtype { arg: "self", found: DType::Bool });
     }
     check_factor("alpha", alpha, dtype)?;
     let [a, b] = operands;
@@ -58,12 +55,13 @@ fn mul(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(elementwise(lower, &operands, dtype, |x| x[0].binary(Binary::Mul, x[1]))?)
 }
 
-/// `self + value * tensor1 * tensor2`, or with a quotient (floating-point only).
+/// `self + value * tensor1 * tensor2`, or with a quotient, which is not for two integers.
 fn addc(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item>, Refusal> {
     let operands = Value::all(args, ["self", "tensor1", "tensor2"])?;
     let value = number_or(args, "value", Number::Int(1))?;
     let dtype = result_type(lower, &operands);
-    if dtype == DType::Bool || (f == Binary::Div && !dtype.is_float()) {
+    let factors = result_type(lower, &operands[1..]);
+    if dtype == DType::Bool || (f == Binary::Div && !factors.is_float()) {
         return Err(Refusal::Dtype { arg: "self", found: dtype });
     }
     check_factor("value", value, dtype)?;
