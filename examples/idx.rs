@@ -8,6 +8,8 @@ use std::fmt;
 pub enum IdxFault {
     /// It does not begin with `00 00 08 rank`: another format, compressed, or another element type.
     Magic,
+    /// It ends within its header.
+    Header,
     /// It has another rank than asked for.
     Rank {
         /// The rank in the file.
@@ -28,6 +30,7 @@ impl fmt::Display for IdxFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Magic => write!(f, "not an IDX file of unsigned bytes (is it still compressed?)"),
+            Self::Header => write!(f, "ends within its header"),
             Self::Rank { found, expected } => write!(f, "has {found} dimensions, {expected} were expected"),
             Self::Length { found, expected: Some(expected) } => {
                 write!(f, "holds {found} bytes of data, its header announces {expected}")
@@ -45,9 +48,7 @@ pub fn parse<const RANK: usize>(bytes: &[u8]) -> Result<([usize; RANK], &[u8]), 
     if usize::from(rank) != RANK {
         return Err(IdxFault::Rank { found: rank.into(), expected: RANK });
     }
-    let (header, data) = rest
-        .split_at_checked(4 * RANK)
-        .ok_or(IdxFault::Length { found: 0, expected: Some(4 * RANK - rest.len()) })?;
+    let (header, data) = rest.split_at_checked(4 * RANK).ok_or(IdxFault::Header)?;
     let mut sizes = [0; RANK];
     for (size, word) in sizes.iter_mut().zip(header.as_chunks::<4>().0) {
         *size = u32::from_be_bytes(*word) as usize;
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(parse::<1>(b"\x1f\x8b\x08\x01"), Err(IdxFault::Magic));
         assert_eq!(parse::<1>(&SMALL[..3]), Err(IdxFault::Magic));
         assert_eq!(parse::<3>(&SMALL), Err(IdxFault::Rank { found: 1, expected: 3 }));
-        assert_eq!(parse::<1>(&SMALL[..6]), Err(IdxFault::Length { found: 0, expected: Some(2) }));
+        assert_eq!(parse::<1>(&SMALL[..6]), Err(IdxFault::Header));
         assert_eq!(parse::<1>(&SMALL[..11]), Err(IdxFault::Length { found: 3, expected: Some(4) }));
         let vast = [[0, 0, 8, 3].as_slice(), &[255; 12]].concat();
         assert_eq!(parse::<3>(&vast), Err(IdxFault::Length { found: 0, expected: None }));
