@@ -28,6 +28,7 @@ pub struct Op {
 mod formula;
 mod number;
 mod promote;
+mod resample;
 
 macro_rules! operators {
     ($($file:ident),* $(,)?) => {
@@ -37,8 +38,10 @@ macro_rules! operators {
 }
 
 operators! {
+    adaptive_pool,
     addmm,
     arithmetic,
+    attention,
     batch_norm,
     choose,
     compare,
@@ -48,6 +51,7 @@ operators! {
     dropout,
     elu,
     embedding,
+    encoder,
     expand,
     gate,
     group_norm,
@@ -59,16 +63,19 @@ operators! {
     matmul,
     measure,
     number_casts,
+    one_hot,
     permute,
     pool,
     power,
     rectify,
     scalar,
+    shuffle,
     slice,
     softmax,
     split,
     unary,
     unary_forms,
+    upsample,
     view,
 }
 
