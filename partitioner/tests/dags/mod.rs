@@ -1,7 +1,7 @@
 //! Graphs for tests: a random one from a seed, and a small language for chosen ones.
 #![allow(dead_code)]
 
-use partitioner::{Code, Cost, Crossing, FlowGraph, Node, NodeId, Role, ValueId, Verdict};
+use partitioner::{Code, Cost, Crossing, FlowGraph, Node, NodeId, Partition, Role, ValueId, Verdict};
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -92,8 +92,9 @@ pub fn random_graph(random: &mut Random, n: usize, mix: Mix) -> FlowGraph {
     graph
 }
 
-/// Builds a graph from lines such as `b = conv(a, x)`: undeclared names are inputs; a name starting with `host` is
-/// refused, with `view` is free; a result `list!` is bound; `return b` lets a value escape.
+/// Builds a graph from lines such as `b = conv(a, x)`: undeclared names are inputs; an operator starting with `host` is
+/// refused, with `view` free, with `print` an effect; a value with a name ending in `!` is bound; `return b` lets it
+/// escape. The place of a node is its result.
 pub fn parse(text: &str) -> FlowGraph {
     let mut graph = FlowGraph::new();
     let mut values: Vec<(String, ValueId)> = vec![];
@@ -111,16 +112,29 @@ pub fn parse(text: &str) -> FlowGraph {
         let reads: Vec<&str> = reads.split(", ").filter(|name| !name.is_empty()).collect();
         for name in &reads {
             if !values.iter().any(|(known, _)| known == name) {
-                values.push((name.to_string(), graph.input(Crossing::Free, 100.0, "")));
+                values.push((name.to_string(), graph.input(crossing(name), 100.0, "")));
             }
         }
-        let id = graph.add(node(op, verdict, role));
+        let (place, effect) = (result.to_string(), op.starts_with("print"));
+        let id = graph.add(Node { place, effect, ..node(op, verdict, role) });
         for name in reads {
             let value = values.iter().find(|(known, _)| known == name).unwrap().1;
             graph.read(id, value).unwrap();
         }
-        let crossing = if result.ends_with('!') { Crossing::Bound } else { Crossing::Free };
-        values.push((result.to_string(), graph.produce(id, crossing, 100.0, "").unwrap()));
+        values.push((result.to_string(), graph.produce(id, crossing(result), 100.0, "").unwrap()));
     }
     graph
+}
+
+fn crossing(name: &str) -> Crossing {
+    if name.ends_with('!') { Crossing::Bound } else { Crossing::Free }
+}
+
+/// The clusters by their nodes' places, then the host's nodes: `[a b] [c] | h`.
+pub fn show(graph: &FlowGraph, partition: &Partition) -> String {
+    let places =
+        |nodes: &[NodeId]| nodes.iter().map(|&v| graph.node(v).place.as_str()).collect::<Vec<_>>().join(" ");
+    let host: Vec<NodeId> = partition.host.iter().map(|host| host.node).collect();
+    let clusters = partition.clusters.iter().map(|cluster| format!("[{}] ", places(&cluster.nodes)));
+    format!("{}| {}", clusters.collect::<String>(), places(&host)).trim_end().to_string()
 }
