@@ -187,15 +187,15 @@ pub(super) const OPS: &[Def] = &[
         lower: |_, a| rounded(a, f64::ceil),
     },
     Def {
-        schemas: &["aten::sqrt.int(int a) -> float", "aten::sqrt.float(float a) -> float",],
+        schemas: &["aten::sqrt.int(int a) -> float", "aten::sqrt.float(float a) -> float"],
         lower: |_, a| float_of(a, f64::sqrt),
     },
     Def {
-        schemas: &["aten::exp.int(int a) -> float", "aten::exp.float(float a) -> float",],
+        schemas: &["aten::exp.int(int a) -> float", "aten::exp.float(float a) -> float"],
         lower: |_, a| float_of(a, f64::exp),
     },
     Def {
-        schemas: &["aten::log.int(int a) -> float", "aten::log.float(float a) -> float",],
+        schemas: &["aten::log.int(int a) -> float", "aten::log.float(float a) -> float"],
         lower: |_, a| float_of(a, f64::ln),
     },
     Def {
