@@ -85,7 +85,10 @@ impl Simplifier<'_> {
         match (f, self.node(a)) {
             (Neg, Node::Unary(Neg, x)) | (Not, Node::Unary(Not, x)) => Some(x),
             (Abs, Node::Unary(Abs, _)) => Some(a),
-            (Abs, Node::Unary(Neg, x)) => Some(self.put(Node::Unary(Abs, x))),
+            // Not unsigned: there a negation wraps to another magnitude.
+            (Abs, Node::Unary(Neg, x)) if self.types[a as usize] != DType::U8 => {
+                Some(self.put(Node::Unary(Abs, x)))
+            }
             (Floor | Ceil | Round | Trunc, _) if self.types[a as usize].is_int() => Some(a),
             _ => None,
         }

@@ -140,14 +140,7 @@ impl Read {
         let mut ahead = c.clone();
         let word = ahead.word();
         let numbered = |letter: char| word.strip_prefix(letter).and_then(|n| n.parse::<u32>().ok());
-        let node = if let Some(i) = numbered('i') {
-            Node::Input(i)
-        } else if let Some(step) = numbered('t').and_then(|n| self.names.get(n as usize)) {
-            *c = ahead;
-            return Ok(*step);
-        } else if word == "true" || word == "false" {
-            Node::Const(DType::Bool, Scalar::Int((word == "true") as i64))
-        } else if ahead.eat("(") {
+        let node = if !word.is_empty() && ahead.eat("(") {
             *c = ahead;
             let operands = c.list(")", |c| self.infix(c, 0))?;
             let node = function(word, &operands);
@@ -155,6 +148,13 @@ impl Read {
                 || c.fail("a function of so many operands before this"),
                 |n| Ok(self.expr.push(n)),
             );
+        } else if let Some(i) = numbered('i') {
+            Node::Input(i)
+        } else if let Some(step) = numbered('t').and_then(|n| self.names.get(n as usize)) {
+            *c = ahead;
+            return Ok(*step);
+        } else if word == "true" || word == "false" {
+            Node::Const(DType::Bool, Scalar::Int((word == "true") as i64))
         } else {
             ahead = c.clone();
             let number = ahead.number()?;
@@ -205,7 +205,7 @@ mod tests {
         same("select(isnan(i0), -inf:f32, nan:f32)");
         same("f32(i0) + f32(i1)");
         same("t0 = i0 * i0; t1 = exp(t0); t0 + t1 * t1");
-        same("floordiv(i0, -3:i32)");
+        same("floordiv(i32(i0), -3:i32) + i32");
         same("false");
     }
 

@@ -1,0 +1,107 @@
+//! Random networks: the text form reads back, and every pass and every backend computes what the reference does.
+//!
+//! `RANDOM_NETWORKS` is how many (200), `RANDOM_SEED` the first seed (0).
+
+mod random;
+
+use random::{Sample, sample};
+use std::collections::BTreeSet;
+use trt_subgraph::backend::reference::evaluate;
+use trt_subgraph::network::Network;
+use trt_subgraph::pass::{Options, PASSES, optimize};
+use trt_subgraph::{DType, Literal};
+
+#[test]
+fn every_way_of_running_a_network_agrees() {
+    let variable =
+        |name, usual| std::env::var(name).ok().map_or(usual, |v: String| v.parse().expect("a number"));
+    let (first, count) = (variable("RANDOM_SEED", 0), variable("RANDOM_NETWORKS", 200));
+    for seed in first..first + count {
+        let sample = sample(seed);
+        if let Err(e) = check(&sample) {
+            panic!("RANDOM_SEED={seed} RANDOM_NETWORKS=1: {e}\n{}", sample.network);
+        }
+    }
+}
+
+#[test]
+fn samples_cover_every_kind_of_layer() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..200 {
+        let network = sample(seed).network;
+        seen.extend(network.layers.iter().map(|l| l.kind.name()));
+        seen.extend(network.layers.iter().filter(|l| l.epilogue.is_some()).map(|_| "epilogue"));
+    }
+    let kinds =
+        "broadcast concat constant convolution epilogue gather matmul normalize pad parameter permute \
+                     pointwise pool reduce reshape scan slice softmax topk"
+            .split_whitespace();
+    assert!(seen.iter().copied().eq(kinds), "{seen:?}");
+}
+
+fn check(sample: &Sample) -> Result<(), String> {
+    let network = &sample.network;
+    network.verify().map_err(|e| e.to_string())?;
+    reads_back(network)?;
+    let expected = run(network, sample)?;
+    for pass in PASSES {
+        let after = pass.run(network.clone(), &Options::default(), &mut usize::MAX.clone());
+        agrees(&after, sample, &expected).map_err(|e| format!("pass {}: {e}\n{after}", pass.name))?;
+    }
+    let limited = |n| optimize(network.clone(), &Options { step_limit: Some(n) });
+    if agrees(&limited(usize::MAX), sample, &expected).is_err() {
+        let wrong = |n: &usize| agrees(&limited(*n), sample, &expected).is_err();
+        let step = (0..).find(wrong).expect("the unlimited run is wrong");
+        let e = agrees(&limited(step), sample, &expected).expect_err("the step is wrong");
+        return Err(format!(
+            "optimiser step {step}: {e}\nbefore it:\n{}after it:\n{}",
+            limited(step - 1),
+            limited(step)
+        ));
+    }
+    Ok(())
+}
+
+fn reads_back(network: &Network) -> Result<(), String> {
+    let mut numbered = network.clone();
+    numbered.renumber();
+    let read = Network::parse(&numbered.to_string()).map_err(|e| e.to_string())?;
+    if read.to_string() == numbered.to_string() { Ok(()) } else { Err(format!("reads back as\n{read}")) }
+}
+
+fn run(network: &Network, sample: &Sample) -> Result<Vec<Literal>, String> {
+    evaluate(network, &sample.parameters, &sample.inputs).map_err(|e| e.to_string())
+}
+
+fn agrees(network: &Network, sample: &Sample, expected: &[Literal]) -> Result<(), String> {
+    network.verify().map_err(|e| e.to_string())?;
+    close(&run(network, sample)?, expected, coarsest(&sample.network))
+}
+
+/// The least precise floating-point type in a network.
+fn coarsest(network: &Network) -> DType {
+    let order = [DType::BF16, DType::F16, DType::F32];
+    order.into_iter().find(|d| network.values.iter().any(|t| t.dtype == *d)).unwrap_or(DType::F64)
+}
+
+/// Rounding errors were at most a few units in the last place of numbers up to 64, and no step enlarged them much.
+fn close(found: &[Literal], expected: &[Literal], coarsest: DType) -> Result<(), String> {
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        if found.ty() != expected.ty() {
+            return Err(format!("output {at} is {}, expected {}", found.ty(), expected.ty()));
+        }
+        let tolerance = match coarsest {
+            _ if !expected.ty().dtype.is_float() => 0.0,
+            DType::F16 => 0.5,
+            DType::BF16 => 4.0,
+            DType::F32 => 2e-3,
+            _ => 1e-9,
+        };
+        for (i, (f, e)) in found.to_f64().iter().zip(expected.to_f64()).enumerate() {
+            if (f - e).abs() > tolerance {
+                return Err(format!("output {at}, element {i} is {f}, expected {e}"));
+            }
+        }
+    }
+    Ok(())
+}
