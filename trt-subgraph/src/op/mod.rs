@@ -25,6 +25,7 @@ pub struct Op {
     pub lower: LowerFn,
 }
 
+mod contraction;
 mod formula;
 mod number;
 mod promote;
@@ -49,6 +50,7 @@ operators! {
     convolution,
     division,
     dropout,
+    einsum,
     elu,
     embedding,
     encoder,
@@ -78,6 +80,7 @@ operators! {
     slice,
     softmax,
     split,
+    tensordot,
     unary,
     unary_forms,
     upsample,
