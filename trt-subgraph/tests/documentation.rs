@@ -1,0 +1,27 @@
+//! The guide shows code and cases that are in the tree.
+
+use std::path::Path;
+
+/// Every Rust and case block of the guide stands word for word in an operator's file.
+#[test]
+fn the_operator_guide_quotes_the_tree() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let guide = std::fs::read_to_string(root.join("docs/adding-an-operator.md")).unwrap();
+    let texts = |folder: &str| -> Vec<String> {
+        let entries = root.join(folder).read_dir().unwrap();
+        entries.map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap()).collect()
+    };
+    let (code, cases) = (texts("trt-subgraph/src/op"), texts("tests/cases/op"));
+    let mut quotes = 0;
+    for block in guide.split("\n```").skip(1).step_by(2) {
+        let (kind, body) = block.split_once('\n').unwrap();
+        let held = match kind {
+            "rust" => code.iter().any(|t| t.contains(body)),
+            "text" => body.lines().all(|line| cases.iter().any(|t| t.lines().any(|l| l == line))),
+            _ => continue,
+        };
+        assert!(held, "not in the tree:\n{body}");
+        quotes += 1;
+    }
+    assert!(quotes >= 4, "the guide has lost its examples");
+}
