@@ -13,15 +13,19 @@
 //!
 //! A strongly connected component of accepted atoms only becomes one atom. One with a host node in it loses the
 //! atoms that a host path leaves and re-enters (no cluster at all could hold them); when there is none, several atoms
-//! wait for each other through the host and the smallest is given up. Linear per round; a round is repeated only while
-//! cycles remain.
+//! wait for each other through the host and the one that computes least is given up. In components of very many atoms the
+//! widest ones are given up, one in eight at a time. Then the component is looked at again. Linear per look.
 
 use crate::adjacency::{Adjacency, Sets};
 use crate::graph::{Crossing, FlowGraph, NodeId, Role};
 use crate::verdict::{Stay, Verdict};
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
+use std::cmp::Reverse;
 use std::collections::HashMap;
+
+/// A component of more atoms than this is not taken apart one atom at a time.
+const FEW_ATOMS: usize = 8;
 
 /// The outcome, for each node.
 pub(crate) struct Atoms {
@@ -44,7 +48,10 @@ pub(crate) fn atoms(graph: &FlowGraph, flow: &Adjacency) -> Atoms {
         several[name as usize] |= name != v && stay[v as usize].is_none();
     }
     if several.contains(&true) {
-        while untangle(graph, flow, &mut sets, &mut stay) {}
+        let mut scopes: Vec<Vec<u32>> = vec![(0..graph.len() as u32).collect()];
+        while let Some(scope) = scopes.pop() {
+            scopes.extend(untangle(graph, flow, &mut sets, &mut stay, &scope));
+        }
     }
     Atoms { of: names(&mut sets, graph), bound, stay }
 }
@@ -100,50 +107,71 @@ fn refusals(graph: &FlowGraph, sets: &mut Sets) -> Vec<Option<Stay>> {
     stay
 }
 
-/// One round over the strongly connected components; true when there was one.
-fn untangle(graph: &FlowGraph, flow: &Adjacency, sets: &mut Sets, stay: &mut [Option<Stay>]) -> bool {
-    let n = graph.len() as u32;
-    let mut item = |v: u32, stay: &[Option<Stay>]| if stay[v as usize].is_some() { v } else { sets.find(v) };
-    let mut members: Vec<Vec<u32>> = vec![vec![]; n as usize];
-    let mut contracted: DiGraph<(), ()> = DiGraph::with_capacity(n as usize, n as usize);
-    for v in 0..n {
-        contracted.add_node(());
-        members[item(v, stay) as usize].push(v);
-    }
-    for u in 0..n {
-        for &v in flow.succ(u) {
-            let (a, b) = (item(u, stay), item(v, stay));
-            if a != b {
-                contracted.add_edge(a.into(), b.into(), ());
-            }
-        }
-    }
-    let tangles: Vec<Vec<u32>> = kosaraju_scc(&contracted)
-        .into_iter()
-        .filter(|component| component.len() > 1)
-        .map(|component| component.into_iter().map(|c| c.index() as u32).collect())
-        .collect();
-    for tangle in &tangles {
-        if tangle.iter().all(|&a| stay[a as usize].is_none()) {
-            tangle.iter().for_each(|&a| {
-                sets.unite(tangle[0], a);
+/// Resolves the cycles among the nodes of `scope` in one step each; returns the scopes in which cycles may remain.
+fn untangle(
+    graph: &FlowGraph,
+    flow: &Adjacency,
+    sets: &mut Sets,
+    stay: &mut [Option<Stay>],
+    scope: &[u32],
+) -> Vec<Vec<u32>> {
+    let mut again = vec![];
+    for tangle in tangles(flow, sets, stay, scope) {
+        if tangle.iter().flatten().all(|&v| stay[v as usize].is_none()) {
+            tangle.iter().for_each(|atom| {
+                sets.unite(tangle[0][0], atom[0]);
             });
             continue;
         }
-        let large: Vec<u32> = tangle.iter().copied().filter(|&a| members[a as usize].len() > 1).collect();
-        let mut lost: Vec<u32> =
-            large.iter().copied().filter(|&a| host_between(flow, &members[a as usize], stay)).collect();
-        if lost.is_empty() {
-            let compute = |a: &u32| {
-                members[*a as usize].iter().filter(|&&v| graph.node(NodeId(v)).role == Role::Compute).count()
-            };
-            lost.extend(large.iter().min_by_key(|a| (compute(a), u32::MAX - **a)));
+        let mut large: Vec<&Vec<u32>> = tangle.iter().filter(|atom| atom.len() > 1).collect();
+        let mut lost = large.clone();
+        if large.len() <= FEW_ATOMS {
+            lost.retain(|atom| host_between(flow, atom, stay));
+            large.sort_by_key(|atom| (compute(graph, atom), Reverse(atom[0])));
+        } else {
+            lost.clear();
+            large.sort_by_key(|atom| Reverse(atom[atom.len() - 1] - atom[0]));
         }
-        for v in lost.iter().flat_map(|&a| &members[a as usize]) {
-            stay[*v as usize] = Some(Stay::NotConvex);
+        if lost.is_empty() {
+            lost.extend(&large[..large.len().div_ceil(FEW_ATOMS)]);
+        }
+        for &v in lost.into_iter().flatten() {
+            stay[v as usize] = Some(Stay::NotConvex);
+        }
+        let mut nodes = tangle.concat();
+        nodes.sort_unstable();
+        again.push(nodes);
+    }
+    again
+}
+
+/// The strongly connected components of more than one atom or host node, each as these, their nodes in source order.
+fn tangles(flow: &Adjacency, sets: &mut Sets, stay: &[Option<Stay>], scope: &[u32]) -> Vec<Vec<Vec<u32>>> {
+    let mut index: HashMap<u32, u32> = HashMap::new();
+    let mut members: Vec<Vec<u32>> = vec![];
+    let mut contracted: DiGraph<(), ()> = DiGraph::new();
+    let mut item = |v: u32| if stay[v as usize].is_some() { v } else { sets.find(v) };
+    for &v in scope {
+        let at = *index.entry(item(v)).or_insert_with(|| contracted.add_node(()).index() as u32);
+        members.resize(contracted.node_count(), vec![]);
+        members[at as usize].push(v);
+    }
+    for &u in scope {
+        let a = index[&item(u)];
+        for b in flow.succ(u).iter().filter_map(|&v| index.get(&item(v))) {
+            if a != *b {
+                contracted.add_edge(a.into(), (*b).into(), ());
+            }
         }
     }
-    !tangles.is_empty()
+    let components = kosaraju_scc(&contracted).into_iter().filter(|component| component.len() > 1);
+    components
+        .map(|items| items.into_iter().map(|item| std::mem::take(&mut members[item.index()])).collect())
+        .collect()
+}
+
+fn compute(graph: &FlowGraph, atom: &[u32]) -> usize {
+    atom.iter().filter(|&&v| graph.node(NodeId(v)).role == Role::Compute).count()
 }
 
 /// Does a path leave the atom, pass a node of the host and come back?

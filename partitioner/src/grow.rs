@@ -7,7 +7,8 @@
 //!    stands between", so each newcomer finds its partner or its position by binary search: `n log n` questions.
 //!
 //! **Maximal.** A pair that may not merge never may later, so one question per pair is enough. Siblings matter only
-//! between groups that compute; as a group may start to, step 3 is repeated until it finds nothing.
+//! between groups that compute, and no group starts to in step 3: what lay between two groups that merge there would
+//! have merged with one of them in step 2.
 
 use crate::adjacency::{Adjacency, Sets};
 use crate::graph::{Edge, FlowGraph, NodeId};
@@ -24,12 +25,8 @@ pub(crate) fn grow(graph: &FlowGraph, flow: &Adjacency, nodes: &mut Nodes) {
     }
     let mut reach = Reach::new(&quotient);
     merge_neighbours(graph, &quotient, &mut reach);
-    let mut before = usize::MAX;
-    while reach.merges() != before {
-        before = reach.merges();
-        for family in &families {
-            merge_siblings(family.iter().map(|v| quotient.item[v.index()]), &mut reach);
-        }
+    for family in &families {
+        merge_siblings(family.iter().map(|v| quotient.item[v.index()]), &mut reach);
     }
     nodes.group = quotient.item.iter().map(|&item| reach.find(item)).collect();
 }

@@ -29,6 +29,7 @@
 
 use crate::adjacency::Sets;
 use crate::quotient::{Kind, Quotient, rise};
+use std::collections::VecDeque;
 
 const FORWARD: usize = 0;
 
@@ -67,7 +68,6 @@ pub(crate) struct Reach {
     /// The search that last saw an item, and whether it had passed the host, in each direction.
     seen: [Vec<(u32, bool)>; 2],
     search: u32,
-    merges: usize,
 }
 
 impl Reach {
@@ -86,7 +86,6 @@ impl Reach {
             subtree: forest(quotient),
             seen: [vec![(0, false); n], vec![(0, false); n]],
             search: 0,
-            merges: 0,
         }
     }
 
@@ -111,11 +110,6 @@ impl Reach {
     pub fn level(&mut self, v: u32) -> u32 {
         let v = self.find(v);
         self.level[v as usize]
-    }
-
-    /// How many merges were made.
-    pub fn merges(&self) -> usize {
-        self.merges
     }
 
     /// How two accepted items stand to each other.
@@ -145,8 +139,8 @@ impl Reach {
     /// Restores the levels after `start` rose; returns the edges along which they may have become equal.
     fn lift_successors(&mut self, start: u32) -> Vec<(u32, u32)> {
         let mut tight = vec![];
-        let mut stack = vec![start];
-        while let Some(x) = stack.pop() {
+        let mut queue = VecDeque::from([start]);
+        while let Some(x) = queue.pop_front() {
             let mut links = std::mem::take(&mut self.links[FORWARD][x as usize]);
             links.iter_mut().for_each(|y| *y = self.sets.find(*y));
             links.sort_unstable();
@@ -157,7 +151,7 @@ impl Reach {
                 let level = &mut self.level[y as usize];
                 if *level < least {
                     *level = least;
-                    stack.push(y);
+                    queue.push_back(y);
                 }
                 if *level == least {
                     tight.push((x, y));
@@ -172,7 +166,6 @@ impl Reach {
         let (a, b) = (self.find(a), self.find(b));
         let (keep, lost) = self.sets.unite(a, b);
         if let Some(lost) = lost {
-            self.merges += 1;
             let (k, l) = (keep as usize, lost as usize);
             for links in &mut self.links {
                 let mut shorter = std::mem::take(&mut links[l]);

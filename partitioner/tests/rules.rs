@@ -132,6 +132,13 @@ mod bound {
     }
 
     #[test]
+    fn a_smaller_set_beside_them_is_taken() {
+        let text =
+            "l! = split(x)\na = first(l!)\nh = host(a)\nm! = list(h)\nb = cat(m!)\nc = second(l!, h, b)";
+        assert_eq!(taken(text), "[m! b] | l! a h c");
+    }
+
+    #[test]
     fn of_bound_nodes_that_wait_for_each_other_the_smaller_set_stays() {
         let text = "l! = list(x)\nm! = list(y)\na = conv(l!)\nh = host(a)\nb = conv(m!, h)\nc = conv(m!)\nd = host(c)\
                     \ne = conv(l!, d)\nf = conv(l!)";
