@@ -1,7 +1,7 @@
 //! What a framework hands over: operator calls on named variables, shape-free and free of framework types.
 //!
-//! A [`SourceGraph`] says nothing of shapes. [`specialise`] replays its calls for concrete inputs and gives a
-//! [`crate::network::Network`]; sizes, views and integer arithmetic fold away on the way. [`judge`] tries a single call.
+//! A [`SourceGraph`] says nothing of shapes. [`specialise()`] replays its calls for concrete inputs and gives a
+//! [`crate::network::Network`]; sizes, views and integer arithmetic fold away on the way. [`judge()`] tries a single call.
 
 mod args;
 pub mod case;

@@ -1,0 +1,154 @@
+//! Tensors counted or listed: `arange`, `linspace`, `eye`, `tensor`.
+
+use super::create::{check_new, positions};
+use super::number::Number;
+use super::{Def, one};
+use crate::network::Expr;
+use crate::network::expr::{Binary, Node};
+use crate::source::{Args, Item, Lower, Refusal};
+use crate::{DType, Literal, TensorType};
+
+fn number(args: &Args, name: &str, default: Number) -> Result<Number, Refusal> {
+    match args.get(name) {
+        Item::None => Ok(default),
+        item => Number::of(item).ok_or_else(|| Refusal::Invalid(format!("'{name}' is {item:?}"))),
+    }
+}
+
+fn is_float(n: Number) -> bool {
+    matches!(n, Number::Float(_))
+}
+
+/// From `start` (0) up to but without `end` by `step` (1); i64, or f32 where one of them is a float.
+fn arange(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    check_new(lower, args)?;
+    let start = number(args, "start", Number::Int(0))?;
+    let (end, step) = (number(args, "end", Number::Int(0))?, number(args, "step", Number::Int(1))?);
+    let float = [start, end, step].into_iter().any(is_float);
+    let default = if float { DType::F32 } else { DType::I64 };
+    let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(default);
+    let fail = || Refusal::Invalid("the step does not lead from start to end".into());
+    let literal = if float {
+        let (start, end, step) = (start.as_f64(), end.as_f64(), step.as_f64());
+        let count = ((end - start) / step).ceil();
+        if !(count.is_finite() && count >= 0.0) || dtype == DType::Bool || !dtype.is_float() {
+            return Err(fail());
+        }
+        let ty = TensorType::new(dtype, [count as usize]);
+        Literal::from_f64(ty, (0..count as usize).map(|i| start + step * i as f64))
+    } else {
+        let (start, end, step) = (start.as_i64(), end.as_i64(), step.as_i64());
+        let distance = end.checked_sub(start).filter(|d| step != 0 && d.signum() * step.signum() >= 0);
+        let distance = distance.filter(|_| dtype != DType::Bool).ok_or_else(fail)?;
+        let count = distance.unsigned_abs().div_ceil(step.unsigned_abs()) as usize;
+        let ty = TensorType::new(dtype, [count]);
+        Literal::from_i64(ty, (0..count as i64).map(|i| start + step * i))
+    };
+    one(lower.builder.constant(literal.expect("as many values as counted")))
+}
+
+/// `steps` values at equal distances from `start` to `end`, both included; f32 unless a dtype is given.
+fn linspace(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    check_new(lower, args)?;
+    let (start, end) = (number(args, "start", Number::Int(0))?, number(args, "end", Number::Int(0))?);
+    let (start, end) = (start.as_f64(), end.as_f64());
+    let steps = args.sizes(lower, "steps", 1, None)?[0];
+    let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(DType::F32);
+    if !dtype.is_float() {
+        return Err(Refusal::Dtype { arg: "dtype", found: dtype });
+    }
+    let step = if steps > 1 { (end - start) / (steps - 1) as f64 } else { 0.0 };
+    let near = |i: usize| i < steps / 2 || steps == 1;
+    let value = |i| if near(i) { start + step * i as f64 } else { end - step * (steps - 1 - i) as f64 };
+    let literal = Literal::from_f64(TensorType::new(dtype, [steps]), (0..steps).map(value));
+    one(lower.builder.constant(literal.expect("as many values as steps")))
+}
+
+/// Ones on the diagonal of an `n` by `m` matrix.
+fn eye(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    check_new(lower, args)?;
+    let rows = args.sizes(lower, "n", 1, None)?[0];
+    let columns = if args.has("m") { args.sizes(lower, "m", 1, None)?[0] } else { rows };
+    let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(DType::F32);
+    let (row, column) =
+        (positions(lower, 0, rows, vec![rows, 1]), positions(lower, 0, columns, vec![columns]));
+    let mut expr = Expr::binary(Binary::Eq);
+    if dtype != DType::Bool {
+        expr.push(Node::Cast(dtype, 2));
+    }
+    one(lower.pointwise(expr, &[row, column])?)
+}
+
+/// A number, or nested lists of numbers, as a tensor: f32, i64 or `Bool` as they are, unless a dtype is given. Each level of
+/// lists is an axis.
+fn tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    check_new(lower, args)?;
+    let (mut shape, mut numbers) = (Vec::new(), Vec::new());
+    flatten(&args.items[0], 0, &mut shape, &mut numbers)?;
+    let found = numbers.iter().map(|n| n.dtype()).reduce(DType::promote).unwrap_or(DType::F32);
+    let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(found);
+    let ty = TensorType::new(dtype, shape);
+    let literal = if dtype.is_float() || found.is_float() {
+        Literal::from_f64(ty, numbers.iter().map(|n| n.as_f64()))
+    } else {
+        Literal::from_i64(ty, numbers.iter().map(|n| n.as_i64()))
+    };
+    let literal = literal.ok_or_else(|| Refusal::Invalid("the lists differ in length".into()))?;
+    one(lower.builder.constant(literal))
+}
+
+fn flatten(
+    item: &Item,
+    depth: usize,
+    shape: &mut Vec<usize>,
+    numbers: &mut Vec<Number>,
+) -> Result<(), Refusal> {
+    let Item::List(items) = item else {
+        let number = Number::of(item).filter(|_| depth == shape.len());
+        numbers.push(number.ok_or_else(|| Refusal::Invalid(format!("{item:?} in a list of numbers")))?);
+        return Ok(());
+    };
+    match shape.get(depth) {
+        None if numbers.is_empty() => shape.push(items.len()),
+        Some(&n) if n == items.len() => {}
+        _ => return Err(Refusal::Invalid("the lists differ in length".into())),
+    }
+    items.iter().try_for_each(|i| flatten(i, depth + 1, shape, numbers))
+}
+
+pub(super) const OPS: &[Def] = &[
+    Def {
+        schemas: &[
+            "aten::arange(Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+            "aten::arange.start(Scalar start, Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+            "aten::arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+        ],
+        lower: arange,
+    },
+    Def {
+        schemas: &[
+            "aten::linspace(Scalar start, Scalar end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+        ],
+        lower: linspace,
+    },
+    Def {
+        schemas: &[
+            "aten::eye(SymInt n, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+            "aten::eye.m(SymInt n, SymInt m, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+        ],
+        lower: eye,
+    },
+    Def {
+        schemas: &[
+            "aten::tensor(t[] data, *, ScalarType? dtype=None, Device? device=None, bool requires_grad=False) -> Tensor",
+            "aten::tensor.int(int t, *, ScalarType? dtype=None, Device? device=None, bool requires_grad=False) -> Tensor",
+            "aten::tensor.float(float t, *, ScalarType? dtype=None, Device? device=None, bool requires_grad=False) -> Tensor",
+            "aten::tensor.bool(bool t, *, ScalarType? dtype=None, Device? device=None, bool requires_grad=False) -> Tensor",
+            "aten::as_tensor.list(t[] data, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+            "aten::as_tensor.int(int t, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+            "aten::as_tensor.float(float t, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+            "aten::as_tensor.bool(bool t, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+        ],
+        lower: tensor,
+    },
+];
