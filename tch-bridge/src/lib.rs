@@ -1,1 +1,4 @@
 //! The bridge between libtorch and the engines.
+
+pub mod jit;
+mod sys;

@@ -1,0 +1,95 @@
+// Declarations of the functions that `src/sys.rs` calls; their contracts are there and in `src/jit`.
+#pragma once
+
+#include "tch-bridge/cpp/shim.h"
+
+namespace tch_trt {
+
+using TorchModule = torch::jit::Module;
+enum class ValueKind : uint8_t;
+enum class Role : uint8_t;
+struct RawTensor;
+struct RawDevice;
+struct RawView;
+struct RawGraph;
+struct RawSeen;
+struct RawOrder;
+struct RawCluster;
+struct EngineHandle;
+struct TraceClosure;
+
+// value.cpp
+std::unique_ptr<Stack> new_stack();
+size_t stack_len(const Stack& stack);
+void push_none(Stack& stack);
+void push_tensor(Stack& stack, const at::Tensor& value);
+void push_double(Stack& stack, double value);
+void push_int(Stack& stack, int64_t value);
+void push_bool(Stack& stack, bool value);
+void push_string(Stack& stack, rust::Str value);
+void push_device(Stack& stack, RawDevice value);
+void push_ints(Stack& stack, rust::Slice<const int64_t> values);
+void push_doubles(Stack& stack, rust::Slice<const double> values);
+void push_bools(Stack& stack, rust::Slice<const bool> values);
+void push_ivalue(Stack& stack, const c10::IValue* value);
+void pack_strings(Stack& stack, size_t count);
+void pack_tensors(Stack& stack, size_t count);
+void pack_list(Stack& stack, size_t count);
+void pack_tuple(Stack& stack, size_t count);
+void pack_dict(Stack& stack, size_t pairs);
+ValueKind kind_of(const c10::IValue& value);
+ValueKind top_kind(const Stack& stack);
+void pop(Stack& stack);
+at::Tensor* pop_tensor(Stack& stack);
+double pop_double(Stack& stack);
+int64_t pop_int(Stack& stack);
+bool pop_bool(Stack& stack);
+rust::String pop_string(Stack& stack);
+RawDevice pop_device(Stack& stack);
+rust::Vec<int64_t> pop_ints(Stack& stack);
+rust::Vec<double> pop_doubles(Stack& stack);
+rust::Vec<bool> pop_bools(Stack& stack);
+c10::IValue* pop_ivalue(Stack& stack);
+size_t unpack(Stack& stack);
+
+// module.cpp
+std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> device);
+std::unique_ptr<Module> load_bytes(rust::Slice<const uint8_t> bytes, rust::Slice<const RawDevice> device);
+rust::Vec<uint8_t> save_bytes(const Module& module);
+std::unique_ptr<Module> share_torch(const TorchModule* module);
+TorchModule* to_torch(const Module& module);
+std::unique_ptr<Module> new_module(rust::Str name);
+void register_tensor(const Module& module, rust::Str path, const at::Tensor& tensor, Role role);
+void register_value(const Module& module, rust::Str path, Stack& stack);
+void define(const Module& module, rust::Str source);
+std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::String> dropped);
+rust::Vec<rust::String> method_names(const Module& module);
+rust::Vec<RawTensor> named_tensors(const Module& module);
+bool is_training(const Module& module);
+void set_training(const Module& module, bool on);
+std::unique_ptr<Method> method(const Module& module, rust::Str name);
+rust::String method_source(const Method& method);
+void run_method(const Method& method, Stack& stack);
+
+// engine.cpp
+RawView view(const at::Tensor& tensor);
+at::Tensor* clone_tensor(const at::Tensor& tensor);
+bool grad_mode_enabled();
+RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, int8_t dtype, RawDevice device);
+void out_tensor(Outputs& outputs, const at::Tensor& tensor);
+void out_int(Outputs& outputs, int64_t value);
+c10::IValue make_engine(const EngineHandle& handle, size_t tensors, size_t ints);
+
+// prepare.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp
+std::unique_ptr<Graph> prepare(const Module& module, rust::Str method, bool assume_ranks);
+rust::String graph_text(const Graph& graph);
+bool still_holds(const Graph& graph);
+RawGraph extract(const Graph& graph);
+std::unique_ptr<Stack> constants(const Graph& graph);
+rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack);
+void stitch(const Graph& graph, const Module& target, rust::Slice<const RawOrder> orders,
+            rust::Slice<const RawCluster> clusters);
+void trace(const Module& module, rust::Str method, rust::Slice<const rust::String> names, Stack& stack,
+           TraceClosure& closure);
+
+}  // namespace tch_trt

@@ -1,0 +1,122 @@
+// The operator `trt::try_run` and the class of its engines. Registered when this file is linked.
+#include <ATen/Functions.h>
+#include <torch/csrc/jit/runtime/custom_operator.h>
+#include <torch/custom_class.h>
+
+#include "tch-bridge/cpp/calls.h"
+#include "tch-bridge/src/sys.rs.h"
+
+namespace tch_trt {
+
+using c10::IValue;
+
+struct Outputs {
+  c10::List<at::Tensor> tensors;
+  c10::List<int64_t> ints;
+};
+
+namespace {
+
+struct Engine : torch::CustomClassHolder {
+  Engine(rust::Box<EngineHandle> handle, size_t tensors, size_t ints)
+      : handle(std::move(handle)), tensors(tensors), ints(ints) {}
+  rust::Box<EngineHandle> handle;
+  size_t tensors, ints;
+};
+
+using State = std::tuple<at::Tensor, int64_t, int64_t>;
+
+State engine_to_state(const c10::intrusive_ptr<Engine>& engine) {
+  auto bytes = engine_state(*engine->handle);
+  auto tensor = at::empty({static_cast<int64_t>(bytes.size())}, at::kByte);
+  std::copy(bytes.begin(), bytes.end(), tensor.mutable_data_ptr<uint8_t>());
+  return {tensor, static_cast<int64_t>(engine->tensors), static_cast<int64_t>(engine->ints)};
+}
+
+c10::intrusive_ptr<Engine> engine_from_state(const State& state) {
+  auto bytes = std::get<0>(state).cpu().contiguous();
+  rust::Slice<const uint8_t> slice(bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.numel()));
+  return c10::make_intrusive<Engine>(engine_load(slice), std::get<1>(state), std::get<2>(state));
+}
+
+bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, Outputs& outputs) {
+  c10::SmallVector<RawView, 16> views;
+  for (const IValue& input : inputs.toListRef()) {
+    views.push_back(view(input.toTensor()));
+    if (!views.back().plain) return false;
+  }
+  c10::SmallVector<int64_t, 16> numbers;
+  for (const IValue& number : ints.toListRef()) numbers.push_back(number.toInt());
+  bool served = engine_try_run(*engine.handle, rust::Slice<const RawView>(views.data(), views.size()),
+                               rust::Slice<const int64_t>(numbers.data(), numbers.size()),
+                               at::GradMode::is_enabled(), outputs);
+  return served && outputs.tensors.size() == engine.tensors && outputs.ints.size() == engine.ints;
+}
+
+void try_run(torch::jit::Stack& stack) {
+  auto engine = torch::jit::pop(stack).toCustomClass<Engine>();
+  IValue ints = torch::jit::pop(stack);
+  IValue inputs = torch::jit::pop(stack);
+  Outputs outputs;
+  bool served = serves(*engine, inputs, ints, outputs);
+  stack.emplace_back(served);
+  stack.emplace_back(std::move(outputs.tensors));
+  stack.emplace_back(std::move(outputs.ints));
+}
+
+const auto engine_class =
+    torch::class_<Engine>("trt", "Engine")
+        .def_pickle([](const c10::intrusive_ptr<Engine>& engine) { return engine_to_state(engine); },
+                    [](State state) { return engine_from_state(state); });
+
+const torch::jit::RegisterOperators operators({torch::jit::Operator(
+    "trt::try_run(Tensor[] inputs, int[] ints, __torch__.torch.classes.trt.Engine engine)"
+    " -> (bool, Tensor[], int[])",
+    [](torch::jit::Stack& stack) { try_run(stack); }, c10::AliasAnalysisKind::FROM_SCHEMA)});
+
+}  // namespace
+
+RawView view(const at::Tensor& tensor) {
+  RawView out{};
+  out.tensor = &tensor;
+  if (!tensor.defined()) return out;
+  const auto& impl = *tensor.unsafeGetTensorImpl();
+  const auto keys = tensor.key_set();
+  out.dtype = static_cast<int8_t>(tensor.scalar_type());
+  out.device = RawDevice{static_cast<int8_t>(tensor.device().type()), tensor.device().index()};
+  out.requires_grad = tensor.requires_grad();
+  out.version = tensor.is_inference() ? 0 : impl.version_counter().current_version();
+  out.plain = tensor.layout() == at::kStrided && impl.has_storage() && !tensor.is_conj() && !tensor.is_neg() &&
+              !tensor.is_quantized() && !tensor._is_zerotensor() &&
+              !keys.has_any(c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::FuncTorchBatched,
+                                                 c10::DispatchKey::FuncTorchGradWrapper,
+                                                 c10::DispatchKey::Functionalize}));
+  out.dim = static_cast<size_t>(tensor.dim());
+  if (!out.plain) return out;
+  out.sizes = tensor.sizes().data();
+  out.strides = tensor.strides().data();
+  out.data = static_cast<uint8_t*>(const_cast<void*>(tensor.const_data_ptr()));
+  out.storage = reinterpret_cast<size_t>(impl.unsafe_storage().unsafeGetStorageImpl());
+  out.contiguous = tensor.is_contiguous();
+  return out;
+}
+
+at::Tensor* clone_tensor(const at::Tensor& tensor) { return new at::Tensor(tensor); }
+bool grad_mode_enabled() { return at::GradMode::is_enabled(); }
+
+RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, int8_t dtype, RawDevice device) {
+  auto options = at::TensorOptions(static_cast<at::ScalarType>(dtype))
+                     .device(c10::Device(static_cast<c10::DeviceType>(device.kind), device.index));
+  auto tensor = at::empty(at::IntArrayRef(sizes.data(), sizes.size()), options);
+  outputs.tensors.push_back(tensor);
+  return view(tensor);
+}
+
+void out_tensor(Outputs& outputs, const at::Tensor& tensor) { outputs.tensors.push_back(tensor); }
+void out_int(Outputs& outputs, int64_t value) { outputs.ints.push_back(value); }
+
+IValue make_engine(const EngineHandle& handle, size_t tensors, size_t ints) {
+  return IValue(c10::make_intrusive<Engine>(engine_share(handle), tensors, ints));
+}
+
+}  // namespace tch_trt

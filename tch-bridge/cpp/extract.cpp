@@ -1,0 +1,157 @@
+// A prepared graph as plain data, with what torch's alias analysis knows about it.
+#include <sstream>
+
+#include <torch/csrc/jit/ir/alias_analysis.h>
+#include <torch/csrc/jit/ir/constants.h>
+
+#include "tch-bridge/cpp/graph.h"
+#include "tch-bridge/src/sys.rs.h"
+
+namespace tch_trt {
+
+using torch::jit::AliasDb;
+using torch::jit::Block;
+using torch::jit::Node;
+using torch::jit::Value;
+namespace prim = torch::jit::prim;
+namespace attr = torch::jit::attr;
+
+namespace {
+
+bool holds_tensors(const c10::TypePtr& type) {
+  if (type->isSubtypeOf(*c10::TensorType::get()) || type->kind() == c10::TypeKind::AnyType) return true;
+  auto inner = type->containedTypes();
+  return type->kind() == c10::TypeKind::ClassType || std::any_of(inner.begin(), inner.end(), holds_tensors);
+}
+
+// Whether each attribute may count as memory of its own: every read is a tensor read once, in its own storage.
+bool attributes_are_distinct(const Index& index, const Graph& graph, const torch::jit::Graph& copy) {
+  std::unordered_set<const void*> storages;
+  for (Node* node : index.nodes) {
+    if (node->kind() == prim::SetAttr) return false;
+    if (node->kind() != prim::GetAttr) continue;
+    auto place = resolve(*node, copy, graph.owner);
+    if (!place) return false;
+    const c10::IValue& value = place->value();
+    if (value.isModule() || !holds_tensors(node->output()->type())) continue;
+    if (!value.isTensor() || !value.toTensor().has_storage()) return false;
+    if (!storages.insert(value.toTensor().storage().unsafeGetStorageImpl()).second) return false;
+  }
+  return true;
+}
+
+bool writes(Node* node, const AliasDb& aliases) {
+  if (aliases.isMutable(node)) return true;
+  for (Block* block : node->blocks()) {
+    for (Node* inner : block->nodes()) {
+      if (writes(inner, aliases)) return true;
+    }
+  }
+  return false;
+}
+
+bool has_effects(Node* node) {
+  if (node->hasSideEffects()) return true;
+  for (Block* block : node->blocks()) {
+    for (Node* inner : block->nodes()) {
+      if (has_effects(inner)) return true;
+    }
+  }
+  return false;
+}
+
+void describe_schema(Node* node, RawNode& out) {
+  const auto* schema = node->maybeSchema();
+  if (!schema) return;
+  std::ostringstream text;
+  text << *schema;
+  out.schema = text.str();
+  out.overload = schema->overload_name();
+  out.view = std::any_of(schema->returns().begin(), schema->returns().end(), [](const c10::Argument& argument) {
+    return argument.alias_info() && !argument.alias_info()->isWrite();
+  });
+}
+
+void describe_place(Node* node, RawNode& out) {
+  torch::jit::SourceRange range = node->sourceRange();
+  if (!range.source()) return;
+  if (auto origin = range.findSourceRangeThatGenerated()) range = *origin;
+  auto& source = *range.source();
+  auto line = source.lineno_for_offset(range.start());
+  out.file = rust::String::lossy(source.filename().value_or(""));
+  out.line = static_cast<uint32_t>(source.lineno_to_source_lineno(line) + (source.filename() ? 0 : 1));
+  std::string text = source.get_line(line).str();
+  auto first = text.find_first_not_of(" \t\r\n");
+  auto last = text.find_last_not_of(" \t\r\n");
+  if (first != std::string::npos) out.text = rust::String::lossy(text.substr(first, last - first + 1));
+}
+
+void describe_attribute(Node* node, const Graph& graph, const torch::jit::Graph& copy, RawNode& out) {
+  out.attribute = node->s(attr::name);
+  auto place = resolve(*node, copy, graph.owner);
+  if (!place) return;
+  out.attribute = place->path;
+  auto type = place->object->type();
+  out.role = type->is_parameter(place->slot) ? Role::Parameter
+             : type->is_buffer(place->slot)  ? Role::Buffer
+                                             : Role::Attribute;
+  const c10::IValue& value = place->value();
+  if (value.isTensor() && value.toTensor().defined()) out.tensor = new at::Tensor(value.toTensor());
+}
+
+}  // namespace
+
+RawGraph extract(const Graph& graph) {
+  auto copy = graph.graph->copy();
+  Index index(*copy);
+  AliasDb aliases(copy, attributes_are_distinct(index, graph, *copy));
+  auto ids = [&](at::ArrayRef<Value*> values) {
+    rust::Vec<uint32_t> out;
+    for (Value* value : values) out.push_back(index.value_ids.at(value));
+    return out;
+  };
+  RawGraph out;
+  for (Value* value : index.values) {
+    RawValue raw;
+    raw.name = value->debugName();
+    raw.type_name = rust::String::lossy(value->type()->annotation_str());
+    raw.written = aliases.hasWriters(value);
+    raw.may_alias_input = aliases.mayContainAlias(value, copy->inputs().slice(1));
+    raw.may_alias_output = aliases.mayContainAlias(value, copy->outputs());
+    out.values.push_back(std::move(raw));
+  }
+  for (Block* block : index.blocks) {
+    out.blocks.push_back(RawBlock{ids(block->inputs()), ids(block->outputs()), {}});
+  }
+  for (size_t i = 0; i < index.nodes.size(); ++i) {
+    Node* node = index.nodes[i];
+    RawNode raw{};
+    raw.kind = node->kind().toQualString();
+    raw.inputs = ids(node->inputs());
+    raw.outputs = ids(node->outputs());
+    raw.block = index.block_ids.at(node->owningBlock());
+    for (Block* block : node->blocks()) raw.blocks.push_back(index.block_ids.at(block));
+    out.blocks[raw.block].nodes.push_back(static_cast<uint32_t>(i));
+    describe_schema(node, raw);
+    describe_place(node, raw);
+    raw.role = Role::Attribute;
+    if (node->kind() == prim::GetAttr) describe_attribute(node, graph, *copy, raw);
+    raw.mutates = writes(node, aliases);
+    raw.side_effects = has_effects(node);
+    raw.nondeterministic = node->isNondeterministic();
+    out.nodes.push_back(std::move(raw));
+  }
+  for (const Folded& folded : graph.folded) out.folded.push_back(folded.path);
+  return out;
+}
+
+std::unique_ptr<Stack> constants(const Graph& graph) {
+  auto stack = std::make_unique<Stack>();
+  each_node(graph.graph->block(), [&](Node* node) {
+    if (node->kind() == prim::Constant) stack->values.push_back(*torch::jit::toIValue(node->output()));
+  });
+  std::reverse(stack->values.begin(), stack->values.end());
+  return stack;
+}
+
+}  // namespace tch_trt

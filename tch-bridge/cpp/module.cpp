@@ -1,0 +1,204 @@
+// Modules: load, save, build, enumerate, run.
+#include <sstream>
+
+#include <torch/csrc/jit/serialization/export.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include "tch-bridge/cpp/calls.h"
+#include "tch-bridge/src/sys.rs.h"
+
+namespace tch_trt {
+
+using c10::IValue;
+
+namespace {
+
+std::optional<c10::Device> optional_device(rust::Slice<const RawDevice> device) {
+  if (device.empty()) return std::nullopt;
+  return c10::Device(static_cast<c10::DeviceType>(device[0].kind), device[0].index);
+}
+
+std::unique_ptr<Module> owned(torch::jit::Module module) {
+  return std::make_unique<Module>(Module{std::move(module)});
+}
+
+torch::jit::Module fresh(const std::string& name, std::shared_ptr<torch::jit::CompilationUnit> unit) {
+  torch::jit::Module module(c10::QualifiedName("__torch__." + name), std::move(unit), true);
+  module.register_attribute("training", c10::BoolType::get(), false);
+  return module;
+}
+
+// The submodule that holds the last component of `path`, made on the way, and that component.
+std::pair<torch::jit::Module, std::string> holder(const Module& root, rust::Str path) {
+  torch::jit::Module module = root.module;
+  std::istringstream parts{std::string(path)};
+  std::string name, next;
+  std::getline(parts, name, '.');
+  while (std::getline(parts, next, '.')) {
+    if (!module.hasattr(name)) module.register_module(name, fresh(name, module._ivalue()->compilation_unit()));
+    IValue child = module.attr(name);
+    if (!child.isModule()) throw Failure(FailureKind::Argument, "`" + name + "` is not a submodule");
+    module = child.toModule();
+    name = next;
+  }
+  if (name.empty() || module.hasattr(name)) {
+    throw Failure(FailureKind::Argument, "the attribute name `" + std::string(path) + "` is empty or taken");
+  }
+  return {module, name};
+}
+
+void collect(const torch::jit::Module& module, const std::string& prefix, rust::Vec<RawTensor>& out) {
+  auto type = module.type();
+  for (size_t i = 0; i < type->numAttributes(); ++i) {
+    const IValue& value = module._ivalue()->getSlot(i);
+    std::string name = prefix + type->getAttributeName(i);
+    if (type->getAttribute(i)->is_module()) {
+      collect(value.toModule(), name + ".", out);
+    } else if (value.isTensor() && value.toTensor().defined()) {
+      auto role = type->is_parameter(i) ? Role::Parameter : type->is_buffer(i) ? Role::Buffer : Role::Attribute;
+      out.push_back(RawTensor{name, new at::Tensor(value.toTensor()), role});
+    }
+  }
+}
+
+// Rebuilds containers whose static element type is vaguer than the declared one, as when they are empty.
+IValue coerce(IValue value, const c10::TypePtr& formal) {
+  if (auto optional = formal->cast<c10::OptionalType>()) {
+    return value.isNone() ? value : coerce(std::move(value), optional->getElementType());
+  }
+  if (value.type()->isSubtypeOf(*formal)) return value;
+  if (auto list_type = formal->cast<c10::ListType>(); list_type && value.isList()) {
+    c10::impl::GenericList list(list_type->getElementType());
+    for (const IValue& element : value.toListRef()) list.push_back(coerce(element, list_type->getElementType()));
+    return list;
+  }
+  if (auto tuple_type = formal->cast<c10::TupleType>(); tuple_type && value.isTuple()) {
+    auto elements = value.toTupleRef().elements().vec();
+    if (elements.size() != tuple_type->elements().size()) return value;
+    for (size_t i = 0; i < elements.size(); ++i) elements[i] = coerce(elements[i], tuple_type->elements()[i]);
+    return c10::ivalue::Tuple::create(std::move(elements));
+  }
+  if (auto dict_type = formal->cast<c10::DictType>(); dict_type && value.isGenericDict()) {
+    c10::impl::GenericDict dict(dict_type->getKeyType(), dict_type->getValueType());
+    for (const auto& entry : value.toGenericDict()) {
+      dict.insert(entry.key(), coerce(entry.value(), dict_type->getValueType()));
+    }
+    return dict;
+  }
+  return value;
+}
+
+}  // namespace
+
+std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> device) {
+  return owned(torch::jit::load(std::string(path), optional_device(device)));
+}
+
+std::unique_ptr<Module> load_bytes(rust::Slice<const uint8_t> bytes, rust::Slice<const RawDevice> device) {
+  std::istringstream in(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  return owned(torch::jit::load(in, optional_device(device)));
+}
+
+rust::Vec<uint8_t> save_bytes(const Module& module) {
+  rust::Vec<uint8_t> bytes;
+  torch::jit::ExportModule(module.module, [&](const void* data, size_t size) {
+    auto first = static_cast<const uint8_t*>(data);
+    std::copy(first, first + size, std::back_inserter(bytes));
+    return size;
+  });
+  return bytes;
+}
+
+std::unique_ptr<Module> share_torch(const TorchModule* module) { return owned(*module); }
+TorchModule* to_torch(const Module& module) { return new TorchModule(module.module); }
+
+std::unique_ptr<Module> new_module(rust::Str name) {
+  return owned(fresh(std::string(name), std::make_shared<torch::jit::CompilationUnit>()));
+}
+
+void register_tensor(const Module& module, rust::Str path, const at::Tensor& tensor, Role role) {
+  auto [target, name] = holder(module, path);
+  target.register_attribute(name, c10::TensorType::get(), tensor, role == Role::Parameter, role == Role::Buffer);
+}
+
+void register_value(const Module& module, rust::Str path, Stack& stack) {
+  auto [target, name] = holder(module, path);
+  IValue value = std::move(stack.values.at(0));
+  stack.values.clear();
+  auto type = value.type();
+  target.register_attribute(name, type, std::move(value));
+}
+
+void define(const Module& module, rust::Str source) {
+  torch::jit::Module target = module.module;
+  try {
+    target.define(std::string(source) + "\n");
+  } catch (const c10::Error& e) {
+    throw Failure(FailureKind::Source, e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    throw Failure(FailureKind::Source, e.what());
+  }
+}
+
+std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::String> dropped) {
+  const auto& from = module.module;
+  auto type = from.type();
+  torch::jit::Module fork(*type->name(), from._ivalue()->compilation_unit(), true);
+  for (size_t i = 0; i < type->numAttributes(); ++i) {
+    fork.register_attribute(type->getAttributeName(i), type->getAttribute(i), from._ivalue()->getSlot(i),
+                            type->is_parameter(i), type->is_buffer(i));
+  }
+  for (size_t i = 0; i < type->numConstants(); ++i) {
+    fork.type()->addConstant(type->getConstantName(i), type->getConstant(i));
+  }
+  for (torch::jit::Function* function : type->methods()) {
+    auto is_name = [&](const rust::String& name) { return std::string(name) == function->name(); };
+    if (std::none_of(dropped.begin(), dropped.end(), is_name)) fork.clone_method(from, function->name());
+  }
+  return owned(std::move(fork));
+}
+
+rust::Vec<rust::String> method_names(const Module& module) {
+  rust::Vec<rust::String> names;
+  for (torch::jit::Function* function : module.module.type()->methods()) names.push_back(function->name());
+  return names;
+}
+
+rust::Vec<RawTensor> named_tensors(const Module& module) {
+  rust::Vec<RawTensor> out;
+  collect(module.module, "", out);
+  return out;
+}
+
+bool is_training(const Module& module) { return module.module.is_training(); }
+
+void set_training(const Module& module, bool on) {
+  torch::jit::Module target = module.module;
+  target.train(on);
+}
+
+std::unique_ptr<Method> method(const Module& module, rust::Str name) {
+  auto found = module.module.find_method(std::string(name));
+  if (!found) throw Failure(FailureKind::Argument, "the module has no method `" + std::string(name) + "`");
+  return std::make_unique<Method>(Method{*found});
+}
+
+rust::String method_source(const Method& method) { return method.method.graph()->toString(); }
+
+void run_method(const Method& method, Stack& stack) {
+  auto& function = method.method.function();
+  const auto& schema = function.getSchema();
+  auto& values = stack.values;
+  values.insert(values.begin(), IValue(method.method.raw_owner()));
+  try {
+    for (size_t i = 1; i < values.size() && i < schema.arguments().size(); ++i) {
+      if (!values[i].isTensor()) values[i] = coerce(std::move(values[i]), schema.arguments()[i].type());
+    }
+    schema.checkAndNormalizeInputs(values);
+  } catch (const c10::Error& e) {
+    throw Failure(FailureKind::Argument, e.what_without_backtrace());
+  }
+  function.run(values);
+}
+
+}  // namespace tch_trt

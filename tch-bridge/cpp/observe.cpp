@@ -1,0 +1,103 @@
+// One run of an instrumented copy of a graph: after each value, `trt::observe` records what it holds.
+#include <torch/csrc/jit/runtime/custom_operator.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
+#include <torch/custom_class.h>
+
+#include "tch-bridge/cpp/graph.h"
+#include "tch-bridge/src/sys.rs.h"
+
+namespace tch_trt {
+
+using c10::IValue;
+using torch::jit::Node;
+using torch::jit::Value;
+namespace prim = torch::jit::prim;
+
+namespace {
+
+RawFact fact_of(const IValue& value) {
+  RawFact fact{};
+  fact.kind = kind_of(value);
+  if (value.isInt()) fact.number = value.toInt();
+  if (value.isBool()) fact.number = value.toBool();
+  if (value.isDouble()) fact.real = value.toDouble();
+  if (value.isList()) fact.number = static_cast<int64_t>(value.toListRef().size());
+  if (fact.kind != ValueKind::Tensor) return fact;
+  RawView seen = view(value.toTensor());
+  fact.dtype = seen.dtype;
+  fact.device = seen.device;
+  fact.requires_grad = seen.requires_grad;
+  fact.plain = seen.plain;
+  if (!seen.plain) return fact;
+  std::copy(seen.sizes, seen.sizes + seen.dim, std::back_inserter(fact.sizes));
+  std::copy(seen.strides, seen.strides + seen.dim, std::back_inserter(fact.strides));
+  return fact;
+}
+
+struct Observer : torch::CustomClassHolder {
+  std::vector<RawSeen> seen;
+  std::mutex lock;
+
+  void record(const IValue& value, size_t slot) {
+    std::lock_guard<std::mutex> guard(lock);
+    RawSeen& entry = seen[slot];
+    RawFact fact = fact_of(value);
+    if (entry.count++ == 0) entry.first = fact;
+    entry.last = std::move(fact);
+  }
+};
+
+const torch::jit::RegisterOperators operators({torch::jit::Operator(
+    "trt::observe(Any value, int slot, Any observer) -> ()",
+    [](torch::jit::Stack& stack) {
+      auto observer = torch::jit::pop(stack).toCapsule();
+      auto slot = static_cast<size_t>(torch::jit::pop(stack).toInt());
+      static_cast<Observer&>(*observer).record(torch::jit::pop(stack), slot);
+    },
+    c10::AliasAnalysisKind::CONSERVATIVE)});
+
+bool is_observed(const Value* value) {
+  auto kind = value->node()->kind();
+  if (kind == prim::GetAttr && value->type()->is_module()) return false;
+  return kind != prim::Constant && kind != prim::Uninitialized && value->type()->kind() != c10::TypeKind::ClassType;
+}
+
+void observe_before(Node* place, Value* value, size_t slot, Value* observer) {
+  torch::jit::Graph& graph = *value->owningGraph();
+  torch::jit::WithInsertPoint guard(place);
+  Value* number = graph.insertConstant(static_cast<int64_t>(slot));
+  graph.insertNode(graph.create(c10::Symbol::fromQualString("trt::observe"), {value, number, observer}, 0));
+}
+
+}  // namespace
+
+rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack) {
+  auto copy = graph.graph->copy();
+  Index index(*copy);
+  auto inputs = stack.values.size();
+  if (inputs + 1 != copy->inputs().size()) {
+    throw Failure(FailureKind::Argument, graph.method + "() takes " + std::to_string(copy->inputs().size() - 1) +
+                                             " arguments but received " + std::to_string(inputs));
+  }
+  Value* observer = copy->insertInput(1, "observer")->setType(c10::AnyType::get());
+  for (size_t i = 0; i < index.values.size(); ++i) {
+    Value* value = index.values[i];
+    if (!is_observed(value)) continue;
+    observe_before(value->node()->next(), value, i, observer);
+  }
+  auto record = c10::make_intrusive<Observer>();
+  record->seen.resize(index.values.size());
+  for (size_t i = 0; i < record->seen.size(); ++i) record->seen[i].value = static_cast<uint32_t>(i);
+  std::vector<IValue> values{graph.owner._ivalue(), IValue::make_capsule(record)};
+  values.insert(values.end(), stack.values.begin(), stack.values.end());
+  torch::jit::Code code(copy, graph.method);
+  torch::jit::InterpreterState(code).run(values);
+  stack.values = std::move(values);
+  rust::Vec<RawSeen> out;
+  for (RawSeen& entry : record->seen) {
+    if (entry.count > 0) out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+}  // namespace tch_trt

@@ -1,0 +1,201 @@
+// A prepared graph with clusters as a new method of a module: each cluster's nodes become the else-branch of
+//   %ok, %tensors, %ints = trt::try_run(inputs, ints, engine)
+//   outputs = prim::If(%ok) { unpack } else { the nodes }
+#include "tch-bridge/cpp/graph.h"
+#include "tch-bridge/src/sys.rs.h"
+
+namespace tch_trt {
+
+using torch::jit::Block;
+using torch::jit::Node;
+using torch::jit::Value;
+namespace prim = torch::jit::prim;
+namespace attr = torch::jit::attr;
+
+namespace {
+
+bool is_inside(const Node* node, const Block* block) {
+  for (const Block* at = node->owningBlock(); at; at = at->owningNode() ? at->owningNode()->owningBlock() : nullptr) {
+    if (at == block) return true;
+  }
+  return false;
+}
+
+struct Stitcher {
+  Stitcher(const Graph& from, torch::jit::Module target)
+      : source(from), target(std::move(target)), graph(from.graph->copy()), index(*graph), assigned(assigned_attributes(*graph)) {}
+
+  const Graph& source;
+  torch::jit::Module target;
+  std::shared_ptr<torch::jit::Graph> graph;
+  Index index;
+  std::unordered_set<std::string> assigned;
+
+  // Constants and the attribute reads that `prepare` put on top: never moved, and no part of a cluster.
+  bool is_read(Node* node) const {
+    return node->kind() == prim::Constant || (node->kind() == prim::GetAttr && !assigned.count(node->s(attr::name)) &&
+                                              resolve(*node, *graph, source.owner));
+  }
+
+  std::vector<Value*> values(const rust::Vec<uint32_t>& ids, const c10::TypePtr& type) {
+    std::vector<Value*> out;
+    for (uint32_t id : ids) {
+      out.push_back(index.value(id));
+      if (!out.back()->type()->isSubtypeOf(*type)) {
+        throw Failure(FailureKind::Graph, "%" + out.back()->debugName() + " crosses the border of a cluster as " +
+                                              type->str() + " but is " + out.back()->type()->str());
+      }
+    }
+    return out;
+  }
+
+  // Registers the engine as an attribute of the target and reads it at the top of the graph.
+  Value* engine_value(const RawCluster& cluster, size_t number) {
+    c10::IValue engine = make_engine(*cluster.engine, cluster.outputs.size(), cluster.int_outputs.size());
+    std::string name = "trt_" + source.method + "_" + std::to_string(number);
+    auto type = engine.type();
+    target.register_attribute(name, type, std::move(engine));
+    torch::jit::WithInsertPoint guard(*graph->nodes().begin());
+    return graph->insertGetAttr(graph->inputs()[0], name);
+  }
+
+  // Puts the cluster before `end` and moves its nodes into the else-branch.
+  void place(const RawCluster& cluster, size_t number, Node* end) {
+    auto inputs = values(cluster.inputs, c10::TensorType::get());
+    auto ints = values(cluster.ints, c10::IntType::get());
+    auto outputs = values(cluster.outputs, c10::TensorType::get());
+    auto int_outputs = values(cluster.int_outputs, c10::IntType::get());
+    Value* engine = engine_value(cluster, number);
+    torch::jit::WithInsertPoint guard(end);
+    Value* tensor_list = graph->insertNode(graph->createList(c10::TensorType::get(), inputs))->output();
+    Value* int_list = graph->insertNode(graph->createList(c10::IntType::get(), ints))->output();
+    Node* call = graph->insertNode(
+        graph->create(c10::Symbol::fromQualString("trt::try_run"), {tensor_list, int_list, engine}, 3));
+    call->output(0)->setType(c10::BoolType::get());
+    call->output(1)->setType(c10::ListType::ofTensors());
+    call->output(2)->setType(c10::ListType::ofInts());
+    Node* choice = graph->insertNode(graph->create(prim::If, {call->output(0)}, 0));
+    Block* served = choice->addBlock();
+    Block* host = choice->addBlock();
+    unpack(served, call->output(1), outputs.size());
+    unpack(served, call->output(2), int_outputs.size());
+    for (uint32_t id : cluster.nodes) {
+      Node* node = index.node(id);
+      if (!is_read(node)) node->moveBefore(host->return_node());
+    }
+    expose(choice, host, outputs);
+    expose(choice, host, int_outputs);
+    check_closed(cluster, host);
+  }
+
+  void unpack(Block* served, Value* list, size_t count) {
+    if (count == 0) return;
+    Node* node = served->appendNode(graph->createListUnpack(list, count));
+    for (Value* output : node->outputs()) served->registerOutput(output);
+  }
+
+  // Makes `values` outputs of the choice and sends the uses outside of the host branch there.
+  void expose(Node* choice, Block* host, const std::vector<Value*>& values) {
+    for (Value* value : values) {
+      auto uses = value->uses();
+      host->registerOutput(value);
+      Value* output = choice->addOutput()->setType(value->type());
+      for (const auto& use : uses) {
+        if (!is_inside(use.user, host)) use.user->replaceInput(use.offset, output);
+      }
+    }
+  }
+
+  void check_closed(const RawCluster& cluster, Block* host) {
+    for (uint32_t id : cluster.nodes) {
+      Node* node = index.node(id);
+      if (is_read(node)) continue;
+      for (Value* output : node->outputs()) {
+        for (const auto& use : output->uses()) {
+          if (use.user != host->return_node() && !is_inside(use.user, host)) {
+            throw Failure(FailureKind::Graph, "%" + output->debugName() + " leaves a cluster but is no output of it");
+          }
+        }
+      }
+    }
+  }
+
+  // Attributes that only one else-branch reads are read there, so that the engine's path does not pay for them.
+  void sink_reads() {
+    std::vector<Node*> reads;
+    for (Node* node : graph->nodes()) {
+      if (node->kind() == prim::GetAttr && !assigned.count(node->s(attr::name))) reads.push_back(node);
+    }
+    for (auto read = reads.rbegin(); read != reads.rend(); ++read) sink(*read);
+  }
+
+  void sink(Node* read) {
+    std::unordered_map<Block*, std::vector<torch::jit::Use>> by_branch;
+    for (const auto& use : read->output()->uses()) {
+      Block* branch = host_branch(use.user);
+      if (!branch) return;
+      by_branch[branch].push_back(use);
+    }
+    for (auto& [branch, uses] : by_branch) {
+      Node* copy = graph->createClone(read, [](Value* value) { return value; });
+      branch->prependNode(copy);
+      for (const auto& use : uses) use.user->replaceInput(use.offset, copy->output());
+    }
+    read->destroy();
+  }
+
+  // The outermost else-branch of a cluster that holds the node.
+  Block* host_branch(Node* node) {
+    for (Block* at = node->owningBlock(); at && at->owningNode(); at = at->owningNode()->owningBlock()) {
+      Node* condition = at->owningNode()->kind() == prim::If ? at->owningNode()->input()->node() : nullptr;
+      if (condition && condition->kind().toQualString() == std::string("trt::try_run") &&
+          at == at->owningNode()->blocks()[1] && node != at->return_node()) {
+        return at;
+      }
+    }
+    return nullptr;
+  }
+
+  void finish() {
+    auto from = source.owner.type();
+    auto to = target.type();
+    auto remap = [&](const c10::TypePtr& type) { return type == from ? c10::TypePtr(to) : type; };
+    graph->remapTypes(remap);
+    try {
+      graph->lint();
+    } catch (const c10::Error& e) {
+      throw Failure(FailureKind::Graph, std::string("the order breaks a dependency: ") + e.what_without_backtrace());
+    }
+    auto schema = source.owner.get_method(source.method).function().getSchema().cloneWithRemappedTypes(remap);
+    auto* function = target._ivalue()->compilation_unit()->create_function(
+        c10::QualifiedName(*to->name(), source.method), graph);
+    to->addMethod(function);
+    function->setSchema(std::move(schema));
+  }
+};
+
+}  // namespace
+
+void stitch(const Graph& graph, const Module& target, rust::Slice<const RawOrder> orders,
+            rust::Slice<const RawCluster> clusters) {
+  if (target.module.find_method(graph.method)) {
+    throw Failure(FailureKind::Graph, "the target already has a method `" + graph.method + "`");
+  }
+  Stitcher stitcher(graph, target.module);
+  stitcher.graph->inputs()[0]->setType(target.module.type());
+  for (const RawOrder& order : orders) {
+    Node* end = stitcher.index.block(order.block)->return_node();
+    for (const RawItem& item : order.items) {
+      if (item.cluster) {
+        if (item.index >= clusters.size()) throw Failure(FailureKind::Graph, "an order names an unknown cluster");
+        stitcher.place(clusters[item.index], item.index, end);
+      } else if (Node* node = stitcher.index.node(item.index); !stitcher.is_read(node)) {
+        node->moveBefore(end);
+      }
+    }
+  }
+  stitcher.sink_reads();
+  stitcher.finish();
+}
+
+}  // namespace tch_trt

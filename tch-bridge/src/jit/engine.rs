@@ -1,0 +1,153 @@
+//! The Rust side of `trt::try_run`.
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use tch::{Device, Kind, Tensor};
+
+use super::JitError;
+use super::tensor::{TensorView, borrow, device_to_raw, kind_code};
+use crate::sys::ffi;
+
+/// An error of an engine; it is logged and the host serves the call.
+pub type EngineError = Box<dyn Error + Send + Sync>;
+
+/// Serves the calls of one cluster, from any thread.
+pub trait HostEngine: Send + Sync {
+    /// Computes the cluster's outputs and pushes each to `outputs` in order, or leaves the call to the host. A panic, an
+    /// error or a wrong number of outputs leaves the call to the host too.
+    fn try_run(&self, call: &Call<'_>, outputs: &mut Outputs<'_>) -> Result<Outcome, EngineError>;
+
+    /// What a saved module keeps of the engine; [`set_engine_loader`]'s function gets it back.
+    fn state(&self) -> Vec<u8>;
+}
+
+/// Who serves a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The engine did; its outputs are complete.
+    Served,
+    /// The host must.
+    Host,
+}
+
+/// The arguments of a call. All tensors are plain: see [`TensorView::is_plain`].
+pub struct Call<'a> {
+    /// Tensors that enter the cluster, in the order of [`Cluster::inputs`](super::Cluster::inputs).
+    pub inputs: &'a [TensorView<'a>],
+    /// Ints that enter the cluster, in the order of [`Cluster::ints`](super::Cluster::ints).
+    pub ints: &'a [i64],
+    /// Whether autograd records in this thread.
+    pub grad_mode: bool,
+}
+
+impl Call<'_> {
+    /// Whether autograd would need the host's own operators.
+    pub fn needs_grad(&self) -> bool {
+        self.grad_mode && self.inputs.iter().any(TensorView::requires_grad)
+    }
+}
+
+/// Where an engine puts its results, in the order of the cluster's outputs.
+pub struct Outputs<'a> {
+    raw: Pin<&'a mut ffi::Outputs>,
+}
+
+impl Outputs<'_> {
+    /// Pushes a contiguous tensor of undefined contents and returns the address of its first element on `device`, valid
+    /// until the call returns.
+    pub fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, JitError> {
+        let view = ffi::out_empty(self.raw.as_mut(), sizes, kind_code(kind), device_to_raw(device))?;
+        Ok(TensorView::from_raw(view).data())
+    }
+
+    /// Pushes a tensor.
+    pub fn push(&mut self, tensor: &Tensor) {
+        ffi::out_tensor(self.raw.as_mut(), borrow(tensor));
+    }
+
+    /// Pushes an int.
+    pub fn push_int(&mut self, value: i64) {
+        ffi::out_int(self.raw.as_mut(), value);
+    }
+}
+
+/// Makes an engine of a saved state.
+pub type EngineLoader = fn(&[u8]) -> Result<Arc<dyn HostEngine>, EngineError>;
+
+static LOADER: OnceLock<EngineLoader> = OnceLock::new();
+
+/// Sets the function that remakes engines when a saved module is loaded. The first one set stays; returns whether it
+/// is this one. Without one, or where it fails, the host serves a loaded module and its engines keep their state.
+pub fn set_engine_loader(loader: EngineLoader) -> bool {
+    *LOADER.get_or_init(|| loader) as usize == loader as usize
+}
+
+pub(crate) struct EngineHandle(pub(crate) Arc<dyn HostEngine>);
+
+/// Stands in for an engine that could not be remade.
+struct Absent(Vec<u8>);
+
+impl HostEngine for Absent {
+    fn try_run(&self, _: &Call<'_>, _: &mut Outputs<'_>) -> Result<Outcome, EngineError> {
+        Ok(Outcome::Host)
+    }
+
+    fn state(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+}
+
+pub(crate) fn engine_try_run(
+    engine: &EngineHandle,
+    inputs: &[ffi::RawView],
+    ints: &[i64],
+    grad_mode: bool,
+    outputs: Pin<&mut ffi::Outputs>,
+) -> bool {
+    let call = Call { inputs: TensorView::slice(inputs), ints, grad_mode };
+    let run = AssertUnwindSafe(|| engine.0.try_run(&call, &mut Outputs { raw: outputs }));
+    match catch_unwind(run) {
+        Ok(Ok(outcome)) => outcome == Outcome::Served,
+        Ok(Err(error)) => {
+            log::error!("an engine failed, the host serves the call: {error}");
+            false
+        }
+        Err(panic) => {
+            log::error!("an engine panicked, the host serves the call: {}", panic_message(panic.as_ref()));
+            false
+        }
+    }
+}
+
+pub(crate) fn engine_share(engine: &EngineHandle) -> Box<EngineHandle> {
+    Box::new(EngineHandle(engine.0.clone()))
+}
+
+pub(crate) fn engine_state(engine: &EngineHandle) -> Vec<u8> {
+    catch_unwind(AssertUnwindSafe(|| engine.0.state())).unwrap_or_else(|panic| {
+        log::error!("an engine panicked while it was saved: {}", panic_message(panic.as_ref()));
+        Vec::new()
+    })
+}
+
+pub(crate) fn engine_load(state: &[u8]) -> Box<EngineHandle> {
+    let absent = |reason: &str| -> Arc<dyn HostEngine> {
+        log::warn!("the host serves a loaded cluster: {reason}");
+        Arc::new(Absent(state.to_vec()))
+    };
+    let engine = match LOADER.get().map(|load| catch_unwind(|| load(state))) {
+        None => absent("no engine loader is set"),
+        Some(Ok(Ok(engine))) => engine,
+        Some(Ok(Err(error))) => absent(&error.to_string()),
+        Some(Err(panic)) => absent(&panic_message(panic.as_ref())),
+    };
+    Box::new(EngineHandle(engine))
+}
+
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

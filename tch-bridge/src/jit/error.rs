@@ -1,0 +1,148 @@
+//! What can go wrong between Rust and torch, with torch's message and without its C++ stack.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// An error of the TorchScript layer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum JitError {
+    /// The operating system refused the file.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not a TorchScript archive.
+    NotTorchScript(String),
+    /// The file starts as a TorchScript archive but ends too early or is damaged.
+    Damaged(String),
+    /// The file calls an operator that is not registered in this process.
+    UnknownOperator {
+        /// The operator, `namespace::name`.
+        name: String,
+        /// torch's message, with the place in the model.
+        message: String,
+    },
+    /// The file holds an object of a class that is not registered in this process.
+    UnknownClass {
+        /// The class, such as `__torch__.torch.classes.ns.Name`.
+        name: String,
+        /// torch's message.
+        message: String,
+    },
+    /// TorchScript source does not compile.
+    Source(String),
+    /// A wrong name, number, type or kind of an argument.
+    Argument(String),
+    /// A graph rewrite that would break the graph.
+    Graph(String),
+    /// torch could not allocate.
+    OutOfMemory(String),
+    /// An operator failed while the model ran.
+    Runtime(String),
+    /// Rust code that torch called panicked.
+    Panicked(String),
+    /// Rust code that torch called returned an error.
+    Closure(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl JitError {
+    /// Reads the kind that `cpp/shim.h` puts before the message.
+    pub(crate) fn from_torch(raw: &str) -> Self {
+        let mut chars = raw.chars();
+        let kind = chars.next();
+        let message = without_stack(chars.as_str());
+        match kind {
+            Some('a') => Self::Argument(message),
+            Some('g') => Self::Graph(message),
+            Some('m') => Self::OutOfMemory(message),
+            Some('s') => Self::Source(message),
+            _ => Self::Runtime(message),
+        }
+    }
+
+    /// As [`Self::from_torch`], for a failure to read an archive.
+    pub(crate) fn from_load(error: &cxx::Exception) -> Self {
+        let error = Self::from_torch(error.what());
+        let (Self::Runtime(message) | Self::Source(message)) = error else { return error };
+        if let Some(name) = quoted_after(&message, "Unknown builtin op: ", '.') {
+            return Self::UnknownOperator { name, message };
+        }
+        if let Some(name) = quoted_after(&message, "Unknown type name '", '\'') {
+            return Self::UnknownClass { name, message };
+        }
+        if message.contains("file not found") || message.contains("Legacy model format") {
+            return Self::NotTorchScript(message);
+        }
+        if message.contains("PytorchStreamReader") || message.contains("end of") {
+            return Self::Damaged(message);
+        }
+        Self::Runtime(message)
+    }
+}
+
+impl From<cxx::Exception> for JitError {
+    fn from(error: cxx::Exception) -> Self {
+        Self::from_torch(error.what())
+    }
+}
+
+fn quoted_after(message: &str, before: &str, end: char) -> Option<String> {
+    let start = message.find(before)? + before.len();
+    let rest = &message[start..];
+    Some(rest[..rest.find(end).unwrap_or(rest.len())].trim().to_owned())
+}
+
+fn without_stack(message: &str) -> String {
+    let end = ["\nException raised from ", "\nframe #"].iter().filter_map(|mark| message.find(mark)).min();
+    message[..end.unwrap_or(message.len())].trim().to_owned()
+}
+
+impl fmt::Display for JitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => write!(f, "cannot use {}: {source}", path.display()),
+            Self::NotTorchScript(message) => write!(f, "not a TorchScript file: {message}"),
+            Self::Damaged(message) => write!(f, "the TorchScript file is truncated or damaged: {message}"),
+            Self::UnknownOperator { name, message } => write!(
+                f,
+                "the file calls the operator {name}, which is not registered; load its library first: {message}"
+            ),
+            Self::UnknownClass { name, message } => write!(
+                f,
+                "the file holds an object of class {name}, which is not registered; load its library first: {message}"
+            ),
+            Self::Source(message) => write!(f, "TorchScript source does not compile: {message}"),
+            Self::Argument(message) => write!(f, "wrong argument: {message}"),
+            Self::Graph(message) => write!(f, "the graph cannot be rewritten so: {message}"),
+            Self::OutOfMemory(message) => write!(f, "out of memory: {message}"),
+            Self::Runtime(message) => write!(f, "the model failed: {message}"),
+            Self::Panicked(message) => write!(f, "code called by torch panicked: {message}"),
+            Self::Closure(source) => write!(f, "code called by torch failed: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for JitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Closure(source) => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_loses_kind_and_stack() {
+        let error = JitError::from_torch("rno such thing\nException raised from f at g.cpp:1\nframe #0: h");
+        let JitError::Runtime(message) = error else { panic!("{error:?}") };
+        assert_eq!(message, "no such thing");
+    }
+}

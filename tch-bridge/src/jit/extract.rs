@@ -1,0 +1,93 @@
+//! A prepared graph and its extraction.
+
+use cxx::UniquePtr;
+
+use super::graph::{
+    Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
+};
+use super::tensor::adopt;
+use super::{JitError, value};
+use crate::sys::ffi;
+
+/// A copy of a method's graph, made by [`Module::prepare`](super::Module::prepare): calls are inlined, each attribute
+/// is read once at the top, scalar attributes (such as `training`) are constants, and in-place operators whose write
+/// is provably private are functional. It does not change; ids stay valid for its whole life.
+pub struct Graph {
+    pub(super) inner: UniquePtr<ffi::Graph>,
+}
+
+impl Graph {
+    /// The graph as plain data.
+    pub fn facts(&self) -> Result<GraphFacts, JitError> {
+        let raw = ffi::extract(&self.inner)?;
+        let mut constants = ffi::constants(&self.inner)?;
+        let mut values: Vec<Value> = raw.values.into_iter().map(value_from_raw).collect();
+        let mut nodes = Vec::with_capacity(raw.nodes.len());
+        for (raw, id) in raw.nodes.into_iter().zip(0..) {
+            let mut node = node_from_raw(raw);
+            for output in &node.outputs {
+                values[output.0 as usize].producer = Some(NodeId(id));
+            }
+            if node.kind == "prim::Constant" {
+                node.constant = Some(value::pop(constants.pin_mut())?);
+            }
+            nodes.push(node);
+        }
+        let blocks = raw.blocks.into_iter().map(|raw| Block {
+            inputs: value_ids(raw.inputs),
+            outputs: value_ids(raw.outputs),
+            nodes: raw.nodes.into_iter().map(NodeId).collect(),
+        });
+        Ok(GraphFacts { values, nodes, blocks: blocks.collect(), folded: raw.folded })
+    }
+
+    /// Whether the attributes that became constants still have the values that they had then. Costs nanoseconds.
+    pub fn still_holds(&self) -> bool {
+        ffi::still_holds(&self.inner)
+    }
+
+    /// The graph as torch prints it.
+    pub fn text(&self) -> String {
+        ffi::graph_text(&self.inner)
+    }
+}
+
+fn value_ids(ids: Vec<u32>) -> Vec<ValueId> {
+    ids.into_iter().map(ValueId).collect()
+}
+
+fn value_from_raw(raw: ffi::RawValue) -> Value {
+    Value {
+        name: raw.name,
+        ty: ValueType::parse(&raw.type_name),
+        producer: None,
+        written: raw.written,
+        may_alias_input: raw.may_alias_input,
+        may_alias_output: raw.may_alias_output,
+    }
+}
+
+fn node_from_raw(raw: ffi::RawNode) -> Node {
+    let tensor = (!raw.tensor.is_null()).then(|| adopt(raw.tensor));
+    let attribute = (!raw.attribute.is_empty()).then(|| Attribute {
+        path: raw.attribute,
+        role: Role::from_raw(raw.role),
+        tensor,
+    });
+    Node {
+        kind: raw.kind,
+        overload: raw.overload,
+        schema: raw.schema,
+        inputs: value_ids(raw.inputs),
+        outputs: value_ids(raw.outputs),
+        blocks: raw.blocks.into_iter().map(BlockId).collect(),
+        block: BlockId(raw.block),
+        place: Place { file: raw.file, line: raw.line, text: raw.text },
+        constant: None,
+        attribute,
+        mutates: raw.mutates,
+        side_effects: raw.side_effects,
+        nondeterministic: raw.nondeterministic,
+        view: raw.view,
+    }
+}

@@ -1,0 +1,26 @@
+//! A safe layer over torch::jit: modules, graphs as plain data, observation, rewriting, tracing.
+//!
+//! Everything here keeps torch's own semantics; nothing knows of engines beyond the [`HostEngine`] trait that
+//! `trt::try_run` calls.
+
+pub(crate) mod engine;
+mod error;
+mod extract;
+mod graph;
+mod module;
+mod observe;
+mod stitch;
+mod tensor;
+pub(crate) mod trace;
+mod value;
+
+pub use engine::{Call, HostEngine, Outcome, Outputs, set_engine_loader};
+pub use error::JitError;
+pub use extract::Graph;
+pub use graph::{
+    Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
+};
+pub use module::{Initial, Method, Module, NamedTensor};
+pub use observe::{Fact, Seen};
+pub use stitch::{Cluster, Item, Order};
+pub use tensor::{TensorView, grad_mode_enabled};

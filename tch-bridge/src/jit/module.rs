@@ -1,0 +1,238 @@
+//! TorchScript modules and their methods.
+
+use std::borrow::Borrow;
+use std::fs::File;
+use std::io::Read;
+use std::mem::size_of;
+use std::path::Path;
+
+use cxx::UniquePtr;
+use tch::{CModule, Device, IValue, Tensor};
+
+use super::graph::Role;
+use super::tensor::{adopt, borrow, device_to_raw};
+use super::{Graph, JitError, value};
+use crate::sys::ffi;
+
+// `tch::CModule` keeps its module pointer private; it is the only field.
+const _: () = assert!(size_of::<CModule>() == size_of::<*mut ffi::TorchModule>());
+
+/// A TorchScript module. Cloning the handle is not offered: [`Module::share`] and [`Module::fork`] say what is shared.
+pub struct Module {
+    pub(super) inner: UniquePtr<ffi::Module>,
+}
+
+/// What an attribute of a module starts as.
+#[derive(Debug)]
+pub enum Initial {
+    /// A tensor that training changes; the module keeps this very tensor.
+    Parameter(Tensor),
+    /// A tensor that training does not change; the module keeps this very tensor.
+    Buffer(Tensor),
+    /// Anything else.
+    Value(IValue),
+}
+
+/// A tensor of a module under its qualified name, by identity.
+#[derive(Debug)]
+pub struct NamedTensor {
+    /// Attribute names from the root, joined by dots.
+    pub name: String,
+    /// The very tensor that the module holds.
+    pub tensor: Tensor,
+    /// What the module registered it as.
+    pub role: Role,
+}
+
+impl Module {
+    /// Reads a TorchScript file, onto `device` where one is given.
+    ///
+    /// # Errors
+    /// [`JitError::Io`], [`JitError::NotTorchScript`], [`JitError::Damaged`], [`JitError::UnknownOperator`] or
+    /// [`JitError::UnknownClass`].
+    pub fn load(path: impl AsRef<Path>, device: Option<Device>) -> Result<Self, JitError> {
+        let path = path.as_ref();
+        let io = |source| JitError::Io { path: path.to_owned(), source };
+        let mut start = Vec::new();
+        File::open(path).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(io)?;
+        check_zip(&start)?;
+        let device: Vec<_> = device.map(device_to_raw).into_iter().collect();
+        let inner = ffi::load_path(&path.to_string_lossy(), &device).map_err(|e| JitError::from_load(&e))?;
+        Ok(Self { inner })
+    }
+
+    /// Reads a TorchScript file from memory; otherwise as [`Self::load`].
+    pub fn load_bytes(bytes: &[u8], device: Option<Device>) -> Result<Self, JitError> {
+        check_zip(bytes)?;
+        let device: Vec<_> = device.map(device_to_raw).into_iter().collect();
+        Ok(Self { inner: ffi::load_bytes(bytes, &device).map_err(|e| JitError::from_load(&e))? })
+    }
+
+    /// Writes the module as a TorchScript file.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), JitError> {
+        let path = path.as_ref();
+        let bytes = self.save_bytes()?;
+        std::fs::write(path, bytes).map_err(|source| JitError::Io { path: path.to_owned(), source })
+    }
+
+    /// The bytes that [`Self::save`] writes.
+    pub fn save_bytes(&self) -> Result<Vec<u8>, JitError> {
+        Ok(ffi::save_bytes(&self.inner)?)
+    }
+
+    /// A second handle to the module that `module` holds: both see every change.
+    pub fn share(module: &CModule) -> Self {
+        // SAFETY: the only field of `CModule` is a pointer to a live torch::jit::Module (see the assertion above).
+        let inner =
+            unsafe { ffi::share_torch(*std::ptr::from_ref(module).cast::<*const ffi::TorchModule>()) };
+        Self { inner }
+    }
+
+    /// A `tch` handle to this module: both see every change.
+    pub fn to_cmodule(&self) -> CModule {
+        // SAFETY: `to_torch` returns a fresh `new torch::jit::Module`, which `CModule` owns and deletes.
+        unsafe { std::mem::transmute::<*mut ffi::TorchModule, CModule>(ffi::to_torch(&self.inner)) }
+    }
+
+    /// A module with these attributes and the methods that `source` defines, such as
+    /// `def forward(self, x): return torch.relu(x) * self.scale`. Dots in a name make submodules.
+    ///
+    /// # Errors
+    /// [`JitError::Source`] with torch's diagnosis; [`JitError::Argument`] for an empty or repeated name.
+    pub fn from_source<N: AsRef<str>>(source: &str, attributes: &[(N, Initial)]) -> Result<Self, JitError> {
+        let module = Self::with_attributes("Source", attributes)?;
+        ffi::define(&module.inner, source)?;
+        Ok(module)
+    }
+
+    pub(super) fn with_attributes<N: AsRef<str>>(
+        class: &str,
+        attributes: &[(N, Initial)],
+    ) -> Result<Self, JitError> {
+        let inner = ffi::new_module(class)?;
+        for (name, initial) in attributes {
+            let name = name.as_ref();
+            match initial {
+                Initial::Parameter(tensor) => {
+                    ffi::register_tensor(&inner, name, borrow(tensor), ffi::Role::Parameter)?;
+                }
+                Initial::Buffer(tensor) => {
+                    ffi::register_tensor(&inner, name, borrow(tensor), ffi::Role::Buffer)?;
+                }
+                Initial::Value(initial) => {
+                    ffi::register_value(&inner, name, value::stack_of([initial])?.pin_mut())?;
+                }
+            }
+        }
+        Ok(Self { inner })
+    }
+
+    /// A module of a fresh type that shares this one's parameters, buffers and submodules by identity. Its methods are
+    /// copies that have not run yet, except for `dropped`, which it lacks. This module is left as it is.
+    pub fn fork(&self, dropped: &[&str]) -> Result<Self, JitError> {
+        let dropped: Vec<String> = dropped.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Self { inner: ffi::fork_type(&self.inner, &dropped)? })
+    }
+
+    /// The names of the methods.
+    pub fn method_names(&self) -> Vec<String> {
+        ffi::method_names(&self.inner)
+    }
+
+    /// The method of this name.
+    ///
+    /// # Errors
+    /// [`JitError::Argument`] where there is none.
+    pub fn method(&self, name: &str) -> Result<Method, JitError> {
+        Ok(Method { inner: ffi::method(&self.inner, name)? })
+    }
+
+    /// All tensors of the module and its submodules.
+    pub fn named_tensors(&self) -> Result<Vec<NamedTensor>, JitError> {
+        let adopt = |raw: ffi::RawTensor| NamedTensor {
+            name: raw.name,
+            tensor: adopt(raw.tensor),
+            role: Role::from_raw(raw.role),
+        };
+        Ok(ffi::named_tensors(&self.inner)?.into_iter().map(adopt).collect())
+    }
+
+    /// Whether the root module is in training mode; true where it does not say.
+    pub fn is_training(&self) -> Result<bool, JitError> {
+        Ok(ffi::is_training(&self.inner)?)
+    }
+
+    /// Puts the module and its submodules into training or evaluation mode.
+    pub fn set_training(&self, on: bool) -> Result<(), JitError> {
+        Ok(ffi::set_training(&self.inner, on)?)
+    }
+
+    /// See [`Graph`].
+    ///
+    /// With `assume_ranks`, checks that raise on the ranks, dtypes, devices or None-ness of tensors are taken as
+    /// passed: the graph is then only right for inputs that agree in those with inputs that passed the checks.
+    pub fn prepare(&self, method: &str, assume_ranks: bool) -> Result<Graph, JitError> {
+        Ok(Graph { inner: ffi::prepare(&self.inner, method, assume_ranks)? })
+    }
+}
+
+/// A method bound to its module, ready to run from any thread.
+pub struct Method {
+    inner: UniquePtr<ffi::Method>,
+}
+
+impl Method {
+    /// Runs the method.
+    ///
+    /// # Errors
+    /// [`JitError::Argument`] where the arguments do not fit the schema, else what the model raised.
+    pub fn run<V: Borrow<IValue>>(&self, arguments: &[V]) -> Result<IValue, JitError> {
+        let mut stack = value::stack_of(arguments.iter().map(Borrow::borrow))?;
+        ffi::run_method(&self.inner, stack.pin_mut())?;
+        value::pop(stack.pin_mut())
+    }
+
+    /// Runs a method from tensors to tensors; a list or tuple of tensors comes as its elements.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and [`JitError::Argument`] where the result is not made of tensors.
+    pub fn run_tensors<T: Borrow<Tensor>>(&self, arguments: &[T]) -> Result<Vec<Tensor>, JitError> {
+        let mut stack = ffi::new_stack();
+        for argument in arguments {
+            ffi::push_tensor(stack.pin_mut(), borrow(argument.borrow()));
+        }
+        ffi::run_method(&self.inner, stack.pin_mut())?;
+        let count = match ffi::top_kind(&stack)? {
+            ffi::ValueKind::Tensor => 1,
+            ffi::ValueKind::Tuple | ffi::ValueKind::TensorList => ffi::unpack(stack.pin_mut())?,
+            _ => 0,
+        };
+        let mut tensors = Vec::with_capacity(count);
+        for _ in 0..count {
+            if ffi::top_kind(&stack)? != ffi::ValueKind::Tensor {
+                tensors.clear();
+                break;
+            }
+            tensors.push(adopt(ffi::pop_tensor(stack.pin_mut())?));
+        }
+        if tensors.is_empty() && ffi::stack_len(&stack) > 0 {
+            return Err(JitError::Argument(
+                "the method does not return tensors; run it with IValues".to_owned(),
+            ));
+        }
+        Ok(tensors)
+    }
+
+    /// The graph of the method as torch prints it.
+    pub fn graph_text(&self) -> Result<String, JitError> {
+        Ok(ffi::method_source(&self.inner)?)
+    }
+}
+
+fn check_zip(start: &[u8]) -> Result<(), JitError> {
+    match start {
+        [b'P', b'K', 3, 4, ..] => Ok(()),
+        [] => Err(JitError::Damaged("the file is empty".to_owned())),
+        _ => Err(JitError::NotTorchScript("it does not start like a zip archive".to_owned())),
+    }
+}

@@ -1,0 +1,168 @@
+//! Tensors across the border: taking ownership, and reading metadata without a call per field.
+
+use std::marker::PhantomData;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::sys::ffi;
+
+/// Takes over a tensor that C++ allocated for us.
+pub(crate) fn adopt(tensor: *mut ffi::Tensor) -> Tensor {
+    // SAFETY: by the contract of `sys`, `tensor` is a fresh `new at::Tensor`, which is what tch owns and deletes.
+    unsafe { Tensor::from_ptr(tensor.cast()) }
+}
+
+pub(crate) fn borrow(tensor: &Tensor) -> &ffi::Tensor {
+    // SAFETY: tch keeps a non-null pointer to a live at::Tensor; the borrow of `tensor` keeps it alive.
+    unsafe { &*tensor.as_ptr().cast() }
+}
+
+/// Whether autograd records in this thread.
+pub fn grad_mode_enabled() -> bool {
+    ffi::grad_mode_enabled()
+}
+
+/// A tensor's metadata, read once; cheap to copy out of and free of reference counting.
+#[repr(transparent)]
+pub struct TensorView<'a> {
+    raw: ffi::RawView,
+    tensor: PhantomData<&'a ffi::Tensor>,
+}
+
+impl<'a> TensorView<'a> {
+    /// Reads `tensor`.
+    pub fn of(tensor: &'a Tensor) -> Self {
+        Self { raw: ffi::view(borrow(tensor)), tensor: PhantomData }
+    }
+
+    pub(crate) fn slice(raw: &'a [ffi::RawView]) -> &'a [Self] {
+        // SAFETY: `TensorView` is a transparent wrapper of `RawView`.
+        unsafe { std::slice::from_raw_parts(raw.as_ptr().cast(), raw.len()) }
+    }
+
+    pub(crate) fn from_raw(raw: ffi::RawView) -> Self {
+        Self { raw, tensor: PhantomData }
+    }
+
+    /// A tensor that can be read through [`Self::data`] with [`Self::sizes`] and [`Self::strides`]: dense, not
+    /// quantised, no lazy conjugate or negative bit, no subclass. All below is empty or null where this is false.
+    pub fn is_plain(&self) -> bool {
+        self.raw.plain
+    }
+
+    /// The address of the first element, on [`Self::device`]; null for a tensor without elements.
+    pub fn data(&self) -> *mut u8 {
+        self.raw.data
+    }
+
+    /// Elements along each dimension.
+    pub fn sizes(&self) -> &[i64] {
+        self.dims(self.raw.sizes)
+    }
+
+    /// Distance between neighbours along each dimension, in elements; may be zero.
+    pub fn strides(&self) -> &[i64] {
+        self.dims(self.raw.strides)
+    }
+
+    fn dims(&self, first: *const i64) -> &[i64] {
+        if first.is_null() || !self.raw.plain {
+            return &[];
+        }
+        // SAFETY: `first` points at `dim` numbers inside of the tensor, which `'a` keeps alive.
+        unsafe { std::slice::from_raw_parts(first, self.raw.dim) }
+    }
+
+    /// The element type, or `None` for one that tch does not name.
+    pub fn kind(&self) -> Option<Kind> {
+        kind_from_code(self.raw.dtype)
+    }
+
+    /// The device, or `None` for one that tch does not name.
+    pub fn device(&self) -> Option<Device> {
+        device_from_raw(&self.raw.device)
+    }
+
+    /// Whether autograd tracks the tensor.
+    pub fn requires_grad(&self) -> bool {
+        self.raw.requires_grad
+    }
+
+    /// Whether the elements lie in row-major order without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        self.raw.contiguous
+    }
+
+    /// Counts in-place writes to the tensor and its views; always 0 for tensors made in inference mode.
+    pub fn version(&self) -> u32 {
+        self.raw.version
+    }
+
+    /// Names the memory: equal for a tensor and its views, as long as one of them lives.
+    pub fn storage_id(&self) -> usize {
+        self.raw.storage
+    }
+
+    /// A second handle to the same tensor.
+    pub fn to_tensor(&self) -> Tensor {
+        // SAFETY: the view is only made of live tensors and `'a` keeps them alive.
+        adopt(ffi::clone_tensor(unsafe { &*self.raw.tensor }))
+    }
+}
+
+const KINDS: [(i8, Kind); 20] = [
+    (0, Kind::Uint8),
+    (1, Kind::Int8),
+    (2, Kind::Int16),
+    (3, Kind::Int),
+    (4, Kind::Int64),
+    (5, Kind::Half),
+    (6, Kind::Float),
+    (7, Kind::Double),
+    (8, Kind::ComplexHalf),
+    (9, Kind::ComplexFloat),
+    (10, Kind::ComplexDouble),
+    (11, Kind::Bool),
+    (12, Kind::QInt8),
+    (13, Kind::QUInt8),
+    (14, Kind::QInt32),
+    (15, Kind::BFloat16),
+    (23, Kind::Float8e5m2),
+    (24, Kind::Float8e4m3fn),
+    (25, Kind::Float8e5m2fnuz),
+    (26, Kind::Float8e4m3fnuz),
+];
+
+const DEVICE_CPU: i8 = 0;
+const DEVICE_CUDA: i8 = 1;
+const DEVICE_VULKAN: i8 = 10;
+const DEVICE_MPS: i8 = 13;
+
+/// `c10::ScalarType` to [`Kind`].
+pub(crate) fn kind_from_code(code: i8) -> Option<Kind> {
+    KINDS.iter().find(|(known, _)| *known == code).map(|(_, kind)| *kind)
+}
+
+pub(crate) fn kind_code(kind: Kind) -> i8 {
+    KINDS.iter().find(|(_, known)| *known == kind).map_or(-1, |(code, _)| *code)
+}
+
+pub(crate) fn device_from_raw(device: &ffi::RawDevice) -> Option<Device> {
+    match device.kind {
+        DEVICE_CPU => Some(Device::Cpu),
+        DEVICE_CUDA => Some(Device::Cuda(device.index.max(0) as usize)),
+        DEVICE_VULKAN => Some(Device::Vulkan),
+        DEVICE_MPS => Some(Device::Mps),
+        _ => None,
+    }
+}
+
+pub(crate) fn device_to_raw(device: Device) -> ffi::RawDevice {
+    let (kind, index) = match device {
+        Device::Cpu => (DEVICE_CPU, -1),
+        Device::Cuda(index) => (DEVICE_CUDA, i8::try_from(index).unwrap_or(i8::MAX)),
+        Device::Vulkan => (DEVICE_VULKAN, -1),
+        Device::Mps => (DEVICE_MPS, -1),
+    };
+    ffi::RawDevice { kind, index }
+}

@@ -1,0 +1,274 @@
+//! The boundary to `cpp/`: one declaration for both sides. Only [`crate::jit`] uses it.
+//!
+//! A `*mut Tensor` that comes from C++ is a fresh heap allocation that the receiver owns; `jit::tensor::adopt`
+//! takes it over. Numbers of values, nodes and blocks are those of `Index` in `cpp/graph.h`.
+
+pub(crate) use crate::jit::engine::{EngineHandle, engine_load, engine_share, engine_state, engine_try_run};
+pub(crate) use crate::jit::trace::{TraceClosure, trace_call};
+
+#[cxx::bridge(namespace = "tch_trt")]
+#[allow(clippy::missing_safety_doc, missing_docs)]
+pub(crate) mod ffi {
+    /// What an IValue holds; `Other` covers objects, enums, futures and the like.
+    enum ValueKind {
+        None,
+        Tensor,
+        Double,
+        Int,
+        Bool,
+        String,
+        Device,
+        IntList,
+        DoubleList,
+        BoolList,
+        StringList,
+        TensorList,
+        List,
+        Tuple,
+        Dict,
+        Other,
+    }
+
+    enum Role {
+        Parameter,
+        Buffer,
+        Attribute,
+    }
+
+    struct RawTensor {
+        name: String,
+        tensor: *mut Tensor,
+        role: Role,
+    }
+
+    struct RawDevice {
+        kind: i8,
+        index: i8,
+    }
+
+    /// A tensor as plain data; the pointers live as long as the tensor that it was read from is not resized.
+    struct RawView {
+        tensor: *const Tensor,
+        data: *mut u8,
+        sizes: *const i64,
+        strides: *const i64,
+        storage: usize,
+        dim: usize,
+        version: u32,
+        dtype: i8,
+        device: RawDevice,
+        requires_grad: bool,
+        contiguous: bool,
+        plain: bool,
+    }
+
+    struct RawValue {
+        name: String,
+        type_name: String,
+        written: bool,
+        may_alias_input: bool,
+        may_alias_output: bool,
+    }
+
+    struct RawNode {
+        kind: String,
+        overload: String,
+        schema: String,
+        inputs: Vec<u32>,
+        outputs: Vec<u32>,
+        blocks: Vec<u32>,
+        block: u32,
+        file: String,
+        line: u32,
+        text: String,
+        attribute: String,
+        role: Role,
+        tensor: *mut Tensor,
+        mutates: bool,
+        side_effects: bool,
+        nondeterministic: bool,
+        view: bool,
+    }
+
+    struct RawBlock {
+        inputs: Vec<u32>,
+        outputs: Vec<u32>,
+        nodes: Vec<u32>,
+    }
+
+    struct RawGraph {
+        values: Vec<RawValue>,
+        nodes: Vec<RawNode>,
+        blocks: Vec<RawBlock>,
+        /// Attributes that became constants, by qualified name.
+        folded: Vec<String>,
+    }
+
+    struct RawFact {
+        kind: ValueKind,
+        dtype: i8,
+        device: RawDevice,
+        requires_grad: bool,
+        plain: bool,
+        sizes: Vec<i64>,
+        strides: Vec<i64>,
+        number: i64,
+        real: f64,
+    }
+
+    struct RawSeen {
+        value: u32,
+        count: u64,
+        first: RawFact,
+        last: RawFact,
+    }
+
+    struct RawItem {
+        cluster: bool,
+        index: u32,
+    }
+
+    struct RawOrder {
+        block: u32,
+        items: Vec<RawItem>,
+    }
+
+    struct RawCluster {
+        nodes: Vec<u32>,
+        inputs: Vec<u32>,
+        ints: Vec<u32>,
+        outputs: Vec<u32>,
+        int_outputs: Vec<u32>,
+        engine: Box<EngineHandle>,
+    }
+
+    extern "Rust" {
+        type EngineHandle;
+        fn engine_try_run(
+            engine: &EngineHandle,
+            inputs: &[RawView],
+            ints: &[i64],
+            grad_mode: bool,
+            outputs: Pin<&mut Outputs>,
+        ) -> bool;
+        fn engine_share(engine: &EngineHandle) -> Box<EngineHandle>;
+        fn engine_state(engine: &EngineHandle) -> Vec<u8>;
+        fn engine_load(state: &[u8]) -> Box<EngineHandle>;
+
+        type TraceClosure<'a>;
+        unsafe fn trace_call<'a>(closure: &mut TraceClosure<'a>, stack: Pin<&mut Stack>) -> bool;
+    }
+
+    unsafe extern "C++" {
+        include!("tch-bridge/cpp/shim.h");
+        include!("tch-bridge/cpp/calls.h");
+
+        #[namespace = "at"]
+        type Tensor;
+        #[namespace = "c10"]
+        type IValue;
+        #[namespace = "torch::jit"]
+        #[cxx_name = "Module"]
+        type TorchModule;
+        type Stack;
+        type Module;
+        type Method;
+        type Graph;
+        type Outputs;
+
+        fn new_stack() -> UniquePtr<Stack>;
+        fn stack_len(stack: &Stack) -> usize;
+        fn push_none(stack: Pin<&mut Stack>);
+        fn push_tensor(stack: Pin<&mut Stack>, value: &Tensor);
+        fn push_double(stack: Pin<&mut Stack>, value: f64);
+        fn push_int(stack: Pin<&mut Stack>, value: i64);
+        fn push_bool(stack: Pin<&mut Stack>, value: bool);
+        fn push_string(stack: Pin<&mut Stack>, value: &str);
+        fn push_device(stack: Pin<&mut Stack>, value: RawDevice);
+        fn push_ints(stack: Pin<&mut Stack>, values: &[i64]);
+        fn push_doubles(stack: Pin<&mut Stack>, values: &[f64]);
+        fn push_bools(stack: Pin<&mut Stack>, values: &[bool]);
+        unsafe fn push_ivalue(stack: Pin<&mut Stack>, value: *const IValue);
+        fn pack_strings(stack: Pin<&mut Stack>, count: usize);
+        fn pack_tensors(stack: Pin<&mut Stack>, count: usize);
+        fn pack_list(stack: Pin<&mut Stack>, count: usize);
+        fn pack_tuple(stack: Pin<&mut Stack>, count: usize);
+        fn pack_dict(stack: Pin<&mut Stack>, pairs: usize);
+        fn top_kind(stack: &Stack) -> Result<ValueKind>;
+        fn pop(stack: Pin<&mut Stack>);
+        fn pop_tensor(stack: Pin<&mut Stack>) -> Result<*mut Tensor>;
+        fn pop_double(stack: Pin<&mut Stack>) -> Result<f64>;
+        fn pop_int(stack: Pin<&mut Stack>) -> Result<i64>;
+        fn pop_bool(stack: Pin<&mut Stack>) -> Result<bool>;
+        fn pop_string(stack: Pin<&mut Stack>) -> Result<String>;
+        fn pop_device(stack: Pin<&mut Stack>) -> Result<RawDevice>;
+        fn pop_ints(stack: Pin<&mut Stack>) -> Result<Vec<i64>>;
+        fn pop_doubles(stack: Pin<&mut Stack>) -> Result<Vec<f64>>;
+        fn pop_bools(stack: Pin<&mut Stack>) -> Result<Vec<bool>>;
+        fn pop_ivalue(stack: Pin<&mut Stack>) -> Result<*mut IValue>;
+        /// Replaces the list, tuple or dict on top by its elements, the first one on top; returns their number.
+        fn unpack(stack: Pin<&mut Stack>) -> Result<usize>;
+
+        fn load_path(path: &str, device: &[RawDevice]) -> Result<UniquePtr<Module>>;
+        fn load_bytes(bytes: &[u8], device: &[RawDevice]) -> Result<UniquePtr<Module>>;
+        fn save_bytes(module: &Module) -> Result<Vec<u8>>;
+        unsafe fn share_torch(module: *const TorchModule) -> UniquePtr<Module>;
+        fn to_torch(module: &Module) -> *mut TorchModule;
+        fn new_module(name: &str) -> Result<UniquePtr<Module>>;
+        fn register_tensor(module: &Module, path: &str, tensor: &Tensor, role: Role) -> Result<()>;
+        fn register_value(module: &Module, path: &str, stack: Pin<&mut Stack>) -> Result<()>;
+        fn define(module: &Module, source: &str) -> Result<()>;
+        fn fork_type(module: &Module, dropped: &[String]) -> Result<UniquePtr<Module>>;
+        fn method_names(module: &Module) -> Vec<String>;
+        fn named_tensors(module: &Module) -> Result<Vec<RawTensor>>;
+        fn is_training(module: &Module) -> Result<bool>;
+        fn set_training(module: &Module, on: bool) -> Result<()>;
+        fn method(module: &Module, name: &str) -> Result<UniquePtr<Method>>;
+        fn method_source(method: &Method) -> Result<String>;
+        /// Replaces the arguments on the stack by the one result.
+        fn run_method(method: &Method, stack: Pin<&mut Stack>) -> Result<()>;
+
+        fn view(tensor: &Tensor) -> RawView;
+        fn clone_tensor(tensor: &Tensor) -> *mut Tensor;
+        fn grad_mode_enabled() -> bool;
+        fn out_empty(
+            outputs: Pin<&mut Outputs>,
+            sizes: &[i64],
+            dtype: i8,
+            device: RawDevice,
+        ) -> Result<RawView>;
+        fn out_tensor(outputs: Pin<&mut Outputs>, tensor: &Tensor);
+        fn out_int(outputs: Pin<&mut Outputs>, value: i64);
+
+        fn prepare(module: &Module, method: &str, assume_ranks: bool) -> Result<UniquePtr<Graph>>;
+        fn graph_text(graph: &Graph) -> String;
+        fn still_holds(graph: &Graph) -> bool;
+        fn extract(graph: &Graph) -> Result<RawGraph>;
+        /// The values of the `prim::Constant` nodes, the first one on top.
+        fn constants(graph: &Graph) -> Result<UniquePtr<Stack>>;
+        fn observe(graph: &Graph, stack: Pin<&mut Stack>) -> Result<Vec<RawSeen>>;
+        fn stitch(graph: &Graph, target: &Module, orders: &[RawOrder], clusters: &[RawCluster])
+        -> Result<()>;
+
+        unsafe fn trace<'a>(
+            module: &Module,
+            method: &str,
+            names: &[String],
+            stack: Pin<&mut Stack>,
+            closure: &mut TraceClosure<'a>,
+        ) -> Result<()>;
+    }
+}
+
+// SAFETY: a torch::jit::Module is a reference-counted handle; torch runs methods of one module from many threads.
+unsafe impl Send for ffi::Module {}
+// SAFETY: as above; registration is guarded by the module's own lock and happens before sharing.
+unsafe impl Sync for ffi::Module {}
+// SAFETY: a method is an object handle and a pointer to a function that the object's type keeps alive.
+unsafe impl Send for ffi::Method {}
+// SAFETY: GraphFunction guards its executor with a lock; running it is thread-safe by torch's contract.
+unsafe impl Sync for ffi::Method {}
+// SAFETY: a prepared graph is immutable; each use copies it.
+unsafe impl Send for ffi::Graph {}
+// SAFETY: as above: `Graph::copy` only reads.
+unsafe impl Sync for ffi::Graph {}
