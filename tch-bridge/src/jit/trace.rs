@@ -11,7 +11,10 @@ use super::{Initial, JitError, Module, value};
 use crate::sys::ffi::{self, Stack};
 
 /// The closure of one [`Module::trace`], as `cpp/trace.cpp` calls it.
-pub(crate) struct TraceClosure<'a>(Box<dyn FnMut(Pin<&mut Stack>) -> bool + 'a>);
+pub(crate) struct TraceClosure<'a>(Box<Step<'a>>);
+
+/// Replaces the arguments on the stack by the result; false where it failed.
+type Step<'a> = dyn FnMut(Pin<&mut Stack>) -> bool + 'a;
 
 pub(crate) fn trace_call(closure: &mut TraceClosure<'_>, stack: Pin<&mut Stack>) -> bool {
     (closure.0)(stack)
