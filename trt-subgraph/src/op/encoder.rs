@@ -61,22 +61,24 @@ impl Attention {
             let found = lower.ty(weight).clone();
             return Err(Refusal::Shape { arg: "qkv_weight", found, expected: "three square matrices" });
         }
+        let apart = [batch, length, self.heads, size / self.heads];
         let mut parts = from;
         if from == [from[0]; 3] {
             let all = linear_of(lower, from[0], weight, Some(bias))?;
+            let all = lower.reshape(all, [batch, length, 3, self.heads, size / self.heads])?;
+            let all = lower.permute(all, vec![2, 0, 3, 1, 4])?;
             for (at, part) in parts.iter_mut().enumerate() {
-                *part = lower.narrow(all, 2, at * size, size)?;
+                let one = lower.narrow(all, 0, at, 1)?;
+                *part = lower.reshape(one, [batch, self.heads, length, size / self.heads])?;
             }
         } else {
             for (at, part) in parts.iter_mut().enumerate() {
                 let weight = lower.narrow(weight, 0, at * size, size)?;
                 let bias = lower.narrow(bias, 0, at * size, size)?;
-                *part = linear_of(lower, *part, weight, Some(bias))?;
+                let projected = linear_of(lower, *part, weight, Some(bias))?;
+                let projected = lower.reshape(projected, apart)?;
+                *part = lower.permute(projected, vec![0, 2, 1, 3])?;
             }
-        }
-        for part in &mut parts {
-            let apart = lower.reshape(*part, [batch, length, self.heads, size / self.heads])?;
-            *part = lower.permute(apart, vec![0, 2, 1, 3])?;
         }
         Ok(parts)
     }

@@ -51,6 +51,7 @@ operators! {
     counted,
     create,
     diagonal,
+    distance,
     division,
     dropout,
     einsum,
@@ -60,6 +61,7 @@ operators! {
     expand,
     extremum,
     gate,
+    grid_sampler,
     group_norm,
     index,
     join,
@@ -74,6 +76,7 @@ operators! {
     number_casts,
     one_hot,
     pad,
+    patches,
     permute,
     pool,
     power,
@@ -94,6 +97,7 @@ operators! {
     unary_forms,
     upsample,
     view,
+    weight_norm,
     window,
 }
 
