@@ -3,8 +3,10 @@
 use std::env;
 use std::path::PathBuf;
 
-const SOURCES: [&str; 10] =
-    ["assume", "engine", "extract", "graph", "module", "observe", "prepare", "stitch", "trace", "value"];
+const SOURCES: [&str; 12] = [
+    "assume", "engine", "extract", "graph", "module", "observe", "packings", "prepare", "stitch", "trace",
+    "value", "watch",
+];
 
 fn variable(name: &str) -> Option<PathBuf> {
     println!("cargo::rerun-if-env-changed={name}");

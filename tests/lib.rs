@@ -1,1 +1,61 @@
 //! What the tests share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tch::{Kind, Tensor};
+use tch_bridge::report::State;
+use tch_bridge::{Options, TrtModule};
+
+static SWITCH: Mutex<()> = Mutex::new(());
+
+/// Engines on for one test; tests that turn the switch run one after the other.
+pub struct EnginesOn(#[allow(dead_code, reason = "held for its lock")] MutexGuard<'static, ()>);
+
+/// Turns engines on until the guard is dropped.
+pub fn engines_on() -> EnginesOn {
+    let guard = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
+    tch_bridge::set_enabled(true);
+    EnginesOn(guard)
+}
+
+impl Drop for EnginesOn {
+    fn drop(&mut self) {
+        tch_bridge::clear_enabled();
+    }
+}
+
+/// Takes whatever is legal and builds engines inside the call that needs them.
+pub fn options() -> Options {
+    let mut options = Options::waiting();
+    options.take_all = true;
+    options
+}
+
+/// How many calls the engines of a module served.
+pub fn served(module: &TrtModule) -> u64 {
+    let of = |state: &State| match state {
+        State::Divided { engines, .. } => engines.iter().map(|e| e.served).max().unwrap_or(0),
+        _ => 0,
+    };
+    module.report().methods.iter().map(|m| of(&m.state)).sum()
+}
+
+/// Same type, same shape, NaN where NaN, and within 1e-5 of the tensor's scale (exact for integers).
+///
+/// # Panics
+/// When that is not so.
+pub fn assert_close(got: &Tensor, want: &Tensor) {
+    assert_eq!((got.kind(), got.size()), (want.kind(), want.size()));
+    if want.numel() == 0 {
+        return;
+    }
+    let (got, want) = (got.to_kind(Kind::Double), want.to_kind(Kind::Double));
+    let nan = want.isnan();
+    assert!(got.isnan().equal(&nan), "NaN in other places:\n{got}\n{want}");
+    let got = got.where_self(&nan.logical_not(), &Tensor::from(0.0));
+    let want = want.where_self(&nan.logical_not(), &Tensor::from(0.0));
+    let scale = want.abs().clamp_max(1e300).max().double_value(&[]).max(1e-30);
+    let equal = got.eq_tensor(&want);
+    let off =
+        (&got - &want).abs().where_self(&equal.logical_not(), &Tensor::from(0.0)).max().double_value(&[]);
+    assert!(off <= 1e-5 * scale, "off by {off:e} at a scale of {scale:e}:\n{got}\n{want}");
+}

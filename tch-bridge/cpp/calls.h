@@ -80,6 +80,11 @@ void out_tensor(Outputs& outputs, const at::Tensor& tensor);
 void out_int(Outputs& outputs, int64_t value);
 c10::IValue make_engine(const EngineHandle& handle, size_t tensors, size_t ints);
 
+// watch.cpp
+std::unique_ptr<Watched> watch(const Stack& stack);
+bool any_requires_grad(const Watched& watched);
+uint64_t fingerprint(const Watched& watched);
+
 // prepare.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method, bool assume_ranks);
 rust::String graph_text(const Graph& graph);

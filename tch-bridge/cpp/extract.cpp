@@ -135,6 +135,7 @@ RawGraph extract(const Graph& graph) {
     describe_schema(node, raw);
     describe_place(node, raw);
     raw.role = Role::Attribute;
+    if (node->kind() == prim::SetAttr) raw.attribute = node->s(attr::name);
     if (node->kind() == prim::GetAttr) describe_attribute(node, graph, *copy, raw);
     raw.mutates = writes(node, aliases);
     raw.side_effects = has_effects(node);

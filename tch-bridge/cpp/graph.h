@@ -58,4 +58,7 @@ void each_node(torch::jit::Block* block, const Visit& visit) {
 // None-ness only. The graph then assumes inputs that pass those checks.
 void assume_rank_checks(const std::shared_ptr<torch::jit::Graph>& graph);
 
+// Copies lists and tuples that are built and never written so that each copy has one reader, in its own block.
+void split_packings(const std::shared_ptr<torch::jit::Graph>& graph);
+
 }  // namespace tch_trt

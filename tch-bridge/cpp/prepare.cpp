@@ -95,6 +95,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method, bool assu
   torch::jit::RemoveListMutation(graph);
   torch::jit::RemoveTensorMutation(graph);
   torch::jit::EliminateDeadCode(graph);
+  split_packings(graph);
   graph->lint();
   return std::make_unique<Graph>(Graph{std::move(graph), module.module, std::move(name), std::move(folded)});
 }

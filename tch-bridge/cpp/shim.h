@@ -60,6 +60,11 @@ struct Graph {
   std::vector<Folded> folded;
 };
 
+// Tensors that an engine was made from.
+struct Watched {
+  std::vector<at::Tensor> tensors;
+};
+
 struct Outputs;
 
 }  // namespace tch_trt

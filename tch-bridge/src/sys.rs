@@ -175,6 +175,7 @@ pub(crate) mod ffi {
         type Method;
         type Graph;
         type Outputs;
+        type Watched;
 
         fn new_stack() -> UniquePtr<Stack>;
         fn stack_len(stack: &Stack) -> usize;
@@ -240,6 +241,10 @@ pub(crate) mod ffi {
         fn out_tensor(outputs: Pin<&mut Outputs>, tensor: &Tensor);
         fn out_int(outputs: Pin<&mut Outputs>, value: i64);
 
+        fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
+        fn any_requires_grad(watched: &Watched) -> bool;
+        fn fingerprint(watched: &Watched) -> u64;
+
         fn prepare(module: &Module, method: &str, assume_ranks: bool) -> Result<UniquePtr<Graph>>;
         fn graph_text(graph: &Graph) -> String;
         fn still_holds(graph: &Graph) -> bool;
@@ -268,6 +273,10 @@ unsafe impl Sync for ffi::Module {}
 unsafe impl Send for ffi::Method {}
 // SAFETY: GraphFunction guards its executor with a lock; running it is thread-safe by torch's contract.
 unsafe impl Sync for ffi::Method {}
+// SAFETY: the list never changes, and torch's tensor accessors may be called from any thread.
+unsafe impl Send for ffi::Watched {}
+// SAFETY: as above.
+unsafe impl Sync for ffi::Watched {}
 // SAFETY: a prepared graph is immutable; each use copies it.
 unsafe impl Send for ffi::Graph {}
 // SAFETY: as above: `Graph::copy` only reads.

@@ -13,8 +13,9 @@ mod stitch;
 mod tensor;
 pub(crate) mod trace;
 mod value;
+mod watch;
 
-pub use engine::{Call, HostEngine, Outcome, Outputs, set_engine_loader};
+pub use engine::{Call, EngineError, HostEngine, Outcome, Outputs, set_engine_loader};
 pub use error::JitError;
 pub use extract::Graph;
 pub use graph::{
@@ -24,3 +25,4 @@ pub use module::{Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
 pub use stitch::{Cluster, Item, Order};
 pub use tensor::{TensorView, grad_mode_enabled};
+pub use watch::Watched;

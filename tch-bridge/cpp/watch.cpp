@@ -1,0 +1,65 @@
+// Whether the weights behind an engine have changed, in one number.
+#include <cstring>
+
+#include "tch-bridge/cpp/calls.h"
+#include "tch-bridge/src/sys.rs.h"
+
+namespace tch_trt {
+
+namespace {
+
+constexpr int64_t kSamples = 8;
+
+uint64_t mix(uint64_t hash, uint64_t value) {
+  hash ^= value + 0x9e3779b97f4a7c15ull + (hash << 6) + (hash >> 2);
+  return hash * 0xff51afd7ed558ccdull;
+}
+
+// A few elements: some writers (torch's own C++ SGD among them) go through `data()`, which no version counts.
+uint64_t sample(uint64_t hash, const at::Tensor& tensor) {
+  const int64_t count = tensor.numel();
+  const auto size = static_cast<int64_t>(tensor.element_size());
+  const auto* bytes = static_cast<const char*>(tensor.const_data_ptr());
+  for (int64_t i = 0; i < std::min(kSamples, count); ++i) {
+    uint64_t bits = 0;
+    const int64_t element = count <= kSamples ? i : (2 * i + 1) * (count / (2 * kSamples));
+    std::memcpy(&bits, bytes + element * size, static_cast<size_t>(std::min<int64_t>(size, sizeof bits)));
+    hash = mix(hash, bits);
+  }
+  return hash;
+}
+
+uint64_t version_of(const at::Tensor& tensor) {
+  return tensor.is_inference() ? 0 : tensor.unsafeGetTensorImpl()->version_counter().current_version();
+}
+
+}  // namespace
+
+std::unique_ptr<Watched> watch(const Stack& stack) {
+  auto watched = std::make_unique<Watched>();
+  for (const auto& value : stack.values) watched->tensors.push_back(value.toTensor());
+  return watched;
+}
+
+bool any_requires_grad(const Watched& watched) {
+  return std::any_of(watched.tensors.begin(), watched.tensors.end(),
+                     [](const at::Tensor& tensor) { return tensor.requires_grad(); });
+}
+
+uint64_t fingerprint(const Watched& watched) {
+  uint64_t hash = 0;
+  for (const at::Tensor& tensor : watched.tensors) {
+    hash = mix(hash, version_of(tensor));
+    if (tensor.layout() != at::kStrided || !tensor.has_storage()) continue;
+    hash = mix(hash, reinterpret_cast<uint64_t>(tensor.const_data_ptr()));
+    hash = mix(hash, static_cast<uint64_t>(tensor.numel()));
+    if (tensor.device().is_cpu() && tensor.is_non_overlapping_and_dense()) hash = sample(hash, tensor);
+    const at::Tensor& grad = tensor.requires_grad() ? tensor.unsafeGetTensorImpl()->grad() : tensor;
+    if (&grad == &tensor || !grad.defined()) continue;
+    hash = mix(hash, reinterpret_cast<uint64_t>(grad.unsafeGetTensorImpl()));
+    hash = mix(hash, version_of(grad));
+  }
+  return hash;
+}
+
+}  // namespace tch_trt

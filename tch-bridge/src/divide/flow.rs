@@ -1,0 +1,253 @@
+//! One block of a graph as the dataflow graph that is partitioned: a verdict, a role and a cost for each node.
+
+use super::call::{op_name, place_of};
+use super::known::Knowledge;
+use crate::Options;
+use crate::jit::{BlockId, Fact, Node, NodeId, ValueId};
+use partitioner::{Code, Cost, Crossing, FlowGraph, Role, Verdict};
+use std::collections::HashMap;
+use trt_subgraph::backend::Backend;
+use trt_subgraph::source::{Device, Known, Refusal, judge};
+
+/// A block's flow graph and how its ids relate to the graph's.
+pub(crate) struct Flow {
+    pub(crate) block: BlockId,
+    pub(crate) graph: FlowGraph,
+    /// The graph's node of each flow node.
+    pub(crate) nodes: Vec<NodeId>,
+    /// The graph's value of each flow value.
+    pub(crate) values: Vec<ValueId>,
+    /// Packings that move with a flow node, inner ones first.
+    pub(crate) packings: Vec<Vec<NodeId>>,
+}
+
+/// Builds the flow graph of one block and judges each of its nodes.
+pub(crate) fn flow(
+    knowledge: &mut Knowledge<'_>,
+    block: BlockId,
+    backend: &dyn Backend,
+    options: &Options,
+) -> Result<Flow, partitioner::GraphError> {
+    let mut out = Flow { block, graph: FlowGraph::new(), nodes: vec![], values: vec![], packings: vec![] };
+    let mut ids: HashMap<ValueId, partitioner::ValueId> = HashMap::new();
+    let graph = knowledge.graph;
+    for &id in &graph[block].nodes {
+        let node = &graph[id];
+        if knowledge.is_read(id) {
+            continue;
+        }
+        let packs = node.outputs.first().is_some_and(|&v| knowledge.packing(v).is_some());
+        if packs && !graph[block].outputs.contains(&node.outputs[0]) {
+            continue;
+        }
+        let (reads, packings) =
+            if packs { (node.inputs.clone(), vec![]) } else { knowledge.leaves(&node.inputs) };
+        let judged = examine(knowledge, node, backend, options);
+        let (verdict, role, cost, results, effect) = match judged {
+            Ok(ok) => (Verdict::Accept, ok.role, ok.cost, ok.results, false),
+            Err((code, why)) => {
+                let effect = has_effect(knowledge, node);
+                (Verdict::refuse(code, why), host_role(node), host_cost(knowledge, node), vec![], effect)
+            }
+        };
+        let name = op_name(node);
+        let flow_node =
+            out.graph.add(partitioner::Node { name, place: place_of(node), verdict, role, cost, effect });
+        out.nodes.push(id);
+        out.packings.push(packings);
+        let mut captured = reads;
+        captured.extend(captures(knowledge, node));
+        for value in captured {
+            if graph[value].producer.is_some_and(|n| knowledge.is_read(n)) {
+                continue;
+            }
+            let flow_value = match ids.get(&value) {
+                Some(&known) => known,
+                None => {
+                    let new = out.graph.input(
+                        crossing(knowledge, value),
+                        bytes(knowledge, value),
+                        text(knowledge, value),
+                    );
+                    out.values.push(value);
+                    ids.insert(value, new);
+                    new
+                }
+            };
+            out.graph.read(flow_node, flow_value)?;
+        }
+        for (at, &value) in node.outputs.iter().enumerate() {
+            if let Some(known) = results.get(at) {
+                knowledge.refine(value, known.clone());
+            }
+            let new = out.graph.produce(
+                flow_node,
+                crossing(knowledge, value),
+                bytes(knowledge, value),
+                text(knowledge, value),
+            )?;
+            out.values.push(value);
+            ids.insert(value, new);
+        }
+    }
+    for value in &graph[block].outputs {
+        if let Some(&value) = ids.get(value) {
+            out.graph.escape(value)?;
+        }
+    }
+    Ok(out)
+}
+
+struct Accepted {
+    role: Role,
+    cost: Cost,
+    results: Vec<Known>,
+}
+
+/// The verdict on one node: effects first, then the user's wishes, then by trying.
+fn examine(
+    knowledge: &Knowledge<'_>,
+    node: &Node,
+    backend: &dyn Backend,
+    options: &Options,
+) -> Result<Accepted, (Code, String)> {
+    let graph = knowledge.graph;
+    let touches_written = || node.inputs.iter().chain(&node.outputs).any(|&v| graph[v].written);
+    if !node.blocks.is_empty() {
+        return Err((Code::Control, "its branches are partitioned on their own".into()));
+    }
+    if node.mutates || touches_written() {
+        return Err((Code::Mutates, "it reads or writes memory that the graph writes in place".into()));
+    }
+    if node.side_effects {
+        return Err((Code::Effect, "it does more than compute its results".into()));
+    }
+    if node.nondeterministic && !is_inert(knowledge, node) {
+        return Err((Code::Effect, "it draws random numbers".into()));
+    }
+    let visible = |v: &ValueId| graph[*v].may_alias_input || graph[*v].may_alias_output;
+    if node.view && node.outputs.iter().any(visible) {
+        return Err((Code::Aliases, "its result shares memory with what the caller sees".into()));
+    }
+    if options.excludes(&op_name(node)) {
+        return Err((Code::Pinned, "excluded by the options or TRT_EXCLUDE_OPS".into()));
+    }
+    let mut arguments = Vec::with_capacity(node.inputs.len());
+    for &value in &node.inputs {
+        arguments.push(knowledge.known_argument(value).ok_or_else(|| unknown(knowledge, value))?);
+    }
+    let judged = judge(&op_name(node), &arguments, &Device::default(), backend)
+        .map_err(|r| (code_of(&r), r.to_string()))?;
+    let role = if judged.computes { Role::Compute } else { Role::Free };
+    let cost = Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
+    Ok(Accepted { role, cost, results: judged.results })
+}
+
+/// Dropout in evaluation draws nothing although torch lists it as random.
+fn is_inert(knowledge: &Knowledge<'_>, node: &Node) -> bool {
+    let train = node.inputs.get(2).and_then(|&v| knowledge.of(v));
+    matches!(
+        node.kind.as_str(),
+        "aten::dropout" | "aten::feature_dropout" | "aten::alpha_dropout" | "aten::feature_alpha_dropout"
+    ) && train == Some(&Known::Bool(false))
+}
+
+fn unknown(knowledge: &Knowledge<'_>, value: ValueId) -> (Code, String) {
+    match knowledge.fact(value) {
+        None => (Code::NotSeen, "it did not run for the inputs that the module was compiled with".into()),
+        Some(Fact::Tensor { plain: false, .. }) => {
+            (Code::Backend, "an argument is not a dense tensor".into())
+        }
+        Some(Fact::Tensor { device, kind, .. }) => (
+            Code::Backend,
+            format!("an argument is {kind:?} on {device:?}, engines take real tensors on the CPU"),
+        ),
+        Some(_) => (Code::Attribute, "an argument is of a kind that engines do not take".into()),
+    }
+}
+
+fn code_of(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::NoSuchOp(_) => Code::NoSuchOp,
+        Refusal::Dtype { .. } => Code::Dtype,
+        Refusal::Shape { .. } | Refusal::Invalid(_) => Code::Shape,
+        Refusal::Attribute { .. } | Refusal::NotConstant { .. } => Code::Attribute,
+        Refusal::Effect(_) => Code::Effect,
+        Refusal::Backend { .. } => Code::Backend,
+    }
+}
+
+/// Must the host keep it in order with the other nodes that touch the outside world?
+fn has_effect(knowledge: &Knowledge<'_>, node: &Node) -> bool {
+    let graph = knowledge.graph;
+    node.mutates
+        || node.side_effects
+        || node.nondeterministic
+        || node.kind == "prim::GetAttr"
+        || node.inputs.iter().chain(&node.outputs).any(|&v| graph[v].written)
+        || captures(knowledge, node).any(|v| graph[v].written)
+}
+
+/// The values from outside that a node's nested blocks read.
+fn captures<'a>(knowledge: &'a Knowledge<'_>, node: &'a Node) -> impl Iterator<Item = ValueId> + 'a {
+    let graph = knowledge.graph;
+    let mut inner: Vec<BlockId> = node.blocks.clone();
+    let mut read: Vec<ValueId> = Vec::new();
+    let mut made: Vec<ValueId> = Vec::new();
+    while let Some(block) = inner.pop() {
+        let block = &graph[block];
+        made.extend(&block.inputs);
+        read.extend(&block.outputs);
+        for &id in &block.nodes {
+            read.extend(&graph[id].inputs);
+            made.extend(&graph[id].outputs);
+            inner.extend(&graph[id].blocks);
+        }
+    }
+    made.sort_unstable();
+    read.sort_unstable();
+    read.dedup();
+    read.into_iter().filter(move |v| made.binary_search(v).is_err())
+}
+
+fn host_role(node: &Node) -> Role {
+    if node.view || node.kind.starts_with("prim::") { Role::Free } else { Role::Compute }
+}
+
+/// A guess for an operator that we do not know: an operation for each element of its results.
+fn host_cost(knowledge: &Knowledge<'_>, node: &Node) -> Cost {
+    if host_role(node) == Role::Free {
+        return Cost::default();
+    }
+    let elements = |v: &ValueId| match knowledge.fact(*v) {
+        Some(Fact::Tensor { sizes, .. }) => sizes.iter().product::<i64>() as f64,
+        _ => 0.0,
+    };
+    Cost {
+        operations: node.outputs.iter().map(elements).sum(),
+        bytes: node.inputs.iter().chain(&node.outputs).map(|&v| bytes(knowledge, v)).sum(),
+    }
+}
+
+fn crossing(knowledge: &Knowledge<'_>, value: ValueId) -> Crossing {
+    if knowledge.crosses(value) { Crossing::Free } else { Crossing::Bound }
+}
+
+fn bytes(knowledge: &Knowledge<'_>, value: ValueId) -> f64 {
+    match knowledge.fact(value) {
+        Some(Fact::Tensor { sizes, kind, .. }) => {
+            let each = kind.map_or(0, |k| k.elt_size_in_bytes());
+            sizes.iter().product::<i64>() as f64 * each as f64
+        }
+        _ => 0.0,
+    }
+}
+
+fn text(knowledge: &Knowledge<'_>, value: ValueId) -> String {
+    match knowledge.of(value) {
+        Some(Known::Tensor(ty) | Known::Parameter(ty)) => ty.to_string(),
+        Some(Known::Literal(l)) => l.ty().to_string(),
+        Some(Known::Int(_)) => "int".into(),
+        _ => String::new(),
+    }
+}

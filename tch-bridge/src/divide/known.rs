@@ -1,0 +1,170 @@
+//! What is known of a graph's values after one run on the host.
+
+use crate::jit::{Fact, GraphFacts, Node, NodeId, Seen, TensorView, ValueId, ValueType};
+use crate::types::{dtype_of_kind, sizes, type_of_view};
+use std::collections::HashSet;
+use tch::{Device, IValue, Tensor};
+use trt_subgraph::source::Known;
+use trt_subgraph::{Literal, TensorType};
+
+/// Tensor constants with at most this many elements become literals; larger ones are parameters.
+const LITERAL_ELEMENTS: usize = 64;
+
+/// A graph and what one run of it showed.
+pub(crate) struct Knowledge<'a> {
+    pub(crate) graph: &'a GraphFacts,
+    seen: Vec<Option<&'a Seen>>,
+    known: Vec<Option<Known>>,
+    /// The names of attributes that the graph assigns.
+    assigned: HashSet<&'a str>,
+}
+
+impl<'a> Knowledge<'a> {
+    pub(crate) fn new(graph: &'a GraphFacts, seen: &'a [Seen]) -> Knowledge<'a> {
+        let mut by_value = vec![None; graph.values.len()];
+        for s in seen {
+            by_value[s.value.0 as usize] = Some(s);
+        }
+        let known = by_value.iter().map(|s| s.and_then(|s: &Seen| known_of_fact(&s.first))).collect();
+        let sets = graph.nodes.iter().filter(|n| n.kind == "prim::SetAttr");
+        let assigned = sets.filter_map(|n| n.attribute.as_ref()).map(|a| last_name(&a.path)).collect();
+        let mut out = Knowledge { graph, seen: by_value, known, assigned };
+        for (at, node) in graph.nodes.iter().enumerate() {
+            if out.is_read(NodeId(at as u32))
+                && let Some(known) = out.known_of_read(node)
+            {
+                out.known[node.outputs[0].0 as usize] = Some(known);
+            }
+        }
+        out
+    }
+
+    /// What a call may rely on about this value; `None` when it was not seen or is of no kind that engines take.
+    pub(crate) fn of(&self, value: ValueId) -> Option<&Known> {
+        self.known[value.0 as usize].as_ref()
+    }
+
+    /// Replaces what is known by what lowering the producer showed, which is never less.
+    pub(crate) fn refine(&mut self, value: ValueId, known: Known) {
+        self.known[value.0 as usize] = Some(known);
+    }
+
+    /// The fact of the last run, for values that were seen.
+    pub(crate) fn fact(&self, value: ValueId) -> Option<&Fact> {
+        self.seen[value.0 as usize].map(|s| &s.last)
+    }
+
+    /// Did the value differ between iterations of a loop?
+    fn varies(&self, value: ValueId) -> bool {
+        self.seen[value.0 as usize].is_some_and(|s| s.first != s.last)
+    }
+
+    /// May it cross the border of a cluster: a dense CPU tensor, or an int that is the same in each iteration?
+    pub(crate) fn crosses(&self, value: ValueId) -> bool {
+        match (&self.graph[value].ty, self.fact(value)) {
+            (ValueType::Tensor, Some(Fact::Tensor { plain, device, .. })) => {
+                *plain && *device == Some(Device::Cpu)
+            }
+            (ValueType::Int, Some(Fact::Int(_))) => !self.varies(value),
+            _ => false,
+        }
+    }
+
+    /// The constant or attribute that the node reads, if it is such a node.
+    pub(crate) fn read_tensor(&self, node: &'a Node) -> Option<&'a Tensor> {
+        match (&node.constant, &node.attribute) {
+            (Some(IValue::Tensor(t)), _) => Some(t),
+            (_, Some(a)) => a.tensor.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Is the node a constant or an attribute read, which belongs to its readers and moves with them?
+    pub(crate) fn is_read(&self, node: NodeId) -> bool {
+        let node = &self.graph[node];
+        match node.kind.as_str() {
+            "prim::Constant" => true,
+            "prim::GetAttr" => {
+                !node.attribute.as_ref().is_some_and(|a| self.assigned.contains(last_name(&a.path)))
+            }
+            _ => false,
+        }
+    }
+
+    fn known_of_read(&self, node: &Node) -> Option<Known> {
+        if let Some(tensor) = self.read_tensor(node) {
+            let view = TensorView::of(tensor);
+            let ty = type_of_view(&view)?;
+            if view.device() != Some(Device::Cpu) {
+                return None;
+            }
+            return if node.constant.is_some() && ty.elements() <= LITERAL_ELEMENTS {
+                literal_of(tensor).map(Known::Literal)
+            } else {
+                Some(Known::Parameter(ty))
+            };
+        }
+        node.constant.as_ref().and_then(known_of_constant)
+    }
+}
+
+fn last_name(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+fn known_of_fact(fact: &Fact) -> Option<Known> {
+    Some(match fact {
+        Fact::None => Known::None,
+        Fact::Tensor { kind, sizes: shape, plain: true, device: Some(Device::Cpu), .. } => {
+            Known::Tensor(TensorType::new(dtype_of_kind((*kind)?)?, sizes(shape)))
+        }
+        Fact::Int(v) => Known::Int(*v),
+        Fact::Double(v) => Known::Float(*v),
+        Fact::Bool(v) => Known::Bool(*v),
+        _ => return None,
+    })
+}
+
+fn known_of_constant(value: &IValue) -> Option<Known> {
+    Some(match value {
+        IValue::None => Known::None,
+        IValue::Int(v) => Known::Int(*v),
+        IValue::Double(v) => Known::Float(*v),
+        IValue::Bool(v) => Known::Bool(*v),
+        IValue::String(s) => Known::Str(s.clone()),
+        IValue::Device(d) => Known::Str(device_text(*d)),
+        IValue::Tensor(t) => literal_of(t).map(Known::Literal)?,
+        IValue::IntList(l) => Known::List(l.iter().map(|&v| Known::Int(v)).collect()),
+        IValue::DoubleList(l) => Known::List(l.iter().map(|&v| Known::Float(v)).collect()),
+        IValue::BoolList(l) => Known::List(l.iter().map(|&v| Known::Bool(v)).collect()),
+        IValue::StringList(l) => Known::List(l.iter().map(|s| Known::Str(s.clone())).collect()),
+        IValue::Tuple(l) | IValue::GenericList(l) => {
+            Known::List(l.iter().map(known_of_constant).collect::<Option<_>>()?)
+        }
+        IValue::TensorList(l) => {
+            Known::List(l.iter().map(|t| literal_of(t).map(Known::Literal)).collect::<Option<_>>()?)
+        }
+        _ => return None,
+    })
+}
+
+fn device_text(device: Device) -> String {
+    match device {
+        Device::Cpu => "cpu".into(),
+        Device::Cuda(i) => format!("cuda:{i}"),
+        Device::Mps => "mps".into(),
+        Device::Vulkan => "vulkan".into(),
+    }
+}
+
+fn literal_of(tensor: &Tensor) -> Option<Literal> {
+    let dense = tch::no_grad(|| tensor.f_contiguous().ok())?;
+    let view = TensorView::of(&dense);
+    let ty = type_of_view(&view).filter(|_| view.device() == Some(Device::Cpu))?;
+    if ty.elements() == 0 {
+        return Some(Literal::zeros(ty));
+    }
+    // SAFETY: a dense CPU tensor holds `ty.bytes()` bytes at `data`, alive while `dense` is.
+    let bytes = unsafe { std::slice::from_raw_parts(view.data().cast_const(), ty.bytes()) };
+    Literal::from_bytes(ty, bytes)
+}

@@ -1,0 +1,142 @@
+//! From a prepared graph and one observed run to clusters: judge each node, partition each block, and describe each
+//! cluster as a source graph.
+
+mod call;
+mod flow;
+mod known;
+
+use crate::Options;
+use crate::jit::{BlockId, GraphFacts, Item, NodeId, Order, Seen, TensorView, ValueId, ValueType};
+use crate::types::type_of_view;
+use flow::Flow;
+use known::Knowledge;
+use partitioner::{FlowGraph, Partition, Policy, Step};
+use std::collections::HashSet;
+use tch::Tensor;
+use trt_subgraph::backend::Backend;
+use trt_subgraph::source::{Border, Call, Device, Input, InputKind, Known, SourceGraph, Var};
+
+/// What is to be done to one block.
+pub(crate) struct BlockDivision {
+    pub(crate) flow: FlowGraph,
+    pub(crate) partition: Partition,
+    pub(crate) order: Order,
+    pub(crate) clusters: Vec<ClusterPlan>,
+}
+
+/// A cluster as a source graph, and how it is tied into the method.
+pub(crate) struct ClusterPlan {
+    pub(crate) source: SourceGraph,
+    pub(crate) parameters: Vec<Tensor>,
+    /// The nodes that move into the cluster, packings included, in order.
+    pub(crate) nodes: Vec<NodeId>,
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) ints: Vec<ValueId>,
+    pub(crate) outputs: Vec<ValueId>,
+    pub(crate) int_outputs: Vec<ValueId>,
+    /// The shapes of the observed run: the first specialisation.
+    pub(crate) border: Option<Border>,
+}
+
+/// Divides every block of the graph. `policy` prices clusters.
+pub(crate) fn divide(
+    graph: &GraphFacts,
+    seen: &[Seen],
+    backend: &dyn Backend,
+    policy: &Policy,
+    options: &Options,
+) -> Result<Vec<BlockDivision>, partitioner::GraphError> {
+    let mut knowledge = Knowledge::new(graph, seen);
+    let mut blocks = Vec::new();
+    let mut clusters = 0;
+    for at in 0..graph.blocks.len() {
+        let flow = flow::flow(&mut knowledge, BlockId(at as u32), backend, options)?;
+        let partition = partitioner::partition(&flow.graph, policy);
+        let plans: Vec<ClusterPlan> =
+            (0..partition.clusters.len()).map(|i| describe(&knowledge, &flow, &partition, i)).collect();
+        let order = order(&flow, &partition, clusters);
+        clusters += plans.len();
+        blocks.push(BlockDivision { flow: flow.graph, partition, order, clusters: plans });
+    }
+    Ok(blocks)
+}
+
+fn order(flow: &Flow, partition: &Partition, first_cluster: usize) -> Order {
+    let mut items = Vec::new();
+    for step in &partition.order {
+        match step {
+            Step::Host(node) => {
+                let at = node.index();
+                items.extend(flow.packings[at].iter().map(|&n| Item::Node(n)));
+                items.push(Item::Node(flow.nodes[at]));
+            }
+            Step::Cluster(index) => items.push(Item::Cluster(first_cluster + index)),
+        }
+    }
+    Order { block: flow.block, items }
+}
+
+fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index: usize) -> ClusterPlan {
+    let graph = knowledge.graph;
+    let cluster = &partition.clusters[index];
+    let mut source = SourceGraph { device: Device::default(), ..SourceGraph::default() };
+    let mut plan_nodes = Vec::new();
+    let mut parameters = Vec::new();
+    let mut declared: HashSet<ValueId> = HashSet::new();
+    for id in &cluster.nodes {
+        let packings = &flow.packings[id.index()];
+        let node_id = flow.nodes[id.index()];
+        plan_nodes.extend(packings.iter().copied());
+        plan_nodes.push(node_id);
+        let node = &graph[node_id];
+        for value in knowledge.leaves(&node.inputs).0 {
+            let Some(producer) = graph[value].producer.filter(|&n| knowledge.is_read(n)) else { continue };
+            let read = &graph[producer];
+            if let Some(tensor) = knowledge.read_tensor(read)
+                && matches!(knowledge.of(value), Some(Known::Parameter(_)))
+                && declared.insert(value)
+            {
+                let name = read.attribute.as_ref().map_or(&graph[value].name, |a| &a.path);
+                source.parameters.push((Var(value.0), name.clone()));
+                parameters.push(tensor.shallow_clone());
+            }
+        }
+        source.calls.push(Call {
+            op: call::op_name(node),
+            args: node.inputs.iter().map(|&v| knowledge.argument(v)).collect(),
+            outputs: node.outputs.iter().map(|v| Var(v.0)).collect(),
+            place: call::place_of(node),
+        });
+    }
+    let is_int = |v: &ValueId| graph[*v].ty == ValueType::Int;
+    let values =
+        |ids: &[partitioner::ValueId]| ids.iter().map(|v| flow.values[v.index()]).collect::<Vec<_>>();
+    let (ints, inputs): (Vec<_>, Vec<_>) = values(&cluster.inputs).into_iter().partition(is_int);
+    let (int_outputs, outputs): (Vec<_>, Vec<_>) = values(&cluster.outputs).into_iter().partition(is_int);
+    let input = |kind| move |v: &ValueId| Input { var: Var(v.0), kind };
+    source.inputs.extend(inputs.iter().map(input(InputKind::Tensor)));
+    source.inputs.extend(ints.iter().map(input(InputKind::Int)));
+    source.outputs.extend(outputs.iter().chain(&int_outputs).map(|v| Var(v.0)));
+    let border = observed_border(knowledge, &inputs, &ints, &parameters);
+    ClusterPlan { source, parameters, nodes: plan_nodes, inputs, ints, outputs, int_outputs, border }
+}
+
+fn observed_border(
+    knowledge: &Knowledge<'_>,
+    inputs: &[ValueId],
+    ints: &[ValueId],
+    parameters: &[Tensor],
+) -> Option<Border> {
+    let tensor = |v: &ValueId| match knowledge.of(*v) {
+        Some(Known::Tensor(ty)) => Some(ty.clone()),
+        Some(Known::Literal(l)) => Some(l.ty().clone()),
+        _ => None,
+    };
+    let int = |v: &ValueId| if let Some(Known::Int(i)) = knowledge.of(*v) { Some(*i) } else { None };
+    let parameter = |t: &Tensor| type_of_view(&TensorView::of(t));
+    Some(Border {
+        tensors: inputs.iter().map(tensor).collect::<Option<_>>()?,
+        ints: ints.iter().map(int).collect::<Option<_>>()?,
+        parameters: parameters.iter().map(parameter).collect::<Option<_>>()?,
+    })
+}

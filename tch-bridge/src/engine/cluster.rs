@@ -1,0 +1,274 @@
+//! The engine behind one cluster: specialisations by shape, built when needed, and the decision at each call whether
+//! the engine or the host serves it.
+//!
+//! A call is the host's when engines are switched off, when gradients are being recorded for an input or a parameter, when
+//! a tensor is not dense CPU memory of a known element type, while an engine for the shape is still being built, and after
+//! anything has failed. The host then gives its own answer, or its own error.
+
+use super::pool::Pool;
+use super::specialisation::{Outcome, Ready, Specialisation};
+use super::weights::{DenseWeights, Parameters};
+use crate::jit::{Call, EngineError, HostEngine, JitError, Outcome as Who, Outputs, TensorView};
+use crate::types::{kind_of_dtype, type_of_view};
+use crate::{Options, switch};
+use arc_swap::ArcSwap;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tch::{Device, Tensor};
+use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
+use trt_subgraph::pass;
+use trt_subgraph::source::{Border, SourceGraph, specialise};
+
+/// One cluster's engine. Shared by the stitched module, which calls it, and by the report.
+pub(crate) struct ClusterEngine {
+    /// For people: `forward, engine 0`.
+    pub(crate) name: String,
+    source: SourceGraph,
+    parameters: Parameters,
+    backend: Arc<dyn Backend>,
+    options: Options,
+    /// Newest first; replaced as a whole.
+    built: ArcSwap<Vec<Arc<Specialisation>>>,
+    /// The parameters' fingerprint that all engines in `built` reflect.
+    fingerprint: AtomicU64,
+    building: Mutex<HashSet<Border>>,
+    clock: AtomicU64,
+    /// Calls wait for builds, whatever the options say.
+    waiting: AtomicBool,
+    /// Calls that the engine served.
+    served: AtomicU64,
+}
+
+impl ClusterEngine {
+    pub(crate) fn new(
+        name: String,
+        source: SourceGraph,
+        parameters: Vec<Tensor>,
+        backend: Arc<dyn Backend>,
+        options: Options,
+    ) -> Result<ClusterEngine, JitError> {
+        let parameters = Parameters::new(parameters)?;
+        let fingerprint = AtomicU64::new(parameters.fingerprint());
+        Ok(ClusterEngine {
+            name,
+            source,
+            parameters,
+            backend,
+            options,
+            built: ArcSwap::from_pointee(Vec::new()),
+            fingerprint,
+            building: Mutex::default(),
+            clock: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+            served: AtomicU64::new(0),
+        })
+    }
+
+    /// What has been built or refused so far, newest first.
+    pub(crate) fn specialisations(&self) -> Arc<Vec<Arc<Specialisation>>> {
+        self.built.load_full()
+    }
+
+    /// Has calls wait for builds (or no longer), whatever the options say.
+    pub(crate) fn wait_for_builds(&self, wait: bool) {
+        self.waiting.store(wait, Ordering::Relaxed);
+    }
+
+    /// How many calls the engines served.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    fn find(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Arc<Specialisation>> {
+        self.built.load().iter().find(|s| s.serves(inputs, ints)).cloned()
+    }
+
+    /// Brings the engines up to date with the parameters; drops those whose parameters have other types now.
+    fn refit_if_changed(&self) {
+        if self.parameters.fingerprint() == self.fingerprint.load(Ordering::Acquire) {
+            return;
+        }
+        let _building = lock(&self.building);
+        let now = self.parameters.fingerprint();
+        if now == self.fingerprint.load(Ordering::Acquire) {
+            return;
+        }
+        let weights = self.parameters.dense();
+        let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
+        let keep = |s: &&Arc<Specialisation>| match (&s.outcome, &weights) {
+            (Outcome::Ready(ready), Some(weights)) if s.border.parameters == types => {
+                ready.pool.refit(weights).inspect_err(|e| log::warn!("{}: {e}", self.name)).is_ok()
+            }
+            _ => false,
+        };
+        let kept: Vec<_> = self.built.load().iter().filter(keep).cloned().collect();
+        self.built.store(Arc::new(kept));
+        self.fingerprint.store(now, Ordering::Release);
+    }
+
+    /// Builds the engine for this border, or waits for the thread that does.
+    pub(crate) fn build(&self, border: Border) -> Arc<Specialisation> {
+        let made = catch_unwind(AssertUnwindSafe(|| self.compile(&border)));
+        let (prepared_at, outcome) = match made {
+            Ok(Ok((read_at, ready))) => (read_at, Outcome::Ready(Box::new(ready))),
+            Ok(Err(why)) => (0, Outcome::Refused(why)),
+            Err(_) => (0, Outcome::Refused("the compiler panicked; this is a bug".into())),
+        };
+        if let Outcome::Refused(why) = &outcome {
+            log::warn!("{}: the host serves {}: {why}", self.name, describe(&border));
+        }
+        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
+        let new = Arc::new(Specialisation { border, outcome, used });
+        let mut building = lock(&self.building);
+        building.remove(&new.border);
+        if let Outcome::Ready(ready) = &new.outcome
+            && self.fingerprint.load(Ordering::Acquire) != prepared_at
+            && self.parameters.dense().is_none_or(|w| ready.pool.refit(&w).is_err())
+        {
+            return new;
+        }
+        let mut all = vec![new.clone()];
+        all.extend(self.built.load().iter().filter(|s| s.border != new.border).cloned());
+        if all.len() > self.options.specialisations {
+            let oldest = (1..all.len()).min_by_key(|&i| all[i].used.load(Ordering::Relaxed));
+            all.remove(oldest.expect("there are at least two"));
+        }
+        self.built.store(Arc::new(all));
+        new
+    }
+
+    fn compile(&self, border: &Border) -> Result<(u64, Ready), String> {
+        let start = Instant::now();
+        let made =
+            specialise(&self.source, border).map_err(|(at, refusal)| match self.source.calls.get(at) {
+                Some(call) => format!("{} {}: {refusal}", call.op, call.place),
+                None => refusal.to_string(),
+            })?;
+        let layers = made.network.layers.len();
+        let network = pass::optimize(made.network, &pass::Options::default());
+        let read_at = self.parameters.fingerprint();
+        let weights = self.parameters.dense().ok_or("a parameter is not dense CPU memory")?;
+        if weights.types() != border.parameters {
+            return Err("the parameters changed while the engine was built".into());
+        }
+        let threads = if self.options.threads == 0 {
+            tch::get_num_threads().max(1) as usize
+        } else {
+            self.options.threads
+        };
+        let options = CompileOptions { threads };
+        let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
+        let outputs = Signature::of(&network).outputs;
+        let outputs = outputs
+            .iter()
+            .map(|ty| (ty.shape.iter().map(|&n| n as i64).collect(), kind_of_dtype(ty.dtype)))
+            .collect();
+        let (fused_layers, ints) = (network.layers.len(), made.ints);
+        Ok((
+            read_at,
+            Ready { pool: Pool::new(engine), outputs, ints, layers, fused_layers, build: start.elapsed() },
+        ))
+    }
+
+    /// The border of a call; `None` when a tensor has a type that engines do not know.
+    fn border(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Border> {
+        let tensors = inputs.iter().map(type_of_view).collect::<Option<Vec<_>>>()?;
+        let parameters = self.parameters.types()?;
+        Some(Border { tensors, ints: ints.to_vec(), parameters })
+    }
+
+    fn run(
+        &self,
+        ready: &Ready,
+        inputs: &[TensorView<'_>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), EngineError> {
+        let mut copies: Vec<Tensor> = Vec::new();
+        let mut addresses: Vec<*const u8> = Vec::with_capacity(inputs.len());
+        for view in inputs {
+            if view.is_contiguous() {
+                addresses.push(view.data());
+            } else {
+                let copy = tch::no_grad(|| view.to_tensor().f_contiguous())?;
+                addresses.push(copy.data_ptr().cast_const().cast());
+                copies.push(copy);
+            }
+        }
+        let mut results: Vec<*mut u8> = Vec::with_capacity(ready.outputs.len());
+        for (sizes, kind) in &ready.outputs {
+            results.push(outputs.allocate(sizes, *kind, Device::Cpu)?);
+        }
+        let io = Io { inputs: &addresses, outputs: &results };
+        // SAFETY: the specialisation was built for these types, the inputs are dense and the outputs fresh.
+        ready.pool.with(|engine| unsafe { engine.run(&io, Stream::NONE) })?;
+        ready.ints.iter().for_each(|&i| outputs.push_int(i));
+        Ok(())
+    }
+
+    fn records_gradients(&self, inputs: &[TensorView<'_>]) -> bool {
+        inputs.iter().any(TensorView::requires_grad) || self.parameters.any_requires_grad()
+    }
+}
+
+/// What the stitched module holds.
+pub(crate) struct Serving(pub(crate) Arc<ClusterEngine>);
+
+impl HostEngine for Serving {
+    fn try_run(&self, call: &Call<'_>, outputs: &mut Outputs<'_>) -> Result<Who, EngineError> {
+        let cluster = &self.0;
+        let elsewhere = |v: &TensorView<'_>| v.device() != Some(Device::Cpu);
+        if !switch::is_enabled()?
+            || (call.grad_mode && cluster.records_gradients(call.inputs))
+            || call.inputs.iter().any(elsewhere)
+        {
+            return Ok(Who::Host);
+        }
+        cluster.refit_if_changed();
+        let found = cluster.find(call.inputs, call.ints).or_else(|| request(cluster, call.inputs, call.ints));
+        let Some(specialisation) = found else { return Ok(Who::Host) };
+        specialisation.touch(cluster.clock.fetch_add(1, Ordering::Relaxed));
+        let Outcome::Ready(ready) = &specialisation.outcome else { return Ok(Who::Host) };
+        cluster.run(ready, call.inputs, outputs)?;
+        cluster.served.fetch_add(1, Ordering::Relaxed);
+        Ok(Who::Served)
+    }
+
+    fn state(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// Has an engine built: here when the options ask to wait, else in the background (then nothing is found yet).
+fn request(
+    cluster: &Arc<ClusterEngine>,
+    inputs: &[TensorView<'_>],
+    ints: &[i64],
+) -> Option<Arc<Specialisation>> {
+    let border = cluster.border(inputs, ints)?;
+    if cluster.options.wait || cluster.waiting.load(Ordering::Relaxed) {
+        return Some(cluster.build(border));
+    }
+    if !lock(&cluster.building).insert(border.clone()) {
+        return None;
+    }
+    let cluster = cluster.clone();
+    let spawned = std::thread::Builder::new().name("trt-build".into()).spawn(move || {
+        cluster.build(border);
+    });
+    if let Err(e) = spawned {
+        log::warn!("no thread could be started to build an engine: {e}");
+    }
+    None
+}
+
+fn describe(border: &Border) -> String {
+    let types: Vec<String> = border.tensors.iter().map(ToString::to_string).collect();
+    types.join(", ")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,71 @@
+//! The model's parameters as an engine sees them: found by identity, watched by version.
+
+use crate::jit::{JitError, TensorView, Watched};
+use crate::types::type_of_view;
+use std::marker::PhantomData;
+use tch::Tensor;
+use trt_subgraph::TensorType;
+use trt_subgraph::backend::{TensorRef, Weights};
+
+/// The parameters by identity.
+pub(crate) struct Parameters {
+    tensors: Vec<Tensor>,
+    watched: Watched,
+}
+
+// SAFETY: the tensors are never handed out and only read; torch's tensor accessors may be called from any thread.
+unsafe impl Sync for Parameters {}
+
+impl Parameters {
+    pub(crate) fn new(tensors: Vec<Tensor>) -> Result<Parameters, JitError> {
+        let watched = Watched::new(&tensors)?;
+        Ok(Parameters { tensors, watched })
+    }
+
+    /// Changes when a parameter does; see [`Watched::fingerprint`].
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.watched.fingerprint()
+    }
+
+    pub(crate) fn any_requires_grad(&self) -> bool {
+        self.watched.any_requires_grad()
+    }
+
+    /// `None` when a parameter has an element type that engines do not know.
+    pub(crate) fn types(&self) -> Option<Vec<TensorType>> {
+        self.tensors.iter().map(|t| type_of_view(&TensorView::of(t))).collect()
+    }
+
+    /// `None` when a parameter has no dense CPU form of a known element type.
+    pub(crate) fn dense(&self) -> Option<DenseWeights> {
+        DenseWeights::read(&self.tensors)
+    }
+}
+
+/// Dense copies (or the tensors themselves where they are dense) of all parameters, alive while an engine prepares.
+pub(crate) struct DenseWeights {
+    tensors: Vec<(Tensor, TensorType)>,
+}
+
+impl DenseWeights {
+    fn read(parameters: &[Tensor]) -> Option<DenseWeights> {
+        let one = |t: &Tensor| {
+            let dense = tch::no_grad(|| t.f_contiguous().ok())?;
+            let view = TensorView::of(&dense);
+            let ty = type_of_view(&view).filter(|_| view.device() == Some(tch::Device::Cpu))?;
+            Some((dense, ty))
+        };
+        Some(DenseWeights { tensors: parameters.iter().map(one).collect::<Option<_>>()? })
+    }
+
+    pub(crate) fn types(&self) -> Vec<TensorType> {
+        self.tensors.iter().map(|(_, ty)| ty.clone()).collect()
+    }
+}
+
+impl Weights for DenseWeights {
+    fn parameter(&self, index: usize) -> TensorRef<'_> {
+        let (tensor, ty) = &self.tensors[index];
+        TensorRef { data: tensor.data_ptr().cast_const().cast(), ty, owner: PhantomData }
+    }
+}

@@ -1,0 +1,138 @@
+//! The environment variables, each declared once.
+//!
+//! A value that does not parse is an error that lists what is allowed; it is never silently ignored.
+
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
+
+/// A variable: its name, the values it takes, what it does.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Variable {
+    /// The name.
+    pub name: &'static str,
+    /// The values it takes, for people.
+    pub values: &'static str,
+    /// What holds when it is not set.
+    pub default: &'static str,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+/// `USE_TRT`: the switch.
+pub const USE_TRT: Variable = Variable {
+    name: "USE_TRT",
+    values: "1, 0",
+    default: "0",
+    doc: "1 runs modules in engines, 0 leaves everything to libtorch; `tch_bridge::set_enabled` overrides it",
+};
+
+/// `TRT_BACKEND`: who runs the engines.
+pub const BACKEND: Variable = Variable {
+    name: "TRT_BACKEND",
+    values: "auto, cpu, reference",
+    default: "auto",
+    doc: "which backend runs the engines; auto takes the fastest one that works here",
+};
+
+/// `TRT_EXCLUDE_OPS`: operators that stay on the host.
+pub const EXCLUDE_OPS: Variable = Variable {
+    name: "TRT_EXCLUDE_OPS",
+    values: "comma-separated operator names, e.g. aten::gelu,aten::add.Tensor",
+    default: "none",
+    doc: "operators that stay on the host; without an overload name all overloads do",
+};
+
+/// `TRT_MIN_BLOCK_SIZE`: the smallest cluster.
+pub const MIN_BLOCK_SIZE: Variable = Variable {
+    name: "TRT_MIN_BLOCK_SIZE",
+    values: "a number from 1",
+    default: "the backend's policy",
+    doc: "clusters with fewer computing operators stay on the host",
+};
+
+/// `TRT_REPORT`: where to write the report.
+pub const REPORT: Variable = Variable {
+    name: "TRT_REPORT",
+    values: "a file path; .svg draws the partition, .json is for programs, anything else is text",
+    default: "not written",
+    doc: "writes the report of each method that is compiled, the last one wins",
+};
+
+/// `TRT_ONEDNN_LIBRARY`: where oneDNN is.
+pub const ONEDNN: Variable = Variable {
+    name: "TRT_ONEDNN_LIBRARY",
+    values: "path of libdnnl.so.3",
+    default: "the private environment's, then the system's",
+    doc: "the oneDNN library that the CPU engine loads",
+};
+
+/// Every variable.
+pub const ALL: &[Variable] = &[USE_TRT, BACKEND, EXCLUDE_OPS, MIN_BLOCK_SIZE, REPORT, ONEDNN];
+
+/// A variable whose value is not one of those it takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnvError {
+    /// The variable.
+    pub name: &'static str,
+    /// What it holds.
+    pub value: String,
+    /// What it may hold.
+    pub values: &'static str,
+}
+
+impl fmt::Display for EnvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={} is not understood; it takes: {}", self.name, self.value, self.values)
+    }
+}
+
+impl std::error::Error for EnvError {}
+
+impl Variable {
+    /// The value as text; `None` when unset or empty.
+    pub fn text(&self) -> Option<String> {
+        let value = std::env::var_os(self.name)?;
+        Some(value.to_string_lossy().into_owned()).filter(|v| !v.is_empty())
+    }
+
+    /// The value, parsed.
+    pub fn read<T: FromStr>(&self) -> Result<Option<T>, EnvError> {
+        self.parse(self.text())
+    }
+
+    fn parse<T: FromStr>(&self, value: Option<String>) -> Result<Option<T>, EnvError> {
+        let Some(value) = value else { return Ok(None) };
+        let parsed = value.trim().parse();
+        parsed.map(Some).map_err(|_| EnvError { name: self.name, value, values: self.values })
+    }
+}
+
+/// The value of a variable that is `1` or `0`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flag(pub bool);
+
+impl FromStr for Flag {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<Flag, ()> {
+        match s {
+            "1" => Ok(Flag(true)),
+            "0" => Ok(Flag(false)),
+            _ => Err(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_values_list_the_good_ones() {
+        let e = USE_TRT.parse::<Flag>(Some("banana".into())).unwrap_err();
+        assert_eq!(e.to_string(), "USE_TRT=banana is not understood; it takes: 1, 0");
+        assert_eq!(USE_TRT.parse::<Flag>(Some("1".into())), Ok(Some(Flag(true))));
+        assert_eq!(USE_TRT.parse::<Flag>(None), Ok(None));
+    }
+}

@@ -1,0 +1,76 @@
+//! What can go wrong, and whose fault it is.
+
+use crate::env::EnvError;
+use crate::jit::JitError;
+use std::fmt;
+use trt_subgraph::backend::Unavailable;
+
+/// An error of this crate. Failures of engines are not among them: the host serves instead.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// An environment variable has a value that it does not take.
+    Environment(EnvError),
+    /// A backend was asked for by name and does not run here.
+    Backend(Unavailable),
+    /// The model, its file or its arguments: torch's own error.
+    Torch(JitError),
+    /// The method's result is not what the caller asked for.
+    Result {
+        /// The method.
+        method: String,
+        /// What was asked for.
+        expected: &'static str,
+        /// How to get at it.
+        found: String,
+    },
+    /// A file could not be written.
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Environment(e) => e.fmt(f),
+            Error::Backend(e) => e.fmt(f),
+            Error::Torch(e) => e.fmt(f),
+            Error::Result { method, expected, found } => write!(f, "{method} gives {found}, not {expected}"),
+            Error::Io { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Environment(e) => Some(e),
+            Error::Backend(e) => Some(e),
+            Error::Torch(e) => Some(e),
+            Error::Result { .. } => None,
+            Error::Io { source, .. } => Some(source),
+        }
+    }
+}
+
+impl From<EnvError> for Error {
+    fn from(e: EnvError) -> Error {
+        Error::Environment(e)
+    }
+}
+
+impl From<JitError> for Error {
+    fn from(e: JitError) -> Error {
+        Error::Torch(e)
+    }
+}
+
+impl From<Unavailable> for Error {
+    fn from(e: Unavailable) -> Error {
+        Error::Backend(e)
+    }
+}

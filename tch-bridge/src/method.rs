@@ -1,0 +1,177 @@
+//! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
+
+use crate::jit::{Method, Module};
+use crate::report::MethodReport;
+use crate::variant::{Builder, Kinds, Stitched, Variant};
+use crate::{Error, switch};
+use arc_swap::ArcSwap;
+use std::borrow::Borrow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tch::{IValue, Tensor};
+
+/// The most compiled forms of one method; the oldest goes first.
+const VARIANTS: usize = 8;
+
+pub(crate) struct MethodState {
+    pub(crate) name: String,
+    host: Method,
+    /// Newest first; replaced as a whole.
+    variants: ArcSwap<Vec<Arc<Variant>>>,
+    observing: Mutex<()>,
+}
+
+impl MethodState {
+    pub(crate) fn new(host: &Module, name: &str) -> Result<MethodState, Error> {
+        Ok(MethodState {
+            name: name.to_string(),
+            host: host.method(name)?,
+            variants: ArcSwap::from_pointee(Vec::new()),
+            observing: Mutex::new(()),
+        })
+    }
+
+    pub(crate) fn call_tensors<T: Borrow<Tensor>>(
+        &self,
+        host: &Arc<Module>,
+        builder: &Builder,
+        inputs: &[T],
+    ) -> Result<Tensor, Error> {
+        if !switch::is_enabled()? {
+            return self.one_tensor(self.host.run_tensors(inputs)?);
+        }
+        let found = self.find(|v| v.kinds.fit_tensors(inputs));
+        match found.as_deref().map(Variant::ready) {
+            Some(Some(stitched)) => self.one_tensor(stitched.method.run_tensors(inputs)?),
+            Some(None) => self.one_tensor(self.host.run_tensors(inputs)?),
+            None => {
+                let values: Vec<IValue> =
+                    inputs.iter().map(|t| IValue::Tensor(t.borrow().shallow_clone())).collect();
+                match self.observe(host, builder, &values)? {
+                    IValue::Tensor(t) => Ok(t),
+                    _ => Err(self.not_a_tensor()),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn call<V: Borrow<IValue>>(
+        &self,
+        host: &Arc<Module>,
+        builder: &Builder,
+        inputs: &[V],
+    ) -> Result<IValue, Error> {
+        if !switch::is_enabled()? {
+            return Ok(self.host.run(inputs)?);
+        }
+        let kinds = Kinds::of_values(inputs);
+        let found = self.find(|v| v.kinds == kinds);
+        match found.as_deref().map(Variant::ready) {
+            Some(Some(stitched)) => Ok(stitched.method.run(inputs)?),
+            Some(None) => Ok(self.host.run(inputs)?),
+            None => self.observe(host, builder, inputs),
+        }
+    }
+
+    /// Observes and builds for these arguments unless that was done; waits for the engines.
+    pub(crate) fn compile<V: Borrow<IValue>>(
+        &self,
+        host: &Arc<Module>,
+        builder: &Builder,
+        inputs: &[V],
+    ) -> Result<(), Error> {
+        let kinds = Kinds::of_values(inputs);
+        match self.find(|v| v.kinds == kinds).as_deref().map(Variant::ready) {
+            Some(Some(stitched)) => {
+                stitched.clusters.iter().for_each(|c| c.wait_for_builds(true));
+                let ran = switch::force_enabled(|| tch::no_grad(|| stitched.method.run(inputs)));
+                stitched.clusters.iter().for_each(|c| c.wait_for_builds(false));
+                ran?;
+            }
+            _ => drop(self.observe(host, builder, inputs)?),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn describe(&self) -> Vec<MethodReport> {
+        self.variants.load().iter().map(|v| MethodReport::of(&self.name, v)).collect()
+    }
+
+    fn find(&self, fits: impl Fn(&Variant) -> bool) -> Option<Arc<Variant>> {
+        self.variants.load().iter().find(|v| fits(v) && v.graph.still_holds()).cloned()
+    }
+
+    /// Runs the call on the host and watches it, then builds a variant from what was seen.
+    fn observe<V: Borrow<IValue>>(
+        &self,
+        host: &Arc<Module>,
+        builder: &Builder,
+        inputs: &[V],
+    ) -> Result<IValue, Error> {
+        let guard =
+            if builder.options.wait { Some(lock(&self.observing)) } else { self.observing.try_lock().ok() };
+        let kinds = Kinds::of_values(inputs);
+        if guard.is_none() || self.find(|v| v.kinds == kinds).is_some() {
+            return Ok(self.host.run(inputs)?);
+        }
+        let graph = match host.prepare(&self.name, true) {
+            Ok(graph) => graph,
+            Err(e) => {
+                log::warn!("{}: the host serves every call: {e}", self.name);
+                return Ok(self.host.run(inputs)?);
+            }
+        };
+        let (result, seen) = graph.observe(inputs)?;
+        let variant = Arc::new(Variant { kinds, graph, made: OnceLock::new() });
+        let mut all = vec![variant.clone()];
+        all.extend(self.variants.load().iter().filter(|v| v.graph.still_holds()).take(VARIANTS - 1).cloned());
+        self.variants.store(Arc::new(all));
+        let (host, builder, name) = (host.clone(), builder.clone(), self.name.clone());
+        let wait = builder.options.wait;
+        let build = move || {
+            let built = catch_unwind(AssertUnwindSafe(|| builder.build(&host, &name, &variant.graph, &seen)));
+            let made = match built {
+                Ok(Ok(stitched)) => Ok(stitched),
+                Ok(Err(e)) => Err(e.to_string()),
+                Err(_) => Err("the compiler panicked; this is a bug".to_string()),
+            };
+            if let Err(why) = &made {
+                log::warn!("{name}: the host serves every call: {why}");
+            }
+            drop(variant.made.set(made));
+            crate::report::write_if_asked(&builder, &name, &variant);
+        };
+        if wait {
+            build();
+        } else if let Err(e) = std::thread::Builder::new().name("trt-build".into()).spawn(build) {
+            log::warn!("no thread could be started to build engines: {e}");
+        }
+        Ok(result)
+    }
+
+    fn one_tensor(&self, mut tensors: Vec<Tensor>) -> Result<Tensor, Error> {
+        match (tensors.pop(), tensors.is_empty()) {
+            (Some(one), true) => Ok(one),
+            _ => Err(self.not_a_tensor()),
+        }
+    }
+
+    fn not_a_tensor(&self) -> Error {
+        Error::Result {
+            method: self.name.clone(),
+            expected: "one tensor",
+            found: "several values or none (call it with forward_is or method_is)".into(),
+        }
+    }
+}
+
+impl Variant {
+    /// The finished rewrite; `None` while it is being made and when that failed.
+    fn ready(&self) -> Option<&Stitched> {
+        self.made.get()?.as_ref().ok()
+    }
+}
+
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

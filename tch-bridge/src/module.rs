@@ -1,0 +1,211 @@
+//! The module that users hold: torch's module, with engines in its place where that is possible and switched on.
+
+use crate::jit::{Initial, Module};
+use crate::method::MethodState;
+use crate::variant::Builder;
+use crate::{Error, Options, Report, backend};
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use tch::nn::VarStore;
+use tch::{CModule, IValue, Tensor};
+
+const FORWARD: &str = "forward";
+
+/// A TorchScript module whose subgraphs run in engines while engines are [enabled](crate::set_enabled).
+///
+/// Nothing is compiled before the first call. That call runs on the host, which shows element types and shapes; the graph is
+/// then divided and engines are built, in the background or, with [`Options::wait`], before the call returns. Later calls run
+/// in engines; a new shape has an engine of its own built in the same way. Whatever an engine cannot serve, the host does, with
+/// its own answer: calls that record gradients, tensors on other devices, operators that are not supported.
+///
+/// A module may be called from several threads at once.
+pub struct TrtModule {
+    host: Arc<Module>,
+    builder: Builder,
+    forward: Option<Arc<MethodState>>,
+    methods: RwLock<HashMap<String, Arc<MethodState>>>,
+}
+
+impl TrtModule {
+    /// Reads a TorchScript file, traced or scripted.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when the file cannot be read, is not TorchScript, is damaged or calls an unknown operator;
+    /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
+    pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<TrtModule, Error> {
+        TrtModule::of(Module::load(path, None)?, options)
+    }
+
+    /// Puts engines into an existing module. Parameters and buffers stay shared with every other handle to it: a change that
+    /// is made through one is seen by all.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
+    pub fn wrap(module: CModule, options: &Options) -> Result<TrtModule, Error> {
+        TrtModule::of(Module::share(&module), options)
+    }
+
+    /// Records tch code as a module. The variables of `vs` become its parameters *by identity*, under their names, so that an
+    /// optimiser step on them is a step of this module. Control flow and sizes are recorded as they are for `inputs`.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when the code panics or torch's tracer raises; else as [`TrtModule::wrap`].
+    pub fn trace<F>(
+        vs: &VarStore,
+        inputs: &[Tensor],
+        mut code: F,
+        options: &Options,
+    ) -> Result<TrtModule, Error>
+    where
+        F: FnMut(&[Tensor]) -> Tensor,
+    {
+        let mut attributes: Vec<(String, Initial)> = Vec::new();
+        let trainable: Vec<Tensor> = vs.trainable_variables();
+        for (name, tensor) in vs.variables() {
+            let trains = trainable.iter().any(|t| t.as_ptr() == tensor.as_ptr()) || tensor.requires_grad();
+            attributes
+                .push((name, if trains { Initial::Parameter(tensor) } else { Initial::Buffer(tensor) }));
+        }
+        attributes.sort_by(|a, b| a.0.cmp(&b.0));
+        let traced =
+            Module::trace(FORWARD, inputs, &attributes, |xs| Ok::<_, std::convert::Infallible>(code(xs)))?;
+        traced.set_training(false)?;
+        TrtModule::of(traced, options)
+    }
+
+    fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
+        let options = options.resolved()?;
+        crate::is_enabled()?;
+        let (backend, policy) = backend::choose(&options)?;
+        let host = Arc::new(host);
+        let forward = match host.method_names().iter().any(|n| n == FORWARD) {
+            true => Some(Arc::new(MethodState::new(&host, FORWARD)?)),
+            false => None,
+        };
+        Ok(TrtModule {
+            host,
+            builder: Builder { backend, policy, options },
+            forward,
+            methods: RwLock::default(),
+        })
+    }
+
+    /// Calls `forward` with tensors; its result is one tensor.
+    ///
+    /// # Errors
+    /// The host's own error when the arguments do not fit the model; [`Error::Result`] when the result is something else.
+    pub fn forward_ts<T: Borrow<Tensor>>(&self, inputs: &[T]) -> Result<Tensor, Error> {
+        self.method_ts(FORWARD, inputs)
+    }
+
+    /// Calls `forward` with any values.
+    ///
+    /// # Errors
+    /// The host's own error when the arguments do not fit the model.
+    pub fn forward_is<V: Borrow<IValue>>(&self, inputs: &[V]) -> Result<IValue, Error> {
+        self.method_is(FORWARD, inputs)
+    }
+
+    /// Calls a method with tensors; its result is one tensor.
+    ///
+    /// # Errors
+    /// As [`TrtModule::forward_ts`].
+    pub fn method_ts<T: Borrow<Tensor>>(&self, method: &str, inputs: &[T]) -> Result<Tensor, Error> {
+        self.state(method)?.call_tensors(&self.host, &self.builder, inputs)
+    }
+
+    /// Calls a method with any values.
+    ///
+    /// # Errors
+    /// As [`TrtModule::forward_is`].
+    pub fn method_is<V: Borrow<IValue>>(&self, method: &str, inputs: &[V]) -> Result<IValue, Error> {
+        self.state(method)?.call(&self.host, &self.builder, inputs)
+    }
+
+    /// Compiles `forward` for inputs like these now, whether engines are enabled or not, and returns when its engines are
+    /// ready. Runs the model once on the host.
+    ///
+    /// # Errors
+    /// The host's own error when the arguments do not fit the model.
+    pub fn compile<T: Borrow<Tensor>>(&self, inputs: &[T]) -> Result<(), Error> {
+        let values: Vec<IValue> = inputs.iter().map(|t| IValue::Tensor(t.borrow().shallow_clone())).collect();
+        self.compile_method(FORWARD, &values)
+    }
+
+    /// As [`TrtModule::compile`] for any method and any values.
+    ///
+    /// # Errors
+    /// The host's own error when the arguments do not fit the model.
+    pub fn compile_method<V: Borrow<IValue>>(&self, method: &str, inputs: &[V]) -> Result<(), Error> {
+        let mut builder = self.builder.clone();
+        builder.options.wait = true;
+        self.state(method)?.compile(&self.host, &builder, inputs)
+    }
+
+    /// Who runs what and why, of every method that has been compiled so far.
+    pub fn report(&self) -> Report {
+        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
+        let mut states: Vec<&Arc<MethodState>> = self.forward.iter().chain(methods.values()).collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        Report::new(&self.builder, states.into_iter().flat_map(|s| s.describe()).collect())
+    }
+
+    /// The names of the module's methods.
+    pub fn method_names(&self) -> Vec<String> {
+        self.host.method_names()
+    }
+
+    /// Puts the module into training mode, where the host serves whatever depends on it.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when a submodule has no such mode.
+    pub fn set_train(&self) -> Result<(), Error> {
+        Ok(self.host.set_training(true)?)
+    }
+
+    /// Puts the module into evaluation mode.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when a submodule has no such mode.
+    pub fn set_eval(&self) -> Result<(), Error> {
+        Ok(self.host.set_training(false)?)
+    }
+
+    /// A handle to the host's module, sharing all parameters.
+    pub fn host(&self) -> CModule {
+        self.host.to_cmodule()
+    }
+
+    fn state(&self, name: &str) -> Result<Arc<MethodState>, Error> {
+        if name == FORWARD
+            && let Some(forward) = &self.forward
+        {
+            return Ok(forward.clone());
+        }
+        if let Some(state) = self.methods.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(state.clone());
+        }
+        let mut methods = self.methods.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = methods.get(name) {
+            return Ok(state.clone());
+        }
+        let state = Arc::new(MethodState::new(&self.host, name)?);
+        methods.insert(name.to_string(), state.clone());
+        Ok(state)
+    }
+}
+
+impl std::fmt::Debug for TrtModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrtModule").field("methods", &self.method_names()).finish_non_exhaustive()
+    }
+}
+
+impl tch::nn::Module for TrtModule {
+    /// Panics with the host's error where [`TrtModule::forward_ts`] returns it, as tch's own modules do.
+    fn forward(&self, xs: &Tensor) -> Tensor {
+        self.forward_ts(&[xs]).expect("the module takes this tensor")
+    }
+}

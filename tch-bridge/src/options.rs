@@ -1,0 +1,108 @@
+//! How a module is compiled.
+
+use crate::env::{self, EnvError};
+use serde::Serialize;
+use std::str::FromStr;
+
+/// Who runs the engines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub enum BackendChoice {
+    /// The fastest one that works here.
+    #[default]
+    Auto,
+    /// oneDNN and fused loops.
+    Cpu,
+    /// The slow, obvious definition of every layer; for checking.
+    Reference,
+}
+
+impl FromStr for BackendChoice {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<BackendChoice, ()> {
+        match s {
+            "auto" => Ok(BackendChoice::Auto),
+            "cpu" => Ok(BackendChoice::Cpu),
+            "reference" => Ok(BackendChoice::Reference),
+            _ => Err(()),
+        }
+    }
+}
+
+/// How a module is compiled. `Options::default()` is what most callers want; fields that stay `None` follow the environment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Options {
+    /// Who runs the engines; `None` follows `TRT_BACKEND`.
+    pub backend: Option<BackendChoice>,
+    /// The fewest computing operators of a cluster; `None` follows `TRT_MIN_BLOCK_SIZE`, then the backend's policy.
+    pub min_block_size: Option<usize>,
+    /// Keep every legal cluster, whatever the cost model says of it.
+    pub take_all: bool,
+    /// Operators that stay on the host (`aten::gelu`, or one overload: `aten::add.Tensor`), added to `TRT_EXCLUDE_OPS`.
+    pub exclude_ops: Vec<String>,
+    /// Build engines inside the call that needs them. Otherwise they are built in the background and the host serves meanwhile.
+    pub wait: bool,
+    /// How many input shapes of a cluster are kept built; the least recently used one goes first.
+    pub specialisations: usize,
+    /// Threads of one call on the CPU engine; 0 follows torch's intra-op threads.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            backend: None,
+            min_block_size: None,
+            take_all: false,
+            exclude_ops: Vec::new(),
+            wait: false,
+            specialisations: 16,
+            threads: 0,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults, with engines built inside the call that needs them.
+    pub fn waiting() -> Options {
+        Options { wait: true, ..Options::default() }
+    }
+
+    /// The options with the environment filled in.
+    pub(crate) fn resolved(&self) -> Result<Options, EnvError> {
+        let mut out = self.clone();
+        if out.backend.is_none() {
+            out.backend = Some(env::BACKEND.read()?.unwrap_or_default());
+        }
+        if out.min_block_size.is_none() {
+            let least: Option<std::num::NonZeroUsize> = env::MIN_BLOCK_SIZE.read()?;
+            out.min_block_size = least.map(Into::into);
+        }
+        let listed = env::EXCLUDE_OPS.text().unwrap_or_default();
+        out.exclude_ops.extend(listed.split(',').map(str::trim).filter(|s| !s.is_empty()).map(String::from));
+        out.specialisations = out.specialisations.max(1);
+        Ok(out)
+    }
+
+    /// Does the user keep this operator on the host?
+    pub(crate) fn excludes(&self, op: &str) -> bool {
+        self.exclude_ops
+            .iter()
+            .any(|e| op == e || op.strip_prefix(e.as_str()).is_some_and(|rest| rest.starts_with('.')))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exclusion_is_by_name_or_overload() {
+        let o = Options {
+            exclude_ops: vec!["aten::add".into(), "aten::mul.Tensor".into()],
+            ..Options::default()
+        };
+        assert!(o.excludes("aten::add.Tensor") && o.excludes("aten::add") && o.excludes("aten::mul.Tensor"));
+        assert!(!o.excludes("aten::addmm") && !o.excludes("aten::mul.Scalar"));
+    }
+}

@@ -1,0 +1,255 @@
+//! Who runs what, and why: the report of a module.
+
+use crate::engine::Built;
+use crate::variant::{Builder, Stitched, Variant};
+use crate::{Error, env};
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+/// The report of a module. `Display` gives the text, [`Report::json`] the data, [`Report::svg`] the picture.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The backend and what it found on this machine, or why there is none.
+    pub backend: String,
+    /// One for each compiled form of each method; empty before the first call with engines enabled.
+    pub methods: Vec<MethodReport>,
+}
+
+/// One compiled form of a method.
+#[derive(Clone, Debug, Serialize)]
+pub struct MethodReport {
+    /// The method's name.
+    pub method: String,
+    /// What happened to it.
+    pub state: State,
+}
+
+/// What happened to a method.
+#[derive(Clone, Debug, Serialize)]
+pub enum State {
+    /// Engines are being built; the host serves.
+    Building,
+    /// It could not be compiled; the host serves.
+    Failed(String),
+    /// It is divided between engines and the host.
+    Divided {
+        /// The method's body first, then the bodies of its branches and loops that hold operators.
+        blocks: Vec<BlockReport>,
+        /// What stands behind each engine, in the order of the blocks' engines.
+        engines: Vec<EngineReport>,
+        /// Time to divide, rewrite and build the first engines.
+        build: Duration,
+    },
+}
+
+/// One block of a method.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlockReport {
+    /// Engines, host operators with reasons, coverage.
+    pub partition: partitioner::Report,
+    /// The block as a self-contained SVG picture.
+    #[serde(skip)]
+    pub svg: String,
+    /// The block in Graphviz's language.
+    #[serde(skip)]
+    pub dot: String,
+}
+
+/// What stands behind one engine.
+#[derive(Clone, Debug, Serialize)]
+pub struct EngineReport {
+    /// Calls that it served.
+    pub served: u64,
+    /// The shapes that it was asked for, newest first.
+    pub shapes: Vec<ShapeReport>,
+}
+
+/// One shape of one engine.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShapeReport {
+    /// The types of the inputs.
+    pub inputs: Vec<String>,
+    /// Why the host serves this shape, if it does.
+    pub refused: Option<String>,
+    /// Layers before and after fusion.
+    pub layers: (usize, usize),
+    /// The steps of the engine, in order.
+    pub steps: Vec<String>,
+    /// Bytes of prepared weights.
+    pub weight_bytes: usize,
+    /// Bytes of working memory.
+    pub arena_bytes: usize,
+    /// Time to build.
+    pub build: Duration,
+}
+
+impl Report {
+    pub(crate) fn new(builder: &Builder, methods: Vec<MethodReport>) -> Report {
+        let backend = match builder.backend.probe() {
+            Ok(found) => format!("{}: {found}", builder.backend.name()),
+            Err(why) => why.to_string(),
+        };
+        Report { backend, methods }
+    }
+
+    /// The report as JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report has only string keys")
+    }
+
+    /// A picture of the newest compiled form of `forward`, else of the first method; `None` when nothing is compiled yet.
+    pub fn svg(&self) -> Option<&str> {
+        let divided = |m: &&MethodReport| matches!(m.state, State::Divided { .. });
+        let mut methods = self.methods.iter().filter(divided);
+        let chosen = methods.clone().find(|m| m.method == "forward").or_else(|| methods.next())?;
+        let State::Divided { blocks, .. } = &chosen.state else { return None };
+        blocks.first().map(|b| b.svg.as_str())
+    }
+
+    /// The number of engines in all methods.
+    pub fn engines(&self) -> usize {
+        let count =
+            |m: &MethodReport| if let State::Divided { engines, .. } = &m.state { engines.len() } else { 0 };
+        self.methods.iter().map(count).sum()
+    }
+
+    /// Time to divide, rewrite and build the first engines, of all methods.
+    pub fn build_time(&self) -> Duration {
+        let time = |m: &MethodReport| {
+            if let State::Divided { build, .. } = &m.state { *build } else { Duration::ZERO }
+        };
+        self.methods.iter().map(time).sum()
+    }
+
+    /// Writes the report: the picture where the path ends in `.svg`, JSON where it ends in `.json`, else text.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let text = match path.extension().and_then(|e| e.to_str()) {
+            Some("svg") => self.svg().unwrap_or_default().to_string(),
+            Some("json") => self.json(),
+            _ => self.to_string(),
+        };
+        std::fs::write(path, text).map_err(|source| Error::Io { path: path.to_owned(), source })
+    }
+}
+
+impl MethodReport {
+    pub(crate) fn of(method: &str, variant: &Variant) -> MethodReport {
+        let state = match variant.made.get() {
+            None => State::Building,
+            Some(Err(why)) => State::Failed(why.clone()),
+            Some(Ok(stitched)) => divided(method, stitched),
+        };
+        MethodReport { method: method.to_string(), state }
+    }
+}
+
+fn divided(method: &str, stitched: &Stitched) -> State {
+    let blocks = stitched.blocks.iter().enumerate().filter(|(at, (flow, _))| *at == 0 || !flow.is_empty());
+    let blocks = blocks.map(|(at, (flow, partition))| {
+        let title = if at == 0 { method.to_string() } else { format!("{method}, block {at}") };
+        BlockReport {
+            partition: partitioner::Report::new(flow, partition),
+            svg: partitioner::picture(flow, partition, &title),
+            dot: partitioner::dot(flow, partition),
+        }
+    });
+    let engines = stitched.clusters.iter().map(|cluster| {
+        let shapes = cluster.specialisations();
+        EngineReport { served: cluster.served(), shapes: shapes.iter().map(|s| shape(s)).collect() }
+    });
+    State::Divided { blocks: blocks.collect(), engines: engines.collect(), build: stitched.build }
+}
+
+fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
+    let inputs = specialisation.border.tensors.iter().map(ToString::to_string).collect();
+    match &specialisation.outcome {
+        Built::Refused(why) => ShapeReport {
+            inputs,
+            refused: Some(why.clone()),
+            layers: (0, 0),
+            steps: vec![],
+            weight_bytes: 0,
+            arena_bytes: 0,
+            build: Duration::ZERO,
+        },
+        Built::Ready(ready) => {
+            let info = ready.pool.info();
+            ShapeReport {
+                inputs,
+                refused: None,
+                layers: (ready.layers, ready.fused_layers),
+                steps: info.steps.clone(),
+                weight_bytes: info.weight_bytes,
+                arena_bytes: info.arena_bytes,
+                build: ready.build,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "backend {}", self.backend)?;
+        if self.methods.is_empty() {
+            writeln!(
+                f,
+                "nothing is compiled yet: the first call with engines enabled does it (USE_TRT=1 or set_enabled)"
+            )?;
+        }
+        self.methods.iter().try_for_each(|m| m.fmt(f))
+    }
+}
+
+impl fmt::Display for MethodReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            State::Building => writeln!(f, "{}: engines are being built, the host serves", self.method),
+            State::Failed(why) => writeln!(f, "{}: the host serves every call: {why}", self.method),
+            State::Divided { blocks, engines, build } => {
+                writeln!(f, "{}: {} engines, built in {build:.1?}", self.method, engines.len())?;
+                for (at, block) in blocks.iter().enumerate() {
+                    if at > 0 {
+                        writeln!(f, "nested block {at}:")?;
+                    }
+                    block.partition.fmt(f)?;
+                }
+                for (at, engine) in engines.iter().enumerate() {
+                    writeln!(f, "engine {at} served {} calls", engine.served)?;
+                    engine.shapes.iter().try_for_each(|s| s.fmt(f))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for ShapeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inputs = self.inputs.join(", ");
+        if let Some(why) = &self.refused {
+            return writeln!(f, "  {inputs}: on the host: {why}");
+        }
+        let (before, after) = self.layers;
+        let (weights, arena) = (self.weight_bytes as f64 / 1e6, self.arena_bytes as f64 / 1e6);
+        writeln!(
+            f,
+            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights, {arena:.2} MB arena, built in {:.1?}",
+            self.build
+        )
+    }
+}
+
+/// Writes the report of a method that was just compiled where `TRT_REPORT` says.
+pub(crate) fn write_if_asked(builder: &Builder, method: &str, variant: &Variant) {
+    let Some(path) = env::REPORT.text() else { return };
+    let report = Report::new(builder, vec![MethodReport::of(method, variant)]);
+    if let Err(e) = report.write(path) {
+        log::warn!("{e}");
+    }
+}

@@ -1,0 +1,155 @@
+//! One compiled form of a method: the graph observed for one kind of arguments, divided, stitched and ready to run.
+
+use crate::divide::divide;
+use crate::engine::{ClusterEngine, Serving};
+use crate::jit::{Cluster, Graph, GraphFacts, JitError, Method, Module, Seen, TensorView};
+use crate::{Error, Options};
+use partitioner::{FlowGraph, Partition, Policy};
+use std::borrow::Borrow;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tch::{Device, IValue, Kind, Tensor};
+use trt_subgraph::backend::Backend;
+
+/// What a compiled form relies on: element type, rank and device of every tensor among the arguments, and which are `None`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Kinds(Vec<ArgumentKind>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ArgumentKind {
+    Tensor { kind: Option<Kind>, rank: usize, device: Option<Device> },
+    None,
+    Other,
+    Open,
+    Close,
+}
+
+impl ArgumentKind {
+    fn of(tensor: &Tensor) -> ArgumentKind {
+        let view = TensorView::of(tensor);
+        ArgumentKind::Tensor { kind: view.kind(), rank: view.sizes().len(), device: view.device() }
+    }
+}
+
+impl Kinds {
+    pub(crate) fn of_values<V: Borrow<IValue>>(values: &[V]) -> Kinds {
+        let mut out = Vec::new();
+        values.iter().for_each(|v| describe(v.borrow(), &mut out));
+        Kinds(out)
+    }
+
+    /// Are these tensors of these kinds? Allocates nothing.
+    pub(crate) fn fit_tensors<T: Borrow<Tensor>>(&self, tensors: &[T]) -> bool {
+        self.0.len() == tensors.len()
+            && self.0.iter().zip(tensors).all(|(k, t)| *k == ArgumentKind::of(t.borrow()))
+    }
+}
+
+fn describe(value: &IValue, out: &mut Vec<ArgumentKind>) {
+    let list = |items: &[IValue], out: &mut Vec<ArgumentKind>| {
+        out.push(ArgumentKind::Open);
+        items.iter().for_each(|v| describe(v, out));
+        out.push(ArgumentKind::Close);
+    };
+    match value {
+        IValue::Tensor(t) => out.push(ArgumentKind::of(t)),
+        IValue::None => out.push(ArgumentKind::None),
+        IValue::Tuple(items) | IValue::GenericList(items) => list(items, out),
+        IValue::TensorList(tensors) => {
+            out.push(ArgumentKind::Open);
+            out.extend(tensors.iter().map(ArgumentKind::of));
+            out.push(ArgumentKind::Close);
+        }
+        IValue::GenericDict(pairs) => {
+            out.push(ArgumentKind::Open);
+            pairs.iter().for_each(|(k, v)| {
+                describe(k, out);
+                describe(v, out);
+            });
+            out.push(ArgumentKind::Close);
+        }
+        _ => out.push(ArgumentKind::Other),
+    }
+}
+
+/// A form of a method, from observation to the finished rewrite.
+pub(crate) struct Variant {
+    pub(crate) kinds: Kinds,
+    pub(crate) graph: Graph,
+    /// Empty while it is being made.
+    pub(crate) made: OnceLock<Result<Stitched, String>>,
+}
+
+/// The finished rewrite.
+pub(crate) struct Stitched {
+    pub(crate) method: Method,
+    /// Keeps the type of `method` alive.
+    _module: Module,
+    pub(crate) clusters: Vec<Arc<ClusterEngine>>,
+    /// Each block of the graph with its partition, for the report.
+    pub(crate) blocks: Vec<(FlowGraph, Partition)>,
+    /// Observation aside: dividing, stitching and the first engines.
+    pub(crate) build: Duration,
+}
+
+/// What building needs besides the graph.
+#[derive(Clone)]
+pub(crate) struct Builder {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) policy: Policy,
+    pub(crate) options: Options,
+}
+
+impl Builder {
+    /// Divides, stitches, and builds the engines for the observed shapes.
+    pub(crate) fn build(
+        &self,
+        host: &Module,
+        name: &str,
+        graph: &Graph,
+        seen: &[Seen],
+    ) -> Result<Stitched, Error> {
+        let start = Instant::now();
+        let facts: GraphFacts = graph.facts()?;
+        let division = divide(&facts, seen, &*self.backend, &self.policy, &self.options);
+        let (mut engines, mut stitches, mut borders) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut orders, mut blocks, mut plans) = (Vec::new(), Vec::new(), Vec::new());
+        for block in division.map_err(|e| JitError::Graph(e.to_string()))? {
+            if !block.clusters.is_empty() {
+                orders.push(block.order);
+            }
+            blocks.push((block.flow, block.partition));
+            plans.extend(block.clusters);
+        }
+        for plan in plans {
+            let title = format!("{name}, engine {}", engines.len());
+            let engine = ClusterEngine::new(
+                title,
+                plan.source,
+                plan.parameters,
+                self.backend.clone(),
+                self.options.clone(),
+            );
+            let engine = Arc::new(engine?);
+            stitches.push(Cluster {
+                nodes: plan.nodes,
+                inputs: plan.inputs,
+                ints: plan.ints,
+                outputs: plan.outputs,
+                int_outputs: plan.int_outputs,
+                engine: Arc::new(Serving(engine.clone())),
+            });
+            borders.push(plan.border);
+            engines.push(engine);
+        }
+        let module = host.fork(&[name])?;
+        graph.stitch(&module, &orders, stitches)?;
+        for (engine, border) in engines.iter().zip(borders) {
+            if let Some(border) = border {
+                engine.build(border);
+            }
+        }
+        let method = module.method(name)?;
+        Ok(Stitched { method, _module: module, clusters: engines, blocks, build: start.elapsed() })
+    }
+}
