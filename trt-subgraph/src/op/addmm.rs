@@ -16,6 +16,12 @@ fn blend(lower: &mut Lower, args: &Args, product: ValueId) -> Result<Vec<Item>, 
     if lower.dtype(this) != ty.dtype {
         return Err(Refusal::Dtype { arg: "self", found: lower.dtype(this) });
     }
+    for name in ["beta", "alpha"] {
+        if ty.dtype.is_int() && matches!(args.get(name), Item::Float(_)) {
+            let why = "a float cannot scale integers".to_string();
+            return Err(Refusal::Attribute { arg: name.into(), why });
+        }
+    }
     let out = if beta == 0.0 && alpha == 1.0 {
         product
     } else if beta == 0.0 {

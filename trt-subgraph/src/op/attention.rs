@@ -69,7 +69,7 @@ fn softmax_masked(
     match mask {
         None => Ok(out),
         Some(_) if ty.shape[axis] == 0 => Ok(out),
-        Some(m) if !is_causal && lower.ty(m).rank() > 0 => {
+        Some(m) if lower.ty(m).rank() > 0 => {
             let along = lower.ty(m).rank() - 1;
             if lower.dtype(m) != DType::Bool {
                 return zero_if_masked(lower, out, m, along);
@@ -106,12 +106,16 @@ fn attention(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     if let Some(found) = mask.map(|m| lower.dtype(m)).filter(|d| !d.is_float() && *d != DType::Bool) {
         return Err(Refusal::Dtype { arg: "attn_mask", found });
     }
+    let is_causal = args.flag("is_causal")?;
+    if is_causal && mask.is_some() {
+        return Err(Refusal::Invalid("both 'is_causal' and 'attn_mask' are given".into()));
+    }
     let scale = match args.has("scale") {
         true => args.float("scale")?,
         false => (ty.shape[ty.rank() - 1] as f64).sqrt().recip(),
     };
     let scores = scores(lower, q, k)?;
-    let weights = softmax_masked(lower, scores, scale, mask, args.flag("is_causal")?)?;
+    let weights = softmax_masked(lower, scores, scale, mask, is_causal)?;
     one(weighted(lower, weights, v)?)
 }
 

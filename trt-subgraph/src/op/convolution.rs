@@ -30,7 +30,14 @@ impl Operands {
 
     /// The layer, with the bias added to it.
     fn lower(&self, lower: &mut Lower, parameters: Convolution) -> Result<ValueId, Refusal> {
+        if lower.shape(self.input).iter().skip(2).any(|&n| n == 0) {
+            let found = lower.ty(self.input).clone();
+            return Err(Refusal::Shape { arg: "input", found, expected: "spatial sizes of at least 1" });
+        }
         let out = lower.add(LayerKind::Convolution(parameters), &[self.input, self.weight])?;
+        if lower.shape(out)[2..].contains(&0) {
+            return Err(Refusal::Invalid("the result has a spatial size of 0".into()));
+        }
         let Some(bias) = self.bias else { return Ok(out) };
         let channels = lower.shape(out)[1];
         let ty = lower.ty(bias).clone();

@@ -20,8 +20,8 @@ fn rows(lower: &mut Lower, table: ValueId, indices: ValueId) -> Result<ValueId, 
         return Err(Refusal::Dtype { arg: "indices", found: dtype });
     }
     let ty = lower.ty(table).clone();
-    if ty.rank() != 2 {
-        return Err(Refusal::Shape { arg: "weight", found: ty, expected: "two dimensions" });
+    if ty.rank() != 2 || ty.elements() == 0 {
+        return Err(Refusal::Shape { arg: "weight", found: ty, expected: "two dimensions that are not empty" });
     }
     let checked = no_negative(lower, indices, ty.shape[0])?;
     lower.add(LayerKind::Gather { axis: 0, elements: false }, &[table, checked])

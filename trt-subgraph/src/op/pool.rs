@@ -6,7 +6,7 @@ use crate::network::layer::{Pool, PoolOp, ReduceOp};
 use crate::network::{LayerKind, ValueId};
 use crate::source::{Args, Item, Lower, Refusal};
 
-/// `x[N, C, spatial...]`, and whether the batch axis was added for that.
+/// `x[N, C, spatial...]` with spatial sizes of at least 1, and whether the batch axis was added for that.
 pub(super) fn batched(
     lower: &mut Lower,
     x: ValueId,
@@ -14,6 +14,9 @@ pub(super) fn batched(
 ) -> Result<(ValueId, bool), Refusal> {
     let ty = lower.ty(x).clone();
     match ty.rank().checked_sub(spatial) {
+        Some(_) if ty.shape.iter().rev().take(spatial).any(|&n| n == 0) => {
+            Err(Refusal::Shape { arg: "self", found: ty, expected: "spatial sizes of at least 1" })
+        }
         Some(2) => Ok((x, false)),
         Some(1) => Ok((lower.reshape(x, [&[1], &ty.shape[..]].concat())?, true)),
         _ => {
@@ -43,14 +46,15 @@ fn windows(lower: &Lower, args: &Args, x: ValueId, n: usize, op: PoolOp) -> Resu
             return Err(Refusal::Invalid("a window, stride or dilation is 0".into()));
         }
         let reach = dilation[i] * (window[i] - 1) + 1;
-        if padding[i] > reach / 2 {
+        if padding[i] > window[i] / 2 {
             return Err(Refusal::Invalid("'padding' exceeds half the window".into()));
         }
         let size = lower.shape(x)[2 + i];
-        let Some(room) = (size + 2 * padding[i]).checked_sub(reach) else { continue };
-        let last = room.div_ceil(stride[i]) * stride[i];
-        if ceil && last < size + padding[i] {
-            overhang[i] = last - room;
+        let padded = size + 2 * padding[i];
+        let last = padded.saturating_sub(reach).div_ceil(stride[i]) * stride[i];
+        let missing = (last + reach).saturating_sub(padded);
+        if ceil && missing < stride[i] && last < size + padding[i] {
+            overhang[i] = missing;
         }
     }
     let padding = padding.into_iter().map(|p| (p, p)).collect();
@@ -59,8 +63,9 @@ fn windows(lower: &Lower, args: &Args, x: ValueId, n: usize, op: PoolOp) -> Resu
 
 fn max_pool(lower: &mut Lower, args: &Args, n: usize, indices: bool) -> Result<Vec<Item>, Refusal> {
     let x = args.tensor("self")?;
-    if lower.dtype(x) == DType::Bool {
-        return Err(Refusal::Dtype { arg: "self", found: DType::Bool });
+    let found = lower.dtype(x);
+    if found == DType::Bool || (n == 1 && !indices && !found.is_float()) {
+        return Err(Refusal::Dtype { arg: "self", found });
     }
     let (x, added) = batched(lower, x, n)?;
     let pool = Pool { indices, ..windows(lower, args, x, n, PoolOp::Max)? };
@@ -71,6 +76,10 @@ fn max_pool(lower: &mut Lower, args: &Args, n: usize, indices: bool) -> Result<V
 /// A window that covers the whole plane is a mean over its axes.
 fn avg_pool(lower: &mut Lower, args: &Args, n: usize) -> Result<Vec<Item>, Refusal> {
     let x = float_tensor(lower, args, "self")?;
+    let found = lower.dtype(x);
+    if n == 3 && found.size() == 2 {
+        return Err(Refusal::Dtype { arg: "self", found });
+    }
     let (x, added) = batched(lower, x, n)?;
     let divisor = args.opt_int(lower, "divisor_override")?;
     let divisor = match divisor.map(usize::try_from).transpose() {
@@ -79,6 +88,9 @@ fn avg_pool(lower: &mut Lower, args: &Args, n: usize) -> Result<Vec<Item>, Refus
     };
     let op = PoolOp::Average { count_padding: args.flag("count_include_pad")?, divisor };
     let pool = windows(lower, args, x, n, op)?;
+    if n == 3 && pool.window.iter().zip(&lower.shape(x)[2..]).any(|(window, size)| window > size) {
+        return Err(Refusal::Invalid("the window exceeds the input".into()));
+    }
     let whole = pool.window == lower.shape(x)[2..] && pool.padding.iter().all(|&p| p == (0, 0));
     let out = if whole && divisor.is_none() {
         lower.add(LayerKind::Reduce { op: ReduceOp::Mean, axes: (2..2 + n).collect(), keep: true }, &[x])?

@@ -16,8 +16,8 @@ impl Planes {
     fn read(lower: &Lower, args: &Args, name: &str) -> Result<Planes, Refusal> {
         let x = args.tensor("self")?;
         let ty = lower.ty(x);
-        let Some((lead, &last)) = ty.shape.split_last_chunk() else {
-            let expected = "channels, height and width";
+        let Some((lead, &last)) = ty.shape.split_last_chunk().filter(|_| ty.elements() > 0) else {
+            let expected = "channels, height and width, none empty";
             return Err(Refusal::Shape { arg: "self", found: ty.clone(), expected });
         };
         let n = args.int(lower, name)?;

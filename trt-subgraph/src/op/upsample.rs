@@ -32,6 +32,8 @@ struct Axis {
     align_corners: bool,
     /// Is arithmetic done in f64?
     wide: bool,
+    /// Is it one of two spatial axes?
+    image: bool,
 }
 
 impl Axis {
@@ -62,12 +64,13 @@ impl Axis {
         }
     }
 
-    /// Nearest positions are found in f32 whatever the type.
+    /// Nearest positions are found in f32 whatever the type. On images the host takes a size that stays or doubles for just that,
+    /// whatever factor was asked for.
     fn nearest(&self, i: usize, offset: f32) -> usize {
-        if offset == 0.0 && self.outputs == self.size {
+        if offset == 0.0 && self.image && self.outputs == self.size {
             return i;
         }
-        if offset == 0.0 && self.outputs == 2 * self.size {
+        if offset == 0.0 && self.image && self.outputs == 2 * self.size {
             return i / 2;
         }
         let step = match self.scale {
@@ -100,6 +103,9 @@ impl Axis {
 
     /// A filter of half-width `reach`, stretched where the result is smaller, its weights normalised.
     fn smooth(&self, i: usize, reach: f64, filter: impl Fn(f64) -> f64) -> Vec<(usize, f64)> {
+        if self.outputs == self.size {
+            return vec![(i, 1.0)];
+        }
         let step = self.step();
         let stretch = step.max(1.0);
         let centre = step * (i as f64 + 0.5);
@@ -176,7 +182,12 @@ fn upsample(lower: &mut Lower, args: &Args, spatial: usize, mode: Mode) -> Resul
     let x = operand(args)?;
     let ty = lower.ty(x).clone();
     let moves = matches!(mode, Mode::Nearest | Mode::NearestExact);
-    let supported = ty.dtype.is_float() || (moves && ty.dtype == DType::U8);
+    let smooth = matches!(mode, Mode::SmoothLinear | Mode::SmoothCubic);
+    let supported = match ty.dtype {
+        DType::F32 | DType::F64 => true,
+        DType::F16 | DType::BF16 => !smooth,
+        other => moves && other == DType::U8,
+    };
     if !supported {
         return Err(Refusal::Dtype { arg: "self", found: ty.dtype });
     }
@@ -188,8 +199,13 @@ fn upsample(lower: &mut Lower, args: &Args, spatial: usize, mode: Mode) -> Resul
         return Err(Refusal::Invalid("a size is 0".into()));
     }
     let align_corners = args.flag("align_corners")?;
+    if smooth && (align_corners || targets[1].0 == 1) {
+        let why = "antialiasing to one column, or with corners aligned, is left to the host".to_string();
+        return Err(Refusal::Attribute { arg: "output_size".into(), why });
+    }
     let wide = ty.dtype == DType::F64;
-    let axis = |(&size, (outputs, scale))| Axis { size, outputs, scale, align_corners, wide };
+    let image = spatial == 2;
+    let axis = |(&size, (outputs, scale))| Axis { size, outputs, scale, align_corners, wide, image };
     let axes: Vec<Axis> = ty.shape[2..].iter().zip(targets).map(axis).collect();
     if mode == Mode::Nearest && axes.iter().all(is_repeat) {
         let times: Vec<_> = axes.iter().enumerate().map(|(i, a)| (2 + i, a.outputs / a.size)).collect();
