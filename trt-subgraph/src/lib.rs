@@ -13,6 +13,7 @@ pub mod network;
 pub mod op;
 pub mod pass;
 mod random;
+pub mod schedule;
 pub mod source;
 
 pub use compare::{Difference, compare, tolerance};
