@@ -8,19 +8,27 @@
 //! Exactness: rules on scalars keep every bit (signed zeros, NaN, infinities). Folding a scale into weights (`affine`) and
 //! fusing f16 chains (which then round once) change the last bits, as the layer IR allows.
 //!
-//! A bad rewrite is found by bisecting [`Options::step_limit`]; with the log level `trace` every step is shown.
+//! Debug builds verify the network after each pass. A bad rewrite is found by bisecting [`Options::step_limit`]; with the log
+//! level `trace` every step is shown.
 
 mod affine;
 mod algebra;
+mod broadcast;
 #[cfg(test)]
 mod check;
 mod common;
+mod concat;
 mod dead;
 mod epilogue;
 mod fold;
 mod operands;
+mod pad;
+mod permute;
 mod pointwise;
+mod reshape;
 mod simplify;
+mod sink;
+mod slice;
 
 use crate::network::{Draft, Edit, Network};
 
@@ -42,8 +50,22 @@ pub struct Pass {
 }
 
 /// Every pass in the order in which they run.
-pub const PASSES: &[Pass] =
-    &[dead::PASS, common::PASS, fold::PASS, algebra::PASS, pointwise::PASS, epilogue::PASS, affine::PASS];
+pub const PASSES: &[Pass] = &[
+    dead::PASS,
+    common::PASS,
+    fold::PASS,
+    algebra::PASS,
+    broadcast::PASS,
+    reshape::PASS,
+    permute::PASS,
+    sink::PASS,
+    slice::PASS,
+    concat::PASS,
+    pad::PASS,
+    pointwise::PASS,
+    epilogue::PASS,
+    affine::PASS,
+];
 
 /// The pass of this name.
 pub fn by_name(name: &str) -> Option<&'static Pass> {
@@ -69,8 +91,15 @@ pub fn optimize(mut network: Network, options: &Options) -> Network {
 impl Pass {
     /// Sweeps over a verified network until the rule is silent, or `left` steps were made.
     pub fn run(&self, network: Network, options: &Options, left: &mut usize) -> Network {
-        const SWEEPS: usize = 32;
         let mut draft = Draft::new(network);
+        self.sweep(&mut draft, options, left);
+        let network = draft.finish();
+        debug_assert_eq!(network.verify(), Ok(()), "after the pass {}", self.name);
+        network
+    }
+
+    fn sweep(&self, draft: &mut Draft, options: &Options, left: &mut usize) {
+        const SWEEPS: usize = 32;
         let mut rule = (self.rule)(options);
         for _ in 0..SWEEPS {
             let before = *left;
@@ -78,18 +107,17 @@ impl Pass {
                 if !draft.is_live(at) {
                     continue;
                 }
-                let Some(edit) = rule(&draft, at) else { continue };
+                let Some(edit) = rule(draft, at) else { continue };
                 if *left == 0 {
-                    return draft.finish();
+                    return;
                 }
                 *left -= 1;
                 log::trace!("{} at {} ({})", self.name, draft.layer(at).kind.name(), draft.layer(at).origin);
                 draft.apply(edit);
             }
             if *left == before {
-                break;
+                return;
             }
         }
-        draft.finish()
     }
 }

@@ -100,11 +100,8 @@ mod tests {
 
     #[test]
     fn random_blocks_stay_apart_and_close_to_the_bound() {
-        let mut seed = 7u64;
-        let mut next = |n: usize| {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1);
-            (seed >> 33) as usize % n
-        };
+        let mut random = crate::Random::new(7);
+        let mut next = |n: usize| random.below(n);
         for _ in 0..200 {
             let n = 1 + next(60);
             let blocks: Vec<Interval> = (0..n)

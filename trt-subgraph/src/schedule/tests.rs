@@ -4,7 +4,7 @@ use super::*;
 use crate::network::expr::{Binary, Unary};
 use crate::network::layer::Range;
 use crate::network::{Builder, Expr};
-use crate::{DType, TensorType};
+use crate::{DType, Random, TensorType};
 use std::collections::HashMap;
 
 /// Row-major values, where a slice along the outermost axes may be a view.
@@ -30,73 +30,63 @@ impl Memory for Views {
     }
 }
 
-/// The bytes of every storage; a byte holds (value, position) of the value last written there.
+/// A byte of a value, by the value that was computed and the byte's position in it.
+type Mark = (ValueId, usize);
+
+/// The marks in every storage.
 #[derive(Default)]
 struct Machine {
-    bytes: HashMap<(Base, usize), (ValueId, usize)>,
+    bytes: HashMap<(Base, usize), Mark>,
 }
 
 impl Machine {
-    fn write(&mut self, place: Place, v: ValueId, from: usize, len: usize) {
-        for i in 0..len {
-            self.bytes.insert((place.base, place.offset + i), (v, from + i));
+    fn write(&mut self, place: Place, marks: &[Mark]) {
+        for (i, &mark) in marks.iter().enumerate() {
+            self.bytes.insert((place.base, place.offset + i), mark);
         }
     }
 
-    fn expect(&self, place: Place, v: ValueId, from: usize, len: usize) {
-        for i in 0..len {
+    fn expect(&self, place: Place, marks: &[Mark]) {
+        for (i, mark) in marks.iter().enumerate() {
             let found = self.bytes.get(&(place.base, place.offset + i));
-            assert_eq!(found, Some(&(v, from + i)), "byte {i} of {v} at {place:?}");
+            assert_eq!(found, Some(mark), "byte {i} at {place:?}");
         }
     }
 }
 
-/// Runs the plan. A view holds the mark of the value it is a part of, as `origin` says.
+/// Runs the plan. A view holds the marks of its part of the operand, a concatenation those of its operands in turn.
 fn carry_out(network: &Network, memory: &dyn Memory, plan: &Plan) {
     let mut machine = Machine::default();
-    let mut origin: HashMap<ValueId, (ValueId, usize)> = HashMap::new();
+    let mut marks: HashMap<ValueId, Vec<Mark>> = HashMap::new();
     let place = |v: ValueId| plan.places[v.index()].expect("a place");
-    let size = |v: ValueId| network.ty(v).bytes();
+    let own = |v: ValueId| (0..network.ty(v).bytes()).map(|i| (v, i)).collect::<Vec<Mark>>();
     for &v in &network.inputs {
-        machine.write(place(v), v, 0, size(v));
-        origin.insert(v, (v, 0));
+        machine.write(place(v), &own(v));
+        marks.insert(v, own(v));
     }
     for (at, layer) in network.layers.iter().enumerate() {
-        for &v in &layer.inputs {
-            let (of, from) = origin[&v];
-            machine.expect(place(v), of, from, size(v));
+        let scratch = vec![(ValueId(u32::MAX), 0); memory.scratch(network, at)];
+        machine.write(Place { base: Base::Arena, offset: plan.scratch[at] }, &scratch);
+        for v in &layer.inputs {
+            machine.expect(place(*v), &marks[v]);
         }
-        let scratch = Place { base: Base::Arena, offset: plan.scratch[at] };
-        machine.write(scratch, ValueId(u32::MAX), 0, memory.scratch(network, at));
-        for (i, &v) in layer.inputs.iter().enumerate() {
-            let (of, from) = origin[&v];
-            if memory.in_place(network, at, i) || memory.scratch(network, at) > 0 {
-                machine.expect(place(v), of, from, size(v));
-            }
-        }
-        for &v in &layer.outputs {
-            let viewed = memory.view(network, at).map(|offset| {
-                let (of, from) = origin[&layer.inputs[0]];
-                (of, from + offset)
-            });
-            if viewed.is_none() {
-                machine.write(place(v), v, 0, size(v));
-            }
-            origin.insert(v, viewed.unwrap_or((v, 0)));
-        }
-        assert!(layer.outputs.iter().all(|&v| {
-            let p = place(v);
-            p.base != Base::Arena || p.offset + size(v) <= plan.arena
-        }));
+        let y = layer.outputs[0];
+        let content = match (memory.view(network, at), &layer.kind) {
+            (Some(offset), _) => marks[&layer.inputs[0]][offset..][..network.ty(y).bytes()].to_vec(),
+            (None, LayerKind::Concat { .. }) => layer.inputs.iter().flat_map(|v| marks[v].clone()).collect(),
+            (None, _) => own(y),
+        };
+        machine.write(place(y), &content);
+        let end = place(y).offset + content.len();
+        assert!(place(y).base != Base::Arena || end <= plan.arena);
+        marks.insert(y, content);
     }
-    for &(v, i) in &plan.copies {
-        let (of, from) = origin[&v];
-        machine.expect(place(v), of, from, size(v));
-        machine.write(Place { base: Base::Output(i), offset: 0 }, of, from, size(v));
+    for (v, i) in &plan.copies {
+        machine.expect(place(*v), &marks[v]);
+        machine.write(Place { base: Base::Output(*i), offset: 0 }, &marks[v]);
     }
-    for (i, &v) in network.outputs.iter().enumerate() {
-        let (of, from) = origin[&v];
-        machine.expect(Place { base: Base::Output(i), offset: 0 }, of, from, size(v));
+    for (i, v) in network.outputs.iter().enumerate() {
+        machine.expect(Place { base: Base::Output(i), offset: 0 }, &marks[v]);
     }
 }
 
@@ -105,11 +95,8 @@ fn f32s(shape: &[usize]) -> TensorType {
 }
 
 /// A random network of pointwise, reshape, slice and concat layers over `[rows, 4]` and `[rows * 4]`.
-fn random(seed: &mut u64) -> Network {
-    let mut next = |n: usize| {
-        *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (*seed >> 33) as usize % n
-    };
+fn random(random: &mut Random) -> Network {
+    let mut next = |n: usize| random.below(n);
     let mut b = Builder::new();
     let mut all: Vec<ValueId> = (0..1 + next(3)).map(|_| b.input(f32s(&[1 + next(20), 4]))).collect();
     for _ in 0..next(40) {
@@ -134,9 +121,7 @@ fn random(seed: &mut u64) -> Network {
                 let same: Vec<ValueId> = all.iter().copied().filter(|&v| b.ty(v) == b.ty(x)).collect();
                 match next(2) {
                     0 => (LayerKind::Pointwise(Expr::unary(Unary::Exp)), vec![x]),
-                    _ => {
-                        (LayerKind::Pointwise(Expr::binary(Binary::Add)), vec![x, same[next(same.len())]])
-                    }
+                    _ => (LayerKind::Pointwise(Expr::binary(Binary::Add)), vec![x, same[next(same.len())]]),
                 }
             }
         };
@@ -150,9 +135,9 @@ fn random(seed: &mut u64) -> Network {
 
 #[test]
 fn random_plans_hold_what_layers_read() {
-    let mut seed = 1;
+    let mut numbers = Random::new(1);
     for _ in 0..300 {
-        let network = random(&mut seed);
+        let network = random(&mut numbers);
         for memory in [&Dense as &dyn Memory, &Views] {
             carry_out(&network, memory, &plan(&network, memory));
         }
@@ -179,9 +164,8 @@ fn a_chain_works_in_place_in_the_output() {
 fn joined_operands_lie_in_the_result() {
     let mut b = Builder::new();
     let x = b.input(f32s(&[1, 2, 3]));
-    let parts: Vec<ValueId> = [Unary::Exp, Unary::Neg]
-        .map(|f| b.add(LayerKind::Pointwise(Expr::unary(f)), &[x]).unwrap())
-        .to_vec();
+    let parts: Vec<ValueId> =
+        [Unary::Exp, Unary::Neg].map(|f| b.add(LayerKind::Pointwise(Expr::unary(f)), &[x]).unwrap()).to_vec();
     let y = b.add(LayerKind::Concat { axis: 1 }, &[parts[0], x, parts[1]]).unwrap();
     let plan = plan(&b.finish(vec![y]), &Dense);
     let at = |v: ValueId| plan.places[v.index()].unwrap();
