@@ -1,5 +1,6 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
+use crate::engine::serve_directly;
 use crate::jit::{Method, Module};
 use crate::report::MethodReport;
 use crate::variant::{Builder, Kinds, Stitched, Variant};
@@ -42,7 +43,10 @@ impl MethodState {
         }
         let found = self.find(|v| v.kinds.fit_tensors(inputs));
         match found.as_deref().map(Variant::ready) {
-            Some(Some(stitched)) => self.one_tensor(stitched.method.run_tensors(inputs)?),
+            Some(Some(stitched)) => {
+                let direct = stitched.whole.as_ref().and_then(|cluster| serve_directly(cluster, inputs));
+                self.one_tensor(direct.map_or_else(|| stitched.method.run_tensors(inputs), Ok)?)
+            }
             Some(None) => self.one_tensor(self.host.run_tensors(inputs)?),
             None => {
                 let values: Vec<IValue> =

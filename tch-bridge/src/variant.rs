@@ -1,10 +1,10 @@
 //! One compiled form of a method: the graph observed for one kind of arguments, divided, stitched and ready to run.
 
-use crate::divide::divide;
+use crate::divide::{ClusterPlan, divide};
 use crate::engine::{ClusterEngine, Serving};
 use crate::jit::{Cluster, Graph, GraphFacts, JitError, Method, Module, Seen, TensorView};
 use crate::{Error, Options};
-use partitioner::{FlowGraph, Partition, Policy};
+use partitioner::{FlowGraph, Partition, Policy, Step};
 use std::borrow::Borrow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -86,6 +86,8 @@ pub(crate) struct Stitched {
     /// Keeps the type of `method` alive.
     _module: Module,
     pub(crate) clusters: Vec<Arc<ClusterEngine>>,
+    /// The one cluster that takes the method's arguments, all tensors, and gives its result, one tensor.
+    pub(crate) whole: Option<Arc<ClusterEngine>>,
     /// Each block of the graph with its partition, for the report.
     pub(crate) blocks: Vec<(FlowGraph, Partition)>,
     /// Observation aside: dividing, stitching and the first engines.
@@ -121,6 +123,7 @@ impl Builder {
             blocks.push((block.flow, block.partition));
             plans.extend(block.clusters);
         }
+        let is_whole = is_whole(&facts, &blocks, &plans);
         for plan in plans {
             let title = format!("{name}, engine {}", engines.len());
             let engine = ClusterEngine::new(
@@ -150,6 +153,18 @@ impl Builder {
             }
         }
         let method = module.method(name)?;
-        Ok(Stitched { method, _module: module, clusters: engines, blocks, build: start.elapsed() })
+        let whole = engines.first().filter(|_| is_whole).cloned();
+        Ok(Stitched { method, _module: module, clusters: engines, whole, blocks, build: start.elapsed() })
     }
+}
+
+/// Is the method nothing but one cluster from its arguments to its one result?
+fn is_whole(facts: &GraphFacts, blocks: &[(FlowGraph, Partition)], plans: &[ClusterPlan]) -> bool {
+    let ([plan], [body]) = (plans, &facts.blocks[..]) else { return false };
+    matches!(blocks, [(_, partition)] if partition.order == [Step::Cluster(0)])
+        && body.inputs.get(1..) == Some(&plan.inputs[..])
+        && plan.ints.is_empty()
+        && body.outputs == plan.outputs
+        && plan.outputs.len() == 1
+        && plan.int_outputs.is_empty()
 }

@@ -8,7 +8,7 @@
 use super::pool::Pool;
 use super::specialisation::{Outcome, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
-use crate::jit::{Call, EngineError, HostEngine, JitError, Outcome as Who, Outputs, TensorView};
+use crate::jit::{Call, EngineError, JitError, Outcome as Who, TensorView};
 use crate::types::{kind_of_dtype, type_of_view};
 use crate::{Options, switch};
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
 use trt_subgraph::pass;
 use trt_subgraph::source::{Border, SourceGraph, specialise};
@@ -34,7 +34,10 @@ pub(crate) struct ClusterEngine {
     built: ArcSwap<Vec<Arc<Specialisation>>>,
     /// The parameters' fingerprint that all engines in `built` reflect.
     fingerprint: AtomicU64,
+    /// Borders that a thread builds for; its lock also orders changes of `built` and `fingerprint`.
     building: Mutex<HashSet<Border>>,
+    /// Held while a call waits for its own build.
+    compiling: Mutex<()>,
     clock: AtomicU64,
     /// Calls wait for builds, whatever the options say.
     waiting: AtomicBool,
@@ -61,6 +64,7 @@ impl ClusterEngine {
             built: ArcSwap::from_pointee(Vec::new()),
             fingerprint,
             building: Mutex::default(),
+            compiling: Mutex::default(),
             clock: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             served: AtomicU64::new(0),
@@ -180,12 +184,7 @@ impl ClusterEngine {
         Some(Border { tensors, ints: ints.to_vec(), parameters })
     }
 
-    fn run(
-        &self,
-        ready: &Ready,
-        inputs: &[TensorView<'_>],
-        outputs: &mut Outputs<'_>,
-    ) -> Result<(), EngineError> {
+    fn run(&self, ready: &Ready, inputs: &[TensorView<'_>], sink: &mut dyn Sink) -> Result<(), EngineError> {
         let mut copies: Vec<Tensor> = Vec::new();
         let mut addresses: Vec<*const u8> = Vec::with_capacity(inputs.len());
         for view in inputs {
@@ -199,12 +198,12 @@ impl ClusterEngine {
         }
         let mut results: Vec<*mut u8> = Vec::with_capacity(ready.outputs.len());
         for (sizes, kind) in &ready.outputs {
-            results.push(outputs.allocate(sizes, *kind, Device::Cpu)?);
+            results.push(sink.allocate(sizes, *kind)?);
         }
         let io = Io { inputs: &addresses, outputs: &results };
         // SAFETY: the specialisation was built for these types, the inputs are dense and the outputs fresh.
         ready.pool.with(|engine| unsafe { engine.run(&io, Stream::NONE) })?;
-        ready.ints.iter().for_each(|&i| outputs.push_int(i));
+        ready.ints.iter().for_each(|&i| sink.int(i));
         Ok(())
     }
 
@@ -213,32 +212,36 @@ impl ClusterEngine {
     }
 }
 
-/// What the stitched module holds.
-pub(crate) struct Serving(pub(crate) Arc<ClusterEngine>);
+/// Where results go.
+pub(crate) trait Sink {
+    /// The address of a fresh dense tensor, the next output.
+    fn allocate(&mut self, sizes: &[i64], kind: Kind) -> Result<*mut u8, EngineError>;
 
-impl HostEngine for Serving {
-    fn try_run(&self, call: &Call<'_>, outputs: &mut Outputs<'_>) -> Result<Who, EngineError> {
-        let cluster = &self.0;
-        let elsewhere = |v: &TensorView<'_>| v.device() != Some(Device::Cpu);
-        if !switch::is_enabled()?
-            || (call.grad_mode && cluster.records_gradients(call.inputs))
-            || call.inputs.iter().any(elsewhere)
-        {
-            return Ok(Who::Host);
-        }
-        cluster.refit_if_changed();
-        let found = cluster.find(call.inputs, call.ints).or_else(|| request(cluster, call.inputs, call.ints));
-        let Some(specialisation) = found else { return Ok(Who::Host) };
-        specialisation.touch(cluster.clock.fetch_add(1, Ordering::Relaxed));
-        let Outcome::Ready(ready) = &specialisation.outcome else { return Ok(Who::Host) };
-        cluster.run(ready, call.inputs, outputs)?;
-        cluster.served.fetch_add(1, Ordering::Relaxed);
-        Ok(Who::Served)
-    }
+    /// The next int.
+    fn int(&mut self, value: i64);
+}
 
-    fn state(&self) -> Vec<u8> {
-        Vec::new()
+/// Serves one call, or leaves it to the host.
+pub(crate) fn serve(
+    cluster: &Arc<ClusterEngine>,
+    call: &Call<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Who, EngineError> {
+    let elsewhere = |v: &TensorView<'_>| !v.is_plain() || v.device() != Some(Device::Cpu);
+    if !switch::is_enabled()?
+        || (call.grad_mode && cluster.records_gradients(call.inputs))
+        || call.inputs.iter().any(elsewhere)
+    {
+        return Ok(Who::Host);
     }
+    cluster.refit_if_changed();
+    let found = cluster.find(call.inputs, call.ints).or_else(|| request(cluster, call.inputs, call.ints));
+    let Some(specialisation) = found else { return Ok(Who::Host) };
+    specialisation.touch(cluster.clock.fetch_add(1, Ordering::Relaxed));
+    let Outcome::Ready(ready) = &specialisation.outcome else { return Ok(Who::Host) };
+    cluster.run(ready, call.inputs, sink)?;
+    cluster.served.fetch_add(1, Ordering::Relaxed);
+    Ok(Who::Served)
 }
 
 /// Has an engine built: here when the options ask to wait, else in the background (then nothing is found yet).
@@ -249,17 +252,17 @@ fn request(
 ) -> Option<Arc<Specialisation>> {
     let border = cluster.border(inputs, ints)?;
     if cluster.options.wait || cluster.waiting.load(Ordering::Relaxed) {
-        return Some(cluster.build(border));
+        let _one_at_a_time = lock(&cluster.compiling);
+        return Some(cluster.find(inputs, ints).unwrap_or_else(|| cluster.build(border)));
     }
     if !lock(&cluster.building).insert(border.clone()) {
         return None;
     }
-    let cluster = cluster.clone();
-    let spawned = std::thread::Builder::new().name("trt-build".into()).spawn(move || {
-        cluster.build(border);
-    });
+    let (thread, key) = (cluster.clone(), border.clone());
+    let spawned = std::thread::Builder::new().name("trt-build".into()).spawn(move || thread.build(border));
     if let Err(e) = spawned {
         log::warn!("no thread could be started to build an engine: {e}");
+        lock(&cluster.building).remove(&key);
     }
     None
 }

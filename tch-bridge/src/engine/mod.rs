@@ -2,8 +2,10 @@
 
 mod cluster;
 mod pool;
+mod serving;
 mod specialisation;
 mod weights;
 
-pub(crate) use cluster::{ClusterEngine, Serving};
+pub(crate) use cluster::ClusterEngine;
+pub(crate) use serving::{Serving, serve_directly};
 pub(crate) use specialisation::{Outcome as Built, Specialisation};

@@ -1,0 +1,66 @@
+//! The two ways in which a call reaches a cluster: from the interpreter, and straight from the module when the cluster is
+//! the whole method.
+
+use super::cluster::{ClusterEngine, Sink, serve};
+use crate::jit::{Call, EngineError, HostEngine, Outcome, Outputs, TensorView, grad_mode_enabled};
+use std::borrow::Borrow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use tch::{Device, Kind, Tensor};
+
+/// What the stitched module holds.
+pub(crate) struct Serving(pub(crate) Arc<ClusterEngine>);
+
+impl HostEngine for Serving {
+    fn try_run(&self, call: &Call<'_>, outputs: &mut Outputs<'_>) -> Result<Outcome, EngineError> {
+        serve(&self.0, call, outputs)
+    }
+
+    fn state(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+impl Sink for Outputs<'_> {
+    fn allocate(&mut self, sizes: &[i64], kind: Kind) -> Result<*mut u8, EngineError> {
+        Ok(Outputs::allocate(self, sizes, kind, Device::Cpu)?)
+    }
+
+    fn int(&mut self, value: i64) {
+        self.push_int(value);
+    }
+}
+
+impl Sink for Vec<Tensor> {
+    fn allocate(&mut self, sizes: &[i64], kind: Kind) -> Result<*mut u8, EngineError> {
+        let tensor = Tensor::f_empty(sizes, (kind, Device::Cpu))?;
+        let address = tensor.data_ptr().cast();
+        self.push(tensor);
+        Ok(address)
+    }
+
+    fn int(&mut self, _: i64) {}
+}
+
+/// Serves a method that is one cluster from these arguments to its tensor results. `None` leaves the call to the stitched
+/// method. Saves the interpreter's share of a call.
+pub(crate) fn serve_directly<T: Borrow<Tensor>>(
+    cluster: &Arc<ClusterEngine>,
+    inputs: &[T],
+) -> Option<Vec<Tensor>> {
+    let views: Vec<TensorView<'_>> = inputs.iter().map(|t| TensorView::of(t.borrow())).collect();
+    let call = Call { inputs: &views, ints: &[], grad_mode: grad_mode_enabled() };
+    let mut outputs: Vec<Tensor> = Vec::new();
+    match catch_unwind(AssertUnwindSafe(|| serve(cluster, &call, &mut outputs))) {
+        Ok(Ok(Outcome::Served)) => Some(outputs),
+        Ok(Ok(Outcome::Host)) => None,
+        Ok(Err(e)) => {
+            log::error!("{}: the host serves the call: {e}", cluster.name);
+            None
+        }
+        Err(_) => {
+            log::error!("{}: the engine panicked, the host serves the call", cluster.name);
+            None
+        }
+    }
+}
