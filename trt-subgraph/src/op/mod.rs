@@ -60,6 +60,7 @@ operators! {
     encoder,
     expand,
     extremum,
+    fake_quantize,
     gate,
     grid_sampler,
     group_norm,
