@@ -19,7 +19,7 @@ fn is_float(n: Number) -> bool {
     matches!(n, Number::Float(_))
 }
 
-/// From `start` (0) up to but without `end` by `step` (1); i64, or f32 where one of them is a float.
+/// From `start` (0) up to but without `end` by `step` (1); i64, or f32 where one of them is a float, unless a dtype is given.
 fn arange(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     check_new(lower, args)?;
     let start = number(args, "start", Number::Int(0))?;
@@ -28,10 +28,14 @@ fn arange(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let default = if float { DType::F32 } else { DType::I64 };
     let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(default);
     let fail = || Refusal::Invalid("the step does not lead from start to end".into());
-    let literal = if float {
+    let whole = [start, end, step].into_iter().all(|n| n.as_f64() == n.as_i64() as f64);
+    if float && !whole && !dtype.is_float() {
+        return Err(Refusal::Attribute { arg: "dtype".into(), why: format!("fractions as {dtype}") });
+    }
+    let literal = if float && dtype.is_float() {
         let (start, end, step) = (start.as_f64(), end.as_f64(), step.as_f64());
         let count = ((end - start) / step).ceil();
-        if !(count.is_finite() && count >= 0.0) || dtype == DType::Bool || !dtype.is_float() {
+        if !(count.is_finite() && count >= 0.0) {
             return Err(fail());
         }
         let ty = TensorType::new(dtype, [count as usize]);
@@ -77,6 +81,19 @@ fn eye(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         expr.push(Node::Cast(dtype, 2));
     }
     one(lower.pointwise(expr, &[row, column])?)
+}
+
+/// The positions (two rows) of the lower or upper triangle of a matrix, in reading order.
+fn triangle(lower: &mut Lower, args: &Args, keeps: fn(i64, i64) -> bool) -> Result<Vec<Item>, Refusal> {
+    check_new(lower, args)?;
+    let (rows, columns) = (args.int(lower, "row")?, args.int(lower, "col")?);
+    let offset = args.int(lower, "offset")?;
+    let cells = (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c)));
+    let cells: Vec<(i64, i64)> = cells.filter(|&(r, c)| keeps(c - r, offset)).collect();
+    let ty = TensorType::new(args.opt_dtype(lower, "dtype")?.unwrap_or(DType::I64), [2, cells.len()]);
+    let values = cells.iter().map(|c| c.0).chain(cells.iter().map(|c| c.1));
+    let literal = Literal::from_i64(ty, values).expect("a row and a column a cell");
+    one(lower.builder.constant(literal))
 }
 
 /// A number, or nested lists of numbers, as a tensor: f32, i64 or `Bool` as they are, unless a dtype is given. Each level of
@@ -137,6 +154,18 @@ pub(super) const OPS: &[Def] = &[
             "aten::eye.m(SymInt n, SymInt m, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
         ],
         lower: eye,
+    },
+    Def {
+        schemas: &[
+            "aten::tril_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+        ],
+        lower: |l, a| triangle(l, a, |distance, offset| distance <= offset),
+    },
+    Def {
+        schemas: &[
+            "aten::triu_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+        ],
+        lower: |l, a| triangle(l, a, |distance, offset| distance >= offset),
     },
     Def {
         schemas: &[

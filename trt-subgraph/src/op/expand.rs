@@ -1,8 +1,10 @@
 //! Stretching and repeating along axes.
 
+use super::create::literal;
 use super::view::with_axis;
 use super::{Def, one};
 use crate::network::ValueId;
+use crate::network::layer::LayerKind;
 use crate::network::ty::broadcast;
 use crate::source::{Args, Item, Lower, Refusal};
 
@@ -88,6 +90,29 @@ fn repeat(lower: &mut Lower, args: &Args, name: &str) -> Result<Vec<Item>, Refus
     one(lower.reshape(stretched, result)?)
 }
 
+/// Every element as often in a row along `dim` as a known list says, or flattened without it.
+fn repeat_each(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let mut x = args.tensor("self")?;
+    let repeats = lower.known(args.tensor("repeats")?);
+    let repeats = repeats.ok_or_else(|| Refusal::NotConstant { arg: "repeats".into() })?;
+    if repeats.ty().elements() == 1 {
+        return repeat_interleave(lower, args);
+    }
+    let mut axis = 0;
+    if args.has("dim") && !lower.shape(x).is_empty() {
+        axis = args.axis(lower, "dim", lower.shape(x).len())?;
+    } else {
+        x = lower.reshape(x, [lower.ty(x).elements()])?;
+    }
+    let n = lower.shape(x)[axis];
+    let counts = (0..repeats.ty().elements()).map(|i| usize::try_from(repeats.i64_at(i)));
+    let counts = counts.collect::<Result<Vec<_>, _>>().ok().filter(|c| c.len() == n);
+    let counts = counts.ok_or_else(|| Refusal::Invalid("'repeats' does not fit the axis".into()))?;
+    let index = counts.iter().enumerate().flat_map(|(i, &c)| std::iter::repeat_n(i as i64, c));
+    let index = literal(lower, vec![counts.iter().sum()], index);
+    one(lower.add(LayerKind::Gather { axis, elements: false }, &[x, index])?)
+}
+
 /// Every element `repeats` times in a row along `dim`, or flattened without it.
 fn repeat_interleave(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let mut x = args.tensor("self")?;
@@ -143,5 +168,11 @@ pub(super) const OPS: &[Def] = &[
             "aten::repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *, SymInt? output_size=None) -> Tensor",
         ],
         lower: repeat_interleave,
+    },
+    Def {
+        schemas: &[
+            "aten::repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *, SymInt? output_size=None) -> Tensor",
+        ],
+        lower: repeat_each,
     },
 ];

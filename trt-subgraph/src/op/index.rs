@@ -163,6 +163,7 @@ pub(super) const OPS: &[Def] = &[
         schemas: &[
             "aten::index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
             "aten::index.Tensor_hacked_twin(Tensor self, Tensor[] indices) -> Tensor",
+            "aten::_unsafe_index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
         ],
         lower: advanced,
     },

@@ -81,6 +81,30 @@ fn is(args: &Args) -> Result<bool, Refusal> {
     }
 }
 
+/// How many steps a `range` has, and the value of one of them.
+fn range_length(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let (low, high, step) = (args.int(lower, "lo")?, args.int(lower, "hi")?, args.int(lower, "step")?);
+    let distance = if step > 0 { high.saturating_sub(low) } else { low.saturating_sub(high) };
+    match step.unsigned_abs() {
+        0 => Err(Refusal::Invalid("a range's step is 0".into())),
+        step => Ok(vec![Item::Int((distance.max(0) as u64).div_ceil(step) as i64)]),
+    }
+}
+
+fn range_value(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let (index, start) = (args.int(lower, "index")?, args.int(lower, "start")?);
+    Ok(vec![Item::Int(start.wrapping_add(index.wrapping_mul(args.int(lower, "step")?)))])
+}
+
+/// Are all, or any, of a list true?
+fn truths(args: &Args, all: bool) -> Result<Vec<Item>, Refusal> {
+    let truth = |i: &Item| if let Item::Bool(v) = i { Some(*v) } else { None };
+    let truths = items(args, 0)?.iter().map(truth).collect::<Option<Vec<_>>>();
+    let truths = truths.ok_or_else(|| Refusal::Invalid("not a list of bools".into()))?;
+    let found = if all { truths.iter().all(|&t| t) } else { truths.iter().any(|&t| t) };
+    Ok(vec![Item::Bool(found)])
+}
+
 fn total(_: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let int = |i: &Item| if let Item::Int(v) = i { Some(*v) } else { None };
     let ints = items(args, 0)?.iter().map(int).collect::<Option<Vec<_>>>();
@@ -134,6 +158,10 @@ pub(super) const OPS: &[Def] = &[
         ],
         lower: contains,
     },
+    Def { schemas: &["aten::__range_length(int lo, int hi, int step) -> int"], lower: range_length },
+    Def { schemas: &["aten::__derive_index(int index, int start, int step) -> int"], lower: range_value },
+    Def { schemas: &["aten::all.bool(bool[] self) -> bool"], lower: |_, a| truths(a, true) },
+    Def { schemas: &["aten::any.bool(bool[] self) -> bool"], lower: |_, a| truths(a, false) },
     Def { schemas: &["prim::rangelist(int n) -> int[]"], lower: range },
     Def { schemas: &["aten::sum.int(int[] self) -> int"], lower: total },
     Def {

@@ -1,9 +1,11 @@
 //! Sums, means, products and truths over axes.
 
+use super::formula::pointwise;
 use super::{Def, one};
 use crate::DType;
 use crate::network::layer::{LayerKind, ReduceOp};
-use crate::network::{Expr, ValueId, expr::Node};
+use crate::network::expr::{Node, Unary};
+use crate::network::{Expr, ValueId};
 use crate::source::{Args, Item, Lower, Refusal};
 
 /// `op` over `axes`; nothing to do over none.
@@ -38,6 +40,18 @@ pub(super) fn accumulator(lower: &mut Lower, args: &Args, x: ValueId) -> Result<
         return Err(Refusal::Dtype { arg: "dtype", found: dtype });
     }
     lower.cast(x, dtype)
+}
+
+/// A sum in which NaN counts as 0.
+fn nansum(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let x = args.tensor("self")?;
+    let (axes, keep) = axes_and_keep(lower, args, x)?;
+    let mut x = accumulator(lower, args, x)?;
+    if lower.dtype(x).is_float() {
+        let dtype = lower.dtype(x);
+        x = pointwise(lower, [x], dtype, |[x]| x.unary(Unary::IsNan).select(0.0, x))?;
+    }
+    one(over(lower, x, ReduceOp::Sum, &axes, keep)?)
 }
 
 fn mean(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
@@ -79,6 +93,12 @@ pub(super) const OPS: &[Def] = &[
             "aten::sum.dim_IntList(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor",
         ],
         lower: |l, a| accumulate(l, a, ReduceOp::Sum),
+    },
+    Def {
+        schemas: &[
+            "aten::nansum(Tensor self, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor",
+        ],
+        lower: nansum,
     },
     Def {
         schemas: &[

@@ -41,7 +41,22 @@ fn flip_one(lower: &mut Lower, args: &Args, axis: usize) -> Result<Vec<Item>, Re
     one(flipped(lower, x, &[axis])?)
 }
 
-/// Elements leave at one end of an axis and come in at the other; without axes the flattened tensor is rolled.
+/// `x` with its elements moved by `shift` along an axis; those that leave at one end come in at the other.
+pub(super) fn rolled(lower: &mut Lower, x: ValueId, axis: usize, shift: i64) -> Result<ValueId, Refusal> {
+    let n = lower.shape(x).get(axis).copied().unwrap_or(0);
+    if n == 0 {
+        return Ok(x);
+    }
+    let shift = shift.rem_euclid(n as i64) as usize;
+    if shift == 0 {
+        return Ok(x);
+    }
+    let tail = lower.narrow(x, axis, n - shift, shift)?;
+    let head = lower.narrow(x, axis, 0, n - shift)?;
+    concat(lower, &[tail, head], axis)
+}
+
+/// Along the named axes, or the flattened tensor without any.
 fn roll(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let x = args.tensor("self")?;
     let shape = lower.shape(x).to_vec();
@@ -51,19 +66,10 @@ fn roll(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     if !flat && named.len() != shifts.len() {
         return Err(Refusal::Invalid("'shifts' and 'dims' differ in length".into()));
     }
-    let mut v = if flat { lower.reshape(x, [shape.iter().product()])? } else { x };
-    for (&axis, &shift) in if flat { &[0][..] } else { &named }.iter().zip(&shifts) {
-        let n = lower.shape(v).get(axis).copied().unwrap_or(1);
-        if n < 2 {
-            continue;
-        }
-        let shift = shift.rem_euclid(n as i64) as usize;
-        if shift > 0 {
-            let (tail, head) = (lower.narrow(v, axis, n - shift, shift)?, lower.narrow(v, axis, 0, n - shift)?);
-            v = concat(lower, &[tail, head], axis)?;
-        }
-    }
-    one(lower.reshape(v, shape)?)
+    let start = if flat { lower.reshape(x, [shape.iter().product()])? } else { x };
+    let axes = if flat { &[0][..] } else { &named };
+    let moved = axes.iter().zip(&shifts).try_fold(start, |v, (&axis, &by)| rolled(lower, v, axis, by))?;
+    one(lower.reshape(moved, shape)?)
 }
 
 /// Quarter turns in the plane of two axes.

@@ -53,6 +53,32 @@ fn msort(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(ordered(lower, x, 0, None, false)?[0])
 }
 
+/// The `k`-th smallest along an axis (from 1) and its position.
+fn kthvalue(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let x = args.tensor("self")?;
+    let axis = args.axis(lower, "dim", lower.shape(x).len())?;
+    let k = args.sizes(lower, "k", 1, None)?[0];
+    if k == 0 {
+        return Err(Refusal::Invalid("'k' counts from 1".into()));
+    }
+    let pair = ordered(lower, x, axis, Some(k), false)?;
+    let mut shape = lower.shape(x).to_vec();
+    if shape.is_empty() {
+        return Ok(pair.map(Item::Tensor).to_vec());
+    }
+    if args.flag("keepdim")? {
+        shape[axis] = 1;
+    } else {
+        shape.remove(axis);
+    }
+    pair.into_iter()
+        .map(|v| {
+            let last = lower.narrow(v, axis, k - 1, 1)?;
+            lower.reshape(last, shape.clone()).map(Item::Tensor)
+        })
+        .collect()
+}
+
 pub(super) const OPS: &[Def] = &[
     Def {
         schemas: &[
@@ -73,6 +99,12 @@ pub(super) const OPS: &[Def] = &[
             "aten::argsort.stable(Tensor self, *, bool stable, int dim=-1, bool descending=False) -> Tensor",
         ],
         lower: argsort,
+    },
+    Def {
+        schemas: &[
+            "aten::kthvalue(Tensor self, SymInt k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)",
+        ],
+        lower: kthvalue,
     },
     Def { schemas: &["aten::msort(Tensor self) -> Tensor"], lower: msort },
 ];
