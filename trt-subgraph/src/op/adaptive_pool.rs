@@ -2,7 +2,7 @@
 
 use super::formula::compute_type;
 use super::pool::{batched, unbatched};
-use super::resample::{Taps, resample};
+use super::resample::{Taps, bounded, resample};
 use super::{Def, float_tensor, one};
 use crate::network::layer::{Pool, PoolOp, ReduceOp};
 use crate::network::{LayerKind, ValueId};
@@ -42,6 +42,7 @@ fn operands(
 ) -> Result<(ValueId, bool, Vec<usize>), Refusal> {
     let x = float_tensor(lower, args, "self")?;
     let outputs = args.sizes(lower, "output_size", spatial, None)?;
+    bounded("output_size", &outputs)?;
     let (x, added) = batched(lower, x, spatial)?;
     if lower.shape(x)[1..].contains(&0) {
         let found = lower.ty(x).clone();

@@ -53,12 +53,11 @@ impl Operands {
 
 /// What all forms share: stride, dilation and groups, for an untransposed convolution without padding.
 fn plain(lower: &Lower, args: &Args, n: usize) -> Result<Convolution, Refusal> {
-    let groups = args.int(lower, "groups")?;
     Ok(Convolution {
         stride: args.sizes(lower, "stride", n, None)?,
         padding: vec![(0, 0); n],
         dilation: args.sizes(lower, "dilation", n, None)?,
-        groups: usize::try_from(groups).map_err(|_| Refusal::Invalid(format!("'groups' is {groups}")))?,
+        groups: args.sizes(lower, "groups", 1, None)?[0],
         transposed: false,
         output_padding: vec![0; n],
     })

@@ -40,8 +40,8 @@ fn bag_size(lower: &Lower, args: &Args, indices: usize) -> Result<usize, Refusal
     if !last {
         bounds.push(indices as i64);
     }
-    let size = bounds.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(0);
-    let even = bounds[0] == 0 && bounds.windows(2).all(|w| w[1] - w[0] == size);
+    let size = bounds.windows(2).map(|w| w[1].saturating_sub(w[0])).next().unwrap_or(0);
+    let even = bounds[0] == 0 && bounds.windows(2).all(|w| w[1].saturating_sub(w[0]) == size);
     if size > 0 && even && bounds.last() == Some(&(indices as i64)) {
         Ok(size as usize)
     } else {

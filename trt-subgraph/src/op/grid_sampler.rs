@@ -1,6 +1,7 @@
 //! Sampling an image at given places, and the places of an affine map.
 
 use super::formula::{Term, pointwise};
+use super::resample::bounded;
 use super::{Def, float_tensor, one};
 use crate::network::expr::{Binary, Unary};
 use crate::network::{LayerKind, ValueId};
@@ -170,6 +171,7 @@ fn affine_grid(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         return Err(Refusal::Shape { arg: "theta", found: ty, expected: "a 2x3 matrix for each image" });
     }
     let (h, w) = (size[2], size[3]);
+    bounded("size", &[h * w])?;
     let spread = if args.flag("align_corners")? { |n: usize| n as f64 - 1.0 } else { |n: usize| n as f64 };
     let middle = |i: usize, n: usize| match n {
         1 => 0.0,

@@ -16,6 +16,7 @@ fn one_hot(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         Ok(n) if n > 0 => n,
         _ => return Err(Refusal::NotConstant { arg: "num_classes".into() }),
     };
+    super::resample::bounded("num_classes", &[classes])?;
     let iota = TensorType::new(DType::I64, [classes]);
     let iota = Literal::from_i64(iota, 0..classes as i64).expect("as many as its type says");
     let iota = lower.builder.constant(iota);

@@ -67,7 +67,9 @@ impl Blocks {
 fn im2col(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let x = float_tensor(lower, args, "self")?;
     let (mut x, added) = batched(lower, x, 2)?;
-    let &[n, c, height, width] = lower.shape(x) else { unreachable!("an image with its batch") };
+    let &[n, c, height, width] = lower.shape(x) else {
+        return Err(Refusal::Invalid("an image has four axes".into()));
+    };
     let [rows, columns] = blocks(lower, args, [height, width])?;
     if rows.padding + columns.padding > 0 {
         let both = |p| (p, p);
@@ -89,7 +91,9 @@ fn col2im(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, added) = batched(lower, x, 1)?;
     let sizes = args.sizes(lower, "output_size", 2, None)?;
     let [rows, columns] = blocks(lower, args, [sizes[0], sizes[1]])?;
-    let &[n, channels, count] = lower.shape(x) else { unreachable!("columns with their batch") };
+    let &[n, channels, count] = lower.shape(x) else {
+        return Err(Refusal::Invalid("columns have three axes".into()));
+    };
     let window = rows.window * columns.window;
     if !channels.is_multiple_of(window) || count != rows.count * columns.count {
         let expected = "a column for each block, a row for each of its places";

@@ -6,6 +6,19 @@ use crate::network::{LayerKind, ValueId};
 use crate::source::{Lower, Refusal};
 use crate::{DType, Literal, TensorType};
 
+/// Results along one axis that a table of positions is made for.
+pub(super) const LONGEST: usize = 1 << 22;
+
+/// Refuses `outputs` sizes beyond [`LONGEST`].
+pub(super) fn bounded(arg: &str, outputs: &[usize]) -> Result<(), Refusal> {
+    match outputs.iter().find(|&&n| n > LONGEST) {
+        Some(n) => {
+            Err(Refusal::Attribute { arg: arg.to_string(), why: format!("a size of {n} is too large") })
+        }
+        None => Ok(()),
+    }
+}
+
 /// A position that is read, and its weight.
 type Tap = (usize, f64);
 

@@ -32,7 +32,7 @@ impl Stack {
         if args.flag("train")? && args.float("dropout")? != 0.0 {
             return Err(Refusal::Effect("dropout between layers draws random numbers"));
         }
-        let layers = usize::try_from(args.int(lower, "num_layers")?).unwrap_or(0);
+        let layers = args.sizes(lower, "num_layers", 1, None)?[0];
         let directions = if args.flag("bidirectional")? { 2 } else { 1 };
         let length = lower.shape(x)[0];
         if length == 0 || layers == 0 {

@@ -20,9 +20,10 @@ impl Planes {
             let expected = "channels, height and width, none empty";
             return Err(Refusal::Shape { arg: "self", found: ty.clone(), expected });
         };
-        let n = args.int(lower, name)?;
-        let n = usize::try_from(n).ok().filter(|&n| n > 0);
-        let n = n.ok_or_else(|| Refusal::Invalid(format!("'{name}' is not positive")))?;
+        let n = args.sizes(lower, name, 1, None)?[0];
+        if n == 0 {
+            return Err(Refusal::Invalid(format!("'{name}' is 0")));
+        }
         Ok(Planes { x, lead: lead.to_vec(), last, n })
     }
 

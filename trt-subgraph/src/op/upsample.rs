@@ -4,7 +4,7 @@
 //! neighbour is read.
 
 use super::formula::compute_type;
-use super::resample::{Taps, repeat, resample};
+use super::resample::{Taps, bounded, repeat, resample};
 use super::{Def, one};
 use crate::DType;
 use crate::network::ValueId;
@@ -195,6 +195,7 @@ fn upsample(lower: &mut Lower, args: &Args, spatial: usize, mode: Mode) -> Resul
         return Err(Refusal::Shape { arg: "self", found: ty, expected: "the operator's number of axes" });
     }
     let targets = targets(lower, args, &ty.shape[2..])?;
+    bounded("output_size", &targets.iter().map(|t| t.0).collect::<Vec<_>>())?;
     if ty.shape[1..].contains(&0) || targets.iter().any(|t| t.0 == 0) {
         return Err(Refusal::Invalid("a size is 0".into()));
     }

@@ -79,7 +79,7 @@ impl Args<'_> {
         if self.has(name) { self.ints(lower, name).map(Some) } else { Ok(None) }
     }
 
-    /// Exactly `n` non-negative sizes; one entry (or, with `default`, an empty or missing list) stands for all.
+    /// Exactly `n` sizes from 0 to below 2^31, so that products of two never overflow; one entry (or, with `default`, an empty or missing list) stands for all.
     pub fn sizes(
         &self,
         lower: &Lower,
@@ -91,7 +91,8 @@ impl Args<'_> {
         if given.is_empty() {
             return default.map(<[usize]>::to_vec).ok_or_else(|| self.wrong(name, "a list of ints"));
         }
-        let list: Option<Vec<usize>> = given.iter().map(|&v| usize::try_from(v).ok()).collect();
+        let size = |&v: &i64| i32::try_from(v).ok().and_then(|v| usize::try_from(v).ok());
+        let list: Option<Vec<usize>> = given.iter().map(size).collect();
         match list {
             Some(l) if l.len() == n => Ok(l),
             Some(l) if l.len() == 1 => Ok(vec![l[0]; n]),
