@@ -28,7 +28,7 @@ fn rule(draft: &Draft, at: usize) -> Option<Edit> {
     for &v in &inputs {
         let part = slice(draft, v);
         match (&mut run, part) {
-            (Some((x, ranges)), Some((y, more))) if *x == y && follows(ranges, &more, axis) => {
+            (Some((x, ranges)), Some((y, more))) if *x == y && follows(ranges, more, axis) => {
                 ranges[axis].len += more[axis].len;
                 let kind = LayerKind::Slice { ranges: ranges.clone() };
                 joined.pop();

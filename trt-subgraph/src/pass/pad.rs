@@ -58,8 +58,11 @@ fn rule(draft: &Draft, at: usize) -> Option<Edit> {
     patch.only(layer.outputs[0], new[0])
 }
 
+/// Cells before and after each axis.
+type Border = [(usize, usize)];
+
 /// The constant border that makes `v`: what it surrounds, its width and its value.
-fn constant(draft: &Draft, v: ValueId) -> Option<(ValueId, &[(usize, usize)], f64)> {
+fn constant(draft: &Draft, v: ValueId) -> Option<(ValueId, &Border, f64)> {
     let layer = draft.producer(v)?;
     match &layer.kind {
         LayerKind::Pad { border, mode: PadMode::Constant(value) } => Some((layer.inputs[0], border, *value)),
@@ -68,13 +71,13 @@ fn constant(draft: &Draft, v: ValueId) -> Option<(ValueId, &[(usize, usize)], f6
 }
 
 /// Like `constant`, where it surrounds the spatial axes alone; their part of the border.
-fn spatial(draft: &Draft, v: ValueId) -> Option<(ValueId, &[(usize, usize)], f64)> {
+fn spatial(draft: &Draft, v: ValueId) -> Option<(ValueId, &Border, f64)> {
     let (x, border, value) = constant(draft, v)?;
     let (outer, inner) = border.split_at(2.min(border.len()));
     outer.iter().all(|&b| b == (0, 0)).then_some((x, inner, value))
 }
 
-fn sum(a: &[(usize, usize)], b: &[(usize, usize)]) -> Vec<(usize, usize)> {
+fn sum(a: &Border, b: &Border) -> Vec<(usize, usize)> {
     a.iter().zip(b).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()
 }
 
