@@ -3,9 +3,20 @@
 use std::env;
 use std::path::PathBuf;
 
-const SOURCES: [&str; 12] = [
-    "assume", "engine", "extract", "graph", "module", "observe", "packings", "prepare", "stitch", "trace",
-    "value", "watch",
+const SOURCES: [&str; 13] = [
+    "assume",
+    "attributes",
+    "engine",
+    "extract",
+    "graph",
+    "module",
+    "observe",
+    "packings",
+    "prepare",
+    "stitch",
+    "trace",
+    "value",
+    "watch",
 ];
 
 fn variable(name: &str) -> Option<PathBuf> {

@@ -22,6 +22,20 @@ bool is_any_of(Node* node, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(), [&](const char* name) { return std::strcmp(kind, name) == 0; });
 }
 
+bool rank_only(Value* value);
+
+// Whether the length of a list follows from ranks alone.
+bool has_rank_only_length(Value* list) {
+  Node* node = list->node();
+  if (is_any_of(node, {"aten::size", "prim::ListConstruct", "prim::Constant"})) return true;
+  if (node->kind() == aten::list) return has_rank_only_length(node->input(0));
+  if (node->kind() == aten::slice && list->type()->kind() == c10::TypeKind::ListType) {
+    return has_rank_only_length(node->input(0)) &&
+           std::all_of(node->inputs().begin() + 1, node->inputs().end(), rank_only);
+  }
+  return false;
+}
+
 // Whether ranks, dtypes, devices and None-ness of tensors alone determine the value.
 bool rank_only(Value* value) {
   Node* node = value->node();
@@ -30,7 +44,7 @@ bool rank_only(Value* value) {
                        "aten::__is__", "aten::__isnot__"})) {
     return true;
   }
-  if (node->kind() == aten::len) return node->input()->node()->kind() == aten::size;
+  if (node->kind() == aten::len) return has_rank_only_length(node->input());
   if (node->kind() == prim::If) {
     if (!rank_only(node->input())) return false;
     for (Block* block : node->blocks()) {

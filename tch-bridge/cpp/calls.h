@@ -55,7 +55,7 @@ size_t unpack(Stack& stack);
 // module.cpp
 std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> device);
 std::unique_ptr<Module> load_bytes(rust::Slice<const uint8_t> bytes, rust::Slice<const RawDevice> device);
-rust::Vec<uint8_t> save_bytes(const Module& module);
+std::unique_ptr<std::string> save_bytes(const Module& module);
 std::unique_ptr<Module> share_torch(const TorchModule* module);
 TorchModule* to_torch(const Module& module);
 std::unique_ptr<Module> new_module(rust::Str name);
@@ -70,6 +70,9 @@ void set_training(const Module& module, bool on);
 std::unique_ptr<Method> method(const Module& module, rust::Str name);
 rust::String method_source(const Method& method);
 void run_method(const Method& method, Stack& stack);
+// Puts `self` first, adds defaults and checks the types against the schema.
+void bind_arguments(const torch::jit::ObjectPtr& self, const torch::jit::Function& function,
+                    std::vector<c10::IValue>& values);
 
 // engine.cpp
 RawView view(const at::Tensor& tensor);

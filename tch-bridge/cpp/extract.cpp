@@ -24,11 +24,22 @@ bool holds_tensors(const c10::TypePtr& type) {
   return type->kind() == c10::TypeKind::ClassType || std::any_of(inner.begin(), inner.end(), holds_tensors);
 }
 
-// Whether each attribute may count as memory of its own: every read is a tensor read once, in its own storage.
+// Whether a norm writes its running statistics; torch's schema does not say so.
+bool updates_statistics(Node* node) {
+  bool batch = node->matches("aten::batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, "
+                             "Tensor? running_var, bool training, float momentum, float eps, bool cudnn_enabled) "
+                             "-> Tensor");
+  if (!batch && node->kind() != c10::aten::instance_norm) return false;
+  auto training = torch::jit::constant_as<bool>(node->input(5));
+  return (!training || *training) && !node->input(3)->mustBeNone();
+}
+
+// Whether each attribute may count as memory of its own: every read is a tensor read once, in its own storage, and
+// no node writes one without telling.
 bool attributes_are_distinct(const Index& index, const Graph& graph, const torch::jit::Graph& copy) {
   std::unordered_set<const void*> storages;
   for (Node* node : index.nodes) {
-    if (node->kind() == prim::SetAttr) return false;
+    if (node->kind() == prim::SetAttr || updates_statistics(node)) return false;
     if (node->kind() != prim::GetAttr) continue;
     auto place = resolve(*node, copy, graph.owner);
     if (!place) return false;
@@ -41,7 +52,7 @@ bool attributes_are_distinct(const Index& index, const Graph& graph, const torch
 }
 
 bool writes(Node* node, const AliasDb& aliases) {
-  if (aliases.isMutable(node)) return true;
+  if (aliases.isMutable(node) || updates_statistics(node)) return true;
   for (Block* block : node->blocks()) {
     for (Node* inner : block->nodes()) {
       if (writes(inner, aliases)) return true;

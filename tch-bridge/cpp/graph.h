@@ -54,6 +54,16 @@ void each_node(torch::jit::Block* block, const Visit& visit) {
   }
 }
 
+// Turns attributes that list parameters, as torch's recurrent modules have, into lists of those parameters.
+std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner);
+
+// Reads each attribute once, at the top of the graph, in the order of first use. Attributes that the graph assigns
+// stay where they are.
+void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner);
+
+// Makes constants of attributes that hold numbers, strings, None and the like, and adds them to `folded`.
+void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner, std::vector<Folded>& folded);
+
 // Makes conditions that lead to `prim::RaiseException` constant where they depend on ranks, dtypes, devices and
 // None-ness only. The graph then assumes inputs that pass those checks.
 void assume_rank_checks(const std::shared_ptr<torch::jit::Graph>& graph);

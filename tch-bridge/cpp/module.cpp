@@ -1,6 +1,7 @@
 // Modules: load, save, build, enumerate, run.
 #include <sstream>
 
+#include <caffe2/serialize/in_memory_adapter.h>
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
 
@@ -95,15 +96,15 @@ std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> d
 }
 
 std::unique_ptr<Module> load_bytes(rust::Slice<const uint8_t> bytes, rust::Slice<const RawDevice> device) {
-  std::istringstream in(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-  return owned(torch::jit::load(in, optional_device(device)));
+  std::shared_ptr<caffe2::serialize::ReadAdapterInterface> reader =
+      std::make_shared<caffe2::serialize::MemoryReadAdapter>(bytes.data(), static_cast<off_t>(bytes.size()));
+  return owned(torch::jit::load(std::move(reader), optional_device(device)));
 }
 
-rust::Vec<uint8_t> save_bytes(const Module& module) {
-  rust::Vec<uint8_t> bytes;
+std::unique_ptr<std::string> save_bytes(const Module& module) {
+  auto bytes = std::make_unique<std::string>();
   torch::jit::ExportModule(module.module, [&](const void* data, size_t size) {
-    auto first = static_cast<const uint8_t*>(data);
-    std::copy(first, first + size, std::back_inserter(bytes));
+    bytes->append(static_cast<const char*>(data), size);
     return size;
   });
   return bytes;
@@ -185,11 +186,10 @@ std::unique_ptr<Method> method(const Module& module, rust::Str name) {
 
 rust::String method_source(const Method& method) { return method.method.graph()->toString(); }
 
-void run_method(const Method& method, Stack& stack) {
-  auto& function = method.method.function();
+void bind_arguments(const torch::jit::ObjectPtr& self, const torch::jit::Function& function,
+                    std::vector<IValue>& values) {
   const auto& schema = function.getSchema();
-  auto& values = stack.values;
-  values.insert(values.begin(), IValue(method.method.raw_owner()));
+  values.insert(values.begin(), IValue(self));
   try {
     for (size_t i = 1; i < values.size() && i < schema.arguments().size(); ++i) {
       if (!values[i].isTensor()) values[i] = coerce(std::move(values[i]), schema.arguments()[i].type());
@@ -198,7 +198,11 @@ void run_method(const Method& method, Stack& stack) {
   } catch (const c10::Error& e) {
     throw Failure(FailureKind::Argument, e.what_without_backtrace());
   }
-  function.run(values);
+}
+
+void run_method(const Method& method, Stack& stack) {
+  bind_arguments(method.method.raw_owner(), method.method.function(), stack.values);
+  method.method.function().run(stack.values);
 }
 
 }  // namespace tch_trt

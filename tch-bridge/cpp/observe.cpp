@@ -74,11 +74,6 @@ void observe_before(Node* place, Value* value, size_t slot, Value* observer) {
 rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack) {
   auto copy = graph.graph->copy();
   Index index(*copy);
-  auto inputs = stack.values.size();
-  if (inputs + 1 != copy->inputs().size()) {
-    throw Failure(FailureKind::Argument, graph.method + "() takes " + std::to_string(copy->inputs().size() - 1) +
-                                             " arguments but received " + std::to_string(inputs));
-  }
   Value* observer = copy->insertInput(1, "observer")->setType(c10::AnyType::get());
   for (size_t i = 0; i < index.values.size(); ++i) {
     Value* value = index.values[i];
@@ -88,11 +83,10 @@ rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack) {
   auto record = c10::make_intrusive<Observer>();
   record->seen.resize(index.values.size());
   for (size_t i = 0; i < record->seen.size(); ++i) record->seen[i].value = static_cast<uint32_t>(i);
-  std::vector<IValue> values{graph.owner._ivalue(), IValue::make_capsule(record)};
-  values.insert(values.end(), stack.values.begin(), stack.values.end());
+  bind_arguments(graph.owner._ivalue(), graph.owner.get_method(graph.method).function(), stack.values);
+  stack.values.insert(stack.values.begin() + 1, IValue::make_capsule(record));
   torch::jit::Code code(copy, graph.method);
-  torch::jit::InterpreterState(code).run(values);
-  stack.values = std::move(values);
+  torch::jit::InterpreterState(code).run(stack.values);
   rust::Vec<RawSeen> out;
   for (RawSeen& entry : record->seen) {
     if (entry.count > 0) out.push_back(std::move(entry));

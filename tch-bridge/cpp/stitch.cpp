@@ -30,6 +30,8 @@ struct Stitcher {
   std::shared_ptr<torch::jit::Graph> graph;
   Index index;
   std::unordered_set<std::string> assigned;
+  // What stands for an output of a cluster outside of it.
+  std::unordered_map<Value*, Value*> exposed;
 
   // Constants and the attribute reads that `prepare` put on top: never moved, and no part of a cluster.
   bool is_read(Node* node) const {
@@ -49,6 +51,13 @@ struct Stitcher {
     return out;
   }
 
+  std::vector<Value*> visible(std::vector<Value*> values) const {
+    for (Value*& value : values) {
+      if (auto found = exposed.find(value); found != exposed.end()) value = found->second;
+    }
+    return values;
+  }
+
   // Registers the engine as an attribute of the target and reads it at the top of the graph.
   Value* engine_value(const RawCluster& cluster, size_t number) {
     c10::IValue engine = make_engine(*cluster.engine, cluster.outputs.size(), cluster.int_outputs.size());
@@ -61,8 +70,8 @@ struct Stitcher {
 
   // Puts the cluster before `end` and moves its nodes into the else-branch.
   void place(const RawCluster& cluster, size_t number, Node* end) {
-    auto inputs = values(cluster.inputs, c10::TensorType::get());
-    auto ints = values(cluster.ints, c10::IntType::get());
+    auto inputs = visible(values(cluster.inputs, c10::TensorType::get()));
+    auto ints = visible(values(cluster.ints, c10::IntType::get()));
     auto outputs = values(cluster.outputs, c10::TensorType::get());
     auto int_outputs = values(cluster.int_outputs, c10::IntType::get());
     Value* engine = engine_value(cluster, number);
@@ -100,6 +109,7 @@ struct Stitcher {
       auto uses = value->uses();
       host->registerOutput(value);
       Value* output = choice->addOutput()->setType(value->type());
+      exposed.emplace(value, output);
       for (const auto& use : uses) {
         if (!is_inside(use.user, host)) use.user->replaceInput(use.offset, output);
       }

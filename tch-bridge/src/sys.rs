@@ -212,7 +212,7 @@ pub(crate) mod ffi {
 
         fn load_path(path: &str, device: &[RawDevice]) -> Result<UniquePtr<Module>>;
         fn load_bytes(bytes: &[u8], device: &[RawDevice]) -> Result<UniquePtr<Module>>;
-        fn save_bytes(module: &Module) -> Result<Vec<u8>>;
+        fn save_bytes(module: &Module) -> Result<UniquePtr<CxxString>>;
         unsafe fn share_torch(module: *const TorchModule) -> UniquePtr<Module>;
         fn to_torch(module: &Module) -> *mut TorchModule;
         fn new_module(name: &str) -> Result<UniquePtr<Module>>;

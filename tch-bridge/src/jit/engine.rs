@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use tch::{Device, Kind, Tensor};
 
 use super::JitError;
+use super::error::without_stack;
 use super::tensor::{TensorView, borrow, device_to_raw, kind_code};
 use crate::sys::ffi;
 
@@ -149,5 +150,6 @@ pub(crate) fn engine_load(state: &[u8]) -> Box<EngineHandle> {
 
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.map_or_else(|| "no message".to_owned(), |text| without_stack(&text))
 }

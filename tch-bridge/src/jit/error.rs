@@ -95,8 +95,10 @@ fn quoted_after(message: &str, before: &str, end: char) -> Option<String> {
     Some(rest[..rest.find(end).unwrap_or(rest.len())].trim().to_owned())
 }
 
-fn without_stack(message: &str) -> String {
-    let end = ["\nException raised from ", "\nframe #"].iter().filter_map(|mark| message.find(mark)).min();
+/// `message` up to torch's C++ stack; tch's own panics carry it escaped.
+pub(crate) fn without_stack(message: &str) -> String {
+    let marks = ["\nException raised from ", "\\nException raised from ", "\nframe #"];
+    let end = marks.iter().filter_map(|mark| message.find(mark)).min();
     message[..end.unwrap_or(message.len())].trim().to_owned()
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod trace;
 mod value;
 mod watch;
 
-pub use engine::{Call, EngineError, HostEngine, Outcome, Outputs, set_engine_loader};
+pub use engine::{Call, EngineError, EngineLoader, HostEngine, Outcome, Outputs, set_engine_loader};
 pub use error::JitError;
 pub use extract::Graph;
 pub use graph::{

@@ -71,13 +71,14 @@ impl Module {
     /// Writes the module as a TorchScript file.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), JitError> {
         let path = path.as_ref();
-        let bytes = self.save_bytes()?;
-        std::fs::write(path, bytes).map_err(|source| JitError::Io { path: path.to_owned(), source })
+        let bytes = ffi::save_bytes(&self.inner)?;
+        std::fs::write(path, bytes.as_bytes())
+            .map_err(|source| JitError::Io { path: path.to_owned(), source })
     }
 
     /// The bytes that [`Self::save`] writes.
     pub fn save_bytes(&self) -> Result<Vec<u8>, JitError> {
-        Ok(ffi::save_bytes(&self.inner)?)
+        Ok(ffi::save_bytes(&self.inner)?.as_bytes().to_vec())
     }
 
     /// A second handle to the module that `module` holds: both see every change.

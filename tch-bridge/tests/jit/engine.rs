@@ -7,7 +7,7 @@ use tch_bridge::jit::{
     Outputs, ValueId, set_engine_loader,
 };
 
-use crate::{assert_same, vector};
+use crate::{assert_same, rewritten, vector};
 
 type EngineError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -174,6 +174,39 @@ fn engines_work_in_loops_and_branches() {
 }
 
 #[test]
+fn clusters_feed_clusters() {
+    let source = "def forward(self, x, n: int):\n  x = torch.mul(x, 2)\n  x = torch.add(x, 1)\n  if n > 0:\n    \
+                  x = torch.neg(x)\n  return torch.exp(x), x";
+    let module = Module::from_source::<&str>(source, &[]).unwrap();
+    let target = stitched(&module, &["aten::mul", "aten::add", "aten::neg"], &TenTimes::new(Mood::Serve));
+    let arguments = [IValue::Tensor(vector(&[1.0])), IValue::Int(1)];
+    let IValue::Tuple(both) = target.method("forward").unwrap().run(&arguments).unwrap() else { panic!() };
+    assert_eq!(both[1], IValue::Tensor(vector(&[1000.0])));
+    let declined = stitched(&module, &["aten::mul", "aten::add", "aten::neg"], &TenTimes::new(Mood::Decline));
+    let result = declined.method("forward").unwrap().run(&arguments).unwrap();
+    assert_eq!(result, module.method("forward").unwrap().run(&arguments).unwrap());
+}
+
+#[test]
+fn threads_share_a_method() {
+    let engine = TenTimes::new(Mood::Serve);
+    let target = stitched(&doubler(), &["aten::mul"], &engine);
+    let method = target.method("forward").unwrap();
+    std::thread::scope(|scope| {
+        for i in 0..4u8 {
+            let method = &method;
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    let y = method.run_tensors(&[vector(&[f32::from(i)])]).unwrap().remove(0);
+                    assert_same(&y, &vector(&[f32::from(i) * 10.0 + 1.0]));
+                }
+            });
+        }
+    });
+    assert_eq!(engine.calls.load(SeqCst), 200);
+}
+
+#[test]
 fn gradients_flow_through_the_host_branch() {
     let weight = vector(&[3.0]).set_requires_grad(true);
     let module = Module::from_source(
@@ -206,6 +239,19 @@ fn a_saved_module_keeps_its_engines() {
     assert_same(&forward(&again, &one(&[2.0])), &vector(&[21.0]));
     let theirs = again.to_cmodule();
     assert_same(&theirs.forward_ts(&[vector(&[1.0])]).unwrap(), &vector(&[11.0]));
+}
+
+#[test]
+fn a_file_with_an_unknown_class_names_it() {
+    let target = stitched(&doubler(), &["aten::mul"], &TenTimes::new(Mood::Serve));
+    let bytes = target.save_bytes().unwrap();
+    let bytes =
+        rewritten(&bytes, str::to_owned, |text| text.replace("classes.trt.Engine", "classes.no.Engine"));
+    let error = Module::load_bytes(&bytes, None).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&error, JitError::UnknownClass { name, .. } if name.ends_with("no.Engine")),
+        "{error:?}"
+    );
 }
 
 #[test]

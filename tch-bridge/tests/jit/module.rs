@@ -1,9 +1,9 @@
-use std::io::{Cursor, Read, Write};
+use std::io::Write;
 
 use tch::{CModule, Device, IValue, Kind, Tensor};
 use tch_bridge::jit::{Initial, JitError, Module, Role, TensorView};
 
-use crate::{assert_same, vector};
+use crate::{assert_same, rewritten, vector};
 
 fn scaler() -> Module {
     let scale = vector(&[2.0, 3.0]).set_requires_grad(true);
@@ -122,24 +122,8 @@ fn errors_are_typed_and_have_no_stack() {
     assert!(source.contains("undefined value y"), "{source}");
 }
 
-/// The archive with each file's name and text mapped.
-fn rewritten(archive: &[u8], name: impl Fn(&str) -> String, text: impl Fn(&str) -> String) -> Vec<u8> {
-    let mut from = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
-    let mut to = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let options = zip::write::FileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    for i in 0..from.len() {
-        let mut file = from.by_index(i).unwrap();
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).unwrap();
-        to.start_file(name(file.name()), options).unwrap();
-        to.write_all(&String::from_utf8(bytes).map_or_else(|e| e.into_bytes(), |s| text(&s).into_bytes()))
-            .unwrap();
-    }
-    to.finish().unwrap().into_inner()
-}
-
 #[test]
-fn unregistered_operators_and_classes_are_named() {
+fn unregistered_operators_are_named() {
     let good = scaler().save_bytes().unwrap();
     let operator = rewritten(&good, str::to_owned, |text| text.replace("torch.neg", "ops.a.neg"));
     let operator = Module::load_bytes(&operator, None).map(|_| ()).unwrap_err();

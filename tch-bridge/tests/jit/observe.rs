@@ -36,6 +36,17 @@ fn loops_tell_first_and_last_and_untaken_branches_nothing() {
 }
 
 #[test]
+fn defaults_are_filled_in() {
+    let source = "def forward(self, x, n: int = 4, y: Optional[Tensor] = None): return x * n";
+    let graph = Module::from_source::<&str>(source, &[]).unwrap().prepare("forward", false).unwrap();
+    let facts = graph.facts().unwrap();
+    let (_, seen) = graph.observe(&[IValue::Tensor(vector(&[1.0]))]).unwrap();
+    let of =
+        |i: usize| seen.iter().find(|seen| seen.value == facts.blocks[0].inputs[i]).map(|seen| &seen.first);
+    assert_eq!((of(2), of(3)), (Some(&Fact::Int(4)), Some(&Fact::None)));
+}
+
+#[test]
 fn failures_and_wrong_counts_are_errors() {
     let module = Module::from_source::<&str>("def forward(self, x): return x + self.training", &[]).unwrap();
     let graph = module.prepare("forward", false).unwrap();

@@ -58,7 +58,7 @@ fn a_failing_closure_leaves_no_trace() {
         Ok(xs[0].view([3, 3]))
     });
     let Err(JitError::Panicked(message)) = panicked else { panic!() };
-    assert!(message.contains("shape '[3, 3]' is invalid"), "{message}");
+    assert!(message.ends_with("shape '[3, 3]' is invalid for input of size 1"), "{message}");
     let good =
         Module::trace::<&str, _, _, JitError>("forward", &[x.shallow_clone()], &[], |xs| Ok(&xs[0] + 1.0));
     assert_same(&good.unwrap().method("forward").unwrap().run_tensors(&[&x]).unwrap()[0], &(&x + 1.0));
