@@ -21,6 +21,7 @@ mod concat;
 mod dead;
 mod epilogue;
 mod fold;
+mod horizontal;
 mod operands;
 mod pad;
 mod permute;
@@ -65,6 +66,7 @@ pub const PASSES: &[Pass] = &[
     pointwise::PASS,
     epilogue::PASS,
     affine::PASS,
+    horizontal::PASS,
 ];
 
 /// The pass of this name.
