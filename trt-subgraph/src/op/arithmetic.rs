@@ -35,10 +35,15 @@ fn scaled_sum(lower: &mut Lower, args: &Args, names: [&str; 2], f: Binary) -> Re
     one(elementwise(lower, &[a, b, Value::Number(alpha)], dtype, |x| x[0].binary(f, scale(x[1], alpha, x[2])))?)
 }
 
-/// A fractional factor does not go with integers.
+/// A fractional factor does not go with integers, a truth value only with `Bool`.
 fn check_factor(arg: &str, factor: Number, dtype: DType) -> Result<(), Refusal> {
-    if matches!(factor, Number::Float(_)) && !dtype.is_float() {
-        return Err(Refusal::Invalid(format!("'{arg}' is a float, the operands are {dtype}")));
+    let misfit = match factor {
+        Number::Float(_) => !dtype.is_float(),
+        Number::Bool(_) => dtype != DType::Bool,
+        Number::Int(_) => false,
+    };
+    if misfit {
+        return Err(Refusal::Invalid(format!("'{arg}' is {}, the operands are {dtype}", factor.dtype())));
     }
     Ok(())
 }
@@ -75,7 +80,7 @@ fn addc(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item>, Refusal>
 fn lerp(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let operands = Value::all(args, ["self", "end", "weight"])?;
     let (start, end) = (lower.dtype(args.tensor("self")?), lower.dtype(args.tensor("end")?));
-    if !start.is_float() || start != end {
+    if !start.is_float() || start != end || result_type(lower, &operands) != start {
         return Err(Refusal::Dtype { arg: "end", found: end });
     }
     one(elementwise(lower, &operands, start, |x| {

@@ -2,7 +2,7 @@
 
 use super::formula::Term;
 use super::promote::{Value, elementwise, float_result_type, result_type};
-use super::{Def, one};
+use super::{Def, float_tensor, one};
 use crate::DType;
 use crate::network::expr::{Binary, Unary};
 use crate::source::{Args, Item, Lower, Refusal};
@@ -16,6 +16,17 @@ fn float(
     let values = Value::all(args, ["self", "other"])?;
     let dtype = float_result_type(lower, &values);
     one(elementwise(lower, &values, dtype, |x| f(x[0], x[1]))?)
+}
+
+/// [`float`] of two floating-point tensors.
+fn floats_only(
+    lower: &mut Lower,
+    args: &Args,
+    f: impl for<'f> FnOnce(Term<'f>, Term<'f>) -> Term<'f>,
+) -> Result<Vec<Item>, Refusal> {
+    float_tensor(lower, args, "self")?;
+    float_tensor(lower, args, "other")?;
+    float(lower, args, f)
 }
 
 /// `x * log(y)`: 0 where `x` is 0, unless `y` is NaN.
@@ -72,7 +83,7 @@ pub(super) const OPS: &[Def] = &[
     },
     Def {
         schemas: &["aten::logaddexp(Tensor self, Tensor other) -> Tensor"],
-        lower: |l, a| float(l, a, logaddexp),
+        lower: |l, a| floats_only(l, a, logaddexp),
     },
     Def { schemas: &["aten::heaviside(Tensor self, Tensor values) -> Tensor"], lower: heaviside },
     Def {

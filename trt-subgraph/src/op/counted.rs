@@ -1,7 +1,7 @@
 //! Tensors counted or listed: `arange`, `linspace`, `eye`, `tensor`.
 
 use super::create::{check_new, positions};
-use super::number::Number;
+use super::number::{Number, rounded};
 use super::{Def, one};
 use crate::network::Expr;
 use crate::network::expr::{Binary, Node};
@@ -97,11 +97,14 @@ fn triangle(lower: &mut Lower, args: &Args, keeps: fn(i64, i64) -> bool) -> Resu
 }
 
 /// A number, or nested lists of numbers, as a tensor: f32, i64 or `Bool` as they are, unless a dtype is given. Each level of
-/// lists is an axis.
+/// lists is an axis. A float alone is rounded to f32 first, whatever the dtype.
 fn tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     check_new(lower, args)?;
     let (mut shape, mut numbers) = (Vec::new(), Vec::new());
     flatten(&args.items[0], 0, &mut shape, &mut numbers)?;
+    if let (Item::Float(v), &[]) = (&args.items[0], &shape[..]) {
+        numbers = vec![Number::Float(rounded(*v, DType::F32))];
+    }
     let found = numbers.iter().map(|n| n.dtype()).reduce(DType::promote).unwrap_or(DType::F32);
     let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(found);
     let ty = TensorType::new(dtype, shape);

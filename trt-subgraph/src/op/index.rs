@@ -82,6 +82,9 @@ fn take_along_dim(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> 
 /// Positions in the flattened tensor, in the shape of the index.
 fn take(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, at) = (args.tensor("self")?, index(lower, args, "index")?);
+    if lower.dtype(at) != DType::I64 {
+        return Err(Refusal::Dtype { arg: "index", found: lower.dtype(at) });
+    }
     let flat = lower.reshape(x, [lower.ty(x).elements()])?;
     one(gather(lower, flat, at, 0, false)?)
 }

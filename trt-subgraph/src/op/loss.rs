@@ -4,11 +4,12 @@ use super::formula::{Term, compute_type};
 use super::promote::{Value, elementwise, result_type};
 use super::reduce::over;
 use super::{Def, one};
+use crate::DType;
 use crate::network::expr::{Binary, Unary};
 use crate::network::layer::ReduceOp;
 use crate::source::{Args, Item, Lower, Refusal};
 
-/// `f(self, target, extra...)`; `reduction` 0 keeps the elements, 1 averages, 2 sums them. Where they are reduced, f16 and bf16
+/// `f(self, target, extra...)`, all of one type; `reduction` 0 keeps the elements, 1 averages, 2 sums them. Where they are reduced, f16 and bf16
 /// compute in f32.
 fn loss(
     lower: &mut Lower,
@@ -20,9 +21,13 @@ fn loss(
     for name in extra {
         values.push(Value::of(args, name)?);
     }
-    let dtype = result_type(lower, &values);
-    if !dtype.is_float() {
-        return Err(Refusal::Dtype { arg: "self", found: dtype });
+    let types: Vec<DType> = values.iter().map(|&v| result_type(lower, &[v])).collect();
+    if let Some(&found) = types.iter().find(|t| !t.is_float()) {
+        return Err(Refusal::Dtype { arg: "target", found });
+    }
+    let dtype = types[0];
+    if let Some(&found) = types.iter().find(|&&t| t != dtype) {
+        return Err(Refusal::Dtype { arg: "target", found });
     }
     let op = match args.int(lower, "reduction")? {
         0 => return one(elementwise(lower, &values, dtype, f)?),

@@ -40,6 +40,9 @@ fn norm(lower: &mut Lower, args: &Args, order: &str) -> Result<Vec<Item>, Refusa
     let x = args.tensor("self")?;
     let (axes, keep) = axes_and_keep(lower, args, x)?;
     let x = match args.opt_dtype(lower, "dtype")? {
+        Some(found) if !found.is_float() || found < lower.dtype(x) => {
+            return Err(Refusal::Dtype { arg: "dtype", found });
+        }
         Some(dtype) => lower.cast(x, dtype)?,
         None => float_tensor(lower, args, "self")?,
     };

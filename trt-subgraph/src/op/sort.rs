@@ -29,6 +29,9 @@ fn ordered(
 fn topk(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let x = args.tensor("self")?;
     let axis = args.axis(lower, "dim", lower.shape(x).len())?;
+    if lower.dtype(x) == DType::Bool {
+        return Err(Refusal::Dtype { arg: "self", found: DType::Bool });
+    }
     let k = args.sizes(lower, "k", 1, None)?[0];
     let pair = ordered(lower, x, axis, Some(k), args.flag("largest")?)?;
     Ok(pair.map(Item::Tensor).to_vec())

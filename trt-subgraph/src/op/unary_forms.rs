@@ -29,7 +29,8 @@ fn frac(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
 fn logit(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let eps = if args.has("eps") { Some(args.float("eps")?) } else { None };
     float(lower, args, |x| {
-        let x = eps.map_or(x, |eps| x.max(eps).min(1.0 - eps));
+        let clamped = |eps: f64| x.lt(eps).select(eps, x.gt(1.0 - eps).select(1.0 - eps, x));
+        let x = eps.map_or(x, clamped);
         (x / (1.0 - x)).unary(Unary::Log)
     })
 }

@@ -95,18 +95,31 @@ fn named(lower: &mut Lower, index: ValueId, axis: usize, n: usize) -> Result<Val
 fn index_fill(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, axis) = axis_of(lower, args, "dim")?;
     let index = args.tensor("index")?;
+    if lower.dtype(index) != DType::I64 {
+        return Err(Refusal::Dtype { arg: "index", found: lower.dtype(index) });
+    }
     let count = lower.ty(index).elements();
     let mut shape = vec![1; lower.shape(x).len()];
     shape[axis] = count;
     let index = lower.reshape(index, shape)?;
+    let value = Value::of(args, "value")?;
+    if let Value::Tensor(v) = value
+        && !lower.shape(v).is_empty()
+    {
+        let found = lower.ty(v).clone();
+        return Err(Refusal::Shape { arg: "value", found, expected: "a 0-d tensor" });
+    }
     let mask = named(lower, index, axis, lower.shape(x)[axis])?;
-    chosen(lower, mask, Value::of(args, "value")?, x)
+    chosen(lower, mask, value, x)
 }
 
 /// `mask ? value : x` in the type of `x`.
 fn chosen(lower: &mut Lower, mask: ValueId, value: Value, x: ValueId) -> Result<Vec<Item>, Refusal> {
     let dtype = lower.dtype(x);
     let value = match value {
+        Value::Tensor(v) if lower.dtype(v).category() > dtype.category() => {
+            return Err(Refusal::Dtype { arg: "value", found: lower.dtype(v) });
+        }
         Value::Tensor(v) => lower.cast(v, dtype)?,
         number => elementwise(lower, &[Value::Tensor(x), number], dtype, |t| t[1])?,
     };
