@@ -43,10 +43,11 @@ impl MethodState {
         }
         let found = self.find(|v| v.kinds.fit_tensors(inputs));
         match found.as_deref().map(Variant::ready) {
-            Some(Some(stitched)) => {
-                let direct = stitched.whole.as_ref().and_then(|cluster| serve_directly(cluster, inputs));
-                self.one_tensor(direct.map_or_else(|| stitched.method.run_tensors(inputs), Ok)?)
-            }
+            Some(Some(Stitched { whole: Some(cluster), .. })) => match serve_directly(cluster, inputs) {
+                Some(outputs) => self.one_tensor(outputs),
+                None => self.one_tensor(self.host.run_tensors(inputs)?),
+            },
+            Some(Some(stitched)) => self.one_tensor(stitched.method.run_tensors(inputs)?),
             Some(None) => self.one_tensor(self.host.run_tensors(inputs)?),
             None => {
                 let values: Vec<IValue> =

@@ -62,6 +62,8 @@ pub struct BlockReport {
 pub struct EngineReport {
     /// Calls that it served.
     pub served: u64,
+    /// Calls that the host served in its place because they recorded gradients.
+    pub recorded: u64,
     /// The shapes that it was asked for, newest first.
     pub shapes: Vec<ShapeReport>,
 }
@@ -161,7 +163,11 @@ fn divided(method: &str, stitched: &Stitched) -> State {
     });
     let engines = stitched.clusters.iter().map(|cluster| {
         let shapes = cluster.specialisations();
-        EngineReport { served: cluster.served(), shapes: shapes.iter().map(|s| shape(s)).collect() }
+        EngineReport {
+            served: cluster.served(),
+            recorded: cluster.recorded(),
+            shapes: shapes.iter().map(|s| shape(s)).collect(),
+        }
     });
     State::Divided { blocks: blocks.collect(), engines: engines.collect(), build: stitched.build }
 }
@@ -217,10 +223,17 @@ impl fmt::Display for MethodReport {
                     if at > 0 {
                         writeln!(f, "nested block {at}:")?;
                     }
-                    block.partition.fmt(f)?;
+                    writeln!(f, "{}", block.partition)?;
                 }
                 for (at, engine) in engines.iter().enumerate() {
                     writeln!(f, "engine {at} served {} calls", engine.served)?;
+                    if engine.recorded > 0 {
+                        writeln!(
+                            f,
+                            "  the host served {} calls that recorded gradients; for inference use tch::no_grad",
+                            engine.recorded
+                        )?;
+                    }
                     engine.shapes.iter().try_for_each(|s| s.fmt(f))?;
                 }
                 Ok(())

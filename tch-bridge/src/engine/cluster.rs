@@ -43,6 +43,8 @@ pub(crate) struct ClusterEngine {
     waiting: AtomicBool,
     /// Calls that the engine served.
     served: AtomicU64,
+    /// Calls that the host served because gradients were recorded.
+    recorded: AtomicU64,
 }
 
 impl ClusterEngine {
@@ -68,6 +70,7 @@ impl ClusterEngine {
             clock: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             served: AtomicU64::new(0),
+            recorded: AtomicU64::new(0),
         })
     }
 
@@ -84,6 +87,11 @@ impl ClusterEngine {
     /// How many calls the engines served.
     pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
+    }
+
+    /// How many calls the host served because gradients were recorded.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorded.load(Ordering::Relaxed)
     }
 
     fn find(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Arc<Specialisation>> {
@@ -228,10 +236,16 @@ pub(crate) fn serve(
     sink: &mut dyn Sink,
 ) -> Result<Who, EngineError> {
     let elsewhere = |v: &TensorView<'_>| !v.is_plain() || v.device() != Some(Device::Cpu);
-    if !switch::is_enabled()?
-        || (call.grad_mode && cluster.records_gradients(call.inputs))
-        || call.inputs.iter().any(elsewhere)
-    {
+    if !switch::is_enabled()? || call.inputs.iter().any(elsewhere) {
+        return Ok(Who::Host);
+    }
+    if call.grad_mode && cluster.records_gradients(call.inputs) {
+        if cluster.recorded.fetch_add(1, Ordering::Relaxed) == 0 {
+            log::warn!(
+                "{}: the host serves calls that record gradients; for inference use tch::no_grad",
+                cluster.name
+            );
+        }
         return Ok(Who::Host);
     }
     cluster.refit_if_changed();

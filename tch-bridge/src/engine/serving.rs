@@ -42,8 +42,7 @@ impl Sink for Vec<Tensor> {
     fn int(&mut self, _: i64) {}
 }
 
-/// Serves a method that is one cluster from these arguments to its tensor results. `None` leaves the call to the stitched
-/// method. Saves the interpreter's share of a call.
+/// Serves a method that is one cluster from these arguments to its tensor results. `None` leaves the call to the host. Saves the interpreter's share of a call.
 pub(crate) fn serve_directly<T: Borrow<Tensor>>(
     cluster: &Arc<ClusterEngine>,
     inputs: &[T],
