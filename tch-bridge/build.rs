@@ -45,7 +45,11 @@ fn main() {
         .flag(&include)
         .flag("-Wall")
         .flag("-Wextra")
+        .cargo_metadata(false)
         .compile("tch_trt_shim");
+    // The operators register themselves when their object is linked, whether or not something names a symbol of it.
+    println!("cargo::rustc-link-search=native={}", env::var("OUT_DIR").unwrap_or_default());
+    println!("cargo::rustc-link-lib=static:+whole-archive=tch_trt_shim");
     println!("cargo::rustc-link-search=native={}", lib.display());
     for name in ["torch", "torch_cpu", "c10"] {
         println!("cargo::rustc-link-lib={name}");

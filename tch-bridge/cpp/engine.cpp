@@ -1,5 +1,7 @@
 // The operator `trt::try_run` and the class of its engines. Registered when this file is linked.
 #include <ATen/Functions.h>
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
 #include <torch/custom_class.h>
 
@@ -39,7 +41,14 @@ c10::intrusive_ptr<Engine> engine_from_state(const State& state) {
   return c10::make_intrusive<Engine>(engine_load(slice), std::get<1>(state), std::get<2>(state));
 }
 
+// Modes in which each of the host's operators must run by itself.
+bool host_is_watched() {
+  return torch::jit::tracer::isTracing() || at::autocast::is_autocast_enabled(at::kCPU) ||
+         at::autocast::is_autocast_enabled(at::kCUDA);
+}
+
 bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, Outputs& outputs) {
+  if (host_is_watched()) return false;
   c10::SmallVector<RawView, 16> views;
   for (const IValue& input : inputs.toListRef()) {
     views.push_back(view(input.toTensor()));

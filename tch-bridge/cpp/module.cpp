@@ -1,7 +1,7 @@
 // Modules: load, save, build, enumerate, run.
 #include <sstream>
 
-#include <caffe2/serialize/in_memory_adapter.h>
+#include <caffe2/serialize/read_adapter_interface.h>
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
 
@@ -13,6 +13,18 @@ namespace tch_trt {
 using c10::IValue;
 
 namespace {
+
+// Reads an archive in memory; a damaged one may ask for bytes past its end.
+struct Bytes : caffe2::serialize::ReadAdapterInterface {
+  explicit Bytes(rust::Slice<const uint8_t> bytes) : bytes(bytes) {}
+  size_t size() const override { return bytes.size(); }
+  size_t read(uint64_t from, void* to, size_t count, const char*) const override {
+    size_t length = from < bytes.size() ? std::min(count, bytes.size() - static_cast<size_t>(from)) : 0;
+    if (length > 0) std::memcpy(to, bytes.data() + from, length);
+    return length;
+  }
+  rust::Slice<const uint8_t> bytes;
+};
 
 std::optional<c10::Device> optional_device(rust::Slice<const RawDevice> device) {
   if (device.empty()) return std::nullopt;
@@ -96,8 +108,7 @@ std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> d
 }
 
 std::unique_ptr<Module> load_bytes(rust::Slice<const uint8_t> bytes, rust::Slice<const RawDevice> device) {
-  std::shared_ptr<caffe2::serialize::ReadAdapterInterface> reader =
-      std::make_shared<caffe2::serialize::MemoryReadAdapter>(bytes.data(), static_cast<off_t>(bytes.size()));
+  std::shared_ptr<caffe2::serialize::ReadAdapterInterface> reader = std::make_shared<Bytes>(bytes);
   return owned(torch::jit::load(std::move(reader), optional_device(device)));
 }
 

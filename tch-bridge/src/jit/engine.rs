@@ -34,7 +34,8 @@ pub enum Outcome {
     Host,
 }
 
-/// The arguments of a call. All tensors are plain: see [`TensorView::is_plain`].
+/// The arguments of a call. All tensors are plain: see [`TensorView::is_plain`]. Calls in a trace, under autocast, or with
+/// a tensor that is not plain go to the host without asking the engine.
 pub struct Call<'a> {
     /// Tensors that enter the cluster, in the order of [`Cluster::inputs`](super::Cluster::inputs).
     pub inputs: &'a [TensorView<'a>],

@@ -18,6 +18,8 @@ pub enum JitError {
     NotTorchScript(String),
     /// The file starts as a TorchScript archive but ends too early or is damaged.
     Damaged(String),
+    /// torch refuses what the archive holds: it is damaged, or of another version of torch, or for another device.
+    Unreadable(String),
     /// The file calls an operator that is not registered in this process.
     UnknownOperator {
         /// The operator, `namespace::name`.
@@ -79,7 +81,7 @@ impl JitError {
         if message.contains("PytorchStreamReader") || message.contains("end of") {
             return Self::Damaged(message);
         }
-        Self::Runtime(message)
+        Self::Unreadable(message)
     }
 }
 
@@ -108,6 +110,7 @@ impl fmt::Display for JitError {
             Self::Io { path, source } => write!(f, "cannot use {}: {source}", path.display()),
             Self::NotTorchScript(message) => write!(f, "not a TorchScript file: {message}"),
             Self::Damaged(message) => write!(f, "the TorchScript file is truncated or damaged: {message}"),
+            Self::Unreadable(message) => write!(f, "torch cannot read the TorchScript file: {message}"),
             Self::UnknownOperator { name, message } => write!(
                 f,
                 "the file calls the operator {name}, which is not registered; load its library first: {message}"

@@ -48,17 +48,19 @@ impl Module {
     /// Reads a TorchScript file, onto `device` where one is given.
     ///
     /// # Errors
-    /// [`JitError::Io`], [`JitError::NotTorchScript`], [`JitError::Damaged`], [`JitError::UnknownOperator`] or
-    /// [`JitError::UnknownClass`].
+    /// [`JitError::Io`], [`JitError::NotTorchScript`], [`JitError::Damaged`], [`JitError::Unreadable`],
+    /// [`JitError::UnknownOperator`] or [`JitError::UnknownClass`].
     pub fn load(path: impl AsRef<Path>, device: Option<Device>) -> Result<Self, JitError> {
         let path = path.as_ref();
         let io = |source| JitError::Io { path: path.to_owned(), source };
         let mut start = Vec::new();
         File::open(path).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(io)?;
         check_zip(&start)?;
+        let Some(name) = path.to_str() else {
+            return Self::load_bytes(&std::fs::read(path).map_err(io)?, device);
+        };
         let device: Vec<_> = device.map(device_to_raw).into_iter().collect();
-        let inner = ffi::load_path(&path.to_string_lossy(), &device).map_err(|e| JitError::from_load(&e))?;
-        Ok(Self { inner })
+        Ok(Self { inner: ffi::load_path(name, &device).map_err(|e| JitError::from_load(&e))? })
     }
 
     /// Reads a TorchScript file from memory; otherwise as [`Self::load`].

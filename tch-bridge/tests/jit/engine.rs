@@ -228,6 +228,25 @@ fn gradients_flow_through_the_host_branch() {
 }
 
 #[test]
+fn the_host_serves_traces_and_autocast() {
+    let engine = TenTimes::new(Mood::Serve);
+    let method = stitched(&doubler(), &["aten::mul"], &engine).method("forward").unwrap();
+    let x = vector(&[1.0]);
+    let traced = Module::trace::<&str, _, Tensor, JitError>("forward", &[x.shallow_clone()], &[], |xs| {
+        Ok(method.run_tensors(xs)?.remove(0))
+    })
+    .unwrap();
+    assert_same(&forward(&traced, &one(&[2.0])), &vector(&[5.0]));
+    // SAFETY: sets a flag of this thread; `tch::autocast` does so only where there is a GPU.
+    unsafe { torch_sys::at_autocast_set_enabled(1) };
+    let y = method.run_tensors(&[&x]);
+    // SAFETY: as above.
+    unsafe { torch_sys::at_autocast_set_enabled(0) };
+    assert_same(&y.unwrap()[0], &vector(&[3.0]));
+    assert_eq!(engine.calls.load(SeqCst), 0);
+}
+
+#[test]
 fn a_saved_module_keeps_its_engines() {
     assert!(set_engine_loader(load_ten));
     let target = stitched(&doubler(), &["aten::mul"], &TenTimes::new(Mood::Serve));
