@@ -195,15 +195,21 @@ fn over_statics(expr: &Expr, epilogue: &Formula) -> Formula {
     Formula { expr: pruned.expr.rename(&places), values: pruned.values[1..].to_vec() }
 }
 
-/// Which nodes are computed from static operands that vary along the channel axis alone, and literals.
+/// Literals that fold: others (0, infinity, what may overflow the weight) make NaN of different elements.
+const MODERATE: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
+
+/// Which nodes are computed from static operands that vary along the channel axis alone, and moderate literals.
 fn per_channel_nodes(draft: &Draft, formula: &Formula, target: &Target) -> Vec<bool> {
     let mut out: Vec<bool> = Vec::with_capacity(formula.expr.nodes.len());
     for node in &formula.expr.nodes {
-        let mut holds = true;
-        if let Node::Input(i) = *node {
-            let v = formula.values[i as usize];
-            holds = v != RESULT && draft.is_static(v) && target.per_channel(&draft.ty(v).shape);
-        }
+        let mut holds = match *node {
+            Node::Input(i) => {
+                let v = formula.values[i as usize];
+                v != RESULT && draft.is_static(v) && target.per_channel(&draft.ty(v).shape)
+            }
+            Node::Const(_, v) => MODERATE.contains(&v.as_f64().abs()),
+            _ => true,
+        };
         node.map(|r| {
             holds &= out[r as usize];
             r

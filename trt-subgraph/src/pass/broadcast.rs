@@ -19,7 +19,7 @@ fn rule(draft: &Draft, at: usize) -> Option<Edit> {
             patch.only(result, new)
         }
         LayerKind::Pointwise(_) => {
-            let narrow = narrowed(draft, &layer.inputs, 0)?;
+            let narrow = narrowed(draft, &layer.inputs, |_, _| true)?;
             let new = patch.add(layer.kind.clone(), &narrow).ok()?;
             if patch.ty(new).shape == *shape {
                 return patch.only(result, new);
@@ -29,8 +29,10 @@ fn rule(draft: &Draft, at: usize) -> Option<Edit> {
         }
         kind => {
             let own = kind.arity()?;
-            let whole = if matches!(kind, LayerKind::MatMul { .. }) { 0 } else { own };
-            let narrow = narrowed(draft, &layer.inputs, whole)?;
+            let product = matches!(kind, LayerKind::MatMul { .. });
+            let narrow = narrowed(draft, &layer.inputs, |i, x| {
+                i >= own || (product && matrix(draft, x) == matrix(draft, layer.inputs[i]))
+            })?;
             let new = patch.fused(kind.clone(), &narrow, layer.epilogue.clone()).ok()?;
             patch.only(result, new[0])
         }
@@ -43,12 +45,16 @@ fn source(draft: &Draft, v: ValueId) -> Option<ValueId> {
     matches!(layer.kind, LayerKind::Broadcast { .. }).then(|| layer.inputs[0])
 }
 
-/// The operands with broadcasts skipped from position `from` on; `None` when there are none.
-fn narrowed(draft: &Draft, inputs: &[ValueId], from: usize) -> Option<Vec<ValueId>> {
-    let mut out = inputs.to_vec();
-    for v in &mut out[from.min(inputs.len())..] {
-        *v = source(draft, *v).unwrap_or(*v);
-    }
+/// The two last sizes.
+fn matrix(draft: &Draft, v: ValueId) -> &[usize] {
+    let shape = &draft.ty(v).shape;
+    &shape[shape.len().saturating_sub(2)..]
+}
+
+/// The operands with broadcasts skipped where operand `i` may as well be `x`; `None` when there are none.
+fn narrowed(draft: &Draft, inputs: &[ValueId], may: impl Fn(usize, ValueId) -> bool) -> Option<Vec<ValueId>> {
+    let narrow = |(i, &v)| source(draft, v).filter(|&x| may(i, x)).unwrap_or(v);
+    let out: Vec<ValueId> = inputs.iter().enumerate().map(narrow).collect();
     (out != inputs).then_some(out)
 }
 
@@ -101,5 +107,15 @@ mod tests {
             let y = b.add(kind, &[y, w]).unwrap();
             assert_eq!(check::kinds(&check::pass("broadcast", b.finish(vec![y]), true)), left);
         }
+    }
+
+    #[test]
+    fn a_stretched_inner_axis_counts() {
+        let mut b = Builder::new();
+        let x = b.input(f32s(&[3, 1]));
+        let y = broadcast(&mut b, x, &[3, 5]);
+        let kind = LayerKind::MatMul { transpose_a: false, transpose_b: true };
+        let y = b.add(kind, &[y, y]).unwrap();
+        assert_eq!(check::kinds(&check::pass("broadcast", b.finish(vec![y]), true)), "broadcast matmul");
     }
 }

@@ -75,19 +75,24 @@ pub fn by_name(name: &str) -> Option<&'static Pass> {
 }
 
 /// Runs all passes until none has anything left to propose. The result computes the same from the same inputs and parameters.
-pub fn optimize(mut network: Network, options: &Options) -> Network {
+pub fn optimize(network: Network, options: &Options) -> Network {
     const ROUNDS: usize = 8;
     let mut left = options.step_limit.unwrap_or(usize::MAX);
+    let mut draft = Draft::new(network);
     for _ in 0..ROUNDS {
         let before = left;
         for pass in PASSES {
-            network = pass.run(network, options, &mut left);
+            let before = left;
+            pass.sweep(&mut draft, options, &mut left);
+            if left != before {
+                draft = Draft::new(pass.finish(draft));
+            }
         }
         if left == before {
             break;
         }
     }
-    network
+    draft.finish()
 }
 
 impl Pass {
@@ -95,6 +100,10 @@ impl Pass {
     pub fn run(&self, network: Network, options: &Options, left: &mut usize) -> Network {
         let mut draft = Draft::new(network);
         self.sweep(&mut draft, options, left);
+        self.finish(draft)
+    }
+
+    fn finish(&self, draft: Draft) -> Network {
         let network = draft.finish();
         debug_assert_eq!(network.verify(), Ok(()), "after the pass {}", self.name);
         network
