@@ -151,6 +151,21 @@ fn bad_files_are_told_apart() {
 }
 
 #[test]
+fn damaged_archives_in_memory_are_refused() {
+    let good = scaler().save_bytes().unwrap();
+    for length in (0..good.len()).step_by(97) {
+        assert!(Module::load_bytes(&good[..length], None).is_err(), "{length} of {} bytes", good.len());
+    }
+    let directory = good.windows(4).position(|bytes| bytes == *b"PK\x01\x02").unwrap();
+    let refused = (directory..good.len()).filter(|at| {
+        let mut bad = good.clone();
+        bad[*at] ^= 0xff;
+        Module::load_bytes(&bad, None).is_err()
+    });
+    assert!(refused.count() > 0);
+}
+
+#[test]
 fn views_tell_metadata() {
     let x = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
     let mut row = x.transpose(0, 1);
