@@ -1,0 +1,181 @@
+//! Running the instructions of a chunk, in the widest vectors of the machine.
+
+use super::lane::{Lane, for_lane};
+use super::registers::{map, operand, result};
+use super::{floats, integers};
+use crate::network::expr::{Binary, Unary};
+use half::{bf16, f16};
+
+/// What an instruction computes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Operation {
+    /// `f(a)`.
+    Unary(Unary),
+    /// `f(a, b)`.
+    Binary(Binary),
+    /// `a ? b : c`; the instruction's lane is that of `b` and `c`.
+    Select,
+    /// `a` in another lane.
+    Convert(Lane),
+    /// `a` rounded to f16, in f32.
+    RoundF16,
+    /// `a` rounded to bf16, in f32.
+    RoundBF16,
+}
+
+/// One instruction: registers `a`, `b`, `c` to register `to`. `lane` is that of the operands.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Instruction {
+    pub operation: Operation,
+    pub lane: Lane,
+    pub to: u16,
+    pub a: u16,
+    pub b: u16,
+    pub c: u16,
+}
+
+/// The vector instructions of this machine, as far as loops differ by them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isa {
+    /// What every machine of the architecture has.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Isa {
+    /// The best of this machine.
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma") {
+                return Isa::Avx512;
+            }
+            if has!("avx2") && has!("fma") {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Portable
+    }
+
+    /// The name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable loops",
+            Isa::Avx2 => "AVX2",
+            Isa::Avx512 => "AVX-512",
+        }
+    }
+}
+
+/// Defines `$name(isa, ...)` that runs `$body::<FMA>(...)` compiled for each instruction set.
+macro_rules! dispatch {
+    ($(#[$m:meta])* $vis:vis unsafe fn $name:ident => $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {
+        $(#[$m])*
+        $vis unsafe fn $name(isa: $crate::backend::cpu::expr::Isa, $($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+            unsafe fn avx512($($arg: $ty),*) {
+                // SAFETY: the caller's promise.
+                unsafe { $body::<true>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($arg: $ty),*) {
+                // SAFETY: the caller's promise.
+                unsafe { $body::<true>($($arg),*) }
+            }
+            // SAFETY: the caller's promise; `isa` is what the machine has.
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::backend::cpu::expr::Isa::Avx512 => avx512($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::backend::cpu::expr::Isa::Avx2 => avx2($($arg),*),
+                    _ => $body::<false>($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(in crate::backend::cpu) use dispatch;
+
+dispatch! {
+    /// Runs `code` on `n` elements. `at` has the address of each register.
+    ///
+    /// # Safety
+    /// Every register that is read holds `n` elements of its lane; every register that is written has room for them, and no
+    /// instruction writes a register that it reads. `isa` is supported by the machine.
+    pub unsafe fn execute => run(code: &[Instruction], at: &[*mut u8], n: usize)
+}
+
+#[inline(always)]
+unsafe fn run<const FMA: bool>(code: &[Instruction], at: &[*mut u8], n: usize) {
+    for i in code {
+        // SAFETY: the caller's promise, for each instruction.
+        unsafe {
+            match (i.operation, i.lane) {
+                (Operation::Select, lane) => for_lane!(lane, T => select::<T>(i, at, n)),
+                (Operation::Convert(to), from) => convert(from, to, i, at, n),
+                (Operation::RoundF16, _) => map!(f32 => f32, i, at, n, |x| f16::from_f32(x).to_f32()),
+                (Operation::RoundBF16, _) => map!(f32 => f32, i, at, n, |x| bf16::from_f32(x).to_f32()),
+                (_, Lane::F32) => floats::f32_step::<FMA>(i, at, n),
+                (_, Lane::F64) => floats::f64_step(i, at, n),
+                (_, Lane::Bool) => integers::bool_step(i, at, n),
+                (_, Lane::U8) => integers::u8_step(i, at, n),
+                (_, Lane::I8) => integers::i8_step(i, at, n),
+                (_, Lane::I16) => integers::i16_step(i, at, n),
+                (_, Lane::I32) => integers::i32_step(i, at, n),
+                (_, Lane::I64) => integers::i64_step(i, at, n),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn select<T: Copy>(i: &Instruction, at: &[*mut u8], n: usize) {
+    // SAFETY: the caller's promise: `a` holds booleans, the others lanes of `T`.
+    let (a, b, c, to) = unsafe {
+        (
+            operand::<u8>(at, i.a, n),
+            operand::<T>(at, i.b, n),
+            operand::<T>(at, i.c, n),
+            result::<T>(i, at, n),
+        )
+    };
+    for (((to, &a), &b), &c) in to.iter_mut().zip(a).zip(b).zip(c) {
+        *to = if a != 0 { b } else { c };
+    }
+}
+
+macro_rules! convert_from {
+    ($T:ident, $zero:literal, $to:ident, $i:ident, $at:ident, $n:ident, |$x:ident| $int:expr) => {
+        match $to {
+            Lane::Bool => map!($T => u8, $i, $at, $n, |$x| ($x != $zero) as u8),
+            Lane::U8 => map!($T => u8, $i, $at, $n, |$x| $int as u8),
+            Lane::I8 => map!($T => i8, $i, $at, $n, |$x| $int as i8),
+            Lane::I16 => map!($T => i16, $i, $at, $n, |$x| $int as i16),
+            Lane::I32 => map!($T => i32, $i, $at, $n, |$x| $int as i32),
+            Lane::I64 => map!($T => i64, $i, $at, $n, |$x| $int as i64),
+            Lane::F32 => map!($T => f32, $i, $at, $n, |$x| $x as f32),
+            Lane::F64 => map!($T => f64, $i, $at, $n, |$x| $x as f64),
+        }
+    };
+}
+
+/// Floats become integers by way of i64, so that they wrap as integers do.
+#[inline(always)]
+unsafe fn convert(from: Lane, to: Lane, i: &Instruction, at: &[*mut u8], n: usize) {
+    match from {
+        Lane::Bool | Lane::U8 => convert_from!(u8, 0, to, i, at, n, |x| x),
+        Lane::I8 => convert_from!(i8, 0, to, i, at, n, |x| x),
+        Lane::I16 => convert_from!(i16, 0, to, i, at, n, |x| x),
+        Lane::I32 => convert_from!(i32, 0, to, i, at, n, |x| x),
+        Lane::I64 => convert_from!(i64, 0, to, i, at, n, |x| x),
+        Lane::F32 => convert_from!(f32, 0.0, to, i, at, n, |x| (x as i64)),
+        Lane::F64 => convert_from!(f64, 0.0, to, i, at, n, |x| (x as i64)),
+    }
+}

@@ -1,0 +1,155 @@
+//! Functions of floating-point registers.
+
+use super::execute::{Instruction, Operation};
+use super::math;
+use super::registers::{map, map2, operand, result};
+use crate::network::expr::{Binary, Unary};
+
+/// One instruction on f32 registers.
+///
+/// # Safety
+/// The instruction's registers hold `n` elements of its lane at `at`; the result's is none of the operands'.
+#[inline(always)]
+pub unsafe fn f32_step<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
+    use Unary::*;
+    let Operation::Unary(f) = i.operation else {
+        // SAFETY: the caller's promise.
+        return unsafe { binary_f32(i, at, n) };
+    };
+    match f {
+        Exp => map!(f32 => f32, i, at, n, |x| math::exp::<FMA>(x)),
+        Exp2 => map!(f32 => f32, i, at, n, |x| math::exp2::<FMA>(x)),
+        Expm1 => map!(f32 => f32, i, at, n, |x| math::expm1::<FMA>(x)),
+        Log => map!(f32 => f32, i, at, n, |x| math::log::<FMA>(x)),
+        Log2 => map!(f32 => f32, i, at, n, |x| math::log2::<FMA>(x)),
+        Log10 => map!(f32 => f32, i, at, n, |x| math::log10::<FMA>(x)),
+        Log1p => map!(f32 => f32, i, at, n, |x| math::log1p::<FMA>(x)),
+        Tanh => map!(f32 => f32, i, at, n, |x| math::tanh::<FMA>(x)),
+        Erf => map!(f32 => f32, i, at, n, |x| math::erf::<FMA>(x)),
+        Sigmoid => map!(f32 => f32, i, at, n, |x| math::sigmoid::<FMA>(x)),
+        // SAFETY: the caller's promise.
+        _ => unsafe { unary_f32(i, f, at, n) },
+    }
+}
+
+macro_rules! float_steps {
+    ($unary:ident, $binary:ident, $T:ident, $libm:ident) => {
+        #[inline(always)]
+        unsafe fn $unary(i: &Instruction, f: Unary, at: &[*mut u8], n: usize) {
+            use Unary::*;
+            match f {
+                Neg => map!($T => $T, i, at, n, |x| -x),
+                Abs => map!($T => $T, i, at, n, |x| x.abs()),
+                Sign => map!($T => $T, i, at, n, |x| (x > 0.0) as i32 as $T - (x < 0.0) as i32 as $T),
+                Floor => map!($T => $T, i, at, n, |x| x.floor()),
+                Ceil => map!($T => $T, i, at, n, |x| x.ceil()),
+                Round => map!($T => $T, i, at, n, |x| x.round_ties_even()),
+                Trunc => map!($T => $T, i, at, n, |x| x.trunc()),
+                Sqrt => map!($T => $T, i, at, n, |x| x.sqrt()),
+                Rsqrt => map!($T => $T, i, at, n, |x| 1.0 / x.sqrt()),
+                Recip => map!($T => $T, i, at, n, |x| 1.0 / x),
+                Exp => map!($T => $T, i, at, n, |x| x.exp()),
+                Exp2 => map!($T => $T, i, at, n, |x| x.exp2()),
+                Expm1 => map!($T => $T, i, at, n, |x| x.exp_m1()),
+                Log => map!($T => $T, i, at, n, |x| x.ln()),
+                Log2 => map!($T => $T, i, at, n, |x| x.log2()),
+                Log10 => map!($T => $T, i, at, n, |x| x.log10()),
+                Log1p => map!($T => $T, i, at, n, |x| x.ln_1p()),
+                Sin => map!($T => $T, i, at, n, |x| x.sin()),
+                Cos => map!($T => $T, i, at, n, |x| x.cos()),
+                Tan => map!($T => $T, i, at, n, |x| x.tan()),
+                Asin => map!($T => $T, i, at, n, |x| x.asin()),
+                Acos => map!($T => $T, i, at, n, |x| x.acos()),
+                Atan => map!($T => $T, i, at, n, |x| x.atan()),
+                Sinh => map!($T => $T, i, at, n, |x| x.sinh()),
+                Cosh => map!($T => $T, i, at, n, |x| x.cosh()),
+                Tanh => map!($T => $T, i, at, n, |x| x.tanh()),
+                Asinh => map!($T => $T, i, at, n, |x| libm::asinh(x as f64) as $T),
+                Acosh => map!($T => $T, i, at, n, |x| libm::acosh(x as f64) as $T),
+                Atanh => map!($T => $T, i, at, n, |x| libm::atanh(x as f64) as $T),
+                Erf => map!($T => $T, i, at, n, |x| libm::erf(x as f64) as $T),
+                Sigmoid => map!($T => $T, i, at, n, |x| 1.0 / (1.0 + (-x).exp())),
+                IsNan => map!($T => u8, i, at, n, |x| x.is_nan() as u8),
+                IsInf => map!($T => u8, i, at, n, |x| x.is_infinite() as u8),
+                Not => unreachable!("floats have no negation of bits"),
+            }
+        }
+
+        /// A function of two values.
+        ///
+        /// # Safety
+        /// The instruction's registers hold `n` elements of its lane at `at`; the result's is none of the operands'.
+        #[inline(always)]
+        pub unsafe fn $binary(i: &Instruction, at: &[*mut u8], n: usize) {
+            use Binary::*;
+            let Operation::Binary(f) = i.operation else {
+                unreachable!("a function of one or two values");
+            };
+            match f {
+                Add => map2!($T => $T, i, at, n, |x, y| x + y),
+                Sub => map2!($T => $T, i, at, n, |x, y| x - y),
+                Mul => map2!($T => $T, i, at, n, |x, y| x * y),
+                Div => map2!($T => $T, i, at, n, |x, y| x / y),
+                FloorDiv => map2!($T => $T, i, at, n, |x, y| $libm::floor_div(x, y)),
+                TruncDiv => map2!($T => $T, i, at, n, |x, y| (x / y).trunc()),
+                Rem => map2!($T => $T, i, at, n, |x, y| $libm::rem(x, y)),
+                Fmod => map2!($T => $T, i, at, n, |x, y| x % y),
+                Pow => map2!($T => $T, i, at, n, |x, y| x.powf(y)),
+                Atan2 => map2!($T => $T, i, at, n, |x, y| x.atan2(y)),
+                Max => map2!($T => $T, i, at, n, |x, y| if x < y || y.is_nan() { y } else { x }),
+                Min => map2!($T => $T, i, at, n, |x, y| if y < x || y.is_nan() { y } else { x }),
+                Eq => map2!($T => u8, i, at, n, |x, y| (x == y) as u8),
+                Ne => map2!($T => u8, i, at, n, |x, y| (x != y) as u8),
+                Lt => map2!($T => u8, i, at, n, |x, y| (x < y) as u8),
+                Le => map2!($T => u8, i, at, n, |x, y| (x <= y) as u8),
+                Gt => map2!($T => u8, i, at, n, |x, y| (x > y) as u8),
+                Ge => map2!($T => u8, i, at, n, |x, y| (x >= y) as u8),
+                And | Or | Xor | Shl | Shr => unreachable!("floats have no bits"),
+            }
+        }
+
+        mod $libm {
+            /// The dividend's remainder with the divisor's sign.
+            #[inline(always)]
+            pub fn rem(a: $T, b: $T) -> $T {
+                let r = a % b;
+                if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
+            }
+
+            /// The quotient rounded down, by way of the exact remainder.
+            #[inline(always)]
+            pub fn floor_div(a: $T, b: $T) -> $T {
+                if b == 0.0 {
+                    return a / b;
+                }
+                let rest = a % b;
+                let mut quotient = (a - rest) / b;
+                if rest != 0.0 && (b < 0.0) != (rest < 0.0) {
+                    quotient -= 1.0;
+                }
+                if quotient == 0.0 {
+                    return (0.0 as $T).copysign(a / b);
+                }
+                let floor = quotient.floor();
+                if quotient - floor > 0.5 { floor + 1.0 } else { floor }
+            }
+        }
+    };
+}
+
+float_steps!(unary_f32, binary_f32, f32, division_f32);
+float_steps!(unary_f64, binary_f64, f64, division_f64);
+
+/// One instruction on f64 registers.
+///
+/// # Safety
+/// As for [`f32_step`].
+#[inline(always)]
+pub unsafe fn f64_step(i: &Instruction, at: &[*mut u8], n: usize) {
+    match i.operation {
+        // SAFETY: the caller's promise.
+        Operation::Unary(f) => unsafe { unary_f64(i, f, at, n) },
+        // SAFETY: the caller's promise.
+        _ => unsafe { binary_f64(i, at, n) },
+    }
+}

@@ -1,0 +1,17 @@
+//! Scalar expressions as vector code.
+//!
+//! An expression becomes a register program ([`Code`]) whose registers hold chunks of elements. Each instruction is a loop
+//! over one chunk that stays in the first-level cache; the compiler vectorises the loops, once for each instruction set.
+
+mod compile;
+mod execute;
+mod floats;
+mod integers;
+pub mod lane;
+pub mod math;
+mod registers;
+
+pub use compile::Code;
+pub(super) use execute::dispatch;
+pub use execute::{Isa, execute};
+pub use lane::Lane;

@@ -1,0 +1,63 @@
+//! What an engine runs: a list of steps over a table of addresses.
+
+use super::onednn::Memories;
+use super::team::Team;
+use super::view::{Slot, View};
+use crate::backend::RunError;
+
+/// What a step is given.
+pub struct Call<'a> {
+    /// The address of each slot.
+    pub addresses: &'a [*mut u8],
+    /// oneDNN's memory objects of this engine.
+    pub memories: Option<&'a Memories>,
+    /// The threads.
+    pub team: &'a Team,
+}
+
+/// One piece of work of a program. Places and shapes are fixed when it is made.
+pub trait Step: Send + Sync {
+    /// Does the work.
+    ///
+    /// # Safety
+    /// Every slot that the step was made for has an address, of memory that is large enough and that nobody else writes
+    /// (what the step reads) or touches (what it writes).
+    unsafe fn run(&self, call: &Call) -> Result<(), RunError>;
+
+    /// The kernel, for reports: `convolution brgconv:avx512_core`.
+    fn describe(&self) -> String;
+}
+
+/// An address that loops on several threads share.
+#[derive(Clone, Copy)]
+pub struct Address(*mut u8);
+
+// SAFETY: it is a number; steps say who accesses what.
+unsafe impl Send for Address {}
+// SAFETY: as above.
+unsafe impl Sync for Address {}
+
+impl Address {
+    /// A plain address.
+    pub fn new(address: *mut u8) -> Address {
+        Address(address)
+    }
+
+    /// `elements` elements of `T` further on.
+    #[inline(always)]
+    pub fn at<T>(self, elements: isize) -> *mut T {
+        self.0.cast::<T>().wrapping_offset(elements)
+    }
+}
+
+impl Call<'_> {
+    /// Address of byte `offset` of a slot.
+    pub fn place(&self, slot: Slot, offset: isize) -> Address {
+        Address(self.addresses[slot.0 as usize].wrapping_offset(offset))
+    }
+
+    /// Address of element 0 of a view.
+    pub fn of(&self, view: &View) -> Address {
+        self.place(view.slot, view.offset)
+    }
+}
