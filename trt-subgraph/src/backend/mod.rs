@@ -3,6 +3,7 @@
 //! A backend compiles a verified [`Network`] into an [`Engine`]. An engine is one thread's; [`Engine::fork`] gives another thread
 //! its own, sharing kernels and prepared weights. Nothing is global and the stream is a parameter.
 
+pub mod cpu;
 pub mod reference;
 
 use crate::network::{Layer, Network, TensorType};

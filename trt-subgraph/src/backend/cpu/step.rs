@@ -8,7 +8,7 @@ use crate::backend::RunError;
 /// What a step is given.
 pub struct Call<'a> {
     /// The address of each slot.
-    pub addresses: &'a [*mut u8],
+    pub addresses: &'a [Address],
     /// oneDNN's memory objects of this engine.
     pub memories: Option<&'a Memories>,
     /// The threads.
@@ -53,7 +53,7 @@ impl Address {
 impl Call<'_> {
     /// Address of byte `offset` of a slot.
     pub fn place(&self, slot: Slot, offset: isize) -> Address {
-        Address(self.addresses[slot.0 as usize].wrapping_offset(offset))
+        Address(self.addresses[slot.0 as usize].at(offset))
     }
 
     /// Address of element 0 of a view.

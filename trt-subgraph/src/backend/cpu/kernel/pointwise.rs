@@ -93,8 +93,8 @@ impl Pointwise {
             .enumerate()
             .map(|(r, lane)| {
                 let at = thread_bytes;
-                let elsewhere = operands.iter().any(|o| o.register as usize == r && o.in_place);
-                if !elsewhere {
+                let needless = operands.iter().any(|o| o.register as usize == r && o.in_place);
+                if !needless {
                     thread_bytes += (chunk * lane.size()).next_multiple_of(64);
                 }
                 at
@@ -155,22 +155,12 @@ impl Step for Pointwise {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
         let (outer, inner) = self.blocks();
         let scratch = call.place(self.scratch, 0);
-        let addresses = Addresses { call };
-        let out = call.of(&self.out);
-        let operands = |k: usize| addresses.operand(&self.operands[k]);
-        let shared: [Address; 8] = std::array::from_fn(|k| if k < self.operands.len() { operands(k) } else { out });
-        let table: Vec<Address>;
-        let bases: &[Address] = if self.operands.len() <= shared.len() {
-            &shared[..self.operands.len()]
-        } else {
-            table = (0..self.operands.len()).map(operands).collect();
-            &table
-        };
+        let addresses = call.addresses;
         let grain = (GRAIN / (self.code.price() * self.block_rows * self.block_columns)).max(1);
         call.team.split(outer * inner, grain, |thread, part| {
             let scratch = scratch.at::<u8>((thread * self.thread_bytes) as isize);
             // SAFETY: the caller gives every place; each thread has its own scratch and its own part of the result.
-            unsafe { run_part(self.isa, self, bases, out, scratch, part.start, part.end) };
+            unsafe { run_part(self.isa, self, addresses, scratch, part.start, part.end) };
         });
         Ok(())
     }
@@ -180,30 +170,18 @@ impl Step for Pointwise {
     }
 }
 
-/// The addresses of operands in a call.
-struct Addresses<'a, 'b> {
-    call: &'a Call<'b>,
-}
-
-impl Addresses<'_, '_> {
-    fn operand(&self, o: &Operand) -> Address {
-        self.call.of(&o.view)
-    }
-}
-
 dispatch! {
     /// Blocks `start..end`.
     ///
     /// # Safety
-    /// `bases` and `out` are the operands' and the result's addresses; `scratch` has `thread_bytes` bytes of this thread.
-    unsafe fn run_part => part(p: &Pointwise, bases: &[Address], out: Address, scratch: *mut u8, start: usize, end: usize)
+    /// `addresses` is the call's table; `scratch` has `thread_bytes` bytes of this thread.
+    unsafe fn run_part => part(p: &Pointwise, addresses: &[Address], scratch: *mut u8, start: usize, end: usize)
 }
 
 #[inline(always)]
 unsafe fn part<const FMA: bool>(
     p: &Pointwise,
-    bases: &[Address],
-    out: Address,
+    addresses: &[Address],
     scratch: *mut u8,
     start: usize,
     end: usize,
@@ -213,7 +191,7 @@ unsafe fn part<const FMA: bool>(
     let (at, seen) = unsafe {
         (
             std::slice::from_raw_parts_mut(scratch.cast::<*mut u8>(), registers),
-            std::slice::from_raw_parts_mut(scratch.cast::<*mut u8>().add(registers), 2 * bases.len()),
+            std::slice::from_raw_parts_mut(scratch.cast::<*mut u8>().add(registers), 2 * p.operands.len()),
         )
     };
     for (a, &offset) in at.iter_mut().zip(&p.register_offsets) {
@@ -225,6 +203,9 @@ unsafe fn part<const FMA: bool>(
         // SAFETY: each register has room for a chunk.
         unsafe { fill(lane, value, at[register as usize], p.block_rows * p.block_columns) };
     }
+    let place = |view: &View, elements: isize| {
+        addresses[view.slot.0 as usize].at::<u8>(view.offset + elements * view.dtype.size() as isize)
+    };
     let column_blocks = p.columns.div_ceil(p.block_columns);
     let inner = p.rows.div_ceil(p.block_rows) * column_blocks;
     for block in start..end {
@@ -241,7 +222,7 @@ unsafe fn part<const FMA: bool>(
             at
         };
         for (k, o) in p.operands.iter().enumerate() {
-            let base = bases[k].at::<u8>(offset(k + 1, o.row_step, o.column_step) * o.view.dtype.size() as isize);
+            let base = place(&o.view, offset(k + 1, o.row_step, o.column_step));
             if o.in_place {
                 at[o.register as usize] = base;
                 continue;
@@ -255,7 +236,7 @@ unsafe fn part<const FMA: bool>(
             // SAFETY: the grid is part of the operand; the register has room for a chunk.
             unsafe { load(o.view.dtype, Address::new(base), grid, at[o.register as usize]) };
         }
-        let to = out.at::<u8>(offset(0, p.out_steps.0, p.out_steps.1) * p.out.dtype.size() as isize);
+        let to = place(&p.out, offset(0, p.out_steps.0, p.out_steps.1));
         let result = p.code.result as usize;
         if p.writes_through {
             at[result] = to;

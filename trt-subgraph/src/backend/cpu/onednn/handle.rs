@@ -87,6 +87,16 @@ impl Desc {
     }
 }
 
+impl Clone for Desc {
+    fn clone(&self) -> Desc {
+        let mut raw = null_mut();
+        // SAFETY: the descriptor lives.
+        let status = unsafe { (self.library.api.dnnl_memory_desc_clone)(&mut raw, self.raw) };
+        assert_eq!(status, 0, "a descriptor of a few hundred bytes is copied");
+        Desc { library: self.library.clone(), raw }
+    }
+}
+
 impl PartialEq for Desc {
     fn eq(&self, other: &Desc) -> bool {
         // SAFETY: both descriptors live.

@@ -2,6 +2,7 @@
 
 mod handle;
 pub mod library;
+pub mod step;
 mod sys;
 
 pub use handle::{Desc, Memories, Primitive, Recipe};

@@ -1,0 +1,174 @@
+//! A compiled network: programs, prepared weights that forks share, and the state of one thread.
+
+use super::assemble::{Assembler, Machine, Program, Source};
+use super::buffer::Buffer;
+use super::onednn::Memories;
+use super::step::{Address, Call};
+use super::team::Team;
+use crate::backend::{
+    CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights,
+};
+use crate::network::Network;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What forks share.
+struct Compiled {
+    machine: Machine,
+    team: Team,
+    signature: Signature,
+    prepare: Program,
+    run: Program,
+    weight_bytes: usize,
+    /// The newest weights; a new generation replaces them as a whole.
+    weights: Mutex<Arc<Buffer>>,
+    generation: AtomicU64,
+}
+
+/// One thread's engine.
+pub struct CpuEngine {
+    compiled: Arc<Compiled>,
+    weights: Arc<Buffer>,
+    generation: u64,
+    arena: Buffer,
+    addresses: Vec<Address>,
+    memories: Option<Memories>,
+}
+
+impl CpuEngine {
+    /// Compiles a verified network and prepares it.
+    pub fn compile(
+        network: &Network,
+        machine: Machine,
+        team: Team,
+        weights: &dyn Weights,
+    ) -> Result<CpuEngine, CompileError> {
+        let fault = |(layer, why)| CompileError::Layer { layer, why };
+        let split = network.split();
+        let (run, wanted) = Assembler::new(&split.run, &machine).run().map_err(fault)?;
+        let weight_bytes = wanted.bytes;
+        let prepare = Assembler::new(&split.prepare, &machine).prepare(wanted).map_err(fault)?;
+        let compiled = Compiled {
+            signature: Signature::of(network),
+            machine,
+            team,
+            prepare,
+            run,
+            weight_bytes,
+            weights: Mutex::new(Arc::new(Buffer::zeroed(0))),
+            generation: AtomicU64::new(0),
+        };
+        compiled.refit(weights)?;
+        CpuEngine::of(Arc::new(compiled)).map_err(CompileError::Prepare)
+    }
+
+    fn of(compiled: Arc<Compiled>) -> Result<CpuEngine, RunError> {
+        let (weights, generation) = compiled.newest();
+        let run = &compiled.run;
+        let arena = Buffer::zeroed(run.arena);
+        let addresses = run.addresses(&arena, &weights);
+        let memories = compiled.memories(run)?;
+        Ok(CpuEngine { weights, generation, arena, addresses, memories, compiled })
+    }
+}
+
+impl Compiled {
+    /// The weights, and their generation.
+    fn newest(&self) -> (Arc<Buffer>, u64) {
+        let held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        (held.clone(), self.generation.load(Ordering::Acquire))
+    }
+
+    fn memories(&self, program: &Program) -> Result<Option<Memories>, RunError> {
+        let Some(library) = self.machine.library.as_ref().filter(|_| !program.layouts.is_empty()) else {
+            return Ok(None);
+        };
+        Memories::new(library, program.layouts.iter()).map(Some).map_err(RunError::Device)
+    }
+
+    /// Runs `prepare` into fresh memory and makes that the newest weights.
+    fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
+        let program = &self.prepare;
+        let fresh = Buffer::zeroed(self.weight_bytes);
+        let arena = Buffer::zeroed(program.arena);
+        let mut addresses = program.addresses(&arena, &fresh);
+        for (to, slot) in addresses.iter_mut().zip(&program.slots) {
+            if let Source::Parameter(i) = slot {
+                *to = Address::new(weights.parameter(*i).data.cast_mut());
+            }
+        }
+        let memories = self.memories(program).map_err(CompileError::Prepare)?;
+        let call = Call { addresses: &addresses, memories: memories.as_ref(), team: &self.team };
+        // SAFETY: every slot has its memory; parameters are only read.
+        unsafe { self.team.scoped(|| program.run(&call)) }.map_err(CompileError::Prepare)?;
+        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(fresh);
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Program {
+    /// The addresses of slots that stay the same from call to call; others are null.
+    fn addresses(&self, arena: &Buffer, weights: &Buffer) -> Vec<Address> {
+        let address = |(slot, offset): (&Source, &usize)| match slot {
+            Source::Weights => weights.address(),
+            Source::Arena(_) => arena.address().wrapping_add(*offset),
+            Source::Constant(literal) => literal.bytes().as_ptr().cast_mut(),
+            Source::Input(_) | Source::Output(_) | Source::Parameter(_) => std::ptr::null_mut(),
+        };
+        self.slots.iter().zip(&self.offsets).map(address).map(Address::new).collect()
+    }
+
+    /// # Safety
+    /// Every slot has its address.
+    unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
+        // SAFETY: the caller's promise; lifetimes in the arena were planned in this order.
+        self.steps.iter().try_for_each(|(step, _)| unsafe { step.run(call) })
+    }
+}
+
+impl Engine for CpuEngine {
+    fn signature(&self) -> &Signature {
+        &self.compiled.signature
+    }
+
+    unsafe fn run(&mut self, io: &Io<'_>, _stream: Stream) -> Result<(), RunError> {
+        let compiled = &self.compiled;
+        if compiled.generation.load(Ordering::Acquire) != self.generation {
+            (self.weights, self.generation) = compiled.newest();
+            self.addresses[super::assemble::WEIGHTS.0 as usize] = Address::new(self.weights.address());
+        }
+        for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
+            match slot {
+                Source::Input(i) => *to = Address::new(io.inputs[*i].cast_mut()),
+                Source::Output(i) => *to = Address::new(io.outputs[*i]),
+                _ => {}
+            }
+        }
+        let call = Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &compiled.team };
+        // SAFETY: the caller gives inputs and outputs; the rest is ours.
+        compiled.team.scoped(|| unsafe { compiled.run.run(&call) })
+    }
+
+    fn fork(&self) -> Box<dyn Engine> {
+        let fork = CpuEngine::of(self.compiled.clone());
+        Box::new(fork.expect("what one thread could allocate, another can"))
+    }
+
+    fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
+        self.compiled.refit(weights)
+    }
+
+    fn describe(&self) -> EngineInfo {
+        let line = |(step, origin): &(Box<dyn super::step::Step>, String)| match origin.as_str() {
+            "" => step.describe(),
+            origin => format!("{} ({origin})", step.describe()),
+        };
+        EngineInfo {
+            steps: self.compiled.run.steps.iter().map(line).collect(),
+            weight_bytes: self.compiled.weight_bytes,
+            arena_bytes: self.compiled.run.arena,
+        }
+    }
+}

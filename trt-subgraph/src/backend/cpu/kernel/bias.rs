@@ -1,0 +1,67 @@
+//! The part of an epilogue that a primitive does itself: adding a vector to the channels.
+
+use crate::DType;
+use crate::backend::cpu::assemble::Assembler;
+use crate::backend::cpu::view::View;
+use crate::network::expr::{Binary, Node};
+use crate::network::{Expr, Layer};
+
+/// The bias of a layer whose channels are `axis` of its result: where it lies (a dense vector), and what remains of the
+/// epilogue. The epilogue has to begin with the sum of the layer's own result and an f32 vector along the channels.
+pub fn split(a: &mut Assembler, layer: &Layer, axis: usize) -> Option<(View, Option<Expr>)> {
+    let own = layer.kind.arity()?;
+    let shape = a.network.ty(layer.outputs[0]).shape.clone();
+    let (operand, rest) = peel(layer.epilogue.as_ref()?)?;
+    let value = *layer.inputs.get(own + operand - 1)?;
+    let ty = a.network.ty(value);
+    let missing = shape.len() - ty.rank();
+    let vector = ty.dtype == DType::F32
+        && shape[axis] > 0
+        && axis >= missing
+        && (0..ty.rank()).all(|i| ty.shape[i] == if i + missing == axis { shape[axis] } else { 1 });
+    if !vector {
+        return None;
+    }
+    let view = a.view(value).reshape(&[shape[axis]])?;
+    view.is_row_major().then_some((view, rest))
+}
+
+/// Cuts `input 0 + input i` off the start of an expression that reads input 0 nowhere else: gives `i`, and what remains where
+/// that is not input 0 alone.
+fn peel(expr: &Expr) -> Option<(usize, Option<Expr>)> {
+    let own = expr.nodes.iter().position(|n| *n == Node::Input(0))? as u32;
+    let mut users = Vec::new();
+    for (at, node) in expr.nodes.iter().enumerate() {
+        node.map(|r| {
+            if r == own {
+                users.push(at);
+            }
+            r
+        });
+    }
+    let [at] = users[..] else { return None };
+    let Node::Binary(Binary::Add, x, y) = expr.nodes[at] else { return None };
+    let Node::Input(operand) = expr.nodes[if x == own { y } else { x } as usize] else { return None };
+    let mut rest = expr.clone();
+    rest.nodes[at] = Node::Input(0);
+    let root = rest.root();
+    let rest = rest.finish(root);
+    Some((operand as usize, (rest != Expr::identity()).then_some(rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::expr::Unary;
+
+    #[test]
+    fn a_sum_is_peeled_off_the_start() {
+        let sum = Expr::binary(Binary::Add);
+        assert_eq!(peel(&sum), Some((1, None)));
+        let tanh = Expr::unary(Unary::Tanh).compose(&[(&sum, &[0, 1])]);
+        assert_eq!(peel(&tanh), Some((1, Some(Expr::unary(Unary::Tanh)))));
+        let twice = Expr::binary(Binary::Mul).compose(&[(&tanh, &[0, 1]), (&Expr::identity(), &[0])]);
+        assert_eq!(peel(&twice), None);
+        assert_eq!(peel(&Expr::unary(Unary::Tanh)), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! Softmax and its logarithm along one axis.
+
+use super::rows::Rows;
+use crate::DType;
+use crate::backend::RunError;
+use crate::backend::cpu::assemble::{Assembler, Fault};
+use crate::backend::cpu::expr::{Isa, dispatch, math};
+use crate::backend::cpu::step::{Call, Step};
+use crate::network::Layer;
+
+pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, log: bool) -> Result<(), Fault> {
+    let x = a.computing(layer.inputs[0])?;
+    let order = x.order();
+    a.result(layer, x.dtype, &order, |a, out| {
+        let rows = Rows::new(a, x, out, &[axis]);
+        let touches = rows.touches();
+        a.emit(Softmax { rows, log, isa: a.machine.isa }, &touches);
+        Ok(())
+    })
+}
+
+struct Softmax {
+    rows: Rows,
+    log: bool,
+    isa: Isa,
+}
+
+impl Step for Softmax {
+    unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
+        // SAFETY: the caller's promise; rows of f32 or f64 as their type says; `isa` is the machine's.
+        unsafe {
+            match self.rows.dtype() {
+                DType::F64 => self.rows.each::<f64>(call, 40, |x, y| row_f64(x, y, self.log)),
+                _ => self.rows.each::<f32>(call, 12, |x, y| row_f32(self.isa, x, y, self.log)),
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("softmax over {} elements, {}", self.rows.len(), self.isa.name())
+    }
+}
+
+dispatch! {
+    /// # Safety
+    /// `isa` is supported by the machine.
+    unsafe fn row_f32 => softmax(x: &[f32], y: &mut [f32], log: bool)
+}
+
+const WIDTH: usize = 32;
+
+#[inline(always)]
+unsafe fn softmax<const FMA: bool>(x: &[f32], y: &mut [f32], log: bool) {
+    let largest = largest(x);
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = math::exp::<FMA>(x - largest);
+    }
+    let sum = sum(y);
+    if log {
+        let shift = sum.ln() as f32;
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = (x - largest) - shift;
+        }
+    } else {
+        let scale = (1.0 / sum) as f32;
+        y.iter_mut().for_each(|y| *y *= scale);
+    }
+}
+
+/// The largest element; NaN does not count (its exponential is NaN anyhow).
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<WIDTH>();
+    let mut most = [f32::NEG_INFINITY; WIDTH];
+    for part in whole {
+        most.iter_mut().zip(part).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
+    }
+    most.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+}
+
+/// The sum: in f32 over short stretches, in f64 over all.
+#[inline(always)]
+fn sum(x: &[f32]) -> f64 {
+    let mut total = 0.0;
+    for stretch in x.chunks(32 * WIDTH) {
+        let (whole, rest) = stretch.as_chunks::<WIDTH>();
+        let mut sums = [0f32; WIDTH];
+        for part in whole {
+            sums.iter_mut().zip(part).for_each(|(s, &v)| *s += v);
+        }
+        total += sums.iter().chain(rest).map(|&v| v as f64).sum::<f64>();
+    }
+    total
+}
+
+fn row_f64(x: &[f64], y: &mut [f64], log: bool) {
+    let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).exp());
+    let sum: f64 = y.iter().sum();
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = if log { x - largest - sum.ln() } else { *y / sum };
+    }
+}

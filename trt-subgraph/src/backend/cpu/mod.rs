@@ -1,0 +1,69 @@
+//! The CPU backend: oneDNN for convolutions and matrix products, fused vector loops for everything else.
+//!
+//! Networks become flat lists of steps over one arena. Tensors of more than two axes keep their channels innermost from
+//! convolution to convolution; movement is views; weights are packed once. Nothing is allocated, locked or looked up in a call.
+
+mod assemble;
+mod buffer;
+mod element;
+mod engine;
+mod expr;
+mod kernel;
+mod memory;
+mod nest;
+mod onednn;
+mod step;
+mod team;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
+
+use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
+use crate::network::{Layer, Network};
+use crate::source::Refusal;
+use assemble::Machine;
+use engine::CpuEngine;
+use expr::Isa;
+use onednn::OneDnn;
+use team::Team;
+
+/// The CPU backend. Needs oneDNN 3; see [`LIBRARY_VARIABLE`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn probe(&self) -> Result<String, Unavailable> {
+        let library = library()?;
+        let (major, minor, patch) = library.version;
+        let threads = Team::new(0, Some(&library)).threads();
+        let s = if threads == 1 { "" } else { "s" };
+        Ok(format!("oneDNN {major}.{minor}.{patch}, {}, {threads} thread{s}", Isa::detect().name()))
+    }
+
+    fn supports(&self, _network: &Network, _layer: &Layer) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn compile(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        let library = library().map_err(CompileError::Unavailable)?;
+        let team = Team::new(options.threads, Some(&library));
+        let machine = Machine { isa: Isa::detect(), threads: team.threads(), library: Some(library) };
+        let compile = || CpuEngine::compile(network, machine, team.clone(), weights);
+        Ok(Box::new(team.scoped(compile)?))
+    }
+}
+
+fn library() -> Result<std::sync::Arc<OneDnn>, Unavailable> {
+    OneDnn::get().map_err(|why| Unavailable { backend: "cpu", why })
+}
