@@ -4,6 +4,7 @@ use crate::Options;
 use crate::options::BackendChoice;
 use partitioner::Policy;
 use std::sync::Arc;
+use trt_subgraph::backend::cpu::Cpu;
 use trt_subgraph::backend::reference::Reference;
 use trt_subgraph::backend::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
 use trt_subgraph::network::{Layer, Network};
@@ -16,7 +17,7 @@ pub(crate) fn choose(options: &Options) -> Result<(Arc<dyn Backend>, Policy), Un
     if let Some(least) = options.min_block_size {
         policy.min_block_size = least;
     }
-    let cpu = Reference;
+    let cpu = Cpu;
     let backend: Arc<dyn Backend> = match (options.backend.unwrap_or_default(), cpu.probe()) {
         (BackendChoice::Reference, _) => Arc::new(Reference),
         (_, Ok(_)) => Arc::new(cpu),

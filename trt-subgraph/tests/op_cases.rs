@@ -1,6 +1,7 @@
 //! Every operator case, without the framework: what lowers verifies and runs, and every way of running it agrees.
 
 use std::path::Path;
+use trt_subgraph::backend::cpu::Cpu;
 use trt_subgraph::backend::reference::{Reference, evaluate};
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Stream};
 use trt_subgraph::network::Network;
@@ -34,7 +35,12 @@ fn check(case: &Case) -> Result<(), String> {
     let optimized = optimize(network.clone(), &Options::default());
     optimized.verify().map_err(|e| format!("the optimised network does not verify: {e}"))?;
     let found = evaluate(&optimized, parameters, inputs).map_err(|e| e.to_string())?;
-    same("the optimised network", &found, &expected)
+    same("the optimised network", &found, &expected)?;
+    if Cpu.probe().is_ok() {
+        same("the CPU engine", &engine(&Cpu, network, &lowered)?, &expected)?;
+        same("the CPU engine of the optimised network", &engine(&Cpu, &optimized, &lowered)?, &expected)?;
+    }
+    Ok(())
 }
 
 /// The outputs of the network compiled by a backend.

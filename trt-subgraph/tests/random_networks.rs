@@ -6,7 +6,9 @@ mod random;
 
 use random::{Sample, sample};
 use std::collections::BTreeSet;
+use trt_subgraph::backend::cpu::Cpu;
 use trt_subgraph::backend::reference::evaluate;
+use trt_subgraph::backend::{Backend, CompileOptions, Io, Stream};
 use trt_subgraph::network::Network;
 use trt_subgraph::pass::{Options, PASSES, optimize};
 use trt_subgraph::{DType, Literal};
@@ -59,7 +61,26 @@ fn check(sample: &Sample) -> Result<(), String> {
             limited(step)
         ));
     }
+    if Cpu.probe().is_ok() {
+        let optimized = limited(usize::MAX);
+        for (what, network) in [("CPU engine", network), ("CPU engine, optimised", &optimized)] {
+            close(&engine(&Cpu, network, sample)?, &expected, coarsest(&sample.network))
+                .map_err(|e| format!("{what}: {e}\n{network}"))?;
+        }
+    }
     Ok(())
+}
+
+/// The outputs of the network compiled by a backend.
+fn engine(backend: &dyn Backend, network: &Network, sample: &Sample) -> Result<Vec<Literal>, String> {
+    let options = CompileOptions::default();
+    let mut engine = backend.compile(network, &sample.parameters, &options).map_err(|e| e.to_string())?;
+    let mut outputs: Vec<Literal> = engine.signature().outputs.iter().cloned().map(Literal::zeros).collect();
+    let from: Vec<*const u8> = sample.inputs.iter().map(|l| l.bytes().as_ptr()).collect();
+    let to: Vec<*mut u8> = outputs.iter_mut().map(|l| l.bytes_mut().as_mut_ptr()).collect();
+    // SAFETY: the inputs have the network's types, the outputs were made of the signature.
+    unsafe { engine.run(&Io { inputs: &from, outputs: &to }, Stream::NONE) }.map_err(|e| e.to_string())?;
+    Ok(outputs)
 }
 
 fn reads_back(network: &Network) -> Result<(), String> {

@@ -7,11 +7,11 @@
 use super::expr::Isa;
 use super::kernel::{self, Copy, Pointwise};
 use super::onednn::{Desc, OneDnn};
+use super::program::{Emitted, Program, Source, WEIGHTS};
 use super::step::Step;
 use super::view::{Slot, View};
+use crate::DType;
 use crate::network::{Expr, Layer, LayerKind, Network, TensorType, ValueId, infer};
-use crate::schedule::arena::{Interval, pack};
-use crate::{DType, Literal};
 use std::sync::Arc;
 
 /// The machine that is assembled for.
@@ -28,26 +28,6 @@ pub struct Machine {
 /// Why a layer did not become steps, in words.
 pub type Fault = String;
 
-/// What the memory of a slot is.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// The prepared weights. Always slot 0.
-    Weights,
-    /// Working memory of this many bytes.
-    Arena(usize),
-    /// The caller's input.
-    Input(usize),
-    /// The caller's output.
-    Output(usize),
-    /// A parameter of the model.
-    Parameter(usize),
-    /// A literal.
-    Constant(Literal),
-}
-
-/// Slot 0.
-pub const WEIGHTS: Slot = Slot(0);
-
 /// Puts a static value into the form that a step wants: emits steps from the value to a place.
 pub type Packing = Box<dyn FnOnce(&mut Assembler, View, Slot, isize) -> Result<(), Fault>>;
 
@@ -60,25 +40,6 @@ pub struct Wanted {
     pub plain: Vec<Option<isize>>,
     /// Other forms: the prepared value, where it lies, and how it is made.
     pub packed: Vec<(usize, isize, Packing)>,
-}
-
-/// A step, and the slots that it touches.
-pub struct Emitted {
-    pub step: Box<dyn Step>,
-    pub touches: Vec<Slot>,
-    pub origin: String,
-}
-
-/// Steps in order, and what their slots are.
-pub struct Program {
-    pub steps: Vec<(Box<dyn Step>, String)>,
-    pub slots: Vec<Source>,
-    /// By slot: where it lies in the arena.
-    pub offsets: Vec<usize>,
-    /// Bytes of the arena.
-    pub arena: usize,
-    /// The layouts of oneDNN's memory objects.
-    pub layouts: Vec<Desc>,
 }
 
 /// A program in the making.
@@ -121,7 +82,14 @@ impl<'a> Assembler<'a> {
 
     /// Assembles the `run` half: outputs go to the caller.
     pub fn run(mut self) -> Result<(Program, Wanted), (String, Fault)> {
-        let places: Vec<(ValueId, Slot)> = self.network.outputs.clone().into_iter().enumerate().map(|(i, v)| (v, self.slot(Source::Output(i)))).collect();
+        let places: Vec<(ValueId, Slot)> = self
+            .network
+            .outputs
+            .clone()
+            .into_iter()
+            .enumerate()
+            .map(|(i, v)| (v, self.slot(Source::Output(i))))
+            .collect();
         for &(v, slot) in &places {
             self.bind(v, slot, 0);
         }
@@ -131,7 +99,7 @@ impl<'a> Assembler<'a> {
             self.settle(v, to);
         }
         let wanted = std::mem::take(&mut self.wanted);
-        Ok((self.finish(), wanted))
+        Ok((Program::plan(self.steps, self.slots, self.layouts), wanted))
     }
 
     /// Assembles the `prepare` half: outputs go to the prepared weights, in the forms that are wanted.
@@ -154,7 +122,7 @@ impl<'a> Assembler<'a> {
             let from = self.view(outputs[i]);
             packing(&mut self, from, WEIGHTS, offset).map_err(|why| ("packed weights".to_string(), why))?;
         }
-        Ok(self.finish())
+        Ok(Program::plan(self.steps, self.slots, self.layouts))
     }
 
     fn layers(&mut self) -> Result<(), (String, Fault)> {
@@ -373,7 +341,8 @@ impl<'a> Assembler<'a> {
         };
         let mut operands = vec![view.clone()];
         operands.extend(layer.inputs[kinds_own..].iter().map(|&v| self.view(v)));
-        let own_types: Vec<&TensorType> = layer.inputs[..kinds_own].iter().map(|&v| self.network.ty(v)).collect();
+        let own_types: Vec<&TensorType> =
+            layer.inputs[..kinds_own].iter().map(|&v| self.network.ty(v)).collect();
         let mut typing = vec![infer(&layer.kind, None, &own_types).map_err(|e| e.to_string())?[0].dtype];
         typing.extend(operands[1..].iter().map(|v| v.dtype));
         let out = if direct { view } else { self.room(value, order) };
@@ -405,31 +374,6 @@ impl<'a> Assembler<'a> {
         let there = view.slot == to.slot && view.offset == to.offset && view.is_row_major();
         if !there {
             self.copy(&view, to);
-        }
-    }
-
-    fn finish(self) -> Program {
-        let mut lives: Vec<Option<Interval>> = vec![None; self.slots.len()];
-        for (at, emitted) in self.steps.iter().enumerate() {
-            for slot in &emitted.touches {
-                if let Source::Arena(bytes) = self.slots[slot.0 as usize] {
-                    lives[slot.0 as usize].get_or_insert(Interval { bytes, first: at, last: at }).last = at;
-                }
-            }
-        }
-        let alive: Vec<usize> = (0..lives.len()).filter(|&s| lives[s].is_some()).collect();
-        let intervals: Vec<Interval> = lives.into_iter().flatten().collect();
-        let packed = pack(&intervals);
-        let mut offsets = vec![0; self.slots.len()];
-        for (slot, offset) in alive.into_iter().zip(packed.offsets) {
-            offsets[slot] = offset;
-        }
-        Program {
-            steps: self.steps.into_iter().map(|e| (e.step, e.origin)).collect(),
-            slots: self.slots,
-            offsets,
-            arena: packed.bytes,
-            layouts: self.layouts,
         }
     }
 }

@@ -134,6 +134,8 @@ mod tests {
         let sorted = [f64::NEG_INFINITY, -2.0, -1e-310, 0.0, 1e-310, 3.0, f64::INFINITY, f64::NAN];
         assert!(sorted.windows(2).all(|w| w[0].rank() < w[1].rank()));
         assert_eq!((-0.0f32).rank(), 0f32.rank());
-        assert!((-1i8).rank() < 0i8.rank() && 127u8.rank() < 200u8.rank() && i64::MIN.rank() < i64::MAX.rank());
+        assert!(
+            (-1i8).rank() < 0i8.rank() && 127u8.rank() < 200u8.rank() && i64::MIN.rank() < i64::MAX.rank()
+        );
     }
 }

@@ -1,13 +1,12 @@
 //! A compiled network: programs, prepared weights that forks share, and the state of one thread.
 
-use super::assemble::{Assembler, Machine, Program, Source};
+use super::assemble::{Assembler, Machine};
 use super::buffer::Buffer;
 use super::onednn::Memories;
+use super::program::{Program, Source, WEIGHTS};
 use super::step::{Address, Call};
 use super::team::Team;
-use crate::backend::{
-    CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights,
-};
+use crate::backend::{CompileError, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights};
 use crate::network::Network;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +29,8 @@ pub struct CpuEngine {
     compiled: Arc<Compiled>,
     weights: Arc<Buffer>,
     generation: u64,
-    arena: Buffer,
+    /// Where the arena's addresses point.
+    _arena: Buffer,
     addresses: Vec<Address>,
     memories: Option<Memories>,
 }
@@ -68,7 +68,7 @@ impl CpuEngine {
         let arena = Buffer::zeroed(run.arena);
         let addresses = run.addresses(&arena, &weights);
         let memories = compiled.memories(run)?;
-        Ok(CpuEngine { weights, generation, arena, addresses, memories, compiled })
+        Ok(CpuEngine { weights, generation, _arena: arena, addresses, memories, compiled })
     }
 }
 
@@ -137,7 +137,7 @@ impl Engine for CpuEngine {
         let compiled = &self.compiled;
         if compiled.generation.load(Ordering::Acquire) != self.generation {
             (self.weights, self.generation) = compiled.newest();
-            self.addresses[super::assemble::WEIGHTS.0 as usize] = Address::new(self.weights.address());
+            self.addresses[WEIGHTS.0 as usize] = Address::new(self.weights.address());
         }
         for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
             match slot {
@@ -146,7 +146,8 @@ impl Engine for CpuEngine {
                 _ => {}
             }
         }
-        let call = Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &compiled.team };
+        let call =
+            Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &compiled.team };
         // SAFETY: the caller gives inputs and outputs; the rest is ours.
         compiled.team.scoped(|| unsafe { compiled.run.run(&call) })
     }

@@ -12,6 +12,7 @@ mod kernel;
 mod memory;
 mod nest;
 mod onednn;
+mod program;
 mod step;
 mod team;
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl View {
             }
             strides[axis] = run.1 * filled as isize;
             filled *= shape[axis];
-            if run.0 % filled != 0 {
+            if !run.0.is_multiple_of(filled) {
                 return None;
             }
         }

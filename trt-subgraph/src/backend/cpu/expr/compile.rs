@@ -128,7 +128,14 @@ impl Translation<'_> {
         };
         let mut register = self.place[a as usize];
         if lane != from || rounding.is_none() {
-            let i = Instruction { operation: Operation::Convert(lane), lane: from, to: 0, a: register, b: 0, c: 0 };
+            let i = Instruction {
+                operation: Operation::Convert(lane),
+                lane: from,
+                to: 0,
+                a: register,
+                b: 0,
+                c: 0,
+            };
             register = self.emit(at, lane, i);
         }
         if let Some(operation) = rounding {
@@ -148,7 +155,8 @@ impl Translation<'_> {
         let mut dead = Vec::new();
         self.expr.nodes[at].map(|r| {
             let register = self.place[r as usize];
-            if self.last_use[r as usize] == at && !self.kept.contains(&register) && !dead.contains(&register) {
+            if self.last_use[r as usize] == at && !self.kept.contains(&register) && !dead.contains(&register)
+            {
                 dead.push(register);
             }
             r

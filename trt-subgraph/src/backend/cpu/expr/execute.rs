@@ -139,12 +139,7 @@ unsafe fn run<const FMA: bool>(code: &[Instruction], at: &[*mut u8], n: usize) {
 unsafe fn select<T: Copy>(i: &Instruction, at: &[*mut u8], n: usize) {
     // SAFETY: the caller's promise: `a` holds booleans, the others lanes of `T`.
     let (a, b, c, to) = unsafe {
-        (
-            operand::<u8>(at, i.a, n),
-            operand::<T>(at, i.b, n),
-            operand::<T>(at, i.c, n),
-            result::<T>(i, at, n),
-        )
+        (operand::<u8>(at, i.a, n), operand::<T>(at, i.b, n), operand::<T>(at, i.c, n), result::<T>(i, at, n))
     };
     for (((to, &a), &b), &c) in to.iter_mut().zip(a).zip(b).zip(c) {
         *to = if a != 0 { b } else { c };

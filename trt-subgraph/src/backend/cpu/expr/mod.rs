@@ -14,4 +14,3 @@ mod registers;
 pub use compile::Code;
 pub(super) use execute::dispatch;
 pub use execute::{Isa, execute};
-pub use lane::Lane;

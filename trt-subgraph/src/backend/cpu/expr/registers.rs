@@ -26,6 +26,7 @@ pub unsafe fn result<'a, T>(i: &Instruction, at: &[*mut u8], n: usize) -> &'a mu
 macro_rules! map {
     ($T:ty => $U:ty, $i:ident, $at:ident, $n:ident, |$x:ident| $value:expr) => {{
         // SAFETY: the enclosing function's promise.
+        #[allow(unused_unsafe)]
         let (a, to) = unsafe { (operand::<$T>($at, $i.a, $n), result::<$U>($i, $at, $n)) };
         for (to, &$x) in to.iter_mut().zip(a) {
             *to = $value;

@@ -56,7 +56,12 @@ impl Direct {
 
     /// Results of one position, one group, one strip of channels.
     #[inline(always)]
-    unsafe fn item<T: Copy + Default>(&self, [out, x, w]: [Address; 3], item: usize, add: impl Fn(T, T, T) -> T) {
+    unsafe fn item<T: Copy + Default>(
+        &self,
+        [out, x, w]: [Address; 3],
+        item: usize,
+        add: impl Fn(T, T, T) -> T,
+    ) {
         let (inputs, outputs) = self.group();
         let strips = outputs.div_ceil(STRIP);
         let (strip, rest) = (item % strips, item / strips);
@@ -73,7 +78,11 @@ impl Direct {
             to += at[axis] as isize * self.out.strides[axis + 2];
         }
         // w[O, C/groups, ..], or transposed w[C, O/groups, ..].
-        let (w_in, w_out) = if self.c.transposed { (self.w.strides[0], self.w.strides[1]) } else { (self.w.strides[1], self.w.strides[0]) };
+        let (w_in, w_out) = if self.c.transposed {
+            (self.w.strides[0], self.w.strides[1])
+        } else {
+            (self.w.strides[1], self.w.strides[0])
+        };
         let w_first = match self.c.transposed {
             true => (group * inputs) as isize * w_in + (strip * STRIP) as isize * w_out,
             false => first as isize * w_out,

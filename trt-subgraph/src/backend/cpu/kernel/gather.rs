@@ -26,8 +26,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, elements: bool) -
         } else {
             let inner = vec![0; index.rank()];
             base.strides = [&x.strides[..axis], &inner[..], &x.strides[axis + 1..]].concat();
-            at.strides =
-                [&vec![0; axis][..], &index.strides, &vec![0; x.rank() - axis - 1][..]].concat();
+            at.strides = [&vec![0; axis][..], &index.strides, &vec![0; x.rank() - axis - 1][..]].concat();
         }
         at.shape = out.shape.clone();
         let mut outer = Nest::new([&out, &base, &at], &order);

@@ -98,12 +98,22 @@ fn with_onednn(
             Some(b) => strided(b)?,
             None => Desc::any(library, &shape_b)?,
         };
-        let bias_shape: Vec<usize> = (0..shape_y.len()).map(|i| if i + 1 == shape_y.len() { n } else { 1 }).collect();
+        let bias_shape: Vec<usize> =
+            (0..shape_y.len()).map(|i| if i + 1 == shape_y.len() { n } else { 1 }).collect();
         let bias_desc = match &vector {
-            Some(_) => Some(Desc::strided(library, &bias_shape, &vec![1; bias_shape.len()].iter().enumerate().map(|(i, _)| if i + 1 == bias_shape.len() { 1 } else { n as isize }).collect::<Vec<_>>())?),
+            Some(_) => Some(Desc::strided(
+                library,
+                &bias_shape,
+                &vec![1; bias_shape.len()]
+                    .iter()
+                    .enumerate()
+                    .map(|(i, _)| if i + 1 == bias_shape.len() { 1 } else { n as isize })
+                    .collect::<Vec<_>>(),
+            )?),
             None => None,
         };
-        let recipe = Recipe::MatMul { src: &src_desc, weights: &weights, bias: bias_desc.as_ref(), dst: &dst_desc };
+        let recipe =
+            Recipe::MatMul { src: &src_desc, weights: &weights, bias: bias_desc.as_ref(), dst: &dst_desc };
         let primitive = Primitive::new(library, &recipe, false)?;
         Ok::<_, Fault>((primitive, src_desc, dst_desc, weights, bias_desc))
     })();
@@ -111,7 +121,7 @@ fn with_onednn(
     if primitive.kernel.contains("ref") {
         return None;
     }
-    let mut finish = || {
+    let finish = || {
         let (weights, weights_desc) = match b {
             Some(b) => ((b.slot, b.offset), weights_desc),
             None => {

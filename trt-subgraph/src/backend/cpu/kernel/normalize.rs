@@ -8,13 +8,7 @@ use crate::backend::cpu::expr::{Isa, dispatch};
 use crate::backend::cpu::step::{Call, Step};
 use crate::network::Layer;
 
-pub fn assemble(
-    a: &mut Assembler,
-    layer: &Layer,
-    axes: &[usize],
-    eps: f64,
-    rms: bool,
-) -> Result<(), Fault> {
+pub fn assemble(a: &mut Assembler, layer: &Layer, axes: &[usize], eps: f64, rms: bool) -> Result<(), Fault> {
     let x = a.computing(layer.inputs[0])?;
     let order = x.order();
     a.result(layer, x.dtype, &order, |a, out| {

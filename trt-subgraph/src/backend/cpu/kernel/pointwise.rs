@@ -65,8 +65,7 @@ impl Pointwise {
         let mut outer = loops(&out, &read);
         let none = || (1, vec![0; read.len() + 1]);
         let (columns, column_steps) = outer.pop().unwrap_or_else(none);
-        let (rows, row_steps) =
-            if columns < CHUNK / 2 { outer.pop().unwrap_or_else(none) } else { none() };
+        let (rows, row_steps) = if columns < CHUNK / 2 { outer.pop().unwrap_or_else(none) } else { none() };
         let block_columns = balanced(columns, CHUNK);
         let block_rows = if block_columns < columns { 1 } else { balanced(rows, CHUNK / columns) };
         let lies = |view: &View, row_step, column_step, register: u16| {
@@ -210,7 +209,8 @@ unsafe fn part<const FMA: bool>(
     let inner = p.rows.div_ceil(p.block_rows) * column_blocks;
     for block in start..end {
         let (around, within) = (block / inner, block % inner);
-        let (row, column) = ((within / column_blocks) * p.block_rows, (within % column_blocks) * p.block_columns);
+        let (row, column) =
+            ((within / column_blocks) * p.block_rows, (within % column_blocks) * p.block_columns);
         let (rows, columns) = (p.block_rows.min(p.rows - row), p.block_columns.min(p.columns - column));
         let offset = |k: usize, row_step: isize, column_step: isize| {
             let mut index = around;

@@ -6,8 +6,8 @@ use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::expr::{Isa, dispatch};
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::View;
-use crate::network::layer::{Pool, PoolOp};
 use crate::network::Layer;
+use crate::network::layer::{Pool, PoolOp};
 
 /// Channels that are worked on at once.
 const STRIP: usize = 64;
@@ -180,10 +180,21 @@ macro_rules! pooling {
                 for begin in (0..channels).step_by(STRIP) {
                     let width = STRIP.min(channels - begin);
                     let mut results = match p.op {
-                        PoolOp::Max => strips!(p, $T, x, from, taps, steps, begin, width, |m, v| {
-                            let ($m, $v) = (*m, v);
-                            *m = if $wins { $v } else { $m };
-                        }, $least),
+                        PoolOp::Max => strips!(
+                            p,
+                            $T,
+                            x,
+                            from,
+                            taps,
+                            steps,
+                            begin,
+                            width,
+                            |m, v| {
+                                let ($m, $v) = (*m, v);
+                                *m = if $wins { $v } else { $m };
+                            },
+                            $least
+                        ),
                         PoolOp::Average { .. } => {
                             strips!(p, $T, x, from, taps, steps, begin, width, |s, v| *s += v, $T::default())
                         }
@@ -215,7 +226,8 @@ macro_rules! pooling {
                                 }
                             });
                             let (spatial, item_at) = (Pooling::spatial(view), item);
-                            let at = plane_at(&p.windows, view, spatial, item_at) + c as isize * view.strides[1];
+                            let at =
+                                plane_at(&p.windows, view, spatial, item_at) + c as isize * view.strides[1];
                             // SAFETY: an element of the result that belongs to this thread.
                             unsafe { *indices.at::<i64>(at) = best.map_or(0, |b| b.1 as i64) };
                         }
@@ -237,8 +249,10 @@ fn plane_at(w: &Windows, view: &View, steps: [isize; 3], mut item: usize) -> isi
     at + item as isize * view.strides[0]
 }
 
-pooling!(pool_f32, f32, f32::NEG_INFINITY, |m, v| v > m || (v.is_nan() && !m.is_nan()), |s| |n: usize| *s /= n as f32);
-pooling!(pool_f64, f64, f64::NEG_INFINITY, |m, v| v > m || (v.is_nan() && !m.is_nan()), |s| |n: usize| *s /= n as f64);
+pooling!(pool_f32, f32, f32::NEG_INFINITY, |m, v| v > m || (v.is_nan() && !m.is_nan()), |s| |n: usize| *s /=
+    n as f32);
+pooling!(pool_f64, f64, f64::NEG_INFINITY, |m, v| v > m || (v.is_nan() && !m.is_nan()), |s| |n: usize| *s /=
+    n as f64);
 pooling!(pool_u8, u8, u8::MIN, |m, v| v > m, |s| |n: usize| *s /= n as u8);
 pooling!(pool_i8, i8, i8::MIN, |m, v| v > m, |s| |n: usize| *s /= n as i8);
 pooling!(pool_i16, i16, i16::MIN, |m, v| v > m, |s| |n: usize| *s /= n as i16);

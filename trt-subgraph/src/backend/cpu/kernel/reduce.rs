@@ -11,8 +11,8 @@ use crate::backend::cpu::expr::{Isa, dispatch};
 use crate::backend::cpu::nest::Nest;
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::View;
-use crate::network::layer::ReduceOp;
 use crate::network::Layer;
+use crate::network::layer::ReduceOp;
 
 /// Results that are accumulated at once.
 const STRIP: usize = 64;
@@ -104,8 +104,7 @@ impl Reduce {
     #[inline(always)]
     unsafe fn runs<T: std::marker::Copy, A: std::marker::Copy>(
         &self,
-        to: Address,
-        from: Address,
+        (to, from): (Address, Address),
         index: usize,
         first: A,
         step: impl Fn(A, T) -> A,
@@ -151,7 +150,7 @@ impl Reduce {
         // SAFETY: the caller's promise.
         unsafe {
             if self.by_runs() {
-                return self.runs(to, from, item, first, step, join, last);
+                return self.runs((to, from), item, first, step, join, last);
             }
             let strips = self.strip.0.div_ceil(STRIP);
             let start = item % strips * STRIP;
@@ -161,7 +160,7 @@ impl Reduce {
     }
 
     fn by_runs(&self) -> bool {
-        self.strip.1[1] != 1 && self.run.1[0] == 1 || self.strip.0 == 1 && self.run.1[0] == 1
+        self.run.1[0] == 1 && (self.strip.1[1] != 1 || self.strip.0 == 1)
     }
 
     fn items(&self) -> usize {
@@ -182,11 +181,49 @@ macro_rules! reduce_floats {
             // SAFETY: the caller's promise.
             unsafe {
                 match $r.op {
-                    ReduceOp::Prod => $r.item::<$T, f64>($to, $from, i, 1.0, (|a, x| a * x as f64, |a, b| a * b, |a| a as $T)),
-                    ReduceOp::Max => $r.item::<$T, $T>($to, $from, i, $T::NEG_INFINITY, (|a, x| if a < x || x.is_nan() { x } else { a }, |a, b| if a < b || b.is_nan() { b } else { a }, |a| a)),
-                    ReduceOp::Min => $r.item::<$T, $T>($to, $from, i, $T::INFINITY, (|a, x| if x < a || x.is_nan() { x } else { a }, |a, b| if b < a || b.is_nan() { b } else { a }, |a| a)),
-                    ReduceOp::Mean => $r.item::<$T, f64>($to, $from, i, 0.0, (|a, x| a + x as f64, |a, b| a + b, |a| (a / count) as $T)),
-                    _ => $r.item::<$T, f64>($to, $from, i, 0.0, (|a, x| a + x as f64, |a, b| a + b, |a| a as $T)),
+                    ReduceOp::Prod => $r.item::<$T, f64>(
+                        $to,
+                        $from,
+                        i,
+                        1.0,
+                        (|a, x| a * x as f64, |a, b| a * b, |a| a as $T),
+                    ),
+                    ReduceOp::Max => $r.item::<$T, $T>(
+                        $to,
+                        $from,
+                        i,
+                        $T::NEG_INFINITY,
+                        (
+                            |a, x| if a < x || x.is_nan() { x } else { a },
+                            |a, b| if a < b || b.is_nan() { b } else { a },
+                            |a| a,
+                        ),
+                    ),
+                    ReduceOp::Min => $r.item::<$T, $T>(
+                        $to,
+                        $from,
+                        i,
+                        $T::INFINITY,
+                        (
+                            |a, x| if x < a || x.is_nan() { x } else { a },
+                            |a, b| if b < a || b.is_nan() { b } else { a },
+                            |a| a,
+                        ),
+                    ),
+                    ReduceOp::Mean => $r.item::<$T, f64>(
+                        $to,
+                        $from,
+                        i,
+                        0.0,
+                        (|a, x| a + x as f64, |a, b| a + b, |a| (a / count) as $T),
+                    ),
+                    _ => $r.item::<$T, f64>(
+                        $to,
+                        $from,
+                        i,
+                        0.0,
+                        (|a, x| a + x as f64, |a, b| a + b, |a| a as $T),
+                    ),
                 }
             }
         }
@@ -199,11 +236,29 @@ macro_rules! reduce_ints {
             // SAFETY: the caller's promise.
             unsafe {
                 match $r.op {
-                    ReduceOp::Prod => $r.item::<$T, $T>($to, $from, i, 1, (|a, x| a.wrapping_mul(x), |a, b| a.wrapping_mul(b), |a| a)),
-                    ReduceOp::Max | ReduceOp::Any => $r.item::<$T, $T>($to, $from, i, $T::MIN, (|a, x| a.max(x), |a, b| a.max(b), |a| a)),
-                    ReduceOp::Min => $r.item::<$T, $T>($to, $from, i, $T::MAX, (|a, x| a.min(x), |a, b| a.min(b), |a| a)),
-                    ReduceOp::All => $r.item::<$T, $T>($to, $from, i, 1, (|a, x| a.min(x), |a, b| a.min(b), |a| a)),
-                    _ => $r.item::<$T, $T>($to, $from, i, 0, (|a, x| a.wrapping_add(x), |a, b| a.wrapping_add(b), |a| a)),
+                    ReduceOp::Prod => $r.item::<$T, $T>(
+                        $to,
+                        $from,
+                        i,
+                        1,
+                        (|a, x| a.wrapping_mul(x), |a, b| a.wrapping_mul(b), |a| a),
+                    ),
+                    ReduceOp::Max | ReduceOp::Any => {
+                        $r.item::<$T, $T>($to, $from, i, $T::MIN, (|a, x| a.max(x), |a, b| a.max(b), |a| a))
+                    }
+                    ReduceOp::Min => {
+                        $r.item::<$T, $T>($to, $from, i, $T::MAX, (|a, x| a.min(x), |a, b| a.min(b), |a| a))
+                    }
+                    ReduceOp::All => {
+                        $r.item::<$T, $T>($to, $from, i, 1, (|a, x| a.min(x), |a, b| a.min(b), |a| a))
+                    }
+                    _ => $r.item::<$T, $T>(
+                        $to,
+                        $from,
+                        i,
+                        0,
+                        (|a, x| a.wrapping_add(x), |a, b| a.wrapping_add(b), |a| a),
+                    ),
                 }
             }
         }

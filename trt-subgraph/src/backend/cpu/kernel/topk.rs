@@ -26,8 +26,17 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, k: usize, largest
         let scratch = a.scratch(a.machine.threads * len * size_of::<Entry>());
         let touches = [x.slot, values.slot, positions.slot, scratch];
         let steps = [values.strides[axis], positions.strides[axis], x.strides[axis]];
-        let step =
-            TopK { largest, k, len, outer, steps, x, values: values.clone(), positions: positions.clone(), scratch };
+        let step = TopK {
+            largest,
+            k,
+            len,
+            outer,
+            steps,
+            x,
+            values: values.clone(),
+            positions: positions.clone(),
+            scratch,
+        };
         a.emit(step, &touches);
     }
     a.define(layer.outputs[0], values);

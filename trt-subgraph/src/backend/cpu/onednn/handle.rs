@@ -136,12 +136,8 @@ pub struct Primitive {
     raw: sys::Primitive,
     /// oneDNN's name for the kernel: `brgconv:avx512_core`.
     pub kernel: String,
-    /// Layout of the source.
-    pub src: Option<Desc>,
     /// Layout of the weights.
     pub weights: Option<Desc>,
-    /// Layout of the destination.
-    pub dst: Option<Desc>,
     /// Bytes of working memory that an execution needs.
     pub scratchpad: usize,
     scratchpad_desc: Option<Desc>,
@@ -183,12 +179,9 @@ impl Primitive {
         let bias = |b: &Option<&Desc>| b.map_or(null_mut(), |d| d.raw);
         let (status, what) = match recipe {
             Recipe::Convolution { transposed, src, weights, bias: b, dst, strides, dilation, padding } => {
-                let (strides, dilation) = (
-                    dims(strides.iter().map(|&n| n as i64)),
-                    dims(dilation.iter().map(|&n| n as i64 - 1)),
-                );
-                let (before, after) =
-                    (dims(padding.iter().map(|p| p.0)), dims(padding.iter().map(|p| p.1)));
+                let (strides, dilation) =
+                    (dims(strides.iter().map(|&n| n as i64)), dims(dilation.iter().map(|&n| n as i64 - 1)));
+                let (before, after) = (dims(padding.iter().map(|p| p.0)), dims(padding.iter().map(|p| p.1)));
                 let (create, kind) = if *transposed {
                     (api.dnnl_deconvolution_forward_primitive_desc_create, sys::DECONVOLUTION_DIRECT)
                 } else {
@@ -246,11 +239,7 @@ impl Primitive {
         made
     }
 
-    fn from_desc(
-        library: &Arc<OneDnn>,
-        desc: sys::PrimitiveDesc,
-        what: &str,
-    ) -> Result<Primitive, Refused> {
+    fn from_desc(library: &Arc<OneDnn>, desc: sys::PrimitiveDesc, what: &str) -> Result<Primitive, Refused> {
         let api = &library.api;
         let mut name: *const c_char = std::ptr::null();
         // SAFETY: this query writes a pointer to a string that lives as long as `desc`.
@@ -261,13 +250,12 @@ impl Primitive {
         // SAFETY: `desc` lives and owns what the query gives.
         let query = |q| Desc::of(library, unsafe { (api.dnnl_primitive_desc_query_md)(desc, q, 0) });
         let scratchpad_desc = query(sys::QUERY_SCRATCHPAD)?;
-        let (src, weights, dst) =
-            (query(sys::QUERY_SRC)?, query(sys::QUERY_WEIGHTS)?, query(sys::QUERY_DST)?);
+        let weights = query(sys::QUERY_WEIGHTS)?;
         let mut raw = null_mut();
         // SAFETY: `raw` is a place for the handle.
         check(unsafe { (api.dnnl_primitive_create)(&mut raw, desc) }, what)?;
         let scratchpad = scratchpad_desc.as_ref().map_or(0, Desc::size);
-        Ok(Primitive { library: library.clone(), raw, kernel, src, weights, dst, scratchpad, scratchpad_desc })
+        Ok(Primitive { library: library.clone(), raw, kernel, weights, scratchpad, scratchpad_desc })
     }
 
     /// Layout of the working memory.
@@ -315,10 +303,7 @@ impl Memories {
         let api = &library.api;
         let mut out = Memories { library: library.clone(), stream: null_mut(), all: Vec::new() };
         // SAFETY: the engine lives as long as the process.
-        check(
-            unsafe { (api.dnnl_stream_create)(&mut out.stream, library.engine, 1) },
-            "stream",
-        )?;
+        check(unsafe { (api.dnnl_stream_create)(&mut out.stream, library.engine, 1) }, "stream")?;
         for desc in layouts {
             let mut memory = null_mut();
             // SAFETY: a null address is allowed: it is set before each execution.

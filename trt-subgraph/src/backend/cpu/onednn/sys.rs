@@ -59,9 +59,7 @@ pub const CONVOLUTION_DIRECT: c_int = 1;
 pub const DECONVOLUTION_DIRECT: c_int = 0xa;
 pub const SCRATCHPAD_USER: c_int = 1;
 pub const QUERY_IMPL_INFO: c_int = 8;
-pub const QUERY_SRC: c_int = 129;
 pub const QUERY_WEIGHTS: c_int = 131;
-pub const QUERY_DST: c_int = 133;
 pub const QUERY_SCRATCHPAD: c_int = 136;
 pub const ARG_SRC: c_int = 1;
 pub const ARG_DST: c_int = 17;
@@ -94,7 +92,6 @@ macro_rules! functions {
 }
 
 functions! {
-    dnnl_version() -> *const Version;
     dnnl_engine_create(*mut Engine, c_int, usize) -> Status;
     dnnl_stream_create(*mut Stream, Engine, u32) -> Status;
     dnnl_stream_destroy(Stream) -> Status;
