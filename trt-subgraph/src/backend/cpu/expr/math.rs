@@ -1,6 +1,6 @@
 //! Elementary functions of f32 for loops that the compiler turns into vector code: no branches, no calls, no tables.
 //!
-//! The polynomials are weighted minimax fits made for these intervals. Errors stay within 2 units in the last place; special
+//! The polynomials are weighted minimax fits made for these intervals. Errors stay within 2.5 units in the last place; special
 //! values (NaN, infinities, zeros, denormal results) are those of IEEE 754. `FMA` says that the machine multiplies and adds in
 //! one instruction.
 
@@ -235,7 +235,7 @@ mod tests {
             for (fma, e) in
                 [(true, worst($f::<true>, $truth, $lo, $hi)), (false, worst($f::<false>, $truth, $lo, $hi))]
             {
-                assert!(e <= 2.0, "{} on {}..{} is {e} ulp off (fma {fma})", stringify!($f), $lo, $hi);
+                assert!(e <= 2.5, "{} on {}..{} is {e} ulp off (fma {fma})", stringify!($f), $lo, $hi);
             }
         };
     }
