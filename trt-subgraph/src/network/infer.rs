@@ -21,6 +21,9 @@ pub fn infer(
         return Err(fail("wrong number of operands"));
     }
     let mut out = own_types(kind, &inputs[..own]).map_err(fail)?;
+    if out.iter().any(|t| !is_addressable(t)) {
+        return Err(fail("a tensor has fewer than 2^40 elements"));
+    }
     if let Some(expr) = epilogue {
         if !kind.takes_epilogue() {
             return Err(fail("takes no epilogue"));
@@ -73,11 +76,10 @@ fn own_types(kind: &LayerKind, x: &[&TensorType]) -> Rule {
             one(x[0].clone())
         }
         LayerKind::Reshape { shape } => {
-            check(
-                shape.iter().product::<usize>() == x[0].elements(),
-                "a reshape keeps the number of elements",
-            )?;
-            one(x[0].with_shape(shape.clone()))
+            let ty = x[0].with_shape(shape.clone());
+            let same = is_addressable(&ty) && ty.elements() == x[0].elements();
+            check(same, "a reshape keeps the number of elements")?;
+            one(ty)
         }
         LayerKind::Permute { axes } => {
             let mut seen = axes.clone();
@@ -97,6 +99,12 @@ fn own_types(kind: &LayerKind, x: &[&TensorType]) -> Rule {
             Ok(vec![x[0].with_shape(shape.clone()), TensorType::new(DType::I64, shape)])
         }
     }
+}
+
+/// Sizes of 0 count as 1, so that strides do not overflow either.
+fn is_addressable(ty: &TensorType) -> bool {
+    let elements = ty.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n.max(1)));
+    elements.is_some_and(|n| n < 1 << 40)
 }
 
 fn check(holds: bool, rule: &'static str) -> Rule<()> {

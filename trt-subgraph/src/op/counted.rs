@@ -1,6 +1,6 @@
 //! Tensors counted or listed: `arange`, `linspace`, `eye`, `tensor`.
 
-use super::create::{check_new, positions};
+use super::create::{check_count, check_new, positions};
 use super::number::{Number, rounded};
 use super::{Def, one};
 use crate::network::Expr;
@@ -38,13 +38,14 @@ fn arange(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         if !(count.is_finite() && count >= 0.0) {
             return Err(fail());
         }
-        let ty = TensorType::new(dtype, [count as usize]);
-        Literal::from_f64(ty, (0..count as usize).map(|i| start + step * i as f64))
+        let count = check_count(count as usize)?;
+        let ty = TensorType::new(dtype, [count]);
+        Literal::from_f64(ty, (0..count).map(|i| start + step * i as f64))
     } else {
         let (start, end, step) = (start.as_i64(), end.as_i64(), step.as_i64());
         let distance = end.checked_sub(start).filter(|d| step != 0 && d.signum() * step.signum() >= 0);
         let distance = distance.filter(|_| dtype != DType::Bool).ok_or_else(fail)?;
-        let count = distance.unsigned_abs().div_ceil(step.unsigned_abs()) as usize;
+        let count = check_count(distance.unsigned_abs().div_ceil(step.unsigned_abs()) as usize)?;
         let ty = TensorType::new(dtype, [count]);
         Literal::from_i64(ty, (0..count as i64).map(|i| start + step * i))
     };
@@ -56,7 +57,7 @@ fn linspace(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     check_new(lower, args)?;
     let (start, end) = (number(args, "start", Number::Int(0))?, number(args, "end", Number::Int(0))?);
     let (start, end) = (start.as_f64(), end.as_f64());
-    let steps = args.sizes(lower, "steps", 1, None)?[0];
+    let steps = check_count(args.sizes(lower, "steps", 1, None)?[0])?;
     let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(DType::F32);
     if !dtype.is_float() {
         return Err(Refusal::Dtype { arg: "dtype", found: dtype });
@@ -73,6 +74,7 @@ fn eye(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     check_new(lower, args)?;
     let rows = args.sizes(lower, "n", 1, None)?[0];
     let columns = if args.has("m") { args.sizes(lower, "m", 1, None)?[0] } else { rows };
+    check_count(rows.max(columns))?;
     let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(DType::F32);
     let (row, column) =
         (positions(lower, 0, rows, vec![rows, 1]), positions(lower, 0, columns, vec![columns]));
@@ -88,6 +90,10 @@ fn triangle(lower: &mut Lower, args: &Args, keeps: fn(i64, i64) -> bool) -> Resu
     check_new(lower, args)?;
     let (rows, columns) = (args.int(lower, "row")?, args.int(lower, "col")?);
     let offset = args.int(lower, "offset")?;
+    if rows < 0 || columns < 0 {
+        return Err(Refusal::Invalid(format!("a matrix of {rows} by {columns}")));
+    }
+    check_count((rows as usize).saturating_mul(columns.max(1) as usize))?;
     let cells = (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c)));
     let cells: Vec<(i64, i64)> = cells.filter(|&(r, c)| keeps(c - r, offset)).collect();
     let ty = TensorType::new(args.opt_dtype(lower, "dtype")?.unwrap_or(DType::I64), [2, cells.len()]);

@@ -15,6 +15,13 @@ pub(super) fn literal(lower: &mut Lower, shape: Vec<usize>, values: impl IntoIte
     lower.builder.constant(literal.expect("as many values as the shape has elements"))
 }
 
+/// Constants that are made element by element stay small: more than 2^24 are refused.
+pub(super) fn check_count(count: usize) -> Result<usize, Refusal> {
+    const MOST: usize = 1 << 24;
+    let why = || Refusal::Attribute { arg: "end".into(), why: format!("{count} elements") };
+    if count <= MOST { Ok(count) } else { Err(why()) }
+}
+
 /// `start, start + 1, ...`, `count` of them, as i64 under a shape.
 pub(super) fn positions(lower: &mut Lower, start: i64, count: usize, shape: Vec<usize>) -> ValueId {
     literal(lower, shape, (0..count as i64).map(|i| start + i))

@@ -1,6 +1,6 @@
 //! Triangles and diagonals of matrices.
 
-use super::create::positions;
+use super::create::{check_count, positions};
 use super::reduce::{accumulator, over};
 use super::{Def, one};
 use crate::DType;
@@ -32,6 +32,12 @@ fn masked(
     lower.pointwise(Expr { nodes }, &[x, row, column])
 }
 
+/// A distance from the diagonal, cut to where it no longer matters.
+fn offset(lower: &Lower, args: &Args, name: &str) -> Result<i64, Refusal> {
+    const FAR: i64 = 1 << 31;
+    Ok(args.int(lower, name)?.clamp(-FAR, FAR))
+}
+
 fn matrix(lower: &Lower, args: &Args) -> Result<ValueId, Refusal> {
     let x = args.tensor("self")?;
     if lower.shape(x).len() < 2 {
@@ -44,7 +50,7 @@ fn matrix(lower: &Lower, args: &Args) -> Result<ValueId, Refusal> {
 /// What is below (`Le`) or above (`Ge`) the diagonal; the rest is 0.
 fn triangle(lower: &mut Lower, args: &Args, relation: Binary) -> Result<Vec<Item>, Refusal> {
     let x = matrix(lower, args)?;
-    let offset = args.int(lower, "diagonal")?;
+    let offset = offset(lower, args, "diagonal")?;
     let shape = lower.shape(x);
     let size = (shape[shape.len() - 2], shape[shape.len() - 1]);
     one(masked(lower, x, size, offset, relation)?)
@@ -75,7 +81,7 @@ fn diagonal(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let x = matrix(lower, args)?;
     let rank = lower.shape(x).len();
     let (a, b) = (args.axis(lower, "dim1", rank)?, args.axis(lower, "dim2", rank)?);
-    one(diagonal_of(lower, x, args.int(lower, "offset")?, a, b)?)
+    one(diagonal_of(lower, x, offset(lower, args, "offset")?, a, b)?)
 }
 
 /// The last axis as a diagonal of new last two axes; the rest is 0.
@@ -84,7 +90,7 @@ fn embedded(lower: &mut Lower, x: ValueId, offset: i64) -> Result<ValueId, Refus
     let (extra, axis) = (offset.unsigned_abs() as usize, shape.len() - 1);
     let mut border = vec![(0, 0); shape.len()];
     border[axis] = if offset < 0 { (extra, 0) } else { (0, extra) };
-    let size = shape[axis] + extra;
+    let size = check_count(shape[axis] + extra)?;
     let x = if extra == 0 {
         x
     } else {
@@ -107,7 +113,7 @@ fn diag_embed(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     if a == b {
         return Err(Refusal::Invalid("the axes of a diagonal differ".into()));
     }
-    let plane = embedded(lower, x, args.int(lower, "offset")?)?;
+    let plane = embedded(lower, x, offset(lower, args, "offset")?)?;
     let mut rest = 0..rank - 2;
     let place = |i| match i {
         i if i == a => rank - 2,
@@ -119,7 +125,7 @@ fn diag_embed(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
 
 /// A vector to a matrix, or a matrix to its diagonal.
 fn diag(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let (x, offset) = (args.tensor("self")?, args.int(lower, "diagonal")?);
+    let (x, offset) = (args.tensor("self")?, offset(lower, args, "diagonal")?);
     match lower.shape(x).len() {
         1 => one(embedded(lower, x, offset)?),
         2 => one(diagonal_of(lower, x, offset, 0, 1)?),

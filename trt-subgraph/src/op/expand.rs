@@ -75,7 +75,8 @@ fn repeat(lower: &mut Lower, args: &Args, name: &str) -> Result<Vec<Item>, Refus
         counts.splice(0..0, std::iter::repeat_n(1, rank - counts.len()));
     }
     let fail = || Refusal::Invalid(format!("{} is not repeated by {counts:?}", lower.ty(x)));
-    let counts: Option<Vec<usize>> = counts.iter().map(|&n| usize::try_from(n).ok()).collect();
+    let count = |&n: &i64| u32::try_from(n).ok().map(|n| n as usize);
+    let counts: Option<Vec<usize>> = counts.iter().map(count).collect();
     let counts = counts.filter(|c| c.len() >= rank).ok_or_else(fail)?;
     let mut shape = vec![1; counts.len() - rank];
     shape.extend(lower.shape(x));
@@ -105,7 +106,7 @@ fn repeat_each(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         x = lower.reshape(x, [lower.ty(x).elements()])?;
     }
     let n = lower.shape(x)[axis];
-    let counts = (0..repeats.ty().elements()).map(|i| usize::try_from(repeats.i64_at(i)));
+    let counts = (0..repeats.ty().elements()).map(|i| u16::try_from(repeats.i64_at(i)).map(usize::from));
     let counts = counts.collect::<Result<Vec<_>, _>>().ok().filter(|c| c.len() == n);
     let counts = counts.ok_or_else(|| Refusal::Invalid("'repeats' does not fit the axis".into()))?;
     let index = counts.iter().enumerate().flat_map(|(i, &c)| std::iter::repeat_n(i as i64, c));

@@ -40,6 +40,7 @@ fn join(_: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
 
 fn repeat(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (items, n) = (items(args, 0)?, args.int(lower, "n")?.max(0) as usize);
+    check_length(items.len().saturating_mul(n))?;
     Ok(vec![Item::List(vec![items; n].concat())])
 }
 
@@ -57,7 +58,14 @@ fn contains(_: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     Ok(vec![Item::Bool(items(args, 0)?.contains(item))])
 }
 
+fn check_length(n: usize) -> Result<(), Refusal> {
+    const MOST: usize = 1 << 16;
+    let why = || Refusal::Attribute { arg: "n".into(), why: format!("a list of {n} elements") };
+    if n <= MOST { Ok(()) } else { Err(why()) }
+}
+
 fn range(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    check_length(args.int(lower, "n")?.max(0) as usize)?;
     Ok(vec![Item::List((0..args.int(lower, "n")?).map(Item::Int).collect())])
 }
 

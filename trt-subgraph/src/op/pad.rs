@@ -10,6 +10,9 @@ use crate::source::{Args, Item, Lower, Refusal};
 /// (before, after) of each axis from torch's list: pairs from the last axis on; missing axes have no border.
 fn borders(lower: &Lower, args: &Args, name: &str, rank: usize) -> Result<Vec<(i64, i64)>, Refusal> {
     let list = args.ints(lower, name)?;
+    if list.iter().any(|&n| i32::try_from(n).is_err()) {
+        return Err(Refusal::Invalid(format!("'{name}' is {list:?}")));
+    }
     if list.len() % 2 != 0 || list.len() > 2 * rank {
         return Err(Refusal::Invalid(format!("'{name}' has {} entries for {rank} dimensions", list.len())));
     }

@@ -67,7 +67,11 @@ fn pick(lower: &mut Lower, x: ValueId, axis: usize, at: usize) -> Result<ValueId
 }
 
 fn unbind(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    const MOST: usize = 1 << 12;
     let (x, axis) = axis_of(lower, args, "dim")?;
+    if lower.shape(x)[axis] > MOST {
+        return Err(Refusal::Attribute { arg: "dim".into(), why: format!("more than {MOST} pieces") });
+    }
     let parts = (0..lower.shape(x)[axis]).map(|at| pick(lower, x, axis, at).map(Item::Tensor));
     Ok(vec![Item::List(parts.collect::<Result<_, _>>()?)])
 }
@@ -77,7 +81,7 @@ fn narrow(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, axis) = axis_of(lower, args, "dim")?;
     let n = lower.shape(x)[axis] as i64;
     let (start, len) = (args.int(lower, "start")?, args.int(lower, "length")?);
-    let start = if start < 0 { start + n } else { start };
+    let start = if start < 0 { start.saturating_add(n) } else { start };
     if start < 0 || len < 0 || start > n || len > n - start {
         return Err(Refusal::Invalid(format!("{len} positions from {start} in an axis of size {n}")));
     }

@@ -5,8 +5,12 @@ use super::Def;
 use crate::network::ValueId;
 use crate::source::{Args, Item, Lower, Refusal};
 
+/// More pieces than this are refused.
+const MOST: usize = 1 << 12;
+
 /// Pieces of these sizes, one after the other.
 fn pieces(lower: &mut Lower, x: ValueId, axis: usize, sizes: &[usize]) -> Result<Vec<Item>, Refusal> {
+    check_count(sizes.len())?;
     let mut start = 0;
     let mut parts = Vec::new();
     for &len in sizes {
@@ -14,6 +18,12 @@ fn pieces(lower: &mut Lower, x: ValueId, axis: usize, sizes: &[usize]) -> Result
         start += len;
     }
     Ok(vec![Item::List(parts)])
+}
+
+fn check_count(count: usize) -> Result<(), Refusal> {
+    let fits = count <= MOST;
+    let why = || Refusal::Attribute { arg: "self".into(), why: format!("{count} pieces") };
+    if fits { Ok(()) } else { Err(why()) }
 }
 
 /// Pieces of one size; the last is what is left.
@@ -25,6 +35,7 @@ fn even(lower: &mut Lower, x: ValueId, axis: usize, size: usize) -> Result<Vec<I
     if size == 0 {
         return Err(Refusal::Invalid("pieces of size 0".into()));
     }
+    check_count(n.div_ceil(size))?;
     let sizes: Vec<usize> = (0..n).step_by(size).map(|at| size.min(n - at)).collect();
     pieces(lower, x, axis, &sizes)
 }
@@ -49,6 +60,7 @@ fn chunk(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, axis) = axis_of(lower, args, "dim")?;
     let chunks = args.sizes(lower, "chunks", 1, None)?[0];
     match (chunks, lower.shape(x)[axis]) {
+        (count, _) if count > MOST => check_count(count).map(|()| Vec::new()),
         (0, _) => Err(Refusal::Invalid("'chunks' is 0".into())),
         (_, 0) => pieces(lower, x, axis, &vec![0; chunks]),
         (_, n) => even(lower, x, axis, n.div_ceil(chunks)),
@@ -64,6 +76,7 @@ fn tensor_split(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         if count == 0 {
             return Err(Refusal::Invalid("'sections' is 0".into()));
         }
+        check_count(count)?;
         let sizes: Vec<usize> = (0..count).map(|i| n / count + (i < n % count) as usize).collect();
         return pieces(lower, x, axis, &sizes);
     }

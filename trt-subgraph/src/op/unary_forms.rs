@@ -35,6 +35,21 @@ fn logit(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     })
 }
 
+/// Rounded (half to even) to a number of decimal places; negative ones round to tens, hundreds, ...
+fn round_decimals(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let places = args.int(lower, "decimals")?;
+    let x = float_tensor(lower, args, "self")?;
+    if !(-38..=38).contains(&places) || lower.dtype(x).size() < 4 {
+        return Err(Refusal::Attribute { arg: "decimals".into(), why: format!("{places} places") });
+    }
+    let power = 10f64.powi(places.unsigned_abs() as i32);
+    float(lower, args, |x| match places {
+        0 => x.unary(Unary::Round),
+        1.. => (x * power).unary(Unary::Round) / power,
+        _ => (x / power).unary(Unary::Round) * power,
+    })
+}
+
 /// NaN and infinities replaced: by 0 and the type's largest values, or by what is given.
 fn nan_to_num(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let x = args.tensor("self")?;
@@ -64,6 +79,10 @@ pub(super) const OPS: &[Def] = &[
             "aten::nan_to_num(Tensor self, float? nan=None, float? posinf=None, float? neginf=None) -> Tensor",
         ],
         lower: nan_to_num,
+    },
+    Def {
+        schemas: &["aten::round.decimals(Tensor self, *, int decimals) -> Tensor"],
+        lower: round_decimals,
     },
     Def {
         schemas: &["aten::deg2rad(Tensor self) -> Tensor"],

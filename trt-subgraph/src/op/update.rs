@@ -9,6 +9,7 @@ use super::{Def, one};
 use crate::DType;
 use crate::network::expr::{Binary, Node};
 use crate::network::layer::{LayerKind, Range, ReduceOp};
+use crate::network::ty::broadcast;
 use crate::network::{Expr, ValueId};
 use crate::source::{Args, Item, Lower, Refusal};
 
@@ -155,6 +156,37 @@ fn scatter(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     chosen(lower, mask, value, x)
 }
 
+/// `self[mask] = values`: where the mask, which covers the first axes, holds, the values, which broadcast over the rest.
+fn index_put(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let (x, values) = (args.tensor("self")?, args.tensor("values")?);
+    let mask = match args.get("indices") {
+        Item::List(items) => match items[..] {
+            [Item::Tensor(v)] if lower.dtype(v) == DType::Bool => v,
+            _ => return Err(Refusal::Attribute { arg: "indices".into(), why: "not one mask".into() }),
+        },
+        _ => return Err(Refusal::Invalid("'indices' is not a list".into())),
+    };
+    let (shape, covered) = (lower.shape(x).to_vec(), lower.shape(mask).to_vec());
+    let Some(rest) = shape.strip_prefix(&covered[..]) else {
+        let found = lower.ty(mask).clone();
+        return Err(Refusal::Shape { arg: "indices", found, expected: "the first axes of self" });
+    };
+    let values = match lower.shape(values).to_vec()[..] {
+        [1, ref each @ ..] if each.len() == rest.len() => lower.reshape(values, each)?,
+        _ => values,
+    };
+    let fits = broadcast([lower.shape(values), rest]).as_deref() == Some(rest);
+    if !fits || args.flag("accumulate")? {
+        let found = lower.ty(values).clone();
+        return Err(Refusal::Shape { arg: "values", found, expected: "one value for every place, set" });
+    }
+    if lower.dtype(values) != lower.dtype(x) {
+        return Err(Refusal::Dtype { arg: "values", found: lower.dtype(values) });
+    }
+    let mask = lower.reshape(mask, [&covered[..], &vec![1; rest.len()][..]].concat())?;
+    chosen(lower, mask, Value::Tensor(values), x)
+}
+
 pub(super) const OPS: &[Def] = &[
     Def {
         schemas: &[
@@ -172,6 +204,12 @@ pub(super) const OPS: &[Def] = &[
             "aten::index_fill.int_Tensor(Tensor self, int dim, Tensor index, Tensor value) -> Tensor",
         ],
         lower: index_fill,
+    },
+    Def {
+        schemas: &[
+            "aten::index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor",
+        ],
+        lower: index_put,
     },
     Def {
         schemas: &[

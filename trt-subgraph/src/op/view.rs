@@ -7,7 +7,9 @@ use crate::source::{Args, Item, Lower, Refusal, wrap_axis};
 /// Sizes from a list in which one -1 stands for what is left of `elements`.
 pub(super) fn sizes(given: &[i64], elements: usize) -> Result<Vec<usize>, Refusal> {
     let fail = || Refusal::Invalid(format!("{elements} elements do not have the shape {given:?}"));
-    let known: usize = given.iter().filter(|&&n| n != -1).map(|&n| n.max(0) as usize).product();
+    let sizes = given.iter().filter(|&&n| n != -1).map(|&n| n.max(0) as usize);
+    let known = if given.contains(&0) { Some(0) } else { sizes.into_iter().try_fold(1usize, usize::checked_mul) };
+    let known = known.ok_or_else(fail)?;
     let open = given.iter().filter(|&&n| n == -1).count();
     if open > 1 || given.iter().any(|&n| n < -1) || (open == 1 && known == 0) {
         return Err(fail());

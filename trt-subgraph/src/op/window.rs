@@ -1,6 +1,6 @@
 //! Overlapping windows of an axis.
 
-use super::create::literal;
+use super::create::{check_count, literal};
 use super::{Def, one};
 use crate::network::layer::LayerKind;
 use crate::source::{Args, Item, Lower, Refusal};
@@ -19,6 +19,7 @@ fn unfold(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         return Err(Refusal::Invalid(format!("windows of {size}, {step} apart, in an axis of {n}")));
     }
     let count = (n - size) / step + 1;
+    check_count((count * size) as usize)?;
     let index = (0..count).flat_map(|w| (0..size).map(move |i| w * step + i));
     let index = literal(lower, vec![(count * size) as usize], index);
     let rows = lower.add(LayerKind::Gather { axis, elements: false }, &[x, index])?;
