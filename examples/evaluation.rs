@@ -1,12 +1,19 @@
 //! How well and how fast a path answers a held-out set.
 
 use anyhow::{Context, Result};
+use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
 use tch::vision::dataset::Dataset;
 use tch::{Kind, Tensor};
 
 /// One way to get class scores `[n, classes]` for a batch of images: the host, or the engines.
 pub type Path<'a> = dyn FnMut(&Tensor) -> Result<Tensor> + 'a;
+
+/// Passes that are timed: as many as fit into this time, but within [`PASSES`].
+const BUDGET: Duration = Duration::from_secs(8);
+
+/// The fewest and the most timed passes of a path.
+const PASSES: (u32, u32) = (5, 51);
 
 /// What one path made of a held-out set.
 #[derive(Debug)]
@@ -37,24 +44,29 @@ pub fn evaluate(data: &Dataset, batch: i64, path: &mut Path) -> Result<Evaluatio
     Ok(Evaluation { accuracy, time, scores })
 }
 
-/// Evaluates two paths side by side: one pass of each to warm up, then `passes` of each by turns, so that both see the
-/// same machine.
+/// Evaluates two paths side by side: one pass of each to warm up, then timed passes by turns, so that both see the same
+/// machine. `bar` shows the turns.
 pub fn compare(
     data: &Dataset,
     batch: i64,
-    passes: usize,
     first: &mut Path,
     second: &mut Path,
+    bar: &ProgressBar,
 ) -> Result<[Evaluation; 2]> {
     let mut evaluations = [evaluate(data, batch, first)?, evaluate(data, batch, second)?];
+    let turn = evaluations[0].time + evaluations[1].time;
+    let turns = (BUDGET.as_secs_f64() / turn.as_secs_f64()) as u32;
+    let turns = turns.clamp(PASSES.0, PASSES.1);
+    bar.set_length(turns.into());
     let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..passes {
+    for _ in 0..turns {
         times[0].push(evaluate(data, batch, first)?.time);
         times[1].push(evaluate(data, batch, second)?.time);
+        bar.inc(1);
     }
     for (evaluation, times) in evaluations.iter_mut().zip(&mut times) {
         times.sort();
-        evaluation.time = times.get(times.len() / 2).copied().unwrap_or(evaluation.time);
+        evaluation.time = times[times.len() / 2];
     }
     Ok(evaluations)
 }
@@ -83,9 +95,11 @@ mod tests {
         let data = digits::shipped().unwrap();
         let all = evaluate(&data, 64, &mut oracle(&data, 10)).unwrap();
         assert_eq!((all.accuracy, all.scores.size()), (1., vec![359, 10]));
-        let [all, five] = compare(&data, 100, 2, &mut oracle(&data, 10), &mut oracle(&data, 5)).unwrap();
+        let bar = ProgressBar::hidden();
+        let [all, five] = compare(&data, 100, &mut oracle(&data, 10), &mut oracle(&data, 5), &bar).unwrap();
         let expected = data.test_labels.lt(5).to_kind(Kind::Float).mean(Kind::Double).double_value(&[]);
         assert_eq!((all.accuracy, five.accuracy), (1., expected));
+        assert_eq!(Some(bar.position()), bar.length());
     }
 
     #[test]

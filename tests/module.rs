@@ -153,7 +153,7 @@ fn recorded_gradients_are_the_hosts() {
     assert_eq!(got, plain.grad());
     plain.zero_grad();
     assert_eq!(served(&module), 0);
-    assert!(module.report().to_string().contains("1 calls that recorded gradients"), "{}", module.report());
+    assert!(module.report().to_string().contains("1 call that recorded gradients"), "{}", module.report());
     drop(tch::no_grad(|| module.forward_ts(&[&x])).unwrap());
     assert_eq!(served(&module), 1);
 }

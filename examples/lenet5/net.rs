@@ -46,7 +46,7 @@ impl LeNet {
 
 impl Module for LeNet {
     fn forward(&self, images: &Tensor) -> Tensor {
-        self.logits(images).softmax(-1, Kind::Float)
+        self.logits(images).softmax(-1, None::<Kind>)
     }
 }
 

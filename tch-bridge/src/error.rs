@@ -13,7 +13,14 @@ pub enum Error {
     Environment(EnvError),
     /// A backend was asked for by name and does not run here.
     Backend(Unavailable),
-    /// The model, its file or its arguments: torch's own error.
+    /// A model's file that was read and is not as it should be.
+    Load {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: JitError,
+    },
+    /// The model or its arguments: torch's own error.
     Torch(JitError),
     /// The method's result is not what the caller asked for.
     Result {
@@ -38,6 +45,7 @@ impl fmt::Display for Error {
         match self {
             Error::Environment(e) => e.fmt(f),
             Error::Backend(e) => e.fmt(f),
+            Error::Load { path, source } => write!(f, "{}: {source}", path.display()),
             Error::Torch(e) => e.fmt(f),
             Error::Result { method, expected, found } => write!(f, "{method} gives {found}, not {expected}"),
             Error::Io { path, source } => write!(f, "cannot write {}: {source}", path.display()),
@@ -50,7 +58,7 @@ impl std::error::Error for Error {
         match self {
             Error::Environment(e) => Some(e),
             Error::Backend(e) => Some(e),
-            Error::Torch(e) => Some(e),
+            Error::Torch(source) | Error::Load { source, .. } => Some(source),
             Error::Result { .. } => None,
             Error::Io { source, .. } => Some(source),
         }

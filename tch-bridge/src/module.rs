@@ -1,6 +1,6 @@
 //! The module that users hold: torch's module, with engines in its place where that is possible and switched on.
 
-use crate::jit::{Initial, Module};
+use crate::jit::{Initial, JitError, Module};
 use crate::method::MethodState;
 use crate::variant::Builder;
 use crate::{Error, Options, Report, backend};
@@ -32,10 +32,16 @@ impl TrtModule {
     /// Reads a TorchScript file, traced or scripted.
     ///
     /// # Errors
-    /// [`Error::Torch`] when the file cannot be read, is not TorchScript, is damaged or calls an unknown operator;
+    /// [`Error::Torch`] when the file cannot be read; [`Error::Load`] when it is not TorchScript, is damaged or calls an
+    /// unknown operator;
     /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<TrtModule, Error> {
-        TrtModule::of(Module::load(path, None)?, options)
+        let path = path.as_ref();
+        let read = Module::load(path, None).map_err(|source| match source {
+            JitError::Io { .. } => Error::Torch(source),
+            _ => Error::Load { path: path.to_owned(), source },
+        });
+        TrtModule::of(read?, options)
     }
 
     /// Puts engines into an existing module. Parameters and buffers stay shared with every other handle to it: a change that

@@ -218,7 +218,12 @@ impl fmt::Display for MethodReport {
             State::Building => writeln!(f, "{}: engines are being built, the host serves", self.method),
             State::Failed(why) => writeln!(f, "{}: the host serves every call: {why}", self.method),
             State::Divided { blocks, engines, build } => {
-                writeln!(f, "{}: {} engines, built in {build:.1?}", self.method, engines.len())?;
+                writeln!(
+                    f,
+                    "{}: {}, built in {build:.1?}",
+                    self.method,
+                    count(engines.len() as u64, "engine")
+                )?;
                 for (at, block) in blocks.iter().enumerate() {
                     if at > 0 {
                         writeln!(f, "nested block {at}:")?;
@@ -226,12 +231,12 @@ impl fmt::Display for MethodReport {
                     writeln!(f, "{}", block.partition)?;
                 }
                 for (at, engine) in engines.iter().enumerate() {
-                    writeln!(f, "engine {at} served {} calls", engine.served)?;
+                    writeln!(f, "engine {at} served {}", count(engine.served, "call"))?;
                     if engine.recorded > 0 {
+                        let calls = count(engine.recorded, "call");
                         writeln!(
                             f,
-                            "  the host served {} calls that recorded gradients; for inference use tch::no_grad",
-                            engine.recorded
+                            "  the host served {calls} that recorded gradients; for inference use tch::no_grad"
                         )?;
                     }
                     engine.shapes.iter().try_for_each(|s| s.fmt(f))?;
@@ -256,6 +261,10 @@ impl fmt::Display for ShapeReport {
             self.build
         )
     }
+}
+
+fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// Writes the report of a method that was just compiled where `TRT_REPORT` says.

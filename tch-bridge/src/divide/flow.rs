@@ -158,10 +158,10 @@ fn unknown(knowledge: &Knowledge<'_>, value: ValueId) -> (Code, String) {
         Some(Fact::Tensor { plain: false, .. }) => {
             (Code::Backend, "an argument is not a dense tensor".into())
         }
-        Some(Fact::Tensor { device, kind, .. }) => (
-            Code::Backend,
-            format!("an argument is {kind:?} on {device:?}, engines take real tensors on the CPU"),
-        ),
+        Some(Fact::Tensor { device: Some(tch::Device::Cpu), kind: Some(kind), .. }) => {
+            (Code::Dtype, format!("an argument holds {kind:?}, which engines do not take"))
+        }
+        Some(Fact::Tensor { .. }) => (Code::Backend, "an argument is not on the CPU".into()),
         Some(_) => (Code::Attribute, "an argument is of a kind that engines do not take".into()),
     }
 }
