@@ -17,8 +17,9 @@ help: ## list the targets
 setup: ## get libtorch and oneDNN into .venv (LIBTORCH, TRT_ONEDNN_LIBRARY: use your own)
 	@scripts/setup.sh
 
-demo: setup ## train LeNet-5 on real digits, then compare libtorch with the engines
+demo: setup ## train LeNet-5 on real digits, compare libtorch with the engines; then a mixed partition
 	cargo run --release --example lenet5
+	cargo run --release --example partition_mixed
 
 test: ## set-up, format, clippy, docs and tests, as continuous integration runs them
 	@scripts/setup.sh test

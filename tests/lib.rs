@@ -59,3 +59,12 @@ pub fn assert_close(got: &Tensor, want: &Tensor) {
         (&got - &want).abs().where_self(&equal.logical_not(), &Tensor::from(0.0)).max().double_value(&[]);
     assert!(off <= 1e-5 * scale, "off by {off:e} at a scale of {scale:e}:\n{got}\n{want}");
 }
+
+/// The code in the documents that users read first: it compiles.
+#[cfg(doctest)]
+pub mod documents {
+    #[doc = include_str!("../README.md")]
+    pub struct Readme;
+    #[doc = include_str!("../docs/quick-start.md")]
+    pub struct QuickStart;
+}
