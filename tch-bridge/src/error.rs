@@ -54,13 +54,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
+    /// What lies behind the reason that the message already gives.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Environment(e) => Some(e),
-            Error::Backend(e) => Some(e),
-            Error::Torch(source) | Error::Load { source, .. } => Some(source),
+            Error::Environment(e) => e.source(),
+            Error::Backend(e) => e.source(),
+            Error::Torch(source) | Error::Load { source, .. } => source.source(),
             Error::Result { .. } => None,
-            Error::Io { source, .. } => Some(source),
+            Error::Io { source, .. } => source.source(),
         }
     }
 }

@@ -75,7 +75,7 @@ pub struct ShapeReport {
     pub inputs: Vec<String>,
     /// Why the host serves this shape, if it does.
     pub refused: Option<String>,
-    /// Layers before and after fusion.
+    /// Layers that a call computes, before and after fusion.
     pub layers: (usize, usize),
     /// The steps of the engine, in order.
     pub steps: Vec<String>,

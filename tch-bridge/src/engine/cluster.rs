@@ -159,7 +159,7 @@ impl ClusterEngine {
                 Some(call) => format!("{} {}: {refusal}", call.op, call.place),
                 None => refusal.to_string(),
             })?;
-        let layers = made.network.layers.len();
+        let layers = made.network.run_layers();
         let network = pass::optimize(made.network, &pass::Options::default());
         let read_at = self.parameters.fingerprint();
         let weights = self.parameters.dense().ok_or("a parameter is not dense CPU memory")?;
@@ -178,7 +178,7 @@ impl ClusterEngine {
             .iter()
             .map(|ty| (ty.shape.iter().map(|&n| n as i64).collect(), kind_of_dtype(ty.dtype)))
             .collect();
-        let (fused_layers, ints) = (network.layers.len(), made.ints);
+        let (fused_layers, ints) = (network.run_layers(), made.ints);
         Ok((
             read_at,
             Ready { pool: Pool::new(engine), outputs, ints, layers, fused_layers, build: start.elapsed() },

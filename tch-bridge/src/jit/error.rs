@@ -131,10 +131,11 @@ impl fmt::Display for JitError {
 }
 
 impl std::error::Error for JitError {
+    /// What lies behind the reason that the message already gives.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Closure(source) => Some(source.as_ref()),
+            Self::Io { source, .. } => source.source(),
+            Self::Closure(source) => source.source(),
             _ => None,
         }
     }

@@ -26,6 +26,12 @@ impl Network {
         out
     }
 
+    /// How many layers a call computes: those that depend on an input.
+    pub fn run_layers(&self) -> usize {
+        let statics = self.statics();
+        self.layers.iter().filter(|l| !l.outputs.iter().all(|v| statics[v.index()])).count()
+    }
+
     /// Cuts the network at the border between static values and the rest. Both halves keep value ids.
     pub fn split(&self) -> Split {
         let statics = self.statics();
