@@ -3,22 +3,6 @@
 use std::env;
 use std::path::PathBuf;
 
-const SOURCES: [&str; 13] = [
-    "assume",
-    "attributes",
-    "engine",
-    "extract",
-    "graph",
-    "module",
-    "observe",
-    "packings",
-    "prepare",
-    "stitch",
-    "trace",
-    "value",
-    "watch",
-];
-
 fn variable(name: &str) -> Option<PathBuf> {
     println!("cargo::rerun-if-env-changed={name}");
     env::var_os(name).map(PathBuf::from)
@@ -38,7 +22,7 @@ fn main() {
         std::process::exit(1);
     }
     cxx_build::bridge("src/sys.rs")
-        .files(SOURCES.map(|name| format!("cpp/{name}.cpp")))
+        .file("cpp/all.cpp")
         .std("c++17")
         .opt_level(2)
         .flag("-isystem")

@@ -83,6 +83,10 @@ void out_tensor(Outputs& outputs, const at::Tensor& tensor);
 void out_int(Outputs& outputs, int64_t value);
 c10::IValue make_engine(const EngineHandle& handle, size_t tensors, size_t ints);
 
+// operators.cpp
+// Replaces the arguments on the stack by the results.
+void call_operator(rust::Str name, rust::Str overload, Stack& stack);
+
 // watch.cpp
 std::unique_ptr<Watched> watch(const Stack& stack);
 bool any_requires_grad(const Watched& watched);

@@ -47,7 +47,7 @@ struct Observer : torch::CustomClassHolder {
   }
 };
 
-const torch::jit::RegisterOperators operators({torch::jit::Operator(
+const torch::jit::RegisterOperators observation({torch::jit::Operator(
     "trt::observe(Any value, int slot, Any observer) -> ()",
     [](torch::jit::Stack& stack) {
       auto observer = torch::jit::pop(stack).toCapsule();

@@ -241,6 +241,9 @@ pub(crate) mod ffi {
         fn out_tensor(outputs: Pin<&mut Outputs>, tensor: &Tensor);
         fn out_int(outputs: Pin<&mut Outputs>, value: i64);
 
+        /// Replaces the arguments on the stack by the results.
+        fn call_operator(name: &str, overload: &str, stack: Pin<&mut Stack>) -> Result<()>;
+
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
         fn any_requires_grad(watched: &Watched) -> bool;
         fn fingerprint(watched: &Watched) -> u64;

@@ -9,6 +9,7 @@ mod extract;
 mod graph;
 mod module;
 mod observe;
+mod operators;
 mod stitch;
 mod tensor;
 pub(crate) mod trace;
@@ -23,6 +24,7 @@ pub use graph::{
 };
 pub use module::{Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
+pub use operators::call_operator;
 pub use stitch::{Cluster, Item, Order};
 pub use tensor::{TensorView, grad_mode_enabled};
 pub use watch::Watched;
