@@ -1,0 +1,48 @@
+// Calls of single operators by name.
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include "tch-bridge/cpp/calls.h"
+#include "tch-bridge/src/sys.rs.h"
+
+namespace tch_trt {
+
+using c10::IValue;
+
+namespace {
+
+// The value as a parameter of this type holds it: torch's operators unpack their arguments without conversions.
+IValue as_type(const IValue& value, const c10::TypePtr& type) {
+  if (auto optional = type->cast<c10::OptionalType>()) {
+    return value.isNone() ? value : as_type(value, optional->getElementType());
+  }
+  if (auto list = type->cast<c10::ListType>(); list && value.isList()) {
+    c10::impl::GenericList typed(list->getElementType());
+    for (const IValue& element : value.toListRef()) typed.push_back(as_type(element, list->getElementType()));
+    return typed;
+  }
+  if (type->kind() == c10::TypeKind::FloatType && value.isInt()) return static_cast<double>(value.toInt());
+  if (type->kind() == c10::TypeKind::DeviceObjType && value.isString()) return c10::Device(value.toStringRef());
+  return value;
+}
+
+}  // namespace
+
+void call_operator(rust::Str name, rust::Str overload, Stack& stack) {
+  std::string base(name), wanted(overload);
+  for (const auto& candidate : torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(base))) {
+    const auto& schema = candidate->schema();
+    if (schema.overload_name() != wanted) continue;
+    const auto& parameters = schema.arguments();
+    if (!schema.is_vararg() && parameters.size() != stack.values.size()) {
+      throw Failure(FailureKind::Argument, "wrong number of arguments for " + toString(schema));
+    }
+    for (size_t at = 0; at < std::min(parameters.size(), stack.values.size()); ++at) {
+      stack.values[at] = as_type(stack.values[at], parameters[at].type());
+    }
+    candidate->getOperation()(stack.values);
+    return;
+  }
+  throw Failure(FailureKind::Argument, "torch has no operator " + base + (wanted.empty() ? "" : "." + wanted));
+}
+
+}  // namespace tch_trt

@@ -1,0 +1,27 @@
+//! Calls of single operators by name.
+
+use tch::IValue;
+
+use super::{JitError, value};
+use crate::sys::ffi;
+
+/// Calls the operator of this qualified name, with its overload (`aten::add.Tensor`), on the host. Arguments stand in the
+/// schema's order, none is left out; strings serve where a device is expected. Gives every result.
+///
+/// # Errors
+/// [`JitError::Argument`] when torch has no such operator or the number of arguments is wrong, else what the operator raises.
+pub fn call_operator(name: &str, arguments: &[IValue]) -> Result<Vec<IValue>, JitError> {
+    let start = name.find("::").map_or(0, |at| at + 2);
+    let (base, overload) = match name[start..].find('.') {
+        Some(dot) => (&name[..start + dot], &name[start + dot + 1..]),
+        None => (name, ""),
+    };
+    let mut stack = value::stack_of(arguments)?;
+    ffi::call_operator(base, overload, stack.pin_mut())?;
+    let mut results = Vec::new();
+    while ffi::stack_len(&stack) > 0 {
+        results.push(value::pop(stack.pin_mut())?);
+    }
+    results.reverse();
+    Ok(results)
+}
