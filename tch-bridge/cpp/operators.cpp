@@ -10,15 +10,26 @@ using c10::IValue;
 
 namespace {
 
-// The value as a parameter of this type holds it: torch's operators unpack their arguments without conversions.
+// The value as a parameter of this type holds it: torch's operators unpack their arguments without conversions. As in
+// TorchScript source, one value stands for a list of it.
 IValue as_type(const IValue& value, const c10::TypePtr& type) {
   if (auto optional = type->cast<c10::OptionalType>()) {
     return value.isNone() ? value : as_type(value, optional->getElementType());
   }
   if (auto list = type->cast<c10::ListType>(); list && value.isList()) {
-    c10::impl::GenericList typed(list->getElementType());
-    for (const IValue& element : value.toListRef()) typed.push_back(as_type(element, list->getElementType()));
+    auto wanted = list->getElementType();
+    std::vector<IValue> elements;
+    for (const IValue& element : value.toListRef()) elements.push_back(as_type(element, wanted));
+    bool open = wanted->kind() == c10::TypeKind::VarType;
+    if (open) wanted = elements.empty() ? c10::TypePtr(c10::TensorType::get()) : elements[0].type();
+    c10::impl::GenericList typed(wanted);
+    for (IValue& element : elements) typed.push_back(std::move(element));
     return typed;
+  }
+  if (auto list = type->cast<c10::ListType>(); list && !value.isNone()) {
+    c10::impl::GenericList single(list->getElementType());
+    single.push_back(as_type(value, list->getElementType()));
+    return single;
   }
   if (type->kind() == c10::TypeKind::FloatType && value.isInt()) return static_cast<double>(value.toInt());
   if (type->kind() == c10::TypeKind::DeviceObjType && value.isString()) return c10::Device(value.toStringRef());
@@ -42,7 +53,7 @@ void call_operator(rust::Str name, rust::Str overload, Stack& stack) {
     candidate->getOperation()(stack.values);
     return;
   }
-  throw Failure(FailureKind::Argument, "torch has no operator " + base + (wanted.empty() ? "" : "." + wanted));
+  throw Failure(FailureKind::Operator, base + (wanted.empty() ? "" : "." + wanted));
 }
 
 }  // namespace tch_trt

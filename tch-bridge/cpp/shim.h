@@ -19,7 +19,15 @@
 namespace tch_trt {
 
 // The first byte of an error message; `jit::error` reads it.
-enum class FailureKind : char { Argument = 'a', Graph = 'g', Memory = 'm', Runtime = 'r', Source = 's', Closure = 'c' };
+enum class FailureKind : char {
+  Argument = 'a',
+  Closure = 'c',
+  Graph = 'g',
+  Memory = 'm',
+  Operator = 'o',
+  Runtime = 'r',
+  Source = 's',
+};
 
 struct Failure : std::runtime_error {
   Failure(FailureKind kind, const std::string& message) : std::runtime_error(message), kind(kind) {}

@@ -38,6 +38,8 @@ pub enum JitError {
     Source(String),
     /// A wrong name, number, type or kind of an argument.
     Argument(String),
+    /// An operator that torch does not have, `namespace::name.overload`.
+    NoSuchOperator(String),
     /// A graph rewrite that would break the graph.
     Graph(String),
     /// torch could not allocate.
@@ -60,6 +62,7 @@ impl JitError {
             Some('a') => Self::Argument(message),
             Some('g') => Self::Graph(message),
             Some('m') => Self::OutOfMemory(message),
+            Some('o') => Self::NoSuchOperator(message),
             Some('s') => Self::Source(message),
             _ => Self::Runtime(message),
         }
@@ -121,6 +124,7 @@ impl fmt::Display for JitError {
             ),
             Self::Source(message) => write!(f, "TorchScript source does not compile: {message}"),
             Self::Argument(message) => write!(f, "wrong argument: {message}"),
+            Self::NoSuchOperator(name) => write!(f, "torch has no operator {name}"),
             Self::Graph(message) => write!(f, "the graph cannot be rewritten so: {message}"),
             Self::OutOfMemory(message) => write!(f, "out of memory: {message}"),
             Self::Runtime(message) => write!(f, "the model failed: {message}"),

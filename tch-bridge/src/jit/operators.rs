@@ -9,7 +9,7 @@ use crate::sys::ffi;
 /// schema's order, none is left out; strings serve where a device is expected. Gives every result.
 ///
 /// # Errors
-/// [`JitError::Argument`] when torch has no such operator or the number of arguments is wrong, else what the operator raises.
+/// [`JitError::NoSuchOperator`], [`JitError::Argument`] when the number of arguments is wrong, else what the operator raises.
 pub fn call_operator(name: &str, arguments: &[IValue]) -> Result<Vec<IValue>, JitError> {
     let start = name.find("::").map_or(0, |at| at + 2);
     let (base, overload) = match name[start..].find('.') {

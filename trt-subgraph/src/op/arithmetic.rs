@@ -43,7 +43,8 @@ fn check_factor(arg: &str, factor: Number, dtype: DType) -> Result<(), Refusal> 
         Number::Int(_) => false,
     };
     if misfit {
-        return Err(Refusal::Invalid(format!("'{arg}' is {}, the operands are {dtype}", factor.dtype())));
+        let why = format!("it is {}, the operands are {dtype}", factor.dtype());
+        return Err(Refusal::Attribute { arg: arg.into(), why });
     }
     Ok(())
 }

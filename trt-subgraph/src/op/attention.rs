@@ -108,7 +108,7 @@ fn attention(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     }
     let is_causal = args.flag("is_causal")?;
     if is_causal && mask.is_some() {
-        return Err(Refusal::Invalid("both 'is_causal' and 'attn_mask' are given".into()));
+        return Err(Refusal::Attribute { arg: "is_causal".into(), why: "'attn_mask' is given as well".into() });
     }
     let scale = match args.has("scale") {
         true => args.float("scale")?,

@@ -111,7 +111,8 @@ fn tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     if let (Item::Float(v), &[]) = (&args.items[0], &shape[..]) {
         numbers = vec![Number::Float(rounded(*v, DType::F32))];
     }
-    let found = numbers.iter().map(|n| n.dtype()).reduce(DType::promote).unwrap_or(DType::F32);
+    let untyped = || Refusal::Attribute { arg: "data".into(), why: "an empty list does not tell its type".into() };
+    let found = numbers.iter().map(|n| n.dtype()).reduce(DType::promote).ok_or_else(untyped)?;
     let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(found);
     let ty = TensorType::new(dtype, shape);
     let literal = if dtype.is_float() || found.is_float() {

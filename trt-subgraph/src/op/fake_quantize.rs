@@ -4,7 +4,17 @@ use super::formula::{Operand, Term, pointwise};
 use super::{Def, float_tensor, one};
 use crate::network::ValueId;
 use crate::network::expr::Unary;
+use crate::DType;
 use crate::source::{Args, Item, Lower, Refusal};
+
+/// The operand. The host computes an f64 one in f32, which is not imitated.
+fn quantisable(lower: &Lower, args: &Args) -> Result<ValueId, Refusal> {
+    let x = float_tensor(lower, args, "self")?;
+    match lower.dtype(x) {
+        DType::F64 => Err(Refusal::Dtype { arg: "self", found: DType::F64 }),
+        _ => Ok(x),
+    }
+}
 
 /// The range of the quantised values.
 fn range(lower: &Lower, args: &Args) -> Result<(f64, f64), Refusal> {
@@ -21,7 +31,7 @@ fn rounded<'f, T: Operand<'f>>(x: Term<'f>, inverse: T, scale: T, low: T, high: 
 }
 
 fn per_tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let x = float_tensor(lower, args, "self")?;
+    let x = quantisable(lower, args)?;
     let (low, high) = range(lower, args)?;
     let (scale, zero) = (args.float("scale")?, args.int(lower, "zero_point")? as f64);
     if !(low..=high).contains(&zero) {
@@ -32,11 +42,14 @@ fn per_tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(pointwise(lower, [x], dtype, |[x]| rounded(x, inverse, scale, low - zero, high - zero))?)
 }
 
-/// Scale and (integer) zero point are tensors, one value each or one for each position of an axis.
+/// Scale (f32) and (integer) zero point are tensors, one value each or one for each position of an axis.
 fn by_tensors(lower: &mut Lower, args: &Args, shape: &[usize]) -> Result<ValueId, Refusal> {
-    let x = float_tensor(lower, args, "self")?;
+    let x = quantisable(lower, args)?;
     let (low, high) = range(lower, args)?;
-    let (scale, zero) = (float_tensor(lower, args, "scale")?, args.tensor("zero_point")?);
+    let (scale, zero) = (args.tensor("scale")?, args.tensor("zero_point")?);
+    if lower.dtype(scale) != DType::F32 {
+        return Err(Refusal::Dtype { arg: "scale", found: lower.dtype(scale) });
+    }
     if !lower.dtype(zero).is_int() {
         return Err(Refusal::Dtype { arg: "zero_point", found: lower.dtype(zero) });
     }

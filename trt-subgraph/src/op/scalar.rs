@@ -42,10 +42,6 @@ fn float_remainder(a: f64, b: f64) -> f64 {
     (a % b + b) % b
 }
 
-fn int_pow(a: i64, b: i64) -> Option<i64> {
-    a.checked_pow(u32::try_from(b).ok()?)
-}
-
 /// A truth of the order of two numbers; exact on integers.
 fn compare(args: &Args, ints: fn(&i64, &i64) -> bool, floats: fn(&f64, &f64) -> bool) -> Result<Vec<Item>, Refusal> {
     let (a, b) = (at(args, 0)?, at(args, 1)?);
@@ -169,7 +165,6 @@ pub(super) const OPS: &[Def] = &[
         ],
         lower: |_, a| floats(a, f64::powf),
     },
-    Def { schemas: &["aten::pow.int_to_int(int a, int b) -> int"], lower: |_, a| binary(a, int_pow, f64::powf) },
     Def {
         schemas: &["aten::neg.Scalar(Scalar a) -> Scalar", "aten::neg.int(int a) -> int", "aten::neg.float(float a) -> float"],
         lower: |_, a| unary(a, i64::wrapping_neg, |v| -v),

@@ -10,7 +10,8 @@
 //!
 //! Arguments stand in the schema's order, none is left out. A tensor's values are random, seeded by the line, unless they
 //! follow in braces: a range (`{0..10}`, without its end), all of them, or one for all. `p:` marks a parameter of the model, `c:` a
-//! constant. An element type alone is torch's code for it. `refuse <code>:` expects the refusal of that [`Refusal::code`].
+//! constant. An element type alone is torch's code for it. `refuse <code>:` expects the refusal of that [`Refusal::code`];
+//! `refuse! <code>:` also says that torch crashes on the call, so that nobody may try it there.
 
 use super::lower::{Item, Lower};
 use super::specialise::lower_call;
@@ -31,6 +32,8 @@ pub struct Case {
     pub args: Vec<CaseArg>,
     /// The code of the refusal that lowering gives; `None` when it succeeds.
     pub refusal: Option<String>,
+    /// Does torch itself crash on this call?
+    pub crashes_host: bool,
 }
 
 /// An argument of a case.
@@ -125,7 +128,9 @@ impl Case {
     pub fn parse(line: &str) -> Result<Case, Unexpected> {
         let mut random = Random::of_text(line);
         let mut c = Cursor::new(line);
+        let mut crashes_host = false;
         let refusal = if c.eat("refuse") {
+            crashes_host = c.eat("!");
             let code = c.run(|c| c.is_ascii_alphabetic() || c == '-').to_string();
             c.expect(":")?;
             Some(code)
@@ -138,7 +143,7 @@ impl Case {
         if !c.rest().starts_with('#') {
             c.end()?;
         }
-        Ok(Case { op, args, refusal })
+        Ok(Case { op, args, refusal, crashes_host })
     }
 
     /// Lowers the call alone.
@@ -297,6 +302,7 @@ mod tests {
     fn refusals_are_named() {
         let case = Case::parse("refuse no-such-op: f(1)").unwrap();
         assert_eq!((case.op.as_str(), case.refusal.as_deref()), ("f", Some("no-such-op")));
+        assert!(!case.crashes_host && Case::parse("refuse! invalid: f(1)").unwrap().crashes_host);
     }
 
     #[test]
