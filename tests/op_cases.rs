@@ -6,8 +6,8 @@ use tch::{IValue, Kind, Tensor};
 use tch_bridge::jit::{JitError, TensorView, call_operator};
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::network::ValueId;
-use trt_subgraph::source::case::{Case, CaseArg, Lowered, load};
 use trt_subgraph::source::Item;
+use trt_subgraph::source::case::{Case, CaseArg, Lowered, load};
 use trt_subgraph::{DType, Literal, TensorType, compare, tolerance};
 
 /// Cases of files whose name contains `CASES` (all by default).

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::model::Loaded;
-use super::spec::{Filling, InputSpec, Point, assign};
+use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{Argument, ValueType};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -68,12 +68,21 @@ pub(crate) fn arguments(path: &Path, loaded: &Loaded, specs: &[InputSpec]) -> Re
     let filled = tch::no_grad(|| Filling::usual(0).values(specs, &missing, Point::Opt))?;
     let mut filled = filled.into_iter();
     let last = given.iter().rposition(Option::is_some).map_or(0, |at| at + 1);
-    let values: Vec<Option<IValue>> = given.into_iter().map(|v| v.or_else(|| filled.next())).collect();
-    let end = values.iter().position(Option::is_none).unwrap_or(values.len());
-    if end < last {
-        assign(&[], &arguments[end..=end])?;
+    let mut values = Vec::new();
+    for (at, (value, argument)) in given.into_iter().zip(arguments).enumerate() {
+        let value = value.or_else(|| filled.next());
+        match value {
+            Some(value) => values.push(value),
+            None if at >= last => break,
+            None if matches!(argument.ty, ValueType::Optional(_)) => values.push(IValue::None),
+            None => {
+                let why =
+                    format!("`{}` stands before other arguments; give an --input for it", argument.name);
+                return Err(Failure::file(path, why));
+            }
+        }
     }
-    Ok(values.into_iter().map_while(|v| v).collect())
+    Ok(values)
 }
 
 /// A tensor as what the method declares: numbers from tensors of one element.

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::leaves::leaves;
 use super::model::ModelArgs;
-use super::terminal::{Style, table};
+use super::terminal::{Style, count, table};
 use super::{Document, archive, inspect};
 use crate::switch;
 use clap::Args;
@@ -92,7 +92,12 @@ impl Document for Ran {
         let rows: Vec<Vec<String>> =
             self.outputs.iter().map(|o| vec![o.name.clone(), o.ty.clone()]).collect();
         let mut out = format!("{} {} ({})\n", style.bold(&self.model), self.method, self.inputs.join(", "));
-        out += &format!("backend {}; engines served {} calls\n{}", self.backend, self.served, table(&rows));
+        out += &format!(
+            "backend {}; engines served {}\n{}",
+            self.backend,
+            count(self.served, "call"),
+            table(&rows)
+        );
         if !self.left_out.is_empty() {
             let left_out = self.left_out.join(", ");
             out +=

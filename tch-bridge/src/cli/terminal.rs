@@ -79,6 +79,20 @@ pub(crate) fn quantity(value: f64, unit: &str) -> String {
     format!("{scaled:.digits$} {}{unit}", prefixes[step])
 }
 
+/// `1 node`, `2 nodes`.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// One line in which paths have lost their folders: `aten::relu at /a/b/model.py:3` as `aten::relu at model.py:3`.
+pub(crate) fn without_folders(text: &str) -> String {
+    let word = |w: &str| match w.rfind('/') {
+        Some(at) if w.starts_with('/') => w[at + 1..].to_string(),
+        _ => w.to_string(),
+    };
+    text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// A table whose first column is aligned left, the others right.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -107,6 +121,11 @@ mod tests {
         assert_eq!(quantity(999.6, "B"), "1.00 kB");
         assert_eq!(quantity(1_234_567.0, "B"), "1.23 MB");
         assert_eq!(quantity(98_765_432_100.0, "FLOP"), "98.8 GFLOP");
+    }
+
+    #[test]
+    fn folders_go() {
+        assert_eq!(without_folders("a at /x/y.py:3: f, b at z.py:4\nc"), "a at y.py:3: f, b at z.py:4 c");
     }
 
     #[test]

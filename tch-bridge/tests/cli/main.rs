@@ -21,6 +21,7 @@ pub struct Folder(PathBuf);
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
 impl Folder {
+    /// An empty one.
     pub fn new() -> Folder {
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("tch-trt-tool-{}-{number}", std::process::id()));
@@ -28,10 +29,12 @@ impl Folder {
         Folder(path)
     }
 
+    /// The path of a file in it.
     pub fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 
+    /// The text of a file in it.
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.0.join(name)).unwrap()
     }
@@ -52,7 +55,7 @@ impl Folder {
 def forward(self, x, scale: float = 1.0):
     a = torch.relu(torch.matmul(x, self.w)) * scale
     b = torch.softmax(torch.tanh(a) + a, -1)
-    c = torch.fft.fft(b).real
+    c = torch.real(torch.fft_fft(b))
     d = torch.sigmoid(torch.matmul(c, self.w)) + b
     values, indices = torch.topk(d, 2, -1)
     return d, {'values': values, 'indices': indices}

@@ -1,16 +1,14 @@
 //! A measurement as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, quantity, table};
+use super::super::terminal::{Style, count, quantity, table, without_folders};
 use super::{Layers, Measurement, Timing};
 
 impl Document for Measurement {
     fn text(&self, style: Style) -> String {
         let mut out = format!("{} {} ({})\n", style.bold(&self.model), self.method, self.inputs.join(", "));
-        out += &format!(
-            "backend {}; {}; {} threads, {} callers\n",
-            self.backend, self.machine, self.threads, self.streams
-        );
+        let (threads, callers) = (count(self.threads as u64, "thread"), count(self.streams.into(), "caller"));
+        out += &format!("backend {}; {}; {threads} in a call, {callers}\n", self.backend, self.machine);
         out += &format!(
             "first call {:.0} ms, of which building took {:.0} ms\n",
             self.first_call_ms, self.build_ms
@@ -58,7 +56,7 @@ fn layers_text(layers: &Layers, style: Style) -> String {
         let name = format!("engine {}", engine.engine);
         rows.push(vec![name, format!("{:.1}", engine.whole_us), share(engine.whole_us)]);
         for step in &engine.steps {
-            let text: String = step.step.replace('\n', " ").chars().take(90).collect();
+            let text: String = without_folders(&step.step).chars().take(100).collect();
             rows.push(vec![format!("  {text}"), format!("{:.1}", step.us), share(step.us)]);
         }
         if !engine.steps.is_empty() {

@@ -1,9 +1,8 @@
 //! An inspection as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, quantity, table};
+use super::super::terminal::{Style, count, quantity, table, without_folders};
 use super::inspection::{EngineFacts, Inspection, NodeFacts};
-use std::fmt::Write;
 
 impl Document for Inspection {
     fn text(&self, style: Style) -> String {
@@ -20,7 +19,7 @@ impl Document for Inspection {
             self.coverage.nodes,
             100.0 * self.fraction,
             quantity(self.coverage.operations, "FLOP"),
-            count(self.engines.len(), "engine"),
+            count(self.engines.len() as u64, "engine"),
             self.build_ms
         ));
         for engine in &self.engines {
@@ -32,7 +31,7 @@ impl Document for Inspection {
         if host.is_empty() {
             line("nothing is left to the host".into());
         } else {
-            line(style.bold(&format!("host: {}", count(host.len(), "node"))));
+            line(style.bold(&format!("host: {}", count(host.len() as u64, "node"))));
             host.into_iter().for_each(|node| line(host_text(node, style)));
         }
         line(String::new());
@@ -43,34 +42,27 @@ impl Document for Inspection {
 }
 
 fn engine_text(engine: &EngineFacts, style: Style) -> String {
-    let mut out = String::new();
     let place = if engine.block > 0 { format!(" in block {}", engine.block) } else { String::new() };
-    let head = format!("engine {}{place}", engine.number);
-    drop(writeln!(
-        out,
-        "{}: {}, {}, {} across the border",
-        style.bold(&head),
-        count(engine.nodes, "node"),
-        quantity(engine.operations, "FLOP"),
-        quantity(engine.border_bytes, "B")
-    ));
-    drop(writeln!(out, "  in  {}\n  out {}", engine.inputs.join(" "), engine.outputs.join(" ")));
+    let head = style.bold(&format!("engine {}{place}", engine.number));
+    let (nodes, operations) = (count(engine.nodes as u64, "node"), quantity(engine.operations, "FLOP"));
+    let mut out =
+        format!("{head}: {nodes}, {operations}, {} across the border\n", quantity(engine.border_bytes, "B"));
+    out += &format!("  in  {}\n  out {}\n", engine.inputs.join(" "), engine.outputs.join(" "));
     if let Some(why) = &engine.refused {
-        drop(writeln!(out, "  {} {why}", style.yellow("the host serves:")));
+        out += &format!("  {} {why}\n", style.yellow("the host serves:"));
         return out;
     }
-    drop(writeln!(
-        out,
-        "  {} weights, {} arena, built in {:.0} ms; {} layers fused to {}:",
+    out += &format!(
+        "  {} weights, {} arena, built in {:.0} ms; {} layers fused to {}:\n",
         quantity(engine.weight_bytes as f64, "B"),
         quantity(engine.arena_bytes as f64, "B"),
         engine.build_ms,
         engine.layers_before,
         engine.layers.len()
-    ));
+    );
     for layer in &engine.layers {
         let text = layer.text.split("  # ").next().unwrap_or_default();
-        drop(writeln!(out, "    {text}  {}", style.dim(&layer.origin.replace('\n', " "))));
+        out += &format!("    {text}  {}\n", style.dim(&without_folders(&layer.origin)));
     }
     out
 }
@@ -82,7 +74,7 @@ fn host_text(node: &NodeFacts, style: Style) -> String {
 }
 
 fn nodes_table(nodes: &[NodeFacts]) -> String {
-    let mut rows = vec![["node", "runs in", "operations", "bytes"].map(String::from).to_vec()];
+    let mut rows = vec![["node", "runs in", "operations", "bytes", "at"].map(String::from).to_vec()];
     for node in nodes {
         let who = node.engine.map_or_else(|| "host".to_string(), |at| format!("engine {at}"));
         let name = format!("{} -> {}", node.name, node.outputs.join(" "));
@@ -91,11 +83,8 @@ fn nodes_table(nodes: &[NodeFacts]) -> String {
             who,
             quantity(node.operations, ""),
             quantity(node.bytes, ""),
+            without_folders(&node.place).chars().take(60).collect(),
         ]);
     }
     table(&rows)
-}
-
-fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }

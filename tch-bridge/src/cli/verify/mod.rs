@@ -203,6 +203,7 @@ impl Verify {
         let expected = call(false)?;
         tch::no_grad(|| loaded.module.compile_method(method, &copies(&set.values)?).map_err(Failure::from))?;
         let found = call(true)?;
+        tch::manual_seed(seed);
         let truth = judge.map(|j| tch::no_grad(|| j.run(&set.values))).transpose();
         let truth = truth.map_err(|e| format!("the model does not run in float64: {e}"))?;
         let (right, host) = match &truth {
@@ -244,7 +245,14 @@ impl Verify {
             notes.push("no engine served a call: the host was compared with itself".into());
         }
         for method in &loaded.module.report().methods {
-            let State::Divided { engines, .. } = &method.state else { continue };
+            let engines = match &method.state {
+                State::Divided { engines, .. } => engines,
+                State::Failed(why) => {
+                    notes.push(format!("there are no engines: {why}"));
+                    continue;
+                }
+                State::Building => continue,
+            };
             for (at, engine) in engines.iter().enumerate() {
                 for refused in engine.shapes.iter().filter_map(|s| s.refused.as_ref()) {
                     notes.push(format!("engine {at} was not built: {refused}"));

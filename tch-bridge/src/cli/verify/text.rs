@@ -1,7 +1,7 @@
 //! A verification as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, table};
+use super::super::terminal::{Style, count, table};
 use super::{Comparison, Run, Verification};
 
 impl Document for Verification {
@@ -20,9 +20,9 @@ impl Document for Verification {
         if let Some(finding) = &self.bisection {
             out += &finding.text(style);
         }
-        let (calls, engines) = (self.served, self.engines);
+        let (calls, engines) = (count(self.served, "call"), count(self.engines as u64, "engine"));
         out += &match self.passed {
-            true => format!("{} {calls} calls in {engines} engines agree\n", style.green("passed:")),
+            true => format!("{} {calls} in {engines} agree\n", style.green("passed:")),
             false => format!("{} outputs differ by more than the tolerance\n", style.red("failed:")),
         };
         out
