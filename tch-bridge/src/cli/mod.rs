@@ -1,6 +1,6 @@
 //! The program `tch-trt`: what a module's engines take, whether they are right, how fast they are.
 //!
-//! Each command gathers a [`Document`] and prints it once: as text, or with `--json` as the JSON that `docs/tool.md`
+//! Each command gathers its facts and prints them once: as text, or with `--json` as the JSON that `docs/tool.md`
 //! describes. Progress goes to the error stream. The exit status is 0 when all is well, 1 when a check failed, 2 when the
 //! command line, the model or an input is not usable.
 

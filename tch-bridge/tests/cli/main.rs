@@ -53,9 +53,9 @@ impl Folder {
             "mixed.pt",
             "
 def forward(self, x, scale: float = 1.0):
-    a = torch.relu(torch.matmul(x, self.w)) * scale
+    a = torch.relu(torch.matmul(x, self.w))
     b = torch.softmax(torch.tanh(a) + a, -1)
-    c = torch.real(torch.fft_fft(b))
+    c = torch.real(torch.fft_fft(b)) * scale
     d = torch.sigmoid(torch.matmul(c, self.w)) + b
     values, indices = torch.topk(d, 2, -1)
     return d, {'values': values, 'indices': indices}
