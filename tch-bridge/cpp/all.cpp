@@ -1,6 +1,7 @@
 // The whole shim as one unit: nearly all of a file's compile time goes into torch's headers.
 #include "assume.cpp"
 #include "attributes.cpp"
+#include "carve.cpp"
 #include "engine.cpp"
 #include "extract.cpp"
 #include "graph.cpp"
@@ -13,3 +14,4 @@
 #include "trace.cpp"
 #include "value.cpp"
 #include "watch.cpp"
+#include "widen.cpp"

@@ -9,6 +9,7 @@ using TorchModule = torch::jit::Module;
 enum class ValueKind : uint8_t;
 enum class Role : uint8_t;
 struct RawTensor;
+struct RawArgument;
 struct RawDevice;
 struct RawView;
 struct RawGraph;
@@ -65,9 +66,11 @@ void define(const Module& module, rust::Str source);
 std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::String> dropped);
 rust::Vec<rust::String> method_names(const Module& module);
 rust::Vec<RawTensor> named_tensors(const Module& module);
+std::unique_ptr<Module> optimize_for_inference(const Module& module, rust::Str method);
 bool is_training(const Module& module);
 void set_training(const Module& module, bool on);
 std::unique_ptr<Method> method(const Module& module, rust::Str name);
+rust::Vec<RawArgument> method_arguments(const Method& method);
 rust::String method_source(const Method& method);
 void run_method(const Method& method, Stack& stack);
 // Puts `self` first, adds defaults and checks the types against the schema.
@@ -92,15 +95,18 @@ std::unique_ptr<Watched> watch(const Stack& stack);
 bool any_requires_grad(const Watched& watched);
 uint64_t fingerprint(const Watched& watched);
 
-// prepare.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp
+// prepare.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method, bool assume_ranks);
 rust::String graph_text(const Graph& graph);
 bool still_holds(const Graph& graph);
 RawGraph extract(const Graph& graph);
 std::unique_ptr<Stack> constants(const Graph& graph);
-rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack);
+rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, rust::Slice<const uint32_t> wanted, Stack& kept);
 void stitch(const Graph& graph, const Module& target, rust::Slice<const RawOrder> orders,
             rust::Slice<const RawCluster> clusters);
+std::unique_ptr<Module> carve(const Graph& graph, rust::Slice<const uint32_t> inputs,
+                              rust::Slice<const uint32_t> outputs);
+std::unique_ptr<Graph> widen(const Graph& graph);
 void trace(const Module& module, rust::Str method, rust::Slice<const rust::String> names, Stack& stack,
            TraceClosure& closure);
 

@@ -83,11 +83,35 @@ void describe_schema(Node* node, RawNode& out) {
   });
 }
 
+// Reads a line of a Python stack as tracing records it: `file.py(12): function`.
+bool read_frame(const std::string& line, RawNode& out) {
+  auto close = line.find("): ");
+  auto open = close == std::string::npos ? close : line.rfind('(', close);
+  if (open == std::string::npos || close - open < 2 || close - open > 9) return false;
+  std::string number = line.substr(open + 1, close - open - 1);
+  if (number.find_first_not_of("0123456789") != std::string::npos) return false;
+  out.file = rust::String::lossy(line.substr(0, open));
+  out.line = static_cast<uint32_t>(std::stoul(number));
+  out.text = rust::String::lossy(line.substr(close + 3));
+  return true;
+}
+
+// Of a recorded stack, innermost frame first, the first frame outside of torch's own modules.
+bool describe_frame(const torch::jit::Source& source, RawNode& out) {
+  if (!read_frame(source.get_line(0).str(), out)) return false;
+  for (size_t i = 0; i < source.num_lines(); ++i) {
+    std::string line = source.get_line(i).str();
+    if (line.find("/torch/nn/") == std::string::npos && read_frame(line, out)) break;
+  }
+  return true;
+}
+
 void describe_place(Node* node, RawNode& out) {
   torch::jit::SourceRange range = node->sourceRange();
   if (!range.source()) return;
   if (auto origin = range.findSourceRangeThatGenerated()) range = *origin;
   auto& source = *range.source();
+  if (describe_frame(source, out)) return;
   auto line = source.lineno_for_offset(range.start());
   out.file = rust::String::lossy(source.filename().value_or(""));
   out.line = static_cast<uint32_t>(source.lineno_to_source_lineno(line) + (source.filename() ? 0 : 1));

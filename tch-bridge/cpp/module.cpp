@@ -182,6 +182,14 @@ rust::Vec<RawTensor> named_tensors(const Module& module) {
   return out;
 }
 
+std::unique_ptr<Module> optimize_for_inference(const Module& module, rust::Str method) {
+  std::string name(method);
+  std::vector<std::string> others;
+  if (name != "forward") others.push_back(name);
+  torch::jit::Module frozen = torch::jit::freeze(module.module, others);
+  return owned(torch::jit::optimize_for_inference(frozen, others));
+}
+
 bool is_training(const Module& module) { return module.module.is_training(); }
 
 void set_training(const Module& module, bool on) {
@@ -193,6 +201,16 @@ std::unique_ptr<Method> method(const Module& module, rust::Str name) {
   auto found = module.module.find_method(std::string(name));
   if (!found) throw Failure(FailureKind::Argument, "the module has no method `" + std::string(name) + "`");
   return std::make_unique<Method>(Method{*found});
+}
+
+rust::Vec<RawArgument> method_arguments(const Method& method) {
+  rust::Vec<RawArgument> out;
+  const auto& arguments = method.method.function().getSchema().arguments();
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    const auto& argument = arguments[i];
+    out.push_back(RawArgument{argument.name(), argument.type()->annotation_str(), argument.default_value().has_value()});
+  }
+  return out;
 }
 
 rust::String method_source(const Method& method) { return method.method.graph()->toString(); }

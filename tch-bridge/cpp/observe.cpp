@@ -36,13 +36,18 @@ RawFact fact_of(const IValue& value) {
 
 struct Observer : torch::CustomClassHolder {
   std::vector<RawSeen> seen;
+  // Copies of the first contents of the values whose slots were put here.
+  std::unordered_map<size_t, IValue> kept;
   std::mutex lock;
 
   void record(const IValue& value, size_t slot) {
     std::lock_guard<std::mutex> guard(lock);
     RawSeen& entry = seen[slot];
     RawFact fact = fact_of(value);
-    if (entry.count++ == 0) entry.first = fact;
+    if (entry.count++ == 0) {
+      entry.first = fact;
+      if (auto wanted = kept.find(slot); wanted != kept.end()) wanted->second = value.deepcopy();
+    }
     entry.last = std::move(fact);
   }
 };
@@ -71,7 +76,7 @@ void observe_before(Node* place, Value* value, size_t slot, Value* observer) {
 
 }  // namespace
 
-rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack) {
+rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, rust::Slice<const uint32_t> wanted, Stack& kept) {
   auto copy = graph.graph->copy();
   Index index(*copy);
   Value* observer = copy->insertInput(1, "observer")->setType(c10::AnyType::get());
@@ -83,10 +88,12 @@ rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack) {
   auto record = c10::make_intrusive<Observer>();
   record->seen.resize(index.values.size());
   for (size_t i = 0; i < record->seen.size(); ++i) record->seen[i].value = static_cast<uint32_t>(i);
+  for (uint32_t id : wanted) record->kept.emplace(id, IValue());
   bind_arguments(graph.owner._ivalue(), graph.owner.get_method(graph.method).function(), stack.values);
   stack.values.insert(stack.values.begin() + 1, IValue::make_capsule(record));
   torch::jit::Code code(copy, graph.method);
   torch::jit::InterpreterState(code).run(stack.values);
+  for (uint32_t id : wanted) kept.values.push_back(record->kept.at(id));
   rust::Vec<RawSeen> out;
   for (RawSeen& entry : record->seen) {
     if (entry.count > 0) out.push_back(std::move(entry));

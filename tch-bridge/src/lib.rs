@@ -12,6 +12,8 @@
 //! ```
 
 mod backend;
+#[cfg(feature = "tool")]
+pub mod cli;
 mod divide;
 mod engine;
 pub mod env;

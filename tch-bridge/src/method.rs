@@ -43,7 +43,7 @@ impl MethodState {
         }
         let found = self.find(|v| v.kinds.fit_tensors(inputs));
         match found.as_deref().map(Variant::ready) {
-            Some(Some(Stitched { whole: Some(cluster), .. })) => match serve_directly(cluster, inputs) {
+            Some(Some(Stitched { whole: Some(cluster), .. })) => match serve_directly(cluster, inputs, &[]) {
                 Some(outputs) => self.one_tensor(outputs),
                 None => self.one_tensor(self.host.run_tensors(inputs)?),
             },
@@ -100,6 +100,12 @@ impl MethodState {
 
     pub(crate) fn describe(&self) -> Vec<MethodReport> {
         self.variants.load().iter().map(|v| MethodReport::of(&self.name, v)).collect()
+    }
+
+    /// The compiled form that was made last, if any was.
+    #[cfg(feature = "tool")]
+    pub(crate) fn newest(&self) -> Option<Arc<Variant>> {
+        self.variants.load().first().cloned()
     }
 
     fn find(&self, fits: impl Fn(&Variant) -> bool) -> Option<Arc<Variant>> {

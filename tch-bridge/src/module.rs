@@ -1,8 +1,12 @@
 //! The module that users hold: torch's module, with engines in its place where that is possible and switched on.
 
-use crate::jit::{Initial, JitError, Module};
+#[cfg(feature = "tool")]
+use crate::jit::Method;
+use crate::jit::{Argument, Initial, JitError, Module};
 use crate::method::MethodState;
 use crate::variant::Builder;
+#[cfg(feature = "tool")]
+use crate::variant::Variant;
 use crate::{Error, Options, Report, backend};
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -98,6 +102,18 @@ impl TrtModule {
         })
     }
 
+    /// A module whose engines this backend runs.
+    #[cfg(all(test, feature = "tool"))]
+    pub(crate) fn with_backend(
+        host: Module,
+        backend: Arc<dyn trt_subgraph::backend::Backend>,
+        options: &Options,
+    ) -> Result<TrtModule, Error> {
+        let mut module = TrtModule::of(host, options)?;
+        module.builder.backend = backend;
+        Ok(module)
+    }
+
     /// Calls `forward` with tensors; its result is one tensor.
     ///
     /// # Errors
@@ -161,6 +177,32 @@ impl TrtModule {
     /// The names of the module's methods.
     pub fn method_names(&self) -> Vec<String> {
         self.host.method_names()
+    }
+
+    /// What a method takes.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when there is no such method.
+    pub fn arguments(&self, method: &str) -> Result<Vec<Argument>, Error> {
+        Ok(self.host.method(method)?.arguments())
+    }
+
+    /// The host's own form of a method, with an executor of its own.
+    #[cfg(feature = "tool")]
+    pub(crate) fn host_method(&self, method: &str) -> Result<Method, Error> {
+        Ok(self.host.method(method)?)
+    }
+
+    /// The host's module.
+    #[cfg(feature = "tool")]
+    pub(crate) fn host_module(&self) -> &Module {
+        &self.host
+    }
+
+    /// The newest compiled form of a method.
+    #[cfg(feature = "tool")]
+    pub(crate) fn newest(&self, method: &str) -> Result<Option<Arc<Variant>>, Error> {
+        Ok(self.state(method)?.newest())
     }
 
     /// Puts the module into training mode, where the host serves whatever depends on it.

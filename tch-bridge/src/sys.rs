@@ -41,6 +41,12 @@ pub(crate) mod ffi {
         role: Role,
     }
 
+    struct RawArgument {
+        name: String,
+        type_name: String,
+        has_default: bool,
+    }
+
     struct RawDevice {
         kind: i8,
         index: i8,
@@ -222,9 +228,11 @@ pub(crate) mod ffi {
         fn fork_type(module: &Module, dropped: &[String]) -> Result<UniquePtr<Module>>;
         fn method_names(module: &Module) -> Vec<String>;
         fn named_tensors(module: &Module) -> Result<Vec<RawTensor>>;
+        fn optimize_for_inference(module: &Module, method: &str) -> Result<UniquePtr<Module>>;
         fn is_training(module: &Module) -> Result<bool>;
         fn set_training(module: &Module, on: bool) -> Result<()>;
         fn method(module: &Module, name: &str) -> Result<UniquePtr<Method>>;
+        fn method_arguments(method: &Method) -> Vec<RawArgument>;
         fn method_source(method: &Method) -> Result<String>;
         /// Replaces the arguments on the stack by the one result.
         fn run_method(method: &Method, stack: Pin<&mut Stack>) -> Result<()>;
@@ -254,9 +262,18 @@ pub(crate) mod ffi {
         fn extract(graph: &Graph) -> Result<RawGraph>;
         /// The values of the `prim::Constant` nodes, the first one on top.
         fn constants(graph: &Graph) -> Result<UniquePtr<Stack>>;
-        fn observe(graph: &Graph, stack: Pin<&mut Stack>) -> Result<Vec<RawSeen>>;
+        /// Puts the first contents of the wanted values on `kept`, the last one on top; None for one that was not computed.
+        fn observe(
+            graph: &Graph,
+            stack: Pin<&mut Stack>,
+            wanted: &[u32],
+            kept: Pin<&mut Stack>,
+        ) -> Result<Vec<RawSeen>>;
         fn stitch(graph: &Graph, target: &Module, orders: &[RawOrder], clusters: &[RawCluster])
         -> Result<()>;
+
+        fn carve(graph: &Graph, inputs: &[u32], outputs: &[u32]) -> Result<UniquePtr<Module>>;
+        fn widen(graph: &Graph) -> Result<UniquePtr<Graph>>;
 
         unsafe fn trace<'a>(
             module: &Module,

@@ -7,6 +7,7 @@ use crate::jit::{BlockId, Fact, Node, NodeId, ValueId};
 use partitioner::{Code, Cost, Crossing, FlowGraph, Role, Verdict};
 use std::collections::HashMap;
 use trt_subgraph::backend::Backend;
+use trt_subgraph::backend::reference::Reference;
 use trt_subgraph::source::{Device, Known, Refusal, judge};
 
 /// A block's flow graph and how its ids relate to the graph's.
@@ -214,10 +215,17 @@ fn host_role(node: &Node) -> Role {
     if node.view || node.kind.starts_with("prim::") { Role::Free } else { Role::Compute }
 }
 
-/// A guess for an operator that we do not know: an operation for each element of its results.
+/// What an operator that stays on the host costs: by its layers where its file can lower it, whoever may run it; else a guess
+/// of one operation for each element of its results.
 fn host_cost(knowledge: &Knowledge<'_>, node: &Node) -> Cost {
     if host_role(node) == Role::Free {
         return Cost::default();
+    }
+    let arguments: Option<Vec<Known>> = node.inputs.iter().map(|&v| knowledge.known_argument(v)).collect();
+    if let Some(judged) =
+        arguments.and_then(|a| judge(&op_name(node), &a, &Device::default(), &Reference).ok())
+    {
+        return Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
     }
     let elements = |v: &ValueId| match knowledge.fact(*v) {
         Some(Fact::Tensor { sizes, .. }) => sizes.iter().product::<i64>() as f64,

@@ -157,7 +157,8 @@ fn device_text(device: Device) -> String {
     }
 }
 
-fn literal_of(tensor: &Tensor) -> Option<Literal> {
+/// The elements of a CPU tensor of a type that engines know.
+pub(crate) fn literal_of(tensor: &Tensor) -> Option<Literal> {
     let dense = tch::no_grad(|| tensor.f_contiguous().ok())?;
     let view = TensorView::of(&dense);
     let ty = type_of_view(&view).filter(|_| view.device() == Some(Device::Cpu))?;

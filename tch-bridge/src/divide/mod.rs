@@ -5,6 +5,9 @@ mod call;
 mod flow;
 mod known;
 
+#[cfg(feature = "tool")]
+pub(crate) use known::literal_of;
+
 use crate::Options;
 use crate::jit::{BlockId, GraphFacts, Item, NodeId, Order, Seen, TensorView, ValueId, ValueType};
 use crate::types::type_of_view;

@@ -6,6 +6,7 @@
 //! anything has failed. The host then gives its own answer, or its own error.
 
 use super::pool::Pool;
+use super::profile::Profiler;
 use super::specialisation::{Outcome, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
 use crate::jit::{Call, EngineError, JitError, Outcome as Who, TensorView};
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
+use trt_subgraph::network::Network;
 use trt_subgraph::pass;
 use trt_subgraph::source::{Border, SourceGraph, specialise};
 
@@ -45,6 +47,7 @@ pub(crate) struct ClusterEngine {
     served: AtomicU64,
     /// Calls that the host served because gradients were recorded.
     recorded: AtomicU64,
+    pub(crate) profiler: Profiler,
 }
 
 impl ClusterEngine {
@@ -71,7 +74,35 @@ impl ClusterEngine {
             waiting: AtomicBool::new(false),
             served: AtomicU64::new(0),
             recorded: AtomicU64::new(0),
+            profiler: Profiler::default(),
         })
+    }
+
+    /// The calls that it replaces. Their variables have the numbers of the graph's values.
+    #[cfg(feature = "tool")]
+    pub(crate) fn source(&self) -> &SourceGraph {
+        &self.source
+    }
+
+    #[cfg(feature = "tool")]
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// An engine for other calls, made as this one is.
+    #[cfg(feature = "tool")]
+    pub(crate) fn for_part(
+        &self,
+        source: SourceGraph,
+        parameters: Vec<Tensor>,
+    ) -> Result<ClusterEngine, JitError> {
+        let name = format!("a part of {}", self.name);
+        ClusterEngine::new(name, source, parameters, self.backend.clone(), self.options.clone())
+    }
+
+    #[cfg(feature = "tool")]
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
     }
 
     /// What has been built or refused so far, newest first.
@@ -152,15 +183,20 @@ impl ClusterEngine {
         new
     }
 
-    fn compile(&self, border: &Border) -> Result<(u64, Ready), String> {
-        let start = Instant::now();
+    /// The network of this border after all passes, the ints that leave it, and the number of layers before.
+    pub(crate) fn network(&self, border: &Border) -> Result<(Network, Vec<i64>, usize), String> {
         let made =
             specialise(&self.source, border).map_err(|(at, refusal)| match self.source.calls.get(at) {
                 Some(call) => format!("{} {}: {refusal}", call.op, call.place),
                 None => refusal.to_string(),
             })?;
         let layers = made.network.run_layers();
-        let network = pass::optimize(made.network, &pass::Options::default());
+        Ok((pass::optimize(made.network, &pass::Options::default()), made.ints, layers))
+    }
+
+    fn compile(&self, border: &Border) -> Result<(u64, Ready), String> {
+        let start = Instant::now();
+        let (network, ints, layers) = self.network(border)?;
         let read_at = self.parameters.fingerprint();
         let weights = self.parameters.dense().ok_or("a parameter is not dense CPU memory")?;
         if weights.types() != border.parameters {
@@ -178,7 +214,7 @@ impl ClusterEngine {
             .iter()
             .map(|ty| (ty.shape.iter().map(|&n| n as i64).collect(), kind_of_dtype(ty.dtype)))
             .collect();
-        let (fused_layers, ints) = (network.run_layers(), made.ints);
+        let fused_layers = network.run_layers();
         Ok((
             read_at,
             Ready { pool: Pool::new(engine), outputs, ints, layers, fused_layers, build: start.elapsed() },
@@ -209,8 +245,12 @@ impl ClusterEngine {
             results.push(sink.allocate(sizes, *kind)?);
         }
         let io = Io { inputs: &addresses, outputs: &results };
-        // SAFETY: the specialisation was built for these types, the inputs are dense and the outputs fresh.
-        ready.pool.with(|engine| unsafe { engine.run(&io, Stream::NONE) })?;
+        match self.profiler.running() {
+            // SAFETY: the specialisation was built for these types, the inputs are dense and the outputs fresh.
+            false => ready.pool.with(|engine| unsafe { engine.run(&io, Stream::NONE) })?,
+            // SAFETY: as above.
+            true => self.profiler.time(|| ready.pool.with(|e| unsafe { e.profile(&io, Stream::NONE) }))?,
+        }
         ready.ints.iter().for_each(|&i| sink.int(i));
         Ok(())
     }

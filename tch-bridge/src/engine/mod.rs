@@ -2,6 +2,7 @@
 
 mod cluster;
 mod pool;
+mod profile;
 mod serving;
 mod specialisation;
 mod weights;

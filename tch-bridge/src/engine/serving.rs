@@ -46,9 +46,10 @@ impl Sink for Vec<Tensor> {
 pub(crate) fn serve_directly<T: Borrow<Tensor>>(
     cluster: &Arc<ClusterEngine>,
     inputs: &[T],
+    ints: &[i64],
 ) -> Option<Vec<Tensor>> {
     let views: Vec<TensorView<'_>> = inputs.iter().map(|t| TensorView::of(t.borrow())).collect();
-    let call = Call { inputs: &views, ints: &[], grad_mode: grad_mode_enabled() };
+    let call = Call { inputs: &views, ints, grad_mode: grad_mode_enabled() };
     let mut outputs: Vec<Tensor> = Vec::new();
     match catch_unwind(AssertUnwindSafe(|| serve(cluster, &call, &mut outputs))) {
         Ok(Ok(Outcome::Served)) => Some(outputs),

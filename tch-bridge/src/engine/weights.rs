@@ -22,6 +22,12 @@ impl Parameters {
         Ok(Parameters { tensors, watched })
     }
 
+    /// The parameters themselves.
+    #[cfg(feature = "tool")]
+    pub(crate) fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
     /// Changes when a parameter does; see [`Watched::fingerprint`].
     pub(crate) fn fingerprint(&self) -> u64 {
         self.watched.fingerprint()

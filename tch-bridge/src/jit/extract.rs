@@ -6,7 +6,7 @@ use super::graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
 };
 use super::tensor::adopt;
-use super::{JitError, value};
+use super::{JitError, Module, value};
 use crate::sys::ffi;
 
 /// A copy of a method's graph, made by [`Module::prepare`](super::Module::prepare): calls are inlined, each attribute
@@ -44,6 +44,22 @@ impl Graph {
     /// Whether the attributes that became constants still have the values that they had then. Costs nanoseconds.
     pub fn still_holds(&self) -> bool {
         ffi::still_holds(&self.inner)
+    }
+
+    /// A module whose `forward` computes `outputs` from `inputs`; a tuple where there are several. What else they depend on
+    /// is copied; the module shares the parameters that it reads.
+    ///
+    /// # Errors
+    /// [`JitError::Graph`] where an output needs an argument of the method, or a value from a branch or loop, that is not given.
+    pub fn carve(&self, inputs: &[ValueId], outputs: &[ValueId]) -> Result<Module, JitError> {
+        let raw = |ids: &[ValueId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
+        Ok(Module { inner: ffi::carve(&self.inner, &raw(inputs), &raw(outputs))? })
+    }
+
+    /// The same graph with its floating-point constants, and the floating-point types that it casts to, as float64. Right
+    /// for a module whose floating-point tensors have been made float64 too.
+    pub fn widen(&self) -> Result<Graph, JitError> {
+        Ok(Graph { inner: ffi::widen(&self.inner)? })
     }
 
     /// The graph as torch prints it.

@@ -1,5 +1,6 @@
 //! A method's graph as plain data.
 
+use std::fmt;
 use std::ops::Index;
 
 use tch::{IValue, Tensor};
@@ -185,6 +186,31 @@ impl ValueType {
     }
 }
 
+impl fmt::Display for ValueType {
+    /// torch's annotation syntax, as [`ValueType::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor => f.write_str("Tensor"),
+            Self::Int => f.write_str("int"),
+            Self::Float => f.write_str("float"),
+            Self::Bool => f.write_str("bool"),
+            Self::Number => f.write_str("number"),
+            Self::Str => f.write_str("str"),
+            Self::Device => f.write_str("Device"),
+            Self::None => f.write_str("None"),
+            Self::List(element) => write!(f, "List[{element}]"),
+            Self::Optional(inner) => write!(f, "Optional[{inner}]"),
+            Self::Dict(key, value) => write!(f, "Dict[{key}, {value}]"),
+            Self::Tuple(types) if types.is_empty() => f.write_str("Tuple[()]"),
+            Self::Tuple(types) => {
+                let types: Vec<String> = types.iter().map(ToString::to_string).collect();
+                write!(f, "Tuple[{}]", types.join(", "))
+            }
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
 /// The parts of `text` between commas that stand outside of brackets; `()` alone means none.
 fn split_arguments(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0;
@@ -241,5 +267,8 @@ mod tests {
         );
         assert_eq!(ValueType::parse("Tuple[()]"), Tuple(Vec::new()));
         assert_eq!(ValueType::parse("__torch__.M"), ValueType::Other("__torch__.M".to_owned()));
+        for text in ["Optional[List[Tensor]]", "Tuple[Dict[str, Tensor], int]", "Tuple[()]", "__torch__.M"] {
+            assert_eq!(ValueType::parse(text).to_string(), text);
+        }
     }
 }

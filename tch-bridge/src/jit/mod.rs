@@ -22,7 +22,7 @@ pub use extract::Graph;
 pub use graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
 };
-pub use module::{Initial, Method, Module, NamedTensor};
+pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
 pub use operators::call_operator;
 pub use stitch::{Cluster, Item, Order};

@@ -9,7 +9,7 @@ use std::path::Path;
 use cxx::UniquePtr;
 use tch::{CModule, Device, IValue, Tensor};
 
-use super::graph::Role;
+use super::graph::{Role, ValueType};
 use super::tensor::{adopt, borrow, device_to_raw};
 use super::{Graph, JitError, value};
 use crate::sys::ffi;
@@ -42,6 +42,17 @@ pub struct NamedTensor {
     pub tensor: Tensor,
     /// What the module registered it as.
     pub role: Role,
+}
+
+/// An argument of a method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Its name.
+    pub name: String,
+    /// Its declared type.
+    pub ty: ValueType,
+    /// Whether it may be left out.
+    pub has_default: bool,
 }
 
 impl Module {
@@ -160,6 +171,14 @@ impl Module {
         Ok(ffi::named_tensors(&self.inner)?.into_iter().map(adopt).collect())
     }
 
+    /// What torch itself makes of the module for inference: frozen, and its graph rewritten by torch's own passes. A copy.
+    ///
+    /// # Errors
+    /// [`JitError::Runtime`] where torch cannot freeze it, as in training mode.
+    pub fn optimized_for_inference(&self, method: &str) -> Result<Self, JitError> {
+        Ok(Self { inner: ffi::optimize_for_inference(&self.inner, method)? })
+    }
+
     /// Whether the root module is in training mode; true where it does not say.
     pub fn is_training(&self) -> Result<bool, JitError> {
         Ok(ffi::is_training(&self.inner)?)
@@ -224,6 +243,16 @@ impl Method {
             ));
         }
         Ok(tensors)
+    }
+
+    /// What the method takes, without `self`.
+    pub fn arguments(&self) -> Vec<Argument> {
+        let argument = |raw: ffi::RawArgument| Argument {
+            ty: ValueType::parse(&raw.type_name),
+            name: raw.name,
+            has_default: raw.has_default,
+        };
+        ffi::method_arguments(&self.inner).into_iter().map(argument).collect()
     }
 
     /// The graph of the method as torch prints it.

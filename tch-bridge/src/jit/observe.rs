@@ -1,13 +1,15 @@
 //! What values hold in one run of a graph on the host.
 
 use std::borrow::Borrow;
+use std::collections::HashSet;
 
+use cxx::UniquePtr;
 use tch::{Device, IValue, Kind};
 
 use super::graph::ValueId;
 use super::tensor::{device_from_raw, kind_from_code};
 use super::{Graph, JitError, value};
-use crate::sys::ffi::{RawFact, RawSeen, ValueKind};
+use crate::sys::ffi::{self, RawFact, RawSeen, ValueKind};
 
 /// What one value held. Values in branches that were not taken are not seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,10 +63,38 @@ impl Graph {
     /// # Errors
     /// [`JitError::Argument`] for a wrong number of arguments, else what the model raised.
     pub fn observe<V: Borrow<IValue>>(&self, arguments: &[V]) -> Result<(IValue, Vec<Seen>), JitError> {
-        let mut stack = value::stack_of(arguments.iter().map(Borrow::borrow))?;
-        let seen = crate::sys::ffi::observe(&self.inner, stack.pin_mut())?;
-        let result = value::pop(stack.pin_mut())?;
+        let (result, seen, _) = self.run_observed(arguments, &[])?;
         Ok((result, seen.into_iter().map(seen_from_raw).collect()))
+    }
+
+    /// As [`Self::observe`], for what the wanted values themselves hold the first time that they are computed; `None` for
+    /// those that are not.
+    pub fn keep<V: Borrow<IValue>>(
+        &self,
+        arguments: &[V],
+        wanted: &[ValueId],
+    ) -> Result<(IValue, Vec<Option<IValue>>), JitError> {
+        let (result, seen, mut kept) = self.run_observed(arguments, wanted)?;
+        let seen: HashSet<u32> = seen.iter().map(|s| s.value).collect();
+        let mut values = Vec::with_capacity(wanted.len());
+        for id in wanted.iter().rev() {
+            let value = value::pop(kept.pin_mut())?;
+            values.push(seen.contains(&id.0).then_some(value));
+        }
+        values.reverse();
+        Ok((result, values))
+    }
+
+    fn run_observed<V: Borrow<IValue>>(
+        &self,
+        arguments: &[V],
+        wanted: &[ValueId],
+    ) -> Result<(IValue, Vec<RawSeen>, UniquePtr<ffi::Stack>), JitError> {
+        let mut stack = value::stack_of(arguments.iter().map(Borrow::borrow))?;
+        let mut kept = ffi::new_stack();
+        let wanted: Vec<u32> = wanted.iter().map(|id| id.0).collect();
+        let seen = ffi::observe(&self.inner, stack.pin_mut(), &wanted, kept.pin_mut())?;
+        Ok((value::pop(stack.pin_mut())?, seen, kept))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::source::Refusal;
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 /// A device that can run networks.
 pub trait Backend: Send + Sync {
@@ -43,6 +44,16 @@ pub trait Engine: Send {
     /// # Safety
     /// `io` has one dense row-major tensor of the signature's type for each input and output; outputs overlap nothing.
     unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError>;
+
+    /// As [`Engine::run`], and how long each step of [`Engine::describe`] took; empty where the engine cannot tell them apart.
+    /// The whole may take longer than a plain run.
+    ///
+    /// # Safety
+    /// As [`Engine::run`].
+    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Vec<Duration>, RunError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.run(io, stream) }.map(|()| Vec::new())
+    }
 
     /// Another engine on the same program and weights with its own state. A later `refit` of either is seen by both.
     fn fork(&self) -> Box<dyn Engine>;

@@ -10,6 +10,7 @@ use crate::backend::{CompileError, Engine, EngineInfo, Io, RunError, Signature, 
 use crate::network::Network;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What forks share.
 struct Compiled {
@@ -70,6 +71,25 @@ impl CpuEngine {
         let memories = compiled.memories(run)?;
         Ok(CpuEngine { weights, generation, _arena: arena, addresses, memories, compiled })
     }
+
+    /// Gives `f` the program with the caller's tensors and the newest weights in place, within the team.
+    fn call<R>(&mut self, io: &Io<'_>, f: impl FnOnce(&Program, &Call) -> R) -> R {
+        let compiled = &self.compiled;
+        if compiled.generation.load(Ordering::Acquire) != self.generation {
+            (self.weights, self.generation) = compiled.newest();
+            self.addresses[WEIGHTS.0 as usize] = Address::new(self.weights.address());
+        }
+        for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
+            match slot {
+                Source::Input(i) => *to = Address::new(io.inputs[*i].cast_mut()),
+                Source::Output(i) => *to = Address::new(io.outputs[*i]),
+                _ => {}
+            }
+        }
+        let call =
+            Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &compiled.team };
+        compiled.team.scoped(|| f(&compiled.run, &call))
+    }
 }
 
 impl Compiled {
@@ -126,6 +146,21 @@ impl Program {
         // SAFETY: the caller's promise; lifetimes in the arena were planned in this order.
         self.steps.iter().try_for_each(|(step, _)| unsafe { step.run(call) })
     }
+
+    /// As `run`, and how long each step took.
+    ///
+    /// # Safety
+    /// Every slot has its address.
+    unsafe fn profile(&self, call: &Call) -> Result<Vec<Duration>, RunError> {
+        let mut before = Instant::now();
+        let timed = |(step, _): &(Box<dyn super::step::Step>, String)| {
+            // SAFETY: as for `run`.
+            unsafe { step.run(call) }?;
+            let now = Instant::now();
+            Ok(now - std::mem::replace(&mut before, now))
+        };
+        self.steps.iter().map(timed).collect()
+    }
 }
 
 impl Engine for CpuEngine {
@@ -134,22 +169,13 @@ impl Engine for CpuEngine {
     }
 
     unsafe fn run(&mut self, io: &Io<'_>, _stream: Stream) -> Result<(), RunError> {
-        let compiled = &self.compiled;
-        if compiled.generation.load(Ordering::Acquire) != self.generation {
-            (self.weights, self.generation) = compiled.newest();
-            self.addresses[WEIGHTS.0 as usize] = Address::new(self.weights.address());
-        }
-        for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
-            match slot {
-                Source::Input(i) => *to = Address::new(io.inputs[*i].cast_mut()),
-                Source::Output(i) => *to = Address::new(io.outputs[*i]),
-                _ => {}
-            }
-        }
-        let call =
-            Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &compiled.team };
         // SAFETY: the caller gives inputs and outputs; the rest is ours.
-        compiled.team.scoped(|| unsafe { compiled.run.run(&call) })
+        self.call(io, |program, call| unsafe { program.run(call) })
+    }
+
+    unsafe fn profile(&mut self, io: &Io<'_>, _stream: Stream) -> Result<Vec<Duration>, RunError> {
+        // SAFETY: as for `run`.
+        self.call(io, |program, call| unsafe { program.profile(call) })
     }
 
     fn fork(&self) -> Box<dyn Engine> {

@@ -1,0 +1,94 @@
+//! Where the time of a call goes: the steps of each engine, and the host around them.
+
+use super::super::failure::Failure;
+use super::contender::{Arguments, Contender};
+use crate::engine::Built;
+use crate::variant::Stitched;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Mean times of the profiled calls, in microseconds.
+#[derive(Serialize)]
+pub(crate) struct Layers {
+    pub(crate) calls: u32,
+    /// A whole call, while it is profiled.
+    pub(crate) whole_us: f64,
+    /// Of that, within engines.
+    pub(crate) engines_us: f64,
+    /// The rest: the interpreter, the host's operators, allocation.
+    pub(crate) host_us: f64,
+    /// The part of the engines' time that their steps do not account for, 0 to 1.
+    pub(crate) unaccounted: f64,
+    pub(crate) engines: Vec<EngineTime>,
+}
+
+/// One engine.
+#[derive(Serialize)]
+pub(crate) struct EngineTime {
+    pub(crate) engine: usize,
+    pub(crate) whole_us: f64,
+    /// The sum of its steps.
+    pub(crate) sum_us: f64,
+    pub(crate) steps: Vec<StepTime>,
+}
+
+/// One step of an engine.
+#[derive(Serialize)]
+pub(crate) struct StepTime {
+    pub(crate) step: String,
+    pub(crate) us: f64,
+    /// Part of the whole call, 0 to 1.
+    pub(crate) share: f64,
+}
+
+/// Profiles calls for this long.
+pub(crate) fn profile(
+    engines: &Contender<'_>,
+    arguments: &Arguments,
+    stitched: &Stitched,
+    length: Duration,
+) -> Result<Layers, Failure> {
+    stitched.clusters.iter().for_each(|c| c.profiler.start());
+    let (start, mut calls) = (Instant::now(), 0);
+    let ran = tch::no_grad(|| {
+        while start.elapsed() < length || calls < 3 {
+            engines.call(arguments)?;
+            calls += 1;
+        }
+        Ok::<_, Failure>(())
+    });
+    let whole = start.elapsed();
+    let profiles: Vec<_> = stitched.clusters.iter().map(|c| c.profiler.stop()).collect();
+    ran?;
+    let each = |d: Duration| d.as_secs_f64() * 1e6 / f64::from(calls);
+    let whole_us = each(whole);
+    let mut times = Vec::new();
+    for (number, (cluster, profile)) in stitched.clusters.iter().zip(&profiles).enumerate() {
+        let names = cluster.specialisations().first().map_or_else(Vec::new, |s| match &s.outcome {
+            Built::Ready(ready) => ready.pool.info().steps.clone(),
+            Built::Refused(_) => Vec::new(),
+        });
+        let step = |(step, &time): (String, &Duration)| StepTime {
+            step,
+            us: each(time),
+            share: each(time) / whole_us,
+        };
+        times.push(EngineTime {
+            engine: number,
+            whole_us: each(profile.whole),
+            sum_us: each(profile.steps.iter().sum()),
+            steps: names.into_iter().zip(&profile.steps).map(step).collect(),
+        });
+    }
+    let engines_us: f64 = times.iter().map(|t| t.whole_us).sum();
+    let told: Vec<&EngineTime> = times.iter().filter(|t| !t.steps.is_empty()).collect();
+    let (sum, of): (f64, f64) = (told.iter().map(|t| t.sum_us).sum(), told.iter().map(|t| t.whole_us).sum());
+    Ok(Layers {
+        calls,
+        whole_us,
+        engines_us,
+        host_us: whole_us - engines_us,
+        unaccounted: if of > 0.0 { 1.0 - sum / of } else { 0.0 },
+        engines: times,
+    })
+}

@@ -1,0 +1,244 @@
+//! `tch-trt bench`: how fast are the engines, and whom do they beat?
+
+mod chart;
+mod contender;
+mod layers;
+mod machine;
+mod statistics;
+mod text;
+
+use super::failure::Failure;
+use super::inspect;
+use super::model::{Loaded, ModelArgs};
+use super::spec::{Filling, Point};
+use super::terminal::progress;
+use crate::switch;
+use clap::Args;
+use contender::{Arguments, Contender, Rival};
+use layers::Layers;
+use machine::Memory;
+use serde::Serialize;
+use statistics::{Statistics, median};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tch::IValue;
+
+/// Contenders take turns this often.
+const ROUNDS: u32 = 10;
+
+/// Arguments of `bench`.
+#[derive(Args)]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Callers at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    streams: u32,
+    /// Seconds of timing for each contender
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    duration: f64,
+    /// Seconds of warm-up for each contender
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    warmup: f64,
+    /// Time these too, in turns with the engines
+    #[arg(long, value_enum, value_name = "WHOM", value_delimiter = ',')]
+    compare: Vec<Rival>,
+    /// Profile each step of the engines
+    #[arg(long)]
+    layers: bool,
+    /// Draw the latencies
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "seconds, such as 2.5".to_string())?;
+    if (0.0..=86_400.0).contains(&value) { Ok(value) } else { Err("seconds from 0 to 86400".into()) }
+}
+
+/// What was measured.
+#[derive(Serialize)]
+pub(crate) struct Measurement {
+    model: String,
+    method: String,
+    backend: String,
+    /// The processor and how many threads it runs at once.
+    machine: String,
+    inputs: Vec<String>,
+    /// torch's threads within a call, and callers.
+    threads: i32,
+    streams: u32,
+    /// Time of the first call: one observed run on the host, and the building of engines, nothing being cached.
+    first_call_ms: f64,
+    /// Of that, dividing, rewriting and building.
+    build_ms: f64,
+    memory: Memory,
+    contenders: Vec<Timing>,
+    /// Median time of a call outside of the engines: the interpreter, the host's operators, allocation.
+    host_cost_us: f64,
+    /// Where a profiled call's time goes.
+    layers: Option<Layers>,
+    /// What makes the numbers doubtful.
+    notes: Vec<String>,
+}
+
+/// The times of one contender.
+#[derive(Serialize)]
+struct Timing {
+    name: &'static str,
+    #[serde(flatten)]
+    latency: Statistics,
+    /// Calls a second, of all callers together.
+    throughput: f64,
+    /// The median of each turn, in microseconds.
+    turns_us: Vec<f64>,
+    /// How many times as fast the engines are: the median over the turns, and the least and the most.
+    engines_ahead: Option<[f64; 3]>,
+    #[serde(skip)]
+    sorted: Vec<Duration>,
+}
+
+impl Bench {
+    /// Builds, warms up, and times the contenders in turns.
+    pub(crate) fn run(&self) -> Result<Measurement, Failure> {
+        let loaded = self.model.load()?;
+        let values = self.model.values(&loaded, Filling::usual(0), Point::Opt)?;
+        let method = self.model.method.as_str();
+        let first = Instant::now();
+        tch::no_grad(|| loaded.module.compile_method(method, &values))?;
+        let first_call = first.elapsed();
+        let result = switch::force_enabled(|| tch::no_grad(|| loaded.module.method_is(method, &values)))?;
+        let one_tensor = matches!(result, IValue::Tensor(_));
+        let arguments = (0..self.streams).map(|_| Arguments::copy(&values, one_tensor));
+        let arguments = tch::no_grad(|| arguments.collect::<Result<Vec<_>, _>>())?;
+        let mut contenders = vec![Contender::engines(&loaded, method)];
+        for &rival in &self.compare {
+            let made = Contender::rival(rival, &loaded, method);
+            contenders.push(made.map_err(|e| format!("there is no {rival:?} to compare with: {e}"))?);
+        }
+        let load_before = machine::load();
+        let timings = self.time(&contenders, &arguments)?;
+        let variant = loaded.module.newest(method)?;
+        let stitched = variant.as_ref().and_then(|v| v.made.get()?.as_ref().ok());
+        let profiled = stitched.map(|stitched| {
+            let length = Duration::from_secs_f64((self.duration / 3.0).clamp(0.05, 2.0));
+            layers::profile(&contenders[0], &arguments[0], stitched, length)
+        });
+        let profiled = profiled.transpose()?;
+        let median_us = timings[0].latency.median_us;
+        let host_cost_us = profiled.as_ref().map_or(median_us, |p| p.host_us);
+        let report = loaded.module.report();
+        let measurement = Measurement {
+            model: self.model.model.display().to_string(),
+            method: method.to_string(),
+            backend: report.backend.clone(),
+            machine: machine::describe(),
+            inputs: values.iter().map(inspect::type_text).collect(),
+            threads: tch::get_num_threads(),
+            streams: self.streams,
+            first_call_ms: first_call.as_secs_f64() * 1e3,
+            build_ms: report.build_time().as_secs_f64() * 1e3,
+            memory: Memory::of(stitched),
+            notes: self.notes(&loaded, &timings, profiled.as_ref(), load_before),
+            contenders: timings,
+            host_cost_us,
+            layers: profiled.filter(|_| self.layers),
+        };
+        if let Some(path) = &self.svg {
+            let drawn = chart::chart(&measurement);
+            std::fs::write(path, drawn).map_err(|e| Failure::file(path, e))?;
+        }
+        Ok(measurement)
+    }
+
+    /// Each contender for its share of a round, in an order that turns from round to round.
+    fn time(&self, contenders: &[Contender<'_>], arguments: &[Arguments]) -> Result<Vec<Timing>, Failure> {
+        let count = contenders.len();
+        let bar = progress(u64::from(ROUNDS) * count as u64, "turns");
+        for contender in contenders {
+            bar.set_message(format!("warming up {}", contender.name));
+            contender.run_for(arguments, Duration::from_secs_f64(self.warmup))?;
+        }
+        bar.set_message("");
+        let slice = Duration::from_secs_f64(self.duration / f64::from(ROUNDS));
+        let mut latencies: Vec<Vec<Duration>> = vec![Vec::new(); count];
+        let mut spent = vec![Duration::ZERO; count];
+        let mut turns: Vec<Vec<f64>> = vec![Vec::new(); count];
+        for round in 0..ROUNDS as usize {
+            for at in (0..count).map(|i| (i + round) % count) {
+                let start = Instant::now();
+                let mut found = contenders[at].run_for(arguments, slice)?;
+                spent[at] += start.elapsed();
+                turns[at].extend(Statistics::of(&mut found).map(|s| s.median_us));
+                latencies[at].extend(found);
+                bar.inc(1);
+            }
+        }
+        bar.finish_and_clear();
+        let mut timings = Vec::new();
+        for (at, contender) in contenders.iter().enumerate() {
+            let mut sorted = std::mem::take(&mut latencies[at]);
+            let latency = Statistics::of(&mut sorted).expect("a turn has a call at least");
+            timings.push(Timing {
+                name: contender.name,
+                throughput: latency.calls as f64 / spent[at].as_secs_f64(),
+                latency,
+                engines_ahead: (at > 0).then(|| ahead(&turns[at], &turns[0])),
+                turns_us: turns[at].clone(),
+                sorted,
+            });
+        }
+        Ok(timings)
+    }
+
+    fn notes(
+        &self,
+        loaded: &Loaded,
+        timings: &[Timing],
+        profiled: Option<&Layers>,
+        load: Option<f64>,
+    ) -> Vec<String> {
+        let mut notes = Vec::new();
+        let report = loaded.module.report();
+        if report.engines() == 0 {
+            notes.push("there is no engine: the host serves everything; `tch-trt inspect` tells why".into());
+        }
+        for timing in timings {
+            let (low, high) = extremes(&timing.turns_us);
+            if high > 1.15 * low {
+                let (name, percent) = (timing.name, 100.0 * (high / low - 1.0));
+                notes.push(format!("noisy: the medians of the turns of {name} lie {percent:.0} % apart"));
+            }
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        if let Some(load) = load.filter(|load| *load > 0.5 * cores) {
+            notes.push(format!("noisy: other programs were running (load {load:.1} on {cores} processors)"));
+        }
+        let Some(layers) = profiled else { return notes };
+        if report.engines() > 0 && layers.host_us > 0.5 * layers.whole_us {
+            let percent = 100.0 * layers.host_us / layers.whole_us;
+            notes.push(format!("launch-bound: {percent:.0} % of a call is spent outside of engines"));
+        }
+        // Two readings of the clock for each step are not the engine's.
+        if layers.unaccounted > 0.1 && layers.unaccounted * layers.engines_us > 5.0 {
+            let percent = 100.0 * layers.unaccounted;
+            notes
+                .push(format!("the steps of the engines leave {percent:.0} % of their time unaccounted for"));
+        }
+        notes
+    }
+}
+
+/// By turns, which are near each other in time: how many times as long the rival takes.
+fn ahead(rival: &[f64], engines: &[f64]) -> [f64; 3] {
+    let ratios: Vec<f64> = rival.iter().zip(engines).map(|(r, e)| r / e).collect();
+    let (low, high) = extremes(&ratios);
+    [median(&ratios).unwrap_or(f64::NAN), low, high]
+}
+
+fn extremes(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, 0.0), |(low, high), &v| (low.min(v), high.max(v)))
+}

@@ -1,0 +1,75 @@
+//! A measurement as text.
+
+use super::super::Document;
+use super::super::terminal::{Style, count, quantity, table, without_folders};
+use super::{Layers, Measurement, Timing};
+
+impl Document for Measurement {
+    fn text(&self, style: Style) -> String {
+        let mut out = format!("{} {} ({})\n", style.bold(&self.model), self.method, self.inputs.join(", "));
+        let (threads, callers) = (count(self.threads as u64, "thread"), count(self.streams.into(), "caller"));
+        out += &format!("backend {}; {}; {threads} in a call, {callers}\n", self.backend, self.machine);
+        out += &format!(
+            "first call {:.0} ms, of which building took {:.0} ms\n",
+            self.first_call_ms, self.build_ms
+        );
+        let (weights, arena) = (self.memory.weight_bytes as f64, self.memory.arena_bytes as f64);
+        out += &format!(
+            "engines hold {} of weights and {} for each caller",
+            quantity(weights, "B"),
+            quantity(arena, "B")
+        );
+        if let Some(peak) = self.memory.peak_resident_bytes {
+            out += &format!("; the process held {} at most", quantity(peak as f64, "B"));
+        }
+        out += "\n\n";
+        let head = ["", "calls/s", "min us", "mean", "median", "p90", "p95", "p99", "engines ahead"];
+        let mut rows = vec![head.map(String::from).to_vec()];
+        rows.extend(self.contenders.iter().map(row));
+        out += &table(&rows);
+        out += &format!("\nhost cost of a call: {:.1} us outside of engines\n", self.host_cost_us);
+        if let Some(layers) = &self.layers {
+            out += &layers_text(layers, style);
+        }
+        for note in &self.notes {
+            out += &format!("{} {note}\n", style.yellow("note:"));
+        }
+        out
+    }
+}
+
+fn row(timing: &Timing) -> Vec<String> {
+    let l = &timing.latency;
+    let mut row = vec![timing.name.to_string(), format!("{:.1}", timing.throughput)];
+    let times = [l.min_us, l.mean_us, l.median_us, l.p90_us, l.p95_us, l.p99_us];
+    row.extend(times.iter().map(|us| format!("{us:.1}")));
+    row.extend(timing.engines_ahead.map(|[mid, low, high]| format!("x {mid:.2} ({low:.2} to {high:.2})")));
+    row
+}
+
+fn layers_text(layers: &Layers, style: Style) -> String {
+    let mut out =
+        format!("\n{}\n", style.bold(&format!("where {} profiled calls spent their time", layers.calls)));
+    let mut rows = vec![["", "us", "%"].map(String::from).to_vec()];
+    let share = |us: f64| format!("{:.1}", 100.0 * us / layers.whole_us);
+    for engine in &layers.engines {
+        let name = format!("engine {}", engine.engine);
+        rows.push(vec![name, format!("{:.1}", engine.whole_us), share(engine.whole_us)]);
+        for step in &engine.steps {
+            let text: String = without_folders(&step.step).chars().take(100).collect();
+            rows.push(vec![format!("  {text}"), format!("{:.1}", step.us), share(step.us)]);
+        }
+        if !engine.steps.is_empty() {
+            let between = engine.whole_us - engine.sum_us;
+            rows.push(vec!["  between the steps".into(), format!("{between:.1}"), share(between)]);
+        }
+    }
+    rows.push(vec![
+        "host, outside of engines".into(),
+        format!("{:.1}", layers.host_us),
+        share(layers.host_us),
+    ]);
+    rows.push(vec!["whole".into(), format!("{:.1}", layers.whole_us), share(layers.whole_us)]);
+    out += &table(&rows);
+    out
+}

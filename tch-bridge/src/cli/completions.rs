@@ -1,0 +1,39 @@
+//! `tch-trt completions`: the script that teaches a shell to complete the command line.
+
+use super::failure::Failure;
+use super::terminal::Style;
+use super::{Cli, Document};
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use serde::Serialize;
+
+/// Arguments of `completions`.
+#[derive(Args)]
+pub(crate) struct Completions {
+    /// The shell
+    shell: Shell,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The script of one shell.
+#[derive(Serialize)]
+pub(crate) struct Script {
+    shell: String,
+    script: String,
+}
+
+impl Completions {
+    pub(crate) fn run(&self) -> Result<Script, Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "tch-trt", &mut script);
+        Ok(Script { shell: self.shell.to_string(), script: String::from_utf8_lossy(&script).into_owned() })
+    }
+}
+
+impl Document for Script {
+    fn text(&self, _: Style) -> String {
+        self.script.clone()
+    }
+}

@@ -1,0 +1,63 @@
+//! `tch-trt inspect`: who runs what, and why not.
+
+mod inspection;
+mod page;
+mod text;
+
+use super::failure::Failure;
+use super::model::ModelArgs;
+use super::spec::{Filling, Point};
+use super::terminal::progress;
+use clap::Args;
+use inspection::Inspection;
+pub(crate) use inspection::type_text;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `inspect`.
+#[derive(Args)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Write a self-contained page with the graph
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the graph in Graphviz's language
+    #[arg(long, value_name = "FILE")]
+    dot: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Inspect {
+    /// Compiles the method for the inputs and describes what came of it.
+    pub(crate) fn run(&self) -> Result<Inspection, Failure> {
+        let spinner = progress(0, "reading the model");
+        let loaded = self.model.load()?;
+        let values = self.model.values(&loaded, Filling::usual(0), Point::Opt)?;
+        spinner.set_prefix("building engines");
+        tch::no_grad(|| loaded.module.compile_method(&self.model.method, &values))?;
+        let variant = loaded.module.newest(&self.model.method)?;
+        let variant = variant.ok_or_else(|| {
+            "the method cannot be prepared for engines; RUST_LOG=warn tells why".to_string()
+        })?;
+        let stitched = match variant.made.get() {
+            Some(Ok(stitched)) => stitched,
+            Some(Err(why)) => return Err(format!("the method could not be compiled: {why}").into()),
+            None => return Err("the method is still being compiled".to_string().into()),
+        };
+        let inspection = Inspection::of(&self.model, &loaded, &values, stitched);
+        if let Some(path) = &self.html {
+            write(path, &page::page(&inspection, stitched))?;
+        }
+        if let Some(path) = &self.dot {
+            write(path, &page::dot(stitched))?;
+        }
+        spinner.finish_and_clear();
+        Ok(inspection)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|e| Failure::file(path, e))
+}

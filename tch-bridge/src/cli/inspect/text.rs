@@ -1,0 +1,90 @@
+//! An inspection as text.
+
+use super::super::Document;
+use super::super::terminal::{Style, count, quantity, table, without_folders};
+use super::inspection::{EngineFacts, Inspection, NodeFacts};
+
+impl Document for Inspection {
+    fn text(&self, style: Style) -> String {
+        let mut out = String::new();
+        let mut line = |text: String| {
+            out += &text;
+            out.push('\n');
+        };
+        line(format!("{} {} ({})", style.bold(&self.model), self.method, self.inputs.join(", ")));
+        line(format!("backend {}", self.backend));
+        line(format!(
+            "{} of {} nodes and {:.1} % of {} in {}, built in {:.0} ms",
+            self.coverage.taken_nodes,
+            self.coverage.nodes,
+            100.0 * self.fraction,
+            quantity(self.coverage.operations, "FLOP"),
+            count(self.engines.len() as u64, "engine"),
+            self.build_ms
+        ));
+        for engine in &self.engines {
+            line(String::new());
+            line(engine_text(engine, style).trim_end().to_string());
+        }
+        line(String::new());
+        let host: Vec<&NodeFacts> = self.nodes.iter().filter(|n| n.engine.is_none()).collect();
+        if host.is_empty() {
+            line("nothing is left to the host".into());
+        } else {
+            line(style.bold(&format!("host: {}", count(host.len() as u64, "node"))));
+            host.into_iter().for_each(|node| line(host_text(node, style)));
+        }
+        line(String::new());
+        line(style.bold("every node"));
+        line(nodes_table(&self.nodes).trim_end().to_string());
+        out
+    }
+}
+
+fn engine_text(engine: &EngineFacts, style: Style) -> String {
+    let place = if engine.block > 0 { format!(" in block {}", engine.block) } else { String::new() };
+    let head = style.bold(&format!("engine {}{place}", engine.number));
+    let (nodes, operations) = (count(engine.nodes as u64, "node"), quantity(engine.operations, "FLOP"));
+    let mut out =
+        format!("{head}: {nodes}, {operations}, {} across the border\n", quantity(engine.border_bytes, "B"));
+    out += &format!("  in  {}\n  out {}\n", engine.inputs.join(" "), engine.outputs.join(" "));
+    if let Some(why) = &engine.refused {
+        out += &format!("  {} {why}\n", style.yellow("the host serves:"));
+        return out;
+    }
+    out += &format!(
+        "  {} weights, {} arena, built in {:.0} ms; {} layers fused to {}:\n",
+        quantity(engine.weight_bytes as f64, "B"),
+        quantity(engine.arena_bytes as f64, "B"),
+        engine.build_ms,
+        engine.layers_before,
+        engine.layers.len()
+    );
+    for layer in &engine.layers {
+        let text = layer.text.split("  # ").next().unwrap_or_default();
+        out += &format!("    {text}  {}\n", style.dim(&without_folders(&layer.origin)));
+    }
+    out
+}
+
+fn host_text(node: &NodeFacts, style: Style) -> String {
+    let place = if node.place.is_empty() { String::new() } else { format!(" at {}", node.place) };
+    let why = node.reason.as_deref().unwrap_or_default();
+    format!("  {}{place}: {}", style.yellow(&node.name), why)
+}
+
+fn nodes_table(nodes: &[NodeFacts]) -> String {
+    let mut rows = vec![["node", "runs in", "operations", "bytes", "at"].map(String::from).to_vec()];
+    for node in nodes {
+        let who = node.engine.map_or_else(|| "host".to_string(), |at| format!("engine {at}"));
+        let name = format!("{} -> {}", node.name, node.outputs.join(" "));
+        rows.push(vec![
+            name.trim_end_matches(" -> ").to_string(),
+            who,
+            quantity(node.operations, ""),
+            quantity(node.bytes, ""),
+            without_folders(&node.place).chars().take(60).collect(),
+        ]);
+    }
+    table(&rows)
+}

@@ -1,0 +1,97 @@
+//! The program `tch-trt`: what a module's engines take, whether they are right, how fast they are.
+//!
+//! Each command gathers its facts and prints them once: as text, or with `--json` as the JSON that `docs/tool.md`
+//! describes. Progress goes to the error stream. The exit status is 0 when all is well, 1 when a check failed, 2 when the
+//! command line, the model or an input is not usable.
+
+mod archive;
+mod bench;
+mod completions;
+mod failure;
+mod inspect;
+mod leaves;
+mod model;
+mod run;
+mod spec;
+mod surroundings;
+mod terminal;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use serde::Serialize;
+use std::io::Write;
+use std::process::ExitCode;
+use terminal::Style;
+
+/// What a command found.
+trait Document: Serialize {
+    /// For people, with a final line break.
+    fn text(&self, style: Style) -> String;
+
+    /// Did what was checked hold?
+    fn passed(&self) -> bool {
+        true
+    }
+}
+
+/// Look at, check and time TorchScript modules whose subgraphs run in engines.
+#[derive(Parser)]
+#[command(name = "tch-trt", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Who runs what, and why not: engines, host operators, coverage, fused layers
+    Inspect(inspect::Inspect),
+    /// Do engines give the host's answers?
+    Verify(verify::Verify),
+    /// How fast are the engines, and whom do they beat?
+    Bench(bench::Bench),
+    /// One call on tensors from a file
+    Run(run::Run),
+    /// What this machine can run, and if not, why
+    Backends(surroundings::Plain),
+    /// The environment variables and their values
+    Env(surroundings::Plain),
+    /// A script that completes the command line in a shell
+    Completions(completions::Completions),
+}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    match Cli::parse().command {
+        Command::Inspect(args) => finish(args.run(), args.json),
+        Command::Verify(args) => finish(args.run(), args.json),
+        Command::Bench(args) => finish(args.run(), args.json),
+        Command::Run(args) => finish(args.run(), args.json),
+        Command::Backends(args) => finish(surroundings::Backends::gather(), args.json),
+        Command::Env(args) => finish(surroundings::Environment::gather(), args.json),
+        Command::Completions(args) => finish(args.run(), args.json),
+    }
+}
+
+/// Prints what a command found, or why it found nothing, and gives the exit status.
+fn finish<D: Document>(found: Result<D, Failure>, json: bool) -> ExitCode {
+    let (text, status) = match &found {
+        Ok(document) if json => (pretty(document), u8::from(!document.passed())),
+        Ok(document) => (document.text(Style::of_stdout()), u8::from(!document.passed())),
+        Err(failure) => {
+            eprintln!("{} {failure}", Style::of_stderr().red("error:"));
+            (if json { pretty(failure) } else { String::new() }, 2)
+        }
+    };
+    // A reader that has gone, as `head` does, is no fault of ours.
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    ExitCode::from(status)
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("documents have only string keys");
+    text.push('\n');
+    text
+}

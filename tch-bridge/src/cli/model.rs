@@ -1,0 +1,107 @@
+//! What the commands on a model share: its file, its inputs, the options of its engines.
+
+use super::failure::Failure;
+use super::spec::{Filling, InputSpec, Point};
+use crate::jit::{Argument, Method};
+use crate::report::State;
+use crate::{BackendChoice, Options, TrtModule, env};
+use clap::Args;
+use std::path::PathBuf;
+use tch::IValue;
+
+/// A model and the inputs to call it with.
+#[derive(Args)]
+pub(crate) struct ModelArgs {
+    /// A TorchScript file, traced or scripted
+    pub(crate) model: PathBuf,
+    /// One argument of the method: (1,3,224,224)@f16%channels_last, tokens=(1,128)@i64[0,30522), 0.5, JSON of these
+    #[arg(short, long = "input", value_name = "SPEC", allow_hyphen_values = true)]
+    pub(crate) inputs: Vec<InputSpec>,
+    /// The method to call
+    #[arg(long, default_value = "forward")]
+    pub(crate) method: String,
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
+}
+
+/// How engines are made.
+#[derive(Args)]
+pub(crate) struct EngineArgs {
+    /// Who runs the engines
+    #[arg(long, value_parser = backend_choice, value_name = "NAME")]
+    backend: Option<BackendChoice>,
+    /// Clusters with fewer computing operators stay on the host
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    min_block_size: Option<u32>,
+    /// An operator that stays on the host, such as aten::gelu or aten::add.Tensor
+    #[arg(long = "exclude-op", value_name = "OP")]
+    exclude_ops: Vec<String>,
+    /// Take every legal cluster, whatever the cost model says
+    #[arg(long)]
+    take_all: bool,
+    /// Threads of one call, on the host and in engines; 0 leaves torch's default
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: u32,
+}
+
+fn backend_choice(text: &str) -> Result<BackendChoice, String> {
+    text.parse().map_err(|()| format!("it takes: {}", env::BACKEND.values))
+}
+
+impl EngineArgs {
+    /// As options whose engines are built inside the call that needs them. Sets torch's number of threads.
+    pub(crate) fn options(&self) -> Options {
+        if self.threads > 0 {
+            tch::set_num_threads(self.threads as i32);
+        }
+        Options {
+            backend: self.backend,
+            min_block_size: self.min_block_size.map(|n| n as usize),
+            take_all: self.take_all,
+            exclude_ops: self.exclude_ops.clone(),
+            threads: self.threads as usize,
+            ..Options::waiting()
+        }
+    }
+}
+
+/// A loaded model.
+pub(crate) struct Loaded {
+    pub(crate) module: TrtModule,
+    /// The host's own form of the method.
+    pub(crate) host: Method,
+    pub(crate) arguments: Vec<Argument>,
+}
+
+impl Loaded {
+    /// How many engines there are, and how many calls they served.
+    pub(crate) fn served(&self) -> (usize, u64) {
+        let report = self.module.report();
+        let of = |state: &State| match state {
+            State::Divided { engines, .. } => engines.iter().map(|e| e.served).sum(),
+            _ => 0,
+        };
+        (report.engines(), report.methods.iter().map(|m| of(&m.state)).sum())
+    }
+}
+
+impl ModelArgs {
+    /// Reads the model and puts it into evaluation mode.
+    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        let module = TrtModule::load(&self.model, &self.engines.options())?;
+        module.set_eval()?;
+        let host = module.host_method(&self.method)?;
+        let arguments = host.arguments();
+        Ok(Loaded { module, host, arguments })
+    }
+
+    /// Random arguments of the specs' shapes.
+    pub(crate) fn values(
+        &self,
+        model: &Loaded,
+        filling: Filling,
+        point: Point,
+    ) -> Result<Vec<IValue>, Failure> {
+        Ok(tch::no_grad(|| filling.values(&self.inputs, &model.arguments, point))?)
+    }
+}

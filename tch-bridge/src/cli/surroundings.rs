@@ -1,0 +1,118 @@
+//! `tch-trt backends` and `tch-trt env`: what this machine can run, and what the environment asks for.
+
+use super::Document;
+use super::failure::Failure;
+use super::terminal::{Style, table};
+use crate::{Options, backend, env};
+use clap::Args;
+use serde::Serialize;
+
+/// Arguments of `backends` and `env`.
+#[derive(Args)]
+pub(crate) struct Plain {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Every backend.
+#[derive(Serialize)]
+pub(crate) struct Backends {
+    backends: Vec<BackendFacts>,
+    /// The one that runs engines under the present environment; none where it asks for one that cannot run.
+    chosen: Option<String>,
+}
+
+#[derive(Serialize)]
+struct BackendFacts {
+    name: &'static str,
+    available: bool,
+    /// What it found on this machine, or why it cannot run here.
+    found: String,
+}
+
+impl Backends {
+    pub(crate) fn gather() -> Result<Backends, Failure> {
+        let facts = |b: std::sync::Arc<dyn trt_subgraph::backend::Backend>| {
+            let probed = b.probe();
+            let available = probed.is_ok();
+            BackendFacts { name: b.name(), available, found: probed.unwrap_or_else(|why| why.why) }
+        };
+        let options = Options::default().resolved().map_err(crate::Error::from)?;
+        let chosen = backend::choose(&options).ok().map(|(chosen, _)| chosen.name().to_string());
+        Ok(Backends { backends: backend::all().into_iter().map(facts).collect(), chosen })
+    }
+}
+
+impl Document for Backends {
+    fn text(&self, style: Style) -> String {
+        let row = |b: &BackendFacts| {
+            let mark = if self.chosen.as_deref() == Some(b.name) { "*" } else { " " };
+            let state = if b.available { style.green("runs here") } else { style.red("cannot run") };
+            format!("{mark} {:10} {state}: {}\n", b.name, b.found)
+        };
+        let mut out: String = self.backends.iter().map(row).collect();
+        out += match self.chosen {
+            Some(_) => "* runs the engines under the present environment\n",
+            None => "the backend that TRT_BACKEND names cannot run here\n",
+        };
+        out
+    }
+}
+
+/// Every environment variable.
+#[derive(Serialize)]
+pub(crate) struct Environment {
+    variables: Vec<VariableFacts>,
+    /// The first value that is not understood.
+    fault: Option<String>,
+}
+
+#[derive(Serialize)]
+struct VariableFacts {
+    name: &'static str,
+    value: Option<String>,
+    values: &'static str,
+    default: &'static str,
+    doc: &'static str,
+}
+
+impl Environment {
+    pub(crate) fn gather() -> Result<Environment, Failure> {
+        let facts = |v: &env::Variable| VariableFacts {
+            name: v.name,
+            value: v.text(),
+            values: v.values,
+            default: v.default,
+            doc: v.doc,
+        };
+        let fault = crate::is_enabled().err().or_else(|| Options::default().resolved().err());
+        Ok(Environment {
+            variables: env::ALL.iter().map(facts).collect(),
+            fault: fault.map(|e| e.to_string()),
+        })
+    }
+}
+
+impl Document for Environment {
+    fn passed(&self) -> bool {
+        self.fault.is_none()
+    }
+
+    fn text(&self, style: Style) -> String {
+        let mut out = String::new();
+        let rows = self
+            .variables
+            .iter()
+            .map(|v| vec![v.name.to_string(), v.value.clone().unwrap_or_else(|| "-".into())]);
+        out += &table(&rows.collect::<Vec<_>>());
+        out.push('\n');
+        for v in &self.variables {
+            out += &format!("{} {}; takes {}; default: {}\n", style.bold(v.name), v.doc, v.values, v.default);
+        }
+        if let Some(fault) = &self.fault {
+            out += &format!("{} {fault}\n", style.red("error:"));
+        }
+        out
+    }
+}

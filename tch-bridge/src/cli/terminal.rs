@@ -1,0 +1,136 @@
+//! Colours and progress, only where a terminal shows them.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// Whether to colour.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    coloured: bool,
+}
+
+impl Style {
+    pub(crate) fn of_stdout() -> Style {
+        Style { coloured: std::io::stdout().is_terminal() && wanted() }
+    }
+
+    pub(crate) fn of_stderr() -> Style {
+        Style { coloured: std::io::stderr().is_terminal() && wanted() }
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(crate) fn red(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub(crate) fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+    }
+}
+
+/// <https://no-color.org>.
+fn wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// A bar on the error stream for `steps` steps, or a spinner where their number is 0; hidden where that is no terminal.
+pub(crate) fn progress(steps: u64, what: &'static str) -> ProgressBar {
+    let target = match std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let (bar, template) = match steps {
+        0 => (ProgressBar::new_spinner(), "{spinner} {prefix} {msg} {elapsed}"),
+        _ => (ProgressBar::new(steps), "{bar:30} {pos}/{len} {prefix} {msg} {elapsed}"),
+    };
+    bar.set_draw_target(target);
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is well-formed"));
+    bar.set_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// A number of bytes or operations with three digits and a prefix: `1.23 MB`.
+pub(crate) fn quantity(value: f64, unit: &str) -> String {
+    let prefixes = ["", "k", "M", "G", "T", "P"];
+    let step = (0..prefixes.len() - 1).take_while(|&s| value.abs() >= 999.5 * 1e3f64.powi(s as i32)).count();
+    let scaled = value / 1e3f64.powi(step as i32);
+    let digits = match scaled.abs() {
+        size if step == 0 || size >= 99.95 => 0,
+        size if size >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{scaled:.digits$} {}{unit}", prefixes[step])
+}
+
+/// `1 node`, `2 nodes`.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// One line in which paths have lost their folders: `aten::relu at /a/b/model.py:3` as `aten::relu at model.py:3`.
+pub(crate) fn without_folders(text: &str) -> String {
+    let word = |w: &str| match w.rfind('/') {
+        Some(at) if w.starts_with('/') => w[at + 1..].to_string(),
+        _ => w.to_string(),
+    };
+    text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A table whose first column is aligned left, the others right.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            line += &if at == 0 { format!("{cell:width$}") } else { format!("  {cell:>width$}") };
+        }
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_keep_three_digits() {
+        assert_eq!(quantity(0.0, "B"), "0 B");
+        assert_eq!(quantity(999.0, "B"), "999 B");
+        assert_eq!(quantity(999.6, "B"), "1.00 kB");
+        assert_eq!(quantity(1_234_567.0, "B"), "1.23 MB");
+        assert_eq!(quantity(98_765_432_100.0, "FLOP"), "98.8 GFLOP");
+    }
+
+    #[test]
+    fn folders_go() {
+        assert_eq!(without_folders("a at /x/y.py:3: f, b at z.py:4\nc"), "a at y.py:3: f, b at z.py:4 c");
+    }
+
+    #[test]
+    fn tables_align() {
+        let rows = [vec!["a".to_string(), "10".into()], vec!["bcd".into(), "5".into()]];
+        assert_eq!(table(&rows), "a    10\nbcd   5\n");
+    }
+}

@@ -1,0 +1,267 @@
+//! `tch-trt verify`: do the engines give the host's answers?
+
+mod bisect;
+mod compare;
+mod judge;
+mod part;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use super::failure::Failure;
+use super::leaves::{copies, leaves};
+use super::model::{Loaded, ModelArgs};
+use super::spec::{Filling, Point, Shapes, Spread};
+use super::terminal::progress;
+use super::{archive, inspect};
+use crate::report::State;
+use crate::switch;
+use bisect::Finding;
+use clap::{Args, ValueEnum};
+use compare::{Comparison, Tolerance, compare};
+use judge::Judge;
+use serde::Serialize;
+use std::path::PathBuf;
+use tch::IValue;
+
+/// Arguments of `verify`.
+#[derive(Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// How many sets of random inputs, of several seeds and value ranges
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// The seed of the first set
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u32,
+    /// Inputs from a .npz or .safetensors file in place of random ones
+    #[arg(long = "inputs", value_name = "FILE")]
+    given: Option<PathBuf>,
+    /// Relative tolerance [default: by element type]
+    #[arg(long, value_name = "X")]
+    rtol: Option<f64>,
+    /// Absolute tolerance [default: a tenth of the relative one, times the largest magnitude expected]
+    #[arg(long, value_name = "X")]
+    atol: Option<f64>,
+    /// The part of integer and boolean elements that must be equal
+    #[arg(long, value_name = "PART", default_value_t = 1.0)]
+    agreement: f64,
+    /// What is right
+    #[arg(long, value_enum, default_value_t = Against::Host)]
+    against: Against,
+    /// Where outputs differ, find the first engine and the smallest part of it that does
+    #[arg(long)]
+    bisect: bool,
+    /// The folder for what --bisect writes
+    #[arg(long, value_name = "FOLDER", default_value = ".", requires = "bisect")]
+    out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Against {
+    /// The host, libtorch
+    Host,
+    /// A float64 copy of the model; the engines may be as far from it as the tolerance, or twice as far as the host
+    F64,
+}
+
+/// What was found.
+#[derive(Serialize)]
+pub(crate) struct Verification {
+    model: String,
+    method: String,
+    backend: String,
+    against: Against,
+    tolerance: Tolerance,
+    passed: bool,
+    /// How many engines there are, and how many calls they served.
+    engines: usize,
+    served: u64,
+    runs: Vec<Run>,
+    /// What the user should know of the result's worth.
+    notes: Vec<String>,
+    /// The smallest part that differs, where it was asked for and found.
+    bisection: Option<Finding>,
+}
+
+/// One set of inputs.
+#[derive(Serialize)]
+struct Run {
+    /// Where the values come from.
+    values: String,
+    seed: Option<u32>,
+    inputs: Vec<String>,
+    /// The engines' outputs.
+    outputs: Vec<Comparison>,
+    /// The host's outputs against float64.
+    host: Option<Vec<Comparison>>,
+    passed: bool,
+}
+
+/// A set of inputs and where it comes from.
+struct Inputs {
+    label: String,
+    seed: Option<u32>,
+    values: Vec<IValue>,
+}
+
+impl Verify {
+    /// Runs host and engines on each set of inputs.
+    pub(crate) fn run(&self) -> Result<Verification, Failure> {
+        let loaded = self.model.load()?;
+        let sets = self.sets(&loaded)?;
+        let judge = match self.against {
+            Against::Host => None,
+            Against::F64 => Some(Judge::load(&self.model.model, &self.model.method)?),
+        };
+        let bar = progress(sets.len() as u64, "sets of inputs");
+        let mut runs = Vec::new();
+        let mut bisection = None;
+        for set in &sets {
+            let run = self.one(&loaded, judge.as_ref(), set)?;
+            if self.bisect && bisection.is_none() && !run.passed {
+                bar.set_message("looking for the fault");
+                bisection =
+                    bisect::bisect(&loaded.module, &self.model.method, &set.values, self.tolerance())?;
+                if let Some(finding) = &mut bisection {
+                    finding.write(&self.out)?;
+                }
+            }
+            runs.push(run);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let passed = runs.iter().all(|r| r.passed);
+        let (engines, served) = loaded.served();
+        let notes = self.notes(&loaded, engines, served, passed, bisection.is_some());
+        Ok(Verification {
+            model: self.model.model.display().to_string(),
+            method: self.model.method.clone(),
+            backend: loaded.module.report().backend,
+            against: self.against,
+            tolerance: self.tolerance(),
+            passed,
+            engines,
+            served,
+            runs,
+            notes,
+            bisection,
+        })
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        Tolerance { rtol: self.rtol, atol: self.atol }
+    }
+
+    /// The given inputs, or random ones: a seed for each, floating-point values of several sizes, and the smallest, usual and
+    /// largest shapes of ranges.
+    fn sets(&self, loaded: &Loaded) -> Result<Vec<Inputs>, Failure> {
+        if let Some(path) = &self.given {
+            let values = archive::arguments(path, loaded, &self.model.inputs)?;
+            return Ok(vec![Inputs { label: path.display().to_string(), seed: None, values }]);
+        }
+        let spreads = [Spread::Normal(1.0), Spread::Unit, Spread::Normal(10.0), Spread::Normal(0.01)];
+        let mut ranged = false;
+        self.model.inputs.iter().for_each(|spec| {
+            spec.value.for_each_tensor(&mut |t| ranged |= matches!(t.shapes, Shapes::Range { .. }));
+        });
+        let points: &[(Point, &str)] = match ranged {
+            true => &[
+                (Point::Opt, ", usual shapes"),
+                (Point::Min, ", smallest shapes"),
+                (Point::Max, ", largest shapes"),
+            ],
+            false => &[(Point::Opt, "")],
+        };
+        let mut sets = Vec::new();
+        for at in 0..self.runs as usize * points.len() {
+            let (point, shapes) = points[at % points.len()];
+            let (seed, spread) = (self.seed + at as u32, spreads[at / points.len() % spreads.len()]);
+            let values = self.model.values(loaded, Filling { seed: seed.into(), spread }, point)?;
+            let label = format!("{}{shapes}", spread.describe());
+            sets.push(Inputs { label, seed: Some(seed), values });
+        }
+        Ok(sets)
+    }
+
+    fn one(&self, loaded: &Loaded, judge: Option<&Judge>, set: &Inputs) -> Result<Run, Failure> {
+        let (method, seed) = (&self.model.method, i64::from(set.seed.unwrap_or(self.seed)));
+        let call = |engines: bool| -> Result<IValue, Failure> {
+            let values = copies(&set.values)?;
+            tch::manual_seed(seed);
+            Ok(tch::no_grad(|| match engines {
+                true => switch::force_enabled(|| loaded.module.method_is(method, &values)),
+                false => Ok(loaded.host.run(&values)?),
+            })?)
+        };
+        let expected = call(false)?;
+        tch::no_grad(|| loaded.module.compile_method(method, &copies(&set.values)?).map_err(Failure::from))?;
+        let found = call(true)?;
+        tch::manual_seed(seed);
+        let truth = judge.map(|j| tch::no_grad(|| j.run(&set.values))).transpose();
+        let truth = truth.map_err(|e| format!("the model does not run in float64: {e}"))?;
+        let (right, host) = match &truth {
+            Some(truth) => (truth, Some(self.compare_all(&expected, truth)?)),
+            None => (&expected, None),
+        };
+        let mut outputs = self.compare_all(&found, right)?;
+        for (engine, host) in outputs.iter_mut().zip(host.iter().flatten()) {
+            let alike = engine.nan == host.nan && engine.inf == host.inf && engine.found == host.found;
+            engine.passed |= alike && engine.max_abs <= 2.0 * host.max_abs;
+        }
+        Ok(Run {
+            values: set.label.clone(),
+            seed: set.seed,
+            inputs: set.values.iter().map(inspect::type_text).collect(),
+            passed: outputs.iter().all(|c| c.passed),
+            outputs,
+            host,
+        })
+    }
+
+    fn compare_all(&self, found: &IValue, expected: &IValue) -> Result<Vec<Comparison>, Failure> {
+        let ((found, _), (expected, _)) = (leaves("output", found), leaves("output", expected));
+        let names = |of: &[(String, tch::Tensor)]| of.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
+        if names(&found) != names(&expected) {
+            let (found, expected) = (names(&found).join(", "), names(&expected).join(", "));
+            return Err(format!("the results differ in structure: {found} and {expected}").into());
+        }
+        let one = |((name, found), (_, expected)): (&(String, tch::Tensor), &(String, tch::Tensor))| {
+            compare(name, found, expected, self.tolerance(), self.agreement)
+                .map_err(|e| Failure::from(format!("{name} cannot be compared: {e}")))
+        };
+        tch::no_grad(|| found.iter().zip(&expected).map(one).collect())
+    }
+
+    fn notes(&self, loaded: &Loaded, engines: usize, served: u64, passed: bool, found: bool) -> Vec<String> {
+        let mut notes = Vec::new();
+        if served == 0 {
+            notes.push("no engine served a call: the host was compared with itself".into());
+        }
+        for method in &loaded.module.report().methods {
+            let engines = match &method.state {
+                State::Divided { engines, .. } => engines,
+                State::Failed(why) => {
+                    notes.push(format!("there are no engines: {why}"));
+                    continue;
+                }
+                State::Building => continue,
+            };
+            for (at, engine) in engines.iter().enumerate() {
+                for refused in engine.shapes.iter().filter_map(|s| s.refused.as_ref()) {
+                    notes.push(format!("engine {at} was not built: {refused}"));
+                }
+            }
+        }
+        if self.bisect && !passed && !found && engines > 0 {
+            notes.push("each engine gives the host's results on the host's values: the difference builds up over several engines".into());
+        }
+        notes
+    }
+}

@@ -1,0 +1,66 @@
+//! A verification as text.
+
+use super::super::Document;
+use super::super::terminal::{Style, count, table};
+use super::{Comparison, Run, Verification};
+
+impl Document for Verification {
+    fn passed(&self) -> bool {
+        self.passed
+    }
+
+    fn text(&self, style: Style) -> String {
+        let mut out = format!("{} {}, backend {}\n", style.bold(&self.model), self.method, self.backend);
+        for run in &self.runs {
+            out += &run_text(run, style);
+        }
+        for note in &self.notes {
+            out += &format!("{} {note}\n", style.yellow("note:"));
+        }
+        if let Some(finding) = &self.bisection {
+            out += &finding.text(style);
+        }
+        let (calls, engines) = (count(self.served, "call"), count(self.engines as u64, "engine"));
+        out += &match self.passed {
+            true => format!("{} {calls} in {engines} agree\n", style.green("passed:")),
+            false => format!("{} outputs differ by more than the tolerance\n", style.red("failed:")),
+        };
+        out
+    }
+}
+
+fn run_text(run: &Run, style: Style) -> String {
+    let seed = run.seed.map(|s| format!(", seed {s}")).unwrap_or_default();
+    let mut out = format!("\n{} ({}){seed}\n", run.values, run.inputs.join(", "));
+    let head = ["", "type", "max abs", "max rel", "mean abs", "cosine", "NaN", "Inf", "equal", "off", ""];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    for (at, c) in run.outputs.iter().enumerate() {
+        rows.push(row(&c.name, c, if c.passed { "ok" } else { "DIFFERS" }));
+        if let Some(host) = run.host.as_ref().and_then(|h| h.get(at)) {
+            rows.push(row(&format!("  {} on the host", host.name), host, ""));
+        }
+    }
+    let coloured = table(&rows).replace("DIFFERS", &style.red("DIFFERS"));
+    out += &coloured;
+    out
+}
+
+fn row(name: &str, c: &Comparison, verdict: &str) -> Vec<String> {
+    let pair = |[found, expected]: [i64; 2]| match (found, expected) {
+        (0, 0) => "-".to_string(),
+        _ => format!("{found}/{expected}"),
+    };
+    vec![
+        name.to_string(),
+        if c.found == c.expected { c.found.clone() } else { format!("{} for {}", c.found, c.expected) },
+        format!("{:.2e}", c.max_abs),
+        format!("{:.2e}", c.max_rel),
+        format!("{:.2e}", c.mean_abs),
+        format!("{:.9}", c.cosine),
+        pair(c.nan),
+        pair(c.inf),
+        c.agreement.map_or_else(|| "-".into(), |part| format!("{:.4}", part)),
+        if c.mismatches == 0 { "-".into() } else { c.mismatches.to_string() },
+        verdict.to_string(),
+    ]
+}

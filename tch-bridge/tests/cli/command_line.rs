@@ -1,0 +1,67 @@
+//! Usage, bad input, and what needs no model.
+
+use super::{Folder, json, text, tool};
+
+fn error(arguments: &[&str]) -> String {
+    let output = tool(arguments);
+    assert_eq!(output.status.code(), Some(2), "of {arguments:?}");
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    assert!(error(&["inspect"]).contains("MODEL"));
+    assert!(error(&["inspect", "no/such/model.pt"]).contains("no/such/model.pt"));
+    let spec = error(&["inspect", &model, "--input", "(1,2"]);
+    assert!(spec.contains("input spec `(1,2`, column 5: expected `,`"), "{spec}");
+    let missing = error(&["verify", &model]);
+    assert!(
+        missing.contains("no input is given for `x`; the method takes x: Tensor, scale: float (optional)"),
+        "{missing}"
+    );
+    let name = error(&["bench", &model, "-i", "y=(2,8)"]);
+    assert!(name.contains("there is no argument `y`"), "{name}");
+    let twice = error(&["bench", &model, "-i", "x=(2,8)", "-i", "x=(2,8)"]);
+    assert!(twice.contains("given twice"), "{twice}");
+    let shape = error(&["inspect", &model, "-i", "(2,7)"]);
+    assert!(shape.contains("the model failed") && !shape.contains("frame #"), "{shape}");
+    let method = error(&["inspect", &model, "--method", "backward"]);
+    assert!(method.contains("no method `backward`"), "{method}");
+    let backend = error(&["inspect", &model, "--backend", "abacus"]);
+    assert!(backend.contains("it takes: auto, cpu"), "{backend}");
+    std::fs::write(folder.path("text.pt"), "hello").unwrap();
+    assert!(error(&["inspect", &folder.path("text.pt"), "-i", "(2,8)"]).contains("not a TorchScript file"));
+}
+
+#[test]
+fn a_failure_is_json_too() {
+    let found = json(&["inspect", "no/such/model.pt"], 2);
+    assert!(found["error"].as_str().unwrap().contains("no/such/model.pt"), "{found}");
+}
+
+#[test]
+fn backends_and_variables_are_listed() {
+    let found = json(&["backends"], 0);
+    let names: Vec<_> =
+        found["backends"].as_array().unwrap().iter().map(|b| b["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"cpu") && names.contains(&"reference"), "{found}");
+    assert!(text(&["backends"], 0).contains("reference"));
+    let listed = json(&["env"], 0);
+    let names: Vec<_> =
+        listed["variables"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
+    assert_eq!(names, tch_bridge::env::ALL.iter().map(|v| v.name).collect::<Vec<_>>());
+    assert!(text(&["env"], 0).contains("USE_TRT"));
+}
+
+#[test]
+fn completions_are_for_shells() {
+    for (shell, word) in
+        [("bash", "complete -F"), ("zsh", "#compdef tch-trt"), ("fish", "complete -c tch-trt")]
+    {
+        let script = text(&["completions", shell], 0);
+        assert!(script.contains(word) && script.contains("inspect"), "{shell}");
+    }
+}

@@ -1,0 +1,33 @@
+//! `tch-trt run`.
+
+use super::{Folder, json, text};
+use tch::{Device, Kind, Tensor};
+
+#[test]
+fn outputs_are_written_and_those_of_the_host() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    let x = Tensor::arange(32, (Kind::Float, Device::Cpu)).view([4, 8]) / 7.0;
+    Tensor::write_npz(&[("x", &x)], folder.path("in.npz")).unwrap();
+    for end in ["npz", "safetensors"] {
+        let (ours, hosts) = (folder.path(&format!("ours.{end}")), folder.path(&format!("hosts.{end}")));
+        let inputs = folder.path("in.npz");
+        let found = json(&["run", &model, "--take-all", "--inputs", &inputs, "-o", &ours], 0);
+        assert!(found["served"].as_u64().unwrap() >= 2, "{found}");
+        let host = json(&["run", &model, "--inputs", &inputs, "-o", &hosts, "--host"], 0);
+        assert_eq!((host["served"].as_u64(), &host["outputs"]), (Some(0), &found["outputs"]));
+        let read = |path: &str| match end {
+            "npz" => Tensor::read_npz(path).unwrap(),
+            _ => Tensor::read_safetensors(path).unwrap(),
+        };
+        let (mut a, mut b) = (read(&ours), read(&hosts));
+        assert_eq!(a.len(), 3);
+        for list in [&mut a, &mut b] {
+            list.sort_by(|x, y| x.0.cmp(&y.0));
+        }
+        for ((name, a), (_, b)) in a.iter().zip(&b) {
+            assert!(a.kind() == b.kind() && a.allclose(b, 1e-5, 1e-6, false), "{name}");
+        }
+    }
+    text(&["run", &model, "--inputs", &folder.path("in.npz"), "-o", &folder.path("out.csv")], 2);
+}

@@ -1,0 +1,82 @@
+//! `tch-trt verify`.
+
+use super::{Folder, json, text};
+use tch::{Device, Kind, Tensor};
+
+#[test]
+fn engines_that_agree_pass() {
+    let folder = Folder::new();
+    let found = json(&["verify", &folder.mixed(), "-i", "(4,8)", "--take-all", "--runs", "3"], 0);
+    assert_eq!(found["passed"], true);
+    let runs = found["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 3);
+    assert!(found["served"].as_u64().unwrap() >= 6, "two engines in three runs: {found}");
+    let outputs = runs[0]["outputs"].as_array().unwrap();
+    let names: Vec<_> = outputs.iter().map(|o| o["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["output.0", "output.1.values", "output.1.indices"]);
+    assert_eq!(outputs[2]["agreement"], 1.0);
+    assert!(outputs[0]["cosine"].as_f64().unwrap() > 0.999999);
+    assert_ne!(runs[0]["values"], runs[1]["values"], "several value ranges");
+}
+
+#[test]
+fn a_tolerance_that_nothing_meets_fails_with_status_1() {
+    let folder = Folder::new();
+    let arguments =
+        ["verify", &folder.mixed(), "-i", "(64,8)", "--take-all", "--rtol=0", "--atol=-1", "--runs", "1"];
+    assert_eq!(json(&arguments, 1)["passed"], false);
+    assert!(text(&arguments, 1).contains("DIFFERS"));
+}
+
+#[test]
+fn float64_judges_both() {
+    let folder = Folder::new();
+    let found =
+        json(&["verify", &folder.mixed(), "-i", "(4,8)", "--take-all", "--runs", "1", "--against", "f64"], 0);
+    let run = &found["runs"][0];
+    let (engine, host) = (&run["outputs"][0], &run["host"][0]);
+    assert_eq!(engine["expected"], "f64[4,8]");
+    for distance in [engine, host] {
+        let off = distance["max_abs"].as_f64().unwrap();
+        assert!(off > 0.0 && off < 1e-5, "{distance}");
+    }
+}
+
+#[test]
+fn ranges_are_verified_at_three_shapes() {
+    let folder = Folder::new();
+    let found =
+        json(&["verify", &folder.mixed(), "-i", "[(1,8);(3,8);(9,8)]", "--take-all", "--runs", "1"], 0);
+    let inputs: Vec<_> =
+        found["runs"].as_array().unwrap().iter().map(|r| r["inputs"][0].as_str().unwrap()).collect();
+    assert_eq!(inputs, ["f32[3,8]", "f32[1,8]", "f32[9,8]"]);
+}
+
+#[test]
+fn given_inputs_are_used() {
+    let folder = Folder::new();
+    let x = Tensor::full([2, 8], f64::NAN, (Kind::Float, Device::Cpu));
+    Tensor::write_npz(&[("x", &x)], folder.path("in.npz")).unwrap();
+    Tensor::write_safetensors(&[("x", &x)], folder.path("in.safetensors")).unwrap();
+    // Where all is NaN, which elements are the largest is anybody's guess.
+    for file in ["in.npz", "in.safetensors"] {
+        let found = json(
+            &[
+                "verify",
+                &folder.mixed(),
+                "--inputs",
+                &folder.path(file),
+                "--take-all",
+                "-i",
+                "scale=2.0",
+                "--agreement",
+                "0",
+            ],
+            0,
+        );
+        assert_eq!(found["runs"][0]["outputs"][0]["nan"], serde_json::json!([16, 16]), "{found}");
+    }
+    text(&["verify", &folder.mixed(), "--inputs", &folder.path("none.npz")], 2);
+    std::fs::write(folder.path("bad.npz"), b"PK\x03\x04 not much of an archive").unwrap();
+    text(&["verify", &folder.mixed(), "--inputs", &folder.path("bad.npz")], 2);
+}
