@@ -4,7 +4,9 @@
 //! its own, sharing kernels and prepared weights. Nothing is global and the stream is a parameter.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
+mod view;
 
 use crate::network::{Layer, Network, TensorType};
 use crate::source::Refusal;
@@ -117,6 +119,8 @@ impl Weights for Vec<crate::Literal> {
 pub struct CompileOptions {
     /// Threads that one call may use on a CPU; 0 means as many as the machine has.
     pub threads: usize,
+    /// Ordinal of the GPU.
+    pub device: usize,
 }
 
 /// What an engine holds, for reports.
