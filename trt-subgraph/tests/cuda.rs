@@ -4,6 +4,7 @@
 //! `RANDOM_SEED` the first seed (0). `TRT_CUDA_LIBRARIES` names folders with CUDA's libraries. Where those or a GPU are missing, the tests
 //! that need them say so and pass.
 
+mod layers;
 mod random;
 
 use random::sample;
@@ -111,6 +112,40 @@ fn a_gpu_agrees_with_the_reference_on_random_networks() {
             }
         }
     }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Convolutions and products as models have them, each by every way that the machine knows.
+#[test]
+fn every_way_to_run_a_layer_agrees() {
+    let Some(device) = gpu() else { return };
+    let mut failures = Vec::new();
+    let mut names = std::collections::BTreeMap::new();
+    for seed in 0..number("LAYERS", 60) {
+        let (network, parameters, inputs) = layers::sample(seed);
+        let expected = evaluate(&network, &parameters, &inputs).expect("a sample runs");
+        let options = CompileOptions::default();
+        let engines = match Cuda.every_way(&network, &parameters, &options) {
+            Ok(engines) => engines,
+            Err(e) => {
+                failures.push(format!("seed {seed}: {e}\n{network}"));
+                continue;
+            }
+        };
+        for (name, mut engine) in engines {
+            *names.entry(name.clone()).or_insert(0) += 1;
+            let result = call(&device, &mut *engine, &inputs).map_err(|e| e.to_string()).and_then(|found| {
+                // f32 convolutions round their factors to 10 bits of mantissa, as the host's do.
+                let coarse = expected[0].ty().dtype == DType::F32 && name != "own kernel" && network.to_string().contains("convolution");
+                let tolerance = if coarse { 2e-3 } else { tolerance(expected[0].ty().dtype) };
+                compare(&found[0], &expected[0], tolerance).map_err(|e| e.to_string())
+            });
+            if let Err(e) = result {
+                failures.push(format!("seed {seed}, {name}: {e}\n{network}"));
+            }
+        }
+    }
+    eprintln!("{names:?}");
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -7,6 +7,7 @@
 use super::kernel;
 use super::program::{Action, Call, Program, Source, WEIGHTS};
 use super::render::{Argument, Draft, Tail};
+use super::tactic::Choice;
 use super::target::Target;
 use crate::DType;
 use crate::backend::view::{Slot, View};
@@ -47,6 +48,8 @@ const SMALL: usize = 1 << 18;
 pub struct Assembler<'a> {
     pub network: &'a Network,
     pub target: Target,
+    /// Who chooses among ways to run a layer.
+    pub choice: Choice<'a>,
     pub program: Program,
     values: Vec<Option<View>>,
     prepared: Vec<Option<usize>>,
@@ -59,11 +62,12 @@ pub struct Assembler<'a> {
 
 impl<'a> Assembler<'a> {
     /// Nothing yet; inputs are row-major.
-    pub fn new(network: &'a Network, target: Target) -> Assembler<'a> {
+    pub fn new(network: &'a Network, target: Target, choice: Choice<'a>) -> Assembler<'a> {
         let n = network.values.len();
         let mut out = Assembler {
             network,
             target,
+            choice,
             program: Program::new(),
             values: vec![None; n],
             prepared: vec![None; n],
@@ -255,6 +259,21 @@ impl<'a> Assembler<'a> {
         self.program.push(Action::Call(Box::new(call)), arguments, &origin);
     }
 
+    /// Is it the caller's tensor, which lies elsewhere in every call?
+    pub fn is_given(&self, slot: Slot) -> bool {
+        matches!(self.program.slots[slot.0 as usize], Source::Input(_) | Source::Output(_))
+    }
+
+    /// The view, or a copy where it is the caller's tensor: a library's work in a graph cannot be pointed elsewhere.
+    pub fn inside(&mut self, view: View) -> Result<View, Fault> {
+        if !self.is_given(view.slot) {
+            return Ok(view);
+        }
+        let to = self.temporary(&view.ty(), &order_of(&view));
+        self.copy(&view, to.clone())?;
+        Ok(to)
+    }
+
     /// Emits a copy between views of one type and shape.
     pub fn copy(&mut self, from: &View, to: View) -> Result<(), Fault> {
         kernel::copy(self, from, to)
@@ -322,7 +341,7 @@ impl<'a> Assembler<'a> {
         self.copy(&view, to)
     }
 
-    /// The engine's fault record names layers by their position here.
+    /// The layer that is being assembled, in words.
     pub fn origin(&self) -> &str {
         &self.origin
     }

@@ -4,7 +4,7 @@ use super::library::Nvrtc;
 use super::program::Program;
 use super::render::module;
 use super::target::Target;
-use cudarc::nvrtc::sys::{nvrtcProgram, nvrtcResult};
+use cudarc::nvrtc::sys::nvrtcProgram;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -94,7 +94,7 @@ pub fn translate(text: &str, target: &Target) -> Result<Vec<u8>, String> {
         let created = (nvrtc.nvrtcCreateProgram)(&mut program, text.as_ptr(), name.as_ptr(), 0, none, none);
         nvrtc.check("nvrtcCreateProgram", created)?;
         let result = (nvrtc.nvrtcCompileProgram)(program, pointers.len() as i32, pointers.as_ptr());
-        let code = if result == nvrtcResult::NVRTC_SUCCESS {
+        let code = if result == 0 {
             let mut size = 0;
             let sized = nvrtc.check("nvrtcGetCUBINSize", (nvrtc.nvrtcGetCUBINSize)(program, &mut size));
             let mut code = vec![0u8; size];

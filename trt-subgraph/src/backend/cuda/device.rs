@@ -2,7 +2,7 @@
 
 use super::library::Driver;
 use super::target::Target;
-use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute};
+use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute, CUstreamCaptureMode};
 use std::ffi::{CStr, c_int};
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ pub struct Device {
     pub(super) driver: &'static Driver,
     /// What kernels are compiled for.
     pub target: Target,
+    /// Its number in this process.
+    pub ordinal: usize,
     /// The vendor's name.
     pub name: String,
     /// Bytes of memory.
@@ -68,7 +70,7 @@ impl Device {
         if target.capability < 80 {
             return Err(format!("{name} has compute capability {major}.{minor}; 8.0 (Ampere) or newer is needed"));
         }
-        Ok(Arc::new(Device { driver, target, name, memory, context }))
+        Ok(Arc::new(Device { driver, target, ordinal, name, memory, context }))
     }
 
     /// Makes the device's context current on this thread, and what was current before again afterwards.
@@ -86,6 +88,16 @@ impl Device {
         }
     }
 
+    /// As [`Device::enter`], for work that allocates and waits: another thread's capture of a graph is not disturbed meanwhile.
+    pub(super) fn enter_relaxed(&self) -> Result<(Relaxed<'_>, Current<'_>), String> {
+        let mut mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let current = self.enter()?;
+        // SAFETY: `mode` gives the new mode and takes the old one.
+        let result = unsafe { (self.driver.cuThreadExchangeStreamCaptureMode)(&mut mode) };
+        self.driver.check("cuThreadExchangeStreamCaptureMode", result)?;
+        Ok((Relaxed { device: self, before: mode }, current))
+    }
+
     /// Waits for all work of the context.
     pub fn synchronize(&self) -> Result<(), String> {
         let _current = self.enter()?;
@@ -93,6 +105,19 @@ impl Device {
         self.driver.check("waiting for the device", unsafe { (self.driver.cuCtxSynchronize)() })
     }
 
+}
+
+/// While it lives, this thread does not mind others' captures.
+pub(super) struct Relaxed<'a> {
+    device: &'a Device,
+    before: CUstreamCaptureMode,
+}
+
+impl Drop for Relaxed<'_> {
+    fn drop(&mut self) {
+        // SAFETY: gives back the mode that was found.
+        unsafe { (self.device.driver.cuThreadExchangeStreamCaptureMode)(&mut self.before) };
+    }
 }
 
 impl Drop for Current<'_> {

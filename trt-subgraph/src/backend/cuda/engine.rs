@@ -8,8 +8,13 @@ use super::load::Loaded;
 use super::memory::{Buffer, Record, is_device};
 use super::program::{Program, Source, WEIGHTS};
 use super::queue::Queue;
-use crate::backend::{CompileError, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights};
+use super::order::Order;
+use super::replay::Replay;
+use super::tactic::{Choice, Way};
+use super::timer::Timer;
+use crate::backend::{CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights};
 use crate::network::Network;
+use cudarc::driver::sys::CUstream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +25,8 @@ struct Shared {
     prepare: Loaded,
     run: Loaded,
     weight_bytes: usize,
+    /// Whether calls replay a graph.
+    graph: bool,
     /// Layers of `run` by position, for reports of faults.
     origins: Vec<String>,
     /// The newest weights; a new generation replaces them as a whole.
@@ -40,17 +47,54 @@ struct State {
     arena: Buffer,
     record: Record,
     queue: Queue,
+    /// The steps as a graph, where there are several.
+    replay: Option<Replay>,
+    order: Order,
 }
 
 impl CudaEngine {
     /// Compiles a verified network and prepares it.
-    pub fn compile(network: &Network, device: &Arc<Device>, weights: &dyn Weights) -> Result<CudaEngine, CompileError> {
+    pub fn compile(
+        network: &Network,
+        device: &Arc<Device>,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<CudaEngine, CompileError> {
+        let timer = Timer::of(device, options.tf32).map_err(modules)?;
+        CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer))
+    }
+
+    /// Engines of a network, of which one layer has several ways to run: one for each way, with its name.
+    pub fn every_way(
+        network: &Network,
+        device: &Arc<Device>,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<Vec<(String, CudaEngine)>, CompileError> {
+        let timer = Timer::of(device, options.tf32).map_err(modules)?;
+        let list = Mutex::new(Vec::new());
+        CudaEngine::choosing(network, device, weights, options, Choice::Listed(&timer, &list))?;
+        let ways = list.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let engine = |way: Arc<dyn Way>| {
+            let name = way.name();
+            Ok((name, CudaEngine::choosing(network, device, weights, options, Choice::Settled(way))?))
+        };
+        ways.into_iter().map(engine).collect()
+    }
+
+    fn choosing(
+        network: &Network,
+        device: &Arc<Device>,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+        choice: Choice,
+    ) -> Result<CudaEngine, CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let modules = |why| CompileError::Layer { layer: "the engine's kernels".to_string(), why };
+        let _relaxed = device.enter_relaxed().map_err(modules)?;
         let split = network.split();
-        let (run, wanted) = Assembler::new(&split.run, device.target).run().map_err(fault)?;
+        let (run, wanted) = Assembler::new(&split.run, device.target, choice).run().map_err(fault)?;
         let weight_bytes = wanted.bytes;
-        let prepare = Assembler::new(&split.prepare, device.target).prepare(wanted).map_err(fault)?;
+        let prepare = Assembler::new(&split.prepare, device.target, Choice::First).prepare(wanted).map_err(fault)?;
         let load = |program: Program| {
             let code = compile(&program, &device.target)?;
             Loaded::new(device, program, &code)
@@ -60,6 +104,7 @@ impl CudaEngine {
             prepare: load(prepare).map_err(modules)?,
             run: load(run).map_err(modules)?,
             weight_bytes,
+            graph: options.graph,
             origins: split.run.layers.iter().map(|l| l.origin.clone()).collect(),
             weights: Mutex::new(Arc::new(Buffer::new(device, 0).map_err(modules)?)),
             generation: AtomicU64::new(0),
@@ -79,14 +124,29 @@ impl CudaEngine {
     }
 }
 
+fn modules(why: String) -> CompileError {
+    CompileError::Layer { layer: "the engine's kernels".to_string(), why }
+}
+
 impl State {
     fn new(shared: &Shared) -> Result<State, String> {
         let (weights, generation) = shared.newest();
         let arena = Buffer::new(&shared.device, shared.run.program.arena)?;
         let record = Record::new(&shared.device)?;
         let addresses = addresses(&shared.run.program, &arena, &weights, &record);
-        let queue = Queue::new(&shared.run, &addresses);
-        Ok(State { weights, generation, arena, record, queue })
+        let queue = Queue::new(&shared.run, &addresses)?;
+        let mut state =
+            State { weights, generation, arena, record, queue, replay: None, order: Order::new(&shared.device)? };
+        state.record_graph(shared)?;
+        Ok(state)
+    }
+
+    fn record_graph(&mut self, shared: &Shared) -> Result<(), String> {
+        self.replay = None;
+        if shared.graph && shared.run.program.steps.len() > 1 {
+            self.replay = Replay::new(&shared.run, &self.queue, 1)?;
+        }
+        Ok(())
     }
 }
 
@@ -109,6 +169,7 @@ impl Shared {
     }
 
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
+        let _relaxed = self.device.enter_relaxed().map_err(modules)?;
         let fresh = self.prepare(weights).map_err(CompileError::Prepare)?;
         let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Arc::new(fresh);
@@ -149,10 +210,10 @@ impl Shared {
             moved.push(copy);
         }
         device.synchronize().map_err(failed)?;
-        let mut queue = Queue::new(&self.prepare, &addresses);
+        let mut queue = Queue::new(&self.prepare, &addresses).map_err(failed)?;
         let none = Io { inputs: &[], outputs: &[] };
         // SAFETY: every slot has its memory; parameters are only read.
-        unsafe { queue.run(&self.prepare, &none, std::ptr::null_mut()) }.map_err(failed)?;
+        unsafe { queue.run(&self.prepare, None, &none, std::ptr::null_mut()) }.map_err(failed)?;
         device.synchronize().map_err(failed)?;
         if let Some((at, index, size)) = record.take() {
             return Err(RunError::Index { layer: format!("prepared layer {at}"), index, size });
@@ -178,9 +239,14 @@ impl Engine for CudaEngine {
         if shared.generation.load(Ordering::Acquire) != state.generation {
             (state.weights, state.generation) = shared.newest();
             state.queue.point(WEIGHTS, state.weights.address());
+            state.record_graph(&shared).map_err(RunError::Device)?;
         }
-        // SAFETY: the caller gives inputs and outputs; the rest is ours and lives as long as the engine.
-        unsafe { state.queue.run(&shared.run, io, stream.0.cast()) }.map_err(RunError::Device)
+        let stream: CUstream = stream.0.cast();
+        // SAFETY: the caller gives inputs, outputs and stream; the rest is ours and lives as long as the engine.
+        unsafe {
+            state.order.follow(stream).map_err(RunError::Device)?;
+            state.queue.run(&shared.run, state.replay.as_mut(), io, stream).map_err(RunError::Device)
+        }
     }
 
     fn fork(&self) -> Box<dyn Engine> {

@@ -47,6 +47,16 @@ impl Buffer {
         driver.check("copying to the device", result)
     }
 
+    /// Sets every byte.
+    pub fn set(&self, byte: u8) -> Result<(), String> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let (_current, driver) = (self.device.enter()?, self.device.driver);
+        // SAFETY: the buffer is that long.
+        driver.check("setting memory", unsafe { (driver.cuMemsetD8_v2)(self.address, byte, self.bytes) })
+    }
+
     /// Copies the content to the host.
     pub fn read(&self, to: &mut [u8]) -> Result<(), String> {
         let bytes = to.len().min(self.bytes);
@@ -91,7 +101,7 @@ pub fn is_device(device: &Device, address: *const u8) -> bool {
         (device.driver.cuPointerGetAttribute)((&raw mut kind).cast(), attribute, address as Address)
     };
     // CU_MEMORYTYPE_DEVICE
-    result == cudarc::driver::sys::CUresult::CUDA_SUCCESS && kind == 2
+    result == 0 && kind == 2
 }
 
 /// Three words of host memory that kernels write and the host reads without waiting: which layer found an index out of range (its

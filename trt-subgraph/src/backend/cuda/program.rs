@@ -1,9 +1,11 @@
 //! A list of steps, the kernels that they launch, and what memory they need.
 
+use super::library::{Address, Handles};
 use super::render::{Argument, Draft, Kernel};
 use crate::Literal;
 use crate::backend::view::Slot;
 use crate::schedule::arena::{Interval, pack};
+use cudarc::driver::sys::CUstream;
 use std::collections::HashMap;
 
 /// What the memory of a slot is.
@@ -48,8 +50,8 @@ pub trait Call: Send + Sync {
     /// Enqueues the work. `addresses` are those of the step's arguments.
     ///
     /// # Safety
-    /// The addresses are valid on the stream's device for what the step's arguments say.
-    unsafe fn enqueue(&self, addresses: &[u64], stream: cudarc::driver::sys::CUstream) -> Result<(), String>;
+    /// The addresses are valid on the stream's device for what the step's arguments say; no other thread uses the handles.
+    unsafe fn enqueue(&self, handles: &Handles, addresses: &[Address], stream: CUstream) -> Result<(), String>;
 }
 
 /// What a step does.
@@ -136,6 +138,17 @@ impl Program {
         self.arena = packed.bytes;
         self.positions = HashMap::new();
         self
+    }
+
+    /// Gives every slot of the arena memory of its own.
+    pub fn spread(&mut self) {
+        self.arena = 0;
+        for (offset, slot) in self.offsets.iter_mut().zip(&self.slots) {
+            if let Source::Arena(bytes) = slot {
+                *offset = self.arena;
+                self.arena += bytes.next_multiple_of(256);
+            }
+        }
     }
 
     /// Checks on a device that is not there that every step stays inside its slots and finds them as they were left: no step reads a

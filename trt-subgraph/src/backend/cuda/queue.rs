@@ -1,8 +1,9 @@
 //! The launches of one thread's engine, with their arguments in place: a call fills in the caller's addresses and enqueues.
 
-use super::library::Address;
+use super::library::{Address, Handles};
 use super::load::Loaded;
 use super::program::{Action, Source};
+use super::replay::Replay;
 use crate::backend::Io;
 use crate::backend::view::Slot;
 use cudarc::driver::sys::CUstream;
@@ -25,6 +26,10 @@ pub struct Queue {
     /// Arguments that point into the caller's tensors: position in `values`, which tensor, offset, and the alignment relied on.
     inputs: Vec<Given>,
     outputs: Vec<Given>,
+    /// Steps that touch the caller's tensors.
+    pub given: Vec<usize>,
+    /// The libraries' state of this thread's engine.
+    pub handles: Handles,
 }
 
 #[derive(Clone, Copy)]
@@ -37,11 +42,28 @@ struct Given {
 
 impl Queue {
     /// `addresses`: of every slot, 0 for the caller's tensors.
-    pub fn new(loaded: &Loaded, addresses: &[Address]) -> Queue {
+    pub fn new(loaded: &Loaded, addresses: &[Address]) -> Result<Queue, String> {
         let program = &loaded.program;
-        let mut out =
-            Queue { values: vec![], pointers: vec![], starts: vec![0], inputs: vec![], outputs: vec![] };
-        for step in &program.steps {
+        let handles = if program.steps.iter().any(|s| matches!(s.action, Action::Call(_))) {
+            Handles::new(&loaded.device)?
+        } else {
+            Handles::none()
+        };
+        let mut out = Queue {
+            values: vec![],
+            pointers: vec![],
+            starts: vec![0],
+            inputs: vec![],
+            outputs: vec![],
+            given: vec![],
+            handles,
+        };
+        for (at, step) in program.steps.iter().enumerate() {
+            if step.arguments.iter().any(|a| {
+                matches!(program.slots[a.slot.0 as usize], Source::Input(_) | Source::Output(_))
+            }) {
+                out.given.push(at);
+            }
             for argument in &step.arguments {
                 let value = out.values.len();
                 let given = |tensor| Given { value, tensor, offset: argument.offset, alignment: argument.alignment };
@@ -55,7 +77,17 @@ impl Queue {
             }
             out.starts.push(out.values.len());
         }
-        out
+        Ok(out)
+    }
+
+    /// The argument values of a step.
+    pub fn arguments(&self, step: usize) -> &[Address] {
+        &self.values[self.starts[step]..self.starts[step + 1]]
+    }
+
+    /// Does the step touch the caller's tensors?
+    pub fn is_given(&self, step: usize) -> bool {
+        self.given.binary_search(&step).is_ok()
     }
 
     /// A slot lies elsewhere from now on.
@@ -65,11 +97,17 @@ impl Queue {
         }
     }
 
-    /// Enqueues all steps.
+    /// Enqueues all steps: through `replay` where there is one and the caller is not capturing a graph of its own.
     ///
     /// # Safety
     /// `io` has the program's tensors on the device, `stream` is a stream of it, every slot has its memory.
-    pub unsafe fn run(&mut self, loaded: &Loaded, io: &Io<'_>, stream: CUstream) -> Result<(), String> {
+    pub unsafe fn run(
+        &mut self,
+        loaded: &Loaded,
+        replay: Option<&mut Replay>,
+        io: &Io<'_>,
+        stream: CUstream,
+    ) -> Result<(), String> {
         let _current = loaded.device.enter()?;
         for g in &self.inputs {
             self.values[g.value] = (io.inputs[g.tensor] as Address).wrapping_add_signed(g.offset as i64);
@@ -82,8 +120,17 @@ impl Queue {
             // SAFETY: the caller's promise.
             return unsafe { self.run_aligned(loaded, io, stream) };
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.enqueue(loaded, stream) }
+        let mut capturing = 0;
+        match replay {
+            // SAFETY: a place for the answer; the caller's promise.
+            Some(replay) => unsafe {
+                let driver = loaded.device.driver;
+                driver.check("cuStreamIsCapturing", (driver.cuStreamIsCapturing)(stream, &mut capturing))?;
+                if capturing == 0 { replay.launch(loaded, self, stream) } else { self.enqueue(loaded, stream) }
+            },
+            // SAFETY: the caller's promise.
+            None => unsafe { self.enqueue(loaded, stream) },
+        }
     }
 
     /// # Safety
@@ -111,7 +158,7 @@ impl Queue {
                     driver.check("launching a kernel", result)
                 }
                 // SAFETY: the caller's promise.
-                Action::Call(call) => unsafe { call.enqueue(values, stream) },
+                Action::Call(call) => unsafe { call.enqueue(&self.handles, values, stream) },
             };
             result.map_err(|why| format!("{}: {why}", step.origin))?;
         }
@@ -124,10 +171,7 @@ impl Queue {
     /// As [`Queue::run`].
     unsafe fn run_aligned(&mut self, loaded: &Loaded, io: &Io<'_>, stream: CUstream) -> Result<(), String> {
         let driver = loaded.device.driver;
-        let staged = |given: &[Given], tensor: usize| {
-            let bytes = given.iter().filter(|g| g.tensor == tensor).map(|g| g.value).max();
-            bytes.is_some()
-        };
+        let staged = |given: &[Given], tensor: usize| given.iter().any(|g| g.tensor == tensor);
         let mut copies: Vec<(Address, Address, usize, bool)> = Vec::new();
         let (inputs, outputs) = (self.inputs.clone(), self.outputs.clone());
         for (given, tensors, write) in [(&inputs, io.inputs.len(), false), (&outputs, io.outputs.len(), true)] {

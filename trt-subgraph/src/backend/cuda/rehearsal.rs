@@ -4,6 +4,7 @@ use super::assemble::Assembler;
 use super::compile::translate;
 use super::library::Nvrtc;
 use super::render::{Kernel, module};
+use super::tactic::Choice;
 use super::target::Target;
 use crate::backend::{CompileError, Unavailable};
 use crate::network::Network;
@@ -27,8 +28,8 @@ impl Rehearsal {
     pub fn add(&mut self, network: &Network) -> Result<(), CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
         let split = network.split();
-        let (run, wanted) = Assembler::new(&split.run, self.target).run().map_err(fault)?;
-        let prepare = Assembler::new(&split.prepare, self.target).prepare(wanted).map_err(fault)?;
+        let (run, wanted) = Assembler::new(&split.run, self.target, Choice::First).run().map_err(fault)?;
+        let prepare = Assembler::new(&split.prepare, self.target, Choice::First).prepare(wanted).map_err(fault)?;
         for program in [run, prepare] {
             program.check().map_err(|why| CompileError::Layer { layer: "the program".to_string(), why })?;
             for (kernel, origins) in program.kernels {

@@ -44,11 +44,11 @@ fn tiled(a: &mut Assembler, from: &View, to: View, loops: &Loops, column: usize,
     draft.read("x", from);
     draft.write("y", &to);
     let mut body = format!("__shared__ {} tile[{TILE}][{}];\n", storage_type(to.dtype), TILE + 1);
-    body.push_str(&split(&[outer.len(), tiles[1], tiles[0]], "blockIdx.x", ty, "b"));
+    body.push_str(&split(&[outer.len(), tiles[1], tiles[0]], "BLOCK", ty, "b"));
     body.push_str(&outer.split("b0", ty, "a"));
     let _ = write!(
         body,
-        "const int u = threadIdx.x % {TILE}, v = threadIdx.x / {TILE};
+        "const int u = THREAD % {TILE}, v = THREAD / {TILE};
 const {ty} column = b2 * {TILE}, row = b1 * {TILE};
 const {ty} source = {source}, target = {target};
 #pragma unroll

@@ -4,10 +4,10 @@ mod arg;
 mod copy;
 mod gather;
 mod moves;
-mod pad;
-mod pointwise;
+pub mod pad;
+pub mod pointwise;
 mod pool;
-mod product;
+pub mod product;
 mod reduce;
 mod rows;
 mod scan;
@@ -17,6 +17,7 @@ mod team;
 pub use copy::copy;
 
 use super::assemble::{Assembler, Fault};
+use super::tactic;
 use crate::network::layer::ReduceOp;
 use crate::network::{Layer, LayerKind};
 
@@ -39,8 +40,7 @@ pub fn assemble(a: &mut Assembler, at: usize, layer: &Layer) -> Result<(), Fault
         }
         LayerKind::Reduce { op, axes, .. } => reduce::assemble(a, layer, *op, axes),
         LayerKind::Scan { op, axis } => scan::assemble(a, layer, *op, *axis),
-        LayerKind::MatMul { transpose_a, transpose_b } => product::matmul(a, layer, *transpose_a, *transpose_b),
-        LayerKind::Convolution(c) => product::convolution(a, layer, c),
+        LayerKind::MatMul { .. } | LayerKind::Convolution(_) => tactic::emit(a, layer),
         LayerKind::Pool(p) => pool::assemble(a, layer, p),
         LayerKind::Normalize { axes, eps, rms } => rows::normalize(a, layer, axes, *eps, *rms),
         LayerKind::Softmax { axis, log } => rows::softmax(a, layer, *axis, *log),

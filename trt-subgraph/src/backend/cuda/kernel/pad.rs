@@ -7,22 +7,34 @@ use crate::network::Layer;
 use crate::network::expr::Scalar;
 use crate::network::layer::PadMode;
 use crate::Literal;
+use crate::backend::view::View;
 use std::fmt::Write;
 
 /// Emits `layer`, which puts `border` around its operand.
 pub fn assemble(a: &mut Assembler, layer: &Layer, border: &[(usize, usize)], mode: PadMode) -> Result<(), Fault> {
     let (x, value) = (a.view(layer.inputs[0]), layer.outputs[0]);
-    let order = order_of(&x);
-    let tail = Tail::plain(a.room(value, &order));
-    a.define(value, tail.out.clone());
+    let out = a.room(value, &order_of(&x));
+    a.define(value, out.clone());
+    emit(a, &x, border, mode, out)
+}
+
+/// Emits `x` with `border` around it, into `out`.
+pub fn emit(
+    a: &mut Assembler,
+    x: &View,
+    border: &[(usize, usize)],
+    mode: PadMode,
+    out: View,
+) -> Result<(), Fault> {
+    let (order, tail) = (order_of(&out), Tail::plain(out));
     let count = tail.out.elements();
     if count == 0 {
         return Ok(());
     }
-    let ty = index_type(&[&x, &tail.out], count);
+    let ty = index_type(&[x, &tail.out], count);
     let mut draft = Draft::new("pad");
     draft.cover(count, 256);
-    draft.read("x", &x);
+    draft.read("x", x);
     tail.parameters(&mut draft);
     let mut body = thread(ty, count);
     let sizes: Vec<usize> = order.iter().map(|&axis| tail.out.shape[axis]).collect();

@@ -2,6 +2,7 @@
 
 use super::super::assemble::{Assembler, Fault, order_of};
 use super::super::render::{Draft, Loops, Tail, expression, index_type, indent, storage_type, width};
+use crate::DType;
 use crate::backend::view::View;
 use crate::network::{Expr, Layer};
 use std::fmt::Write;
@@ -26,6 +27,19 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, expr: &Expr) -> Result<(), Fau
 
 /// Emits `out = expr(operands)`; the operands have the shape of `out`.
 pub fn emit(a: &mut Assembler, what: &'static str, expr: &Expr, operands: &[View], out: View) -> Result<(), Fault> {
+    let typing: Vec<DType> = operands.iter().map(|v| v.dtype).collect();
+    emit_typed(a, what, expr, &typing, operands, out)
+}
+
+/// [`emit`] where the expression is written for the types `typing`, which compute as those of the operands do.
+pub fn emit_typed(
+    a: &mut Assembler,
+    what: &'static str,
+    expr: &Expr,
+    typing: &[DType],
+    operands: &[View],
+    out: View,
+) -> Result<(), Fault> {
     if out.elements() == 0 {
         return Ok(());
     }
@@ -66,8 +80,7 @@ pub fn emit(a: &mut Assembler, what: &'static str, expr: &Expr, operands: &[View
         let _ = writeln!(element, "const auto v{k} = {input};");
         *input = format!("v{k}");
     }
-    let dtypes: Vec<_> = operands.iter().map(|v| v.dtype).collect();
-    let (code, result) = expression(expr, &dtypes, &inputs, "t");
+    let (code, result) = expression(expr, typing, &inputs, "t");
     element.push_str(&code);
     let at = loops.offset(0, "a");
     if pack > 1 {
@@ -86,7 +99,7 @@ pub fn emit(a: &mut Assembler, what: &'static str, expr: &Expr, operands: &[View
 
 /// Declares the flat position `i` of a thread and leaves where there is no work for it.
 pub fn thread(ty: &str, count: usize) -> String {
-    format!("const {ty} i = ({ty})blockIdx.x * {THREADS} + threadIdx.x;\nif (i >= {count}) return;\n")
+    format!("const {ty} i = ({ty})BLOCK * {THREADS} + THREAD;\nif (i >= {count}) return;\n")
 }
 
 /// How many neighbours one thread handles: as 16 bytes of the widest tensor allow, where the innermost loop is dense in the

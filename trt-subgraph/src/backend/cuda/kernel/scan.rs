@@ -38,7 +38,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, op: ScanOp, axis: usize) -> Re
         body.push_str(&super::pointwise::thread(ty, rows));
     } else {
         (draft.threads, draft.grid) = (THREADS, [rows, 1, 1]);
-        let _ = writeln!(body, "__shared__ {t} shared[{}];\nconst {ty} i = blockIdx.x;", THREADS / 32);
+        let _ = writeln!(body, "__shared__ {t} shared[{}];\nconst {ty} i = BLOCK;", THREADS / 32);
     }
     body.push_str(&split(&kept.iter().map(|&k| x.shape[k]).collect::<Vec<_>>(), "i", ty, "g"));
     let (base, mut positions) = row(&x, &kept);
@@ -54,9 +54,9 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, op: ScanOp, axis: usize) -> Re
         // Inclusive sums within warps, then over the warps before, then over the strides before.
         let _ = write!(
             body,
-            "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+            "const int lane = THREAD % 32, warp = THREAD / 32;
 for ({ty} r0 = 0; r0 < {size}; r0 += {THREADS}) {{
-    const {ty} r = r0 + threadIdx.x;
+    const {ty} r = r0 + THREAD;
     {t} run = {start};
     if (r < {size}) run = {element};
     #pragma unroll

@@ -34,7 +34,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, k: usize, largest
     draft.write("z", &places);
     let blocks = if k * 16 <= size { 1 } else { size.div_ceil(THREADS) };
     (draft.threads, draft.grid) = (THREADS, [rows * blocks, 1, 1]);
-    let mut body = split(&[rows, blocks], "blockIdx.x", ty, "b");
+    let mut body = split(&[rows, blocks], "BLOCK", ty, "b");
     body.push_str(&split(&kept.iter().map(|&i| x.shape[i]).collect::<Vec<_>>(), "b0", ty, "g"));
     let (base, mut positions) = row(&x, &kept);
     positions[axis] = "rank".to_string();
@@ -63,13 +63,13 @@ impl Context {
         let memory = storage_type(x.dtype);
         format!(
             "__shared__ {t} others[{THREADS}];
-const {ty} at = b1 * {THREADS} + threadIdx.x;
+const {ty} at = b1 * {THREADS} + THREAD;
 {memory} own = x[base + (at < {size} ? at : 0) * {step}];
 const {t} mine = get(own);
 {ty} rank = 0;
 for ({ty} r0 = 0; r0 < {size}; r0 += {THREADS}) {{
     __syncthreads();
-    if (r0 + threadIdx.x < {size}) others[threadIdx.x] = get(x[base + (r0 + threadIdx.x) * {step}]);
+    if (r0 + THREAD < {size}) others[THREAD] = get(x[base + (r0 + THREAD) * {step}]);
     __syncthreads();
     const int count = min(({ty}){THREADS}, {size} - r0);
     for (int j = 0; j < count; ++j) rank += sorts_before<{largest}>(others[j], (i64)(r0 + j), mine, (i64)at);
@@ -91,13 +91,13 @@ const auto f = [](Found<{t}> p, Found<{t}> q) {{
 Found<{t}> last = {{0, 0, -1}};
 for (int rank = 0; rank < {k}; ++rank) {{
     Found<{t}> best = {{0, 0, -1}};
-    for ({ty} r = threadIdx.x; r < {size}; r += {THREADS}) {{
+    for ({ty} r = THREAD; r < {size}; r += {THREADS}) {{
         const Found<{t}> v = {{({t})get(x[base + r * {step}]), 0, (i64)r}};
         if (last.at < 0 || sorts_before<{largest}>(last.value, last.at, v.value, v.at)) best = f(best, v);
     }}
     last = combine_near<{THREADS}>(best, f, shared);
     const {ty} at = last.at;
-    if (threadIdx.x == 0) {{
+    if (THREAD == 0) {{
 {store}    }}
 }}
 ",

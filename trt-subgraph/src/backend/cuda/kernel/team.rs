@@ -78,13 +78,13 @@ impl Team {
     pub fn begin(&self) -> String {
         let (ty, teams, threads) = (self.index, self.teams, self.threads);
         let (lane, team) = if self.near {
-            (format!("threadIdx.x % {threads}"), format!("threadIdx.x / {threads}"))
+            (format!("THREAD % {threads}"), format!("THREAD / {threads}"))
         } else {
-            (format!("threadIdx.x / {teams}"), format!("threadIdx.x % {teams}"))
+            (format!("THREAD / {teams}"), format!("THREAD % {teams}"))
         };
         let mut code = format!(
             "const int lane = {lane};
-const {ty} wanted = ({ty})blockIdx.x * {teams} + {team};
+const {ty} wanted = ({ty})BLOCK * {teams} + {team};
 const bool active = wanted < {groups};
 const {ty} group = active ? wanted : {last};\n",
             groups = self.groups,

@@ -3,16 +3,21 @@
 //! Declarations of types come from `cudarc`; functions are resolved here, because whose copy is taken matters: a process that has a
 //! CUDA libtorch has its libraries too, and a second cuDNN beside it is a trap.
 
+mod cublaslt;
+mod cudnn;
 mod driver;
+mod handles;
 mod nvrtc;
 mod open;
 
+pub use cublaslt::CublasLt;
+pub use cudnn::Cudnn;
 pub use driver::{Address, Driver};
+pub use handles::Handles;
 pub use open::VARIABLE;
 pub use nvrtc::Nvrtc;
 
-use cudarc::driver::sys::CUresult;
-use cudarc::nvrtc::sys::nvrtcResult;
+use driver::Status;
 use std::ffi::{CStr, c_int};
 use std::sync::OnceLock;
 
@@ -27,20 +32,20 @@ impl Driver {
     }
 
     /// Turns a result into an error that names the call.
-    pub fn check(&self, call: &str, result: CUresult) -> Result<(), String> {
-        if result == CUresult::CUDA_SUCCESS {
+    pub fn check(&self, call: &str, result: Status) -> Result<(), String> {
+        if result == 0 {
             return Ok(());
         }
         Err(format!("{call}: {}", self.words(result)))
     }
 
-    fn words(&self, result: CUresult) -> String {
+    fn words(&self, result: Status) -> String {
         let mut text = std::ptr::null();
         // SAFETY: `text` is a place for the address of a static string.
         unsafe {
             match (self.cuGetErrorString)(result, &mut text) {
-                CUresult::CUDA_SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
-                _ => format!("error {}", result as u32),
+                0 if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
+                _ => format!("error {}", result),
             }
         }
     }
@@ -81,8 +86,8 @@ impl Nvrtc {
     }
 
     /// Turns a result into an error that names the call.
-    pub fn check(&self, call: &str, result: nvrtcResult) -> Result<(), String> {
-        if result == nvrtcResult::NVRTC_SUCCESS {
+    pub fn check(&self, call: &str, result: u32) -> Result<(), String> {
+        if result == 0 {
             return Ok(());
         }
         // SAFETY: the result is a static string.
@@ -104,5 +109,35 @@ fn load_nvrtc() -> Result<Nvrtc, String> {
             Ok(nvrtc)
         }
         (major, minor) => Err(format!("libnvrtc is of CUDA {major}.{minor}; version 13 is needed")),
+    }
+}
+
+impl Cudnn {
+    /// The process' cuDNN, or why there is none: convolutions then run in our own kernels.
+    pub fn get() -> Result<&'static Cudnn, String> {
+        static LOADED: OnceLock<Result<Cudnn, String>> = OnceLock::new();
+        let load = || open::open(cudnn::FILES).and_then(Cudnn::new);
+        LOADED.get_or_init(load).as_ref().map_err(String::clone)
+    }
+
+    /// Such as 91900 for 9.19.0.
+    pub fn version(&self) -> usize {
+        // SAFETY: no preconditions.
+        unsafe { (self.cudnnGetVersion)() }
+    }
+}
+
+impl CublasLt {
+    /// The process' cuBLASLt, or why there is none: matrix products then run in our own kernels.
+    pub fn get() -> Result<&'static CublasLt, String> {
+        static LOADED: OnceLock<Result<CublasLt, String>> = OnceLock::new();
+        let load = || open::open(cublaslt::FILES).and_then(CublasLt::new);
+        LOADED.get_or_init(load).as_ref().map_err(String::clone)
+    }
+
+    /// Such as 130100 for 13.1.0.
+    pub fn version(&self) -> usize {
+        // SAFETY: no preconditions.
+        unsafe { (self.cublasLtGetVersion)() }
     }
 }

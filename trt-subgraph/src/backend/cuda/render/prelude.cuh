@@ -13,6 +13,9 @@ struct f16 { unsigned short bits; };
 struct bf16 { unsigned short bits; };
 struct b8 { unsigned char byte; };
 
+// Signed, so that steps may be negative.
+#define THREAD ((int)threadIdx.x)
+#define BLOCK ((int)blockIdx.x)
 #define DEVICE static __device__ __forceinline__
 
 // N neighbours, loaded and stored at once.
@@ -134,9 +137,9 @@ template <int T, class V, class F> DEVICE V combine_near(V v, F f, V* shared) {
     for (int d = (T < 32 ? T : 32) / 2; d; d >>= 1) v = f(v, across_lanes(v, d));
     if (T > 32) {
         __syncthreads();
-        if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
+        if (THREAD % 32 == 0) shared[THREAD / 32] = v;
         __syncthreads();
-        const V* team = shared + threadIdx.x / T * (T / 32);
+        const V* team = shared + THREAD / T * (T / 32);
         v = team[0];
         for (int i = 1; i < T / 32; ++i) v = f(v, team[i]);
     }
@@ -147,9 +150,9 @@ template <int T, class V, class F> DEVICE V combine_near(V v, F f, V* shared) {
 template <int T, int G, class V, class F> DEVICE V combine_far(V v, F f, V* shared) {
     if (T > 1) {
         __syncthreads();
-        shared[threadIdx.x] = v;
+        shared[THREAD] = v;
         __syncthreads();
-        const V* team = shared + threadIdx.x % G;
+        const V* team = shared + THREAD % G;
         v = team[0];
         for (int i = 1; i < T; ++i) v = f(v, team[i * G]);
     }

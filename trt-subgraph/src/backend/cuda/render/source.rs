@@ -22,6 +22,14 @@ pub struct Argument {
     pub alignment: usize,
 }
 
+impl Argument {
+    /// The first element of a view, and what lies under it.
+    pub fn of(view: &View, writes: bool) -> Argument {
+        let (slot, offset, reach) = (view.slot, view.offset, view.reach());
+        Argument { slot, offset, reach, writes, alignment: view.dtype.size() }
+    }
+}
+
 /// A kernel in the making: parameters with their arguments, body, and launch sizes.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -52,13 +60,13 @@ impl Draft {
     /// A parameter for a tensor that is read: `const f16* __restrict__ x`.
     pub fn read(&mut self, name: &str, view: &View) {
         self.parameters.push(format!("const {}* __restrict__ {name}", storage_type(view.dtype)));
-        self.argument(view, false);
+        self.arguments.push(Argument::of(view, false));
     }
 
     /// A parameter for a tensor that is written.
     pub fn write(&mut self, name: &str, view: &View) {
         self.parameters.push(format!("{}* __restrict__ {name}", storage_type(view.dtype)));
-        self.argument(view, true);
+        self.arguments.push(Argument::of(view, true));
     }
 
     /// A parameter of the engine's fault record: two words that a kernel may set.
@@ -72,18 +80,6 @@ impl Draft {
         if let Some(argument) = self.arguments.last_mut() {
             argument.alignment = bytes;
         }
-    }
-
-    fn argument(&mut self, view: &View, writes: bool) {
-        let size = view.dtype.size();
-        let (mut low, mut high) = (view.offset, view.offset);
-        for (&n, &s) in view.shape.iter().zip(&view.strides) {
-            let reach = n.saturating_sub(1) as isize * s * size as isize;
-            if reach < 0 { low += reach } else { high += reach }
-        }
-        let high = if view.elements() == 0 { low } else { high + size as isize };
-        let (slot, offset, reach) = (view.slot, view.offset, (low, high));
-        self.arguments.push(Argument { slot, offset, reach, writes, alignment: size });
     }
 
     /// Blocks of `threads` threads for `count` of them, one dimension.

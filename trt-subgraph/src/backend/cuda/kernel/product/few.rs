@@ -27,15 +27,15 @@ pub fn emit(a: &mut Assembler, p: Product) -> Result<(), Fault> {
     draft.aligned(pack * p.b.view.dtype.size());
     p.tail.parameters(&mut draft);
     let (lane, team) = if near {
-        (format!("threadIdx.x % {threads}"), format!("threadIdx.x / {threads}"))
+        (format!("THREAD % {threads}"), format!("THREAD / {threads}"))
     } else {
-        (format!("threadIdx.x / {teams}"), format!("threadIdx.x % {teams}"))
+        (format!("THREAD / {teams}"), format!("THREAD % {teams}"))
     };
     let shared = if near { THREADS / 32 } else { THREADS };
     let mut body = format!(
         "__shared__ {t} shared[{shared}];
 const int lane = {lane};
-const {ty} wanted = ({ty})blockIdx.x * {teams} + {team};
+const {ty} wanted = ({ty})BLOCK * {teams} + {team};
 const bool active = wanted < {columns};
 const {ty} i = active ? wanted : {last};\n",
         last = columns - 1

@@ -8,8 +8,8 @@ mod few;
 mod matmul;
 mod tiled;
 
-pub use convolution::convolution;
-pub use matmul::matmul;
+pub use convolution::{channels_last, convolution};
+pub use matmul::{matmul, matrices};
 
 use super::super::assemble::{Assembler, Fault, sum_type};
 use super::super::render::{Tail, compute_type, index_type};

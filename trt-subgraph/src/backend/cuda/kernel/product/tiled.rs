@@ -23,8 +23,8 @@ pub fn emit(a: &mut Assembler, p: Product) -> Result<(), Fault> {
     p.tail.parameters(&mut draft);
     let (high, wide) = (rows / SIDE, columns / SIDE);
     let mut body = format!("__shared__ {t} left[{DEPTH}][{}], right[{DEPTH}][{}];\n", rows + 1, columns + 1);
-    body.push_str(&split(&[p.batch, tiles[0], tiles[1]], "blockIdx.x", ty, "tile"));
-    let (fast, slow) = (format!("threadIdx.x % {SIDE}"), format!("threadIdx.x / {SIDE}"));
+    body.push_str(&split(&[p.batch, tiles[0], tiles[1]], "BLOCK", ty, "tile"));
+    let (fast, slow) = (format!("THREAD % {SIDE}"), format!("THREAD / {SIDE}"));
     let (tm, tn) = if p.dense_along_m { (fast, slow) } else { (slow, fast) };
     let _ = write!(
         body,
@@ -79,7 +79,7 @@ fn load(f: &Factor, pointer: &str, tile: &str, (row, limit): (&str, usize), rows
     };
     format!(
         "#pragma unroll
-for (int e = threadIdx.x; e < {count}; e += {threads}) {{
+for (int e = THREAD; e < {count}; e += {threads}) {{
     const int u = {u}, d = {d};
     const {ty} {row} = {row}0 + u, k = k0 + d;
     {t} v = 0;
