@@ -5,7 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory. Nothing here needs a device.
 
 use super::kernel;
-use super::program::{Action, Call, Program, Source, WEIGHTS};
+use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
 use super::tactic::Choice;
 use super::target::Target;
@@ -245,6 +245,13 @@ impl<'a> Assembler<'a> {
     /// Working memory of this many bytes for the steps that touch it.
     pub fn scratch(&mut self, bytes: usize) -> Slot {
         self.slot(Source::Arena(bytes))
+    }
+
+    /// Working memory of a library's, which rounds its address up to [`WORKSPACE_ALIGNMENT`].
+    pub fn workspace(&mut self, bytes: usize) -> Argument {
+        let bytes = bytes + WORKSPACE_ALIGNMENT as usize;
+        let slot = self.scratch(bytes);
+        Argument::of(&View::row_major(slot, &TensorType::new(DType::U8, [bytes])), true)
     }
 
     /// Appends a launch.

@@ -6,7 +6,7 @@ use super::assemble::{Assembler, Fault, order_of};
 use super::kernel::product::matrices;
 use super::kernel::pointwise;
 use super::library::{Address, CublasLt, Handles};
-use super::program::Call;
+use super::program::{Call, WORKSPACE_ALIGNMENT};
 use super::render::Argument;
 use super::tactic::Way;
 use super::timer::Timer;
@@ -309,8 +309,7 @@ impl Way for Product {
             arguments.push(Argument::of(&view, false));
         }
         arguments.push(Argument::of(&result, true));
-        let workspace = View::row_major(a.scratch(self.workspace), &crate::TensorType::new(DType::U8, [self.workspace]));
-        arguments.push(Argument::of(&workspace, true));
+        arguments.push(a.workspace(self.workspace));
         let lt = CublasLt::get()?;
         let call = Planned {
             described: Described::new(lt, p)?,
@@ -376,7 +375,7 @@ impl Call for Planned {
                 at(result),
                 d.result,
                 &self.algorithm,
-                at(workspace),
+                workspace.next_multiple_of(WORKSPACE_ALIGNMENT) as *mut c_void,
                 self.workspace,
                 stream,
             )

@@ -32,6 +32,9 @@ pub const WEIGHTS: Slot = Slot(0);
 /// Slot 1.
 pub const FAULT: Slot = Slot(1);
 
+/// Libraries want their working memory at a multiple of this; the arena's slots are less aligned, so there is room to round up.
+pub const WORKSPACE_ALIGNMENT: u64 = 256;
+
 /// Blocks, threads and dynamic shared memory of a launch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Launch {

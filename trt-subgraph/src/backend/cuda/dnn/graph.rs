@@ -237,9 +237,14 @@ fn epilogue(g: &mut Writer, p: &Problem, expr: &Expr, own: usize, y: usize) -> R
         let (place, is_inside) = match *node {
             Node::Input(0) => (own, true),
             Node::Input(i) => (operands[i as usize - 1], false),
-            Node::Const(_, v) => (g.scalar(v.as_f64(), p.y.sizes.len())?, false),
+            // Made where it is used: a relu has its zero built in.
+            Node::Const(..) => (usize::MAX, false),
             Node::Cast(_, r) => (at[r as usize], inside[r as usize]),
             Node::Unary(..) | Node::Binary(..) => {
+                let scalar = |g: &mut Writer, r: Ref| match expr.nodes[r as usize] {
+                    Node::Const(_, v) => g.scalar(v.as_f64(), p.y.sizes.len()),
+                    _ => Ok(at[r as usize]),
+                };
                 let to = if position == last { y } else { g.inner(&p.y)? };
                 match *node {
                     Node::Unary(f, r) => g.pointwise(unary(f).ok_or("no such function")?, at[r as usize], None, to)?,
@@ -251,7 +256,8 @@ fn epilogue(g: &mut Writer, p: &Problem, expr: &Expr, own: usize, y: usize) -> R
                             g.pointwise(Mode::CUDNN_POINTWISE_RELU_FWD, at[a as usize], None, to)?;
                         } else {
                             let mode = binary(f).ok_or("no such function")?;
-                            g.pointwise(mode, at[a as usize], Some(at[b as usize]), to)?;
+                            let (a, b) = (scalar(g, a)?, scalar(g, b)?);
+                            g.pointwise(mode, a, Some(b), to)?;
                         }
                     }
                     _ => unreachable!("one of the two"),

@@ -170,9 +170,7 @@ impl Way for Library {
 
 impl Library {
     fn call(&self, a: &mut Assembler, mut arguments: Vec<Argument>) {
-        let bytes = self.plan.workspace;
-        let workspace = View::row_major(a.scratch(bytes), &TensorType::new(DType::U8, [bytes]));
-        arguments.push(Argument::of(&workspace, true));
+        arguments.push(a.workspace(self.plan.workspace));
         a.call(Planned(self.plan.clone()), arguments);
     }
 

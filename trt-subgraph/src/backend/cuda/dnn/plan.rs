@@ -4,7 +4,7 @@ use super::descriptor::Descriptor;
 use super::graph::{Graph, OPERANDS, Problem, W, X, Y, graph};
 use super::super::device::Device;
 use super::super::library::{Address, Cudnn, Handles};
-use super::super::program::Call;
+use super::super::program::{Call, WORKSPACE_ALIGNMENT};
 use crate::DType;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Kind, cudnnBackendDescriptorType_t as Object,
@@ -128,7 +128,7 @@ impl Call for Planned {
         let pack = Descriptor::new(plan.dnn, Object::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
             .pointers(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, &pointers)?
             .integers(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &numbers)?
-            .pointers(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[*workspace as *mut c_void])?
+            .pointers(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[workspace.next_multiple_of(WORKSPACE_ALIGNMENT) as *mut c_void])?
             .finish()?;
         // SAFETY: the caller's promise; the plan is finished.
         unsafe {
