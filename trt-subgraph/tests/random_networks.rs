@@ -4,14 +4,14 @@
 
 mod random;
 
-use random::{Sample, sample};
+use random::{Sample, close, coarsest, sample};
 use std::collections::BTreeSet;
 use trt_subgraph::backend::cpu::Cpu;
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Stream};
 use trt_subgraph::network::Network;
 use trt_subgraph::pass::{Options, PASSES, optimize};
-use trt_subgraph::{DType, Literal};
+use trt_subgraph::Literal;
 
 #[test]
 fn every_way_of_running_a_network_agrees() {
@@ -97,32 +97,4 @@ fn run(network: &Network, sample: &Sample) -> Result<Vec<Literal>, String> {
 fn agrees(network: &Network, sample: &Sample, expected: &[Literal]) -> Result<(), String> {
     network.verify().map_err(|e| e.to_string())?;
     close(&run(network, sample)?, expected, coarsest(&sample.network))
-}
-
-/// The least precise floating-point type in a network.
-fn coarsest(network: &Network) -> DType {
-    let order = [DType::BF16, DType::F16, DType::F32];
-    order.into_iter().find(|d| network.values.iter().any(|t| t.dtype == *d)).unwrap_or(DType::F64)
-}
-
-/// Rounding errors were at most a few units in the last place of numbers up to 64, and no step enlarged them much.
-fn close(found: &[Literal], expected: &[Literal], coarsest: DType) -> Result<(), String> {
-    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-        if found.ty() != expected.ty() {
-            return Err(format!("output {at} is {}, expected {}", found.ty(), expected.ty()));
-        }
-        let tolerance = match coarsest {
-            _ if !expected.ty().dtype.is_float() => 0.0,
-            DType::F16 => 0.5,
-            DType::BF16 => 4.0,
-            DType::F32 => 2e-3,
-            _ => 1e-9,
-        };
-        for (i, (f, e)) in found.to_f64().iter().zip(expected.to_f64()).enumerate() {
-            if (f - e).abs() > tolerance {
-                return Err(format!("output {at}, element {i} is {f}, expected {e}"));
-            }
-        }
-    }
-    Ok(())
 }

@@ -207,7 +207,7 @@ impl ClusterEngine {
         } else {
             self.options.threads
         };
-        let options = CompileOptions { threads };
+        let options = CompileOptions { threads, ..CompileOptions::default() };
         let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let outputs = Signature::of(&network).outputs;
         let outputs = outputs

@@ -4,7 +4,9 @@
 //! its own, sharing kernels and prepared weights. Nothing is global and the stream is a parameter.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
+mod view;
 
 use crate::network::{Layer, Network, TensorType};
 use crate::source::Refusal;
@@ -124,10 +126,37 @@ impl Weights for Vec<crate::Literal> {
 }
 
 /// How to compile.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CompileOptions {
     /// Threads that one call may use on a CPU; 0 means as many as the machine has.
     pub threads: usize,
+    /// Ordinal of the GPU.
+    pub device: usize,
+    /// Whether a GPU engine of several steps replays a graph, rather than launching them one by one.
+    pub graph: bool,
+    /// Where f32 factors may be rounded to TF32 on a GPU.
+    pub tf32: Tf32,
+}
+
+impl Default for CompileOptions {
+    fn default() -> CompileOptions {
+        CompileOptions { threads: 0, device: 0, graph: true, tf32: Tf32::default() }
+    }
+}
+
+/// Where f32 factors may be rounded to TF32 (10 bits of mantissa); sums stay f32. The default is torch's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Tf32 {
+    /// In convolutions: `torch.backends.cudnn.allow_tf32`.
+    pub convolution: bool,
+    /// In matrix products: `torch.backends.cuda.matmul.allow_tf32`.
+    pub product: bool,
+}
+
+impl Default for Tf32 {
+    fn default() -> Tf32 {
+        Tf32 { convolution: true, product: false }
+    }
 }
 
 /// What an engine holds, for reports.

@@ -171,3 +171,31 @@ impl Generator {
         Sample { network: self.builder.finish(outputs), parameters: self.parameters, inputs: self.inputs }
     }
 }
+
+/// The least precise floating-point type in a network.
+pub fn coarsest(network: &Network) -> DType {
+    let order = [DType::BF16, DType::F16, DType::F32];
+    order.into_iter().find(|d| network.values.iter().any(|t| t.dtype == *d)).unwrap_or(DType::F64)
+}
+
+/// Rounding errors were at most a few units in the last place of numbers up to 64, and no step enlarged them much.
+pub fn close(found: &[Literal], expected: &[Literal], coarsest: DType) -> Result<(), String> {
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        if found.ty() != expected.ty() {
+            return Err(format!("output {at} is {}, expected {}", found.ty(), expected.ty()));
+        }
+        let tolerance = match coarsest {
+            _ if !expected.ty().dtype.is_float() => 0.0,
+            DType::F16 => 0.5,
+            DType::BF16 => 4.0,
+            DType::F32 => 2e-3,
+            _ => 1e-9,
+        };
+        for (i, (f, e)) in found.to_f64().iter().zip(expected.to_f64()).enumerate() {
+            if (f - e).abs() > tolerance {
+                return Err(format!("output {at}, element {i} is {f}, expected {e}"));
+            }
+        }
+    }
+    Ok(())
+}

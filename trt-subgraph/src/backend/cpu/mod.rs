@@ -17,7 +17,7 @@ mod step;
 mod team;
 #[cfg(test)]
 mod tests;
-mod view;
+use super::view;
 
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 

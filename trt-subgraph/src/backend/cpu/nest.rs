@@ -57,7 +57,7 @@ fn merge<const K: usize>(axes: impl Iterator<Item = (usize, [isize; K])>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cpu::view::Slot;
+    use crate::backend::view::Slot;
     use crate::{DType, TensorType};
 
     #[test]

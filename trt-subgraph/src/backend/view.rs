@@ -56,6 +56,20 @@ impl View {
         TensorType::new(self.dtype, self.shape.clone())
     }
 
+    /// First and one past the last byte of its elements, from the slot's start.
+    pub fn reach(&self) -> (isize, isize) {
+        let size = self.dtype.size() as isize;
+        let (mut low, mut high) = (self.offset, self.offset);
+        if self.elements() == 0 {
+            return (low, high);
+        }
+        for (&n, &s) in self.shape.iter().zip(&self.strides) {
+            let reach = (n - 1) as isize * s * size;
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        (low, high + size)
+    }
+
     /// Are the elements dense in row-major order?
     pub fn is_row_major(&self) -> bool {
         self.is_dense_in(&(0..self.rank()).collect::<Vec<_>>())

@@ -1,0 +1,115 @@
+//! CUDA C to machine code. Needs the run-time compiler, but no device.
+
+use super::library::Nvrtc;
+use super::program::Program;
+use super::render::module;
+use super::target::Target;
+use cudarc::nvrtc::sys::nvrtcProgram;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The variable that names a folder for the text of every module that is compiled, for people to read.
+pub const DUMP_VARIABLE: &str = "TRT_CUDA_DUMP";
+
+/// Kernels of one module; more of them are spread over several, which are compiled side by side.
+const MODULE: usize = 12;
+
+/// Machine code of some kernels of a program.
+pub struct Compiled {
+    /// Positions in the program's kernels.
+    pub kernels: std::ops::Range<usize>,
+    /// What the driver loads.
+    pub code: Arc<Vec<u8>>,
+}
+
+/// Compiles every kernel of a program.
+pub fn compile(program: &Program, target: &Target) -> Result<Vec<Compiled>, String> {
+    let count = program.kernels.len();
+    let ranges: Vec<_> = (0..count).step_by(MODULE).map(|start| start..(start + MODULE).min(count)).collect();
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(ranges.len().max(1));
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, Result<Compiled, String>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some(range) = ranges.get(at) else { return };
+                    let kernels = range.clone().map(|i| (i, &program.kernels[i].0, &program.kernels[i].1[..]));
+                    let text = module(kernels);
+                    let code = cached(&text, target).map(|code| Compiled { kernels: range.clone(), code });
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((at, code));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, r)| r).collect()
+}
+
+/// The machine code of a module, compiled once in a process.
+fn cached(text: &str, target: &Target) -> Result<Arc<Vec<u8>>, String> {
+    type Cache = Mutex<HashMap<(String, u32), Arc<Vec<u8>>>>;
+    static CACHE: OnceLock<Cache> = OnceLock::new();
+    let cache = CACHE.get_or_init(Cache::default);
+    let key = (text.to_string(), target.capability);
+    if let Some(code) = cache.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(code.clone());
+    }
+    dump(text, target);
+    let code = Arc::new(translate(text, target)?);
+    cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, code.clone());
+    Ok(code)
+}
+
+fn dump(text: &str, target: &Target) {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let Some(folder) = std::env::var_os(DUMP_VARIABLE).filter(|v| !v.is_empty()) else { return };
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let file = std::path::Path::new(&folder).join(format!("sm{}-{:016x}.cu", target.capability, hasher.finish()));
+    if let Err(e) = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, text)) {
+        log::warn!("{DUMP_VARIABLE}: {} cannot be written: {e}", file.display());
+    }
+}
+
+/// Compiles a module. The error holds the compiler's words.
+pub fn translate(text: &str, target: &Target) -> Result<Vec<u8>, String> {
+    let nvrtc = Nvrtc::get()?;
+    let text = CString::new(text).map_err(|_| "a module's text has a zero byte".to_string())?;
+    let options = [
+        target.architecture(),
+        "--std=c++17".to_string(),
+        // Every step of an expression rounds for itself, as the reference has it; products ask for fused steps by name.
+        "--fmad=false".to_string(),
+    ];
+    let options: Vec<CString> = options.into_iter().filter_map(|o| CString::new(o).ok()).collect();
+    let pointers: Vec<_> = options.iter().map(|o| o.as_ptr()).collect();
+    let mut program: nvrtcProgram = std::ptr::null_mut();
+    // SAFETY: the text and the options outlive the calls; sizes come from the library.
+    unsafe {
+        let (none, name) = (std::ptr::null(), c"engine.cu");
+        let created = (nvrtc.nvrtcCreateProgram)(&mut program, text.as_ptr(), name.as_ptr(), 0, none, none);
+        nvrtc.check("nvrtcCreateProgram", created)?;
+        let result = (nvrtc.nvrtcCompileProgram)(program, pointers.len() as i32, pointers.as_ptr());
+        let code = if result == 0 {
+            let mut size = 0;
+            let sized = nvrtc.check("nvrtcGetCUBINSize", (nvrtc.nvrtcGetCUBINSize)(program, &mut size));
+            let mut code = vec![0u8; size];
+            sized.and_then(|()| {
+                nvrtc.check("nvrtcGetCUBIN", (nvrtc.nvrtcGetCUBIN)(program, code.as_mut_ptr().cast())).map(|()| code)
+            })
+        } else {
+            let mut size = 0;
+            (nvrtc.nvrtcGetProgramLogSize)(program, &mut size);
+            let mut log = vec![0u8; size + 1];
+            (nvrtc.nvrtcGetProgramLog)(program, log.as_mut_ptr().cast());
+            let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
+            nvrtc.check("nvrtcCompileProgram", result).map(|()| vec![]).map_err(|why| format!("{why}\n{log}"))
+        };
+        (nvrtc.nvrtcDestroyProgram)(&mut program);
+        code
+    }
+}

@@ -1,0 +1,131 @@
+//! A GPU of this process, by its primary context: the one that libtorch uses too.
+
+use super::library::Driver;
+use super::target::Target;
+use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute, CUstreamCaptureMode};
+use std::ffi::{CStr, c_int};
+use std::sync::Arc;
+
+/// A device with its primary context, which stays retained.
+pub struct Device {
+    pub(super) driver: &'static Driver,
+    /// What kernels are compiled for.
+    pub target: Target,
+    /// Its number in this process.
+    pub ordinal: usize,
+    /// The vendor's name.
+    pub name: String,
+    /// Bytes of memory.
+    pub memory: usize,
+    context: CUcontext,
+}
+
+// SAFETY: the driver's functions may be called from any thread, and a context may be current in several.
+unsafe impl Send for Device {}
+// SAFETY: as above.
+unsafe impl Sync for Device {}
+
+/// While it lives, the device's context is current on this thread.
+pub(super) struct Current<'a> {
+    device: &'a Device,
+    pushed: bool,
+}
+
+impl Device {
+    /// The device of this ordinal; or one sentence that says why there is none.
+    pub fn open(ordinal: usize) -> Result<Arc<Device>, String> {
+        let driver = Driver::get()?;
+        let mut count: c_int = 0;
+        let mut device = 0;
+        let mut name = [0u8; 256];
+        let mut memory = 0usize;
+        let mut context = std::ptr::null_mut();
+        let numbers = [
+            Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+        ];
+        let mut found = [0 as c_int; 3];
+        // SAFETY: every pointer is a place for the answer; the name's length is given.
+        unsafe {
+            driver.check("cuDeviceGetCount", (driver.cuDeviceGetCount)(&mut count))?;
+            if ordinal >= count.max(0) as usize {
+                return Err(match count {
+                    0 => "no GPU is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES".to_string(),
+                    n => format!("there is no GPU {ordinal}, only {n}"),
+                });
+            }
+            driver.check("cuDeviceGet", (driver.cuDeviceGet)(&mut device, ordinal as c_int))?;
+            driver.check("cuDeviceGetName", (driver.cuDeviceGetName)(name.as_mut_ptr().cast(), 255, device))?;
+            driver.check("cuDeviceTotalMem", (driver.cuDeviceTotalMem_v2)(&mut memory, device))?;
+            for (to, attribute) in found.iter_mut().zip(numbers) {
+                driver.check("cuDeviceGetAttribute", (driver.cuDeviceGetAttribute)(to, attribute, device))?;
+            }
+            driver.check("cuDevicePrimaryCtxRetain", (driver.cuDevicePrimaryCtxRetain)(&mut context, device))?;
+        }
+        let [major, minor, multiprocessors] = found;
+        let target =
+            Target { capability: (major * 10 + minor) as u32, multiprocessors: multiprocessors.max(1) as usize };
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default().to_string_lossy().into_owned();
+        if target.capability < 80 {
+            return Err(format!("{name} has compute capability {major}.{minor}; 8.0 (Ampere) or newer is needed"));
+        }
+        Ok(Arc::new(Device { driver, target, ordinal, name, memory, context }))
+    }
+
+    /// Makes the device's context current on this thread, and what was current before again afterwards.
+    pub(super) fn enter(&self) -> Result<Current<'_>, String> {
+        let driver = self.driver;
+        let mut now = std::ptr::null_mut();
+        // SAFETY: `now` is a place for the answer; the context is retained.
+        unsafe {
+            driver.check("cuCtxGetCurrent", (driver.cuCtxGetCurrent)(&mut now))?;
+            let pushed = now != self.context;
+            if pushed {
+                driver.check("cuCtxPushCurrent", (driver.cuCtxPushCurrent_v2)(self.context))?;
+            }
+            Ok(Current { device: self, pushed })
+        }
+    }
+
+    /// As [`Device::enter`], for work that allocates and waits: another thread's capture of a graph is not disturbed meanwhile.
+    pub(super) fn enter_relaxed(&self) -> Result<(Relaxed<'_>, Current<'_>), String> {
+        let mut mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let current = self.enter()?;
+        // SAFETY: `mode` gives the new mode and takes the old one.
+        let result = unsafe { (self.driver.cuThreadExchangeStreamCaptureMode)(&mut mode) };
+        self.driver.check("cuThreadExchangeStreamCaptureMode", result)?;
+        Ok((Relaxed { device: self, before: mode }, current))
+    }
+
+    /// Waits for all work of the context.
+    pub fn synchronize(&self) -> Result<(), String> {
+        let _current = self.enter()?;
+        // SAFETY: no preconditions.
+        self.driver.check("waiting for the device", unsafe { (self.driver.cuCtxSynchronize)() })
+    }
+
+}
+
+/// While it lives, this thread does not mind others' captures.
+pub(super) struct Relaxed<'a> {
+    device: &'a Device,
+    before: CUstreamCaptureMode,
+}
+
+impl Drop for Relaxed<'_> {
+    fn drop(&mut self) {
+        // SAFETY: gives back the mode that was found.
+        unsafe { (self.device.driver.cuThreadExchangeStreamCaptureMode)(&mut self.before) };
+    }
+}
+
+impl Drop for Current<'_> {
+    fn drop(&mut self) {
+        if self.pushed {
+            let mut context = std::ptr::null_mut();
+            // SAFETY: pops what `enter` pushed.
+            unsafe { (self.device.driver.cuCtxPopCurrent_v2)(&mut context) };
+        }
+    }
+}

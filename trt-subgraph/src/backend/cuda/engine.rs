@@ -1,0 +1,267 @@
+//! A compiled network on a device: programs, prepared weights that forks share, and the state of one thread.
+
+use super::assemble::Assembler;
+use super::compile::compile;
+use super::device::Device;
+use super::library::Address;
+use super::load::Loaded;
+use super::memory::{Buffer, Record, is_device};
+use super::program::{Program, Source, WEIGHTS};
+use super::queue::Queue;
+use super::order::Order;
+use super::replay::Replay;
+use super::tactic::{Choice, Way};
+use super::timer::Timer;
+use crate::backend::{CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights};
+use crate::network::Network;
+use cudarc::driver::sys::CUstream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What forks share.
+struct Shared {
+    device: Arc<Device>,
+    signature: Signature,
+    prepare: Loaded,
+    run: Loaded,
+    weight_bytes: usize,
+    /// Whether calls replay a graph.
+    graph: bool,
+    /// Layers of `run` by position, for reports of faults.
+    origins: Vec<String>,
+    /// The newest weights; a new generation replaces them as a whole.
+    weights: Mutex<Arc<Buffer>>,
+    generation: AtomicU64,
+}
+
+/// One thread's engine.
+pub struct CudaEngine {
+    shared: Arc<Shared>,
+    /// Made at the first call, so that a fork cannot fail.
+    state: Option<State>,
+}
+
+struct State {
+    weights: Arc<Buffer>,
+    generation: u64,
+    arena: Buffer,
+    record: Record,
+    queue: Queue,
+    /// The steps as a graph, where there are several.
+    replay: Option<Replay>,
+    order: Order,
+}
+
+impl CudaEngine {
+    /// Compiles a verified network and prepares it.
+    pub fn compile(
+        network: &Network,
+        device: &Arc<Device>,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<CudaEngine, CompileError> {
+        let timer = Timer::of(device, options.tf32).map_err(modules)?;
+        CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer))
+    }
+
+    /// Engines of a network, of which one layer has several ways to run: one for each way, with its name.
+    pub fn every_way(
+        network: &Network,
+        device: &Arc<Device>,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<Vec<(String, CudaEngine)>, CompileError> {
+        let timer = Timer::of(device, options.tf32).map_err(modules)?;
+        let list = Mutex::new(Vec::new());
+        CudaEngine::choosing(network, device, weights, options, Choice::Listed(&timer, &list))?;
+        let ways = list.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let engine = |way: Arc<dyn Way>| {
+            let name = way.name();
+            Ok((name, CudaEngine::choosing(network, device, weights, options, Choice::Settled(way))?))
+        };
+        ways.into_iter().map(engine).collect()
+    }
+
+    fn choosing(
+        network: &Network,
+        device: &Arc<Device>,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+        choice: Choice,
+    ) -> Result<CudaEngine, CompileError> {
+        let fault = |(layer, why)| CompileError::Layer { layer, why };
+        let _relaxed = device.enter_relaxed().map_err(modules)?;
+        let split = network.split();
+        let (run, wanted) = Assembler::new(&split.run, device.target, choice).run().map_err(fault)?;
+        let weight_bytes = wanted.bytes;
+        let prepare = Assembler::new(&split.prepare, device.target, Choice::First).prepare(wanted).map_err(fault)?;
+        let load = |program: Program| {
+            let code = compile(&program, &device.target)?;
+            Loaded::new(device, program, &code)
+        };
+        let shared = Shared {
+            signature: Signature::of(network),
+            prepare: load(prepare).map_err(modules)?,
+            run: load(run).map_err(modules)?,
+            weight_bytes,
+            graph: options.graph,
+            origins: split.run.layers.iter().map(|l| l.origin.clone()).collect(),
+            weights: Mutex::new(Arc::new(Buffer::new(device, 0).map_err(modules)?)),
+            generation: AtomicU64::new(0),
+            device: device.clone(),
+        };
+        shared.refit(weights)?;
+        let mut engine = CudaEngine { shared: Arc::new(shared), state: None };
+        engine.state().map_err(CompileError::Prepare)?;
+        Ok(engine)
+    }
+
+    fn state(&mut self) -> Result<&mut State, RunError> {
+        if self.state.is_none() {
+            self.state = Some(State::new(&self.shared).map_err(RunError::Device)?);
+        }
+        Ok(self.state.as_mut().expect("made above"))
+    }
+}
+
+fn modules(why: String) -> CompileError {
+    CompileError::Layer { layer: "the engine's kernels".to_string(), why }
+}
+
+impl State {
+    fn new(shared: &Shared) -> Result<State, String> {
+        let (weights, generation) = shared.newest();
+        let arena = Buffer::new(&shared.device, shared.run.program.arena)?;
+        let record = Record::new(&shared.device)?;
+        let addresses = addresses(&shared.run.program, &arena, &weights, &record);
+        let queue = Queue::new(&shared.run, &addresses)?;
+        let mut state =
+            State { weights, generation, arena, record, queue, replay: None, order: Order::new(&shared.device)? };
+        state.record_graph(shared)?;
+        Ok(state)
+    }
+
+    fn record_graph(&mut self, shared: &Shared) -> Result<(), String> {
+        self.replay = None;
+        if shared.graph && shared.run.program.steps.len() > 1 {
+            self.replay = Replay::new(&shared.run, &self.queue, 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// The address of every slot that stays the same from call to call; others are 0.
+fn addresses(program: &Program, arena: &Buffer, weights: &Buffer, record: &Record) -> Vec<Address> {
+    let address = |(slot, offset): (&Source, &usize)| match slot {
+        Source::Weights => weights.address(),
+        Source::Fault => record.address(),
+        Source::Arena(_) => arena.address() + *offset as Address,
+        Source::Constant(_) | Source::Input(_) | Source::Output(_) | Source::Parameter(_) => 0,
+    };
+    program.slots.iter().zip(&program.offsets).map(address).collect()
+}
+
+impl Shared {
+    /// The weights, and their generation.
+    fn newest(&self) -> (Arc<Buffer>, u64) {
+        let held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        (held.clone(), self.generation.load(Ordering::Acquire))
+    }
+
+    fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
+        let _relaxed = self.device.enter_relaxed().map_err(modules)?;
+        let fresh = self.prepare(weights).map_err(CompileError::Prepare)?;
+        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(fresh);
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Runs `prepare` into fresh memory, when all work on the parameters is done; complete on return.
+    fn prepare(&self, weights: &dyn Weights) -> Result<Buffer, RunError> {
+        let (device, program) = (&self.device, &self.prepare.program);
+        let failed = RunError::Device;
+        let fresh = Buffer::new(device, self.weight_bytes).map_err(failed)?;
+        let arena = Buffer::new(device, program.arena).map_err(failed)?;
+        let record = Record::new(device).map_err(failed)?;
+        let mut addresses = addresses(program, &arena, &fresh, &record);
+        let mut moved = Vec::new();
+        for (to, slot) in addresses.iter_mut().zip(&program.slots) {
+            let (bytes, from) = match slot {
+                Source::Parameter(i) => {
+                    let given = weights.parameter(*i);
+                    (given.ty.bytes(), given.data)
+                }
+                Source::Constant(literal) => (literal.bytes().len(), literal.bytes().as_ptr()),
+                _ => continue,
+            };
+            let lies_there = matches!(slot, Source::Parameter(_)) && bytes > 0 && is_device(device, from);
+            // Kernels read parameters in units of up to 16 bytes.
+            if lies_there && (from as usize).is_multiple_of(16) {
+                *to = from as Address;
+                continue;
+            }
+            let copy = Buffer::new(device, bytes).map_err(failed)?;
+            if bytes > 0 {
+                // SAFETY: the caller's tensor has its type's bytes, on the host or, seen by the driver, on a device.
+                unsafe { copy.fill(from) }.map_err(failed)?;
+            }
+            *to = copy.address();
+            moved.push(copy);
+        }
+        device.synchronize().map_err(failed)?;
+        let mut queue = Queue::new(&self.prepare, &addresses).map_err(failed)?;
+        let none = Io { inputs: &[], outputs: &[] };
+        // SAFETY: every slot has its memory; parameters are only read.
+        unsafe { queue.run(&self.prepare, None, &none, std::ptr::null_mut()) }.map_err(failed)?;
+        device.synchronize().map_err(failed)?;
+        if let Some((at, index, size)) = record.take() {
+            return Err(RunError::Index { layer: format!("prepared layer {at}"), index, size });
+        }
+        Ok(fresh)
+    }
+}
+
+impl Engine for CudaEngine {
+    fn signature(&self) -> &Signature {
+        &self.shared.signature
+    }
+
+    /// An index out of range is noticed when the device gets to it, which may be after this returns: the result holds 0 in its place, and
+    /// the engine's next call reports [`RunError::Index`] instead of running.
+    unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError> {
+        let shared = self.shared.clone();
+        let state = self.state()?;
+        if let Some((at, index, size)) = state.record.take() {
+            let layer = shared.origins.get(at).cloned().unwrap_or_default();
+            return Err(RunError::Index { layer, index, size });
+        }
+        if shared.generation.load(Ordering::Acquire) != state.generation {
+            (state.weights, state.generation) = shared.newest();
+            state.queue.point(WEIGHTS, state.weights.address());
+            state.record_graph(&shared).map_err(RunError::Device)?;
+        }
+        let stream: CUstream = stream.0.cast();
+        // SAFETY: the caller gives inputs, outputs and stream; the rest is ours and lives as long as the engine.
+        unsafe {
+            state.order.follow(stream).map_err(RunError::Device)?;
+            state.queue.run(&shared.run, state.replay.as_mut(), io, stream).map_err(RunError::Device)
+        }
+    }
+
+    fn fork(&self) -> Box<dyn Engine> {
+        Box::new(CudaEngine { shared: self.shared.clone(), state: None })
+    }
+
+    fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
+        self.shared.refit(weights)
+    }
+
+    fn describe(&self) -> EngineInfo {
+        EngineInfo {
+            steps: self.shared.run.describe(),
+            weight_bytes: self.shared.weight_bytes,
+            arena_bytes: self.state.as_ref().map_or(self.shared.run.program.arena, |s| s.arena.bytes()),
+        }
+    }
+}

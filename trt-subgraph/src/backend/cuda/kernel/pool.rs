@@ -1,0 +1,128 @@
+//! Windows over spatial axes, one thread for each result.
+
+use super::super::assemble::{Assembler, Fault, order_of, sum_type};
+use super::super::render::{Draft, compute_type, index_type, split, sum};
+use super::pointwise::thread;
+use crate::DType;
+use crate::backend::view::View;
+use crate::network::Layer;
+use crate::network::layer::{Pool, PoolOp};
+use std::fmt::Write;
+
+/// Emits `layer`, whose kind is `Pool(p)`.
+pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault> {
+    let x = a.view(layer.inputs[0]);
+    let order = order_of(&x);
+    let tail = a.tail(layer, &order)?;
+    let indices = layer.outputs.get(1).map(|&v| {
+        let room = a.room(v, &order);
+        a.define(v, room.clone());
+        room
+    });
+    let count = tail.out.elements();
+    if count == 0 {
+        return Ok(());
+    }
+    let mut views = vec![&x];
+    views.extend(tail.views());
+    views.extend(&indices);
+    let ty = index_type(&views, count);
+    let mut draft = Draft::new("pool");
+    draft.cover(count, 256);
+    draft.read("x", &x);
+    tail.parameters(&mut draft);
+    let mut body = thread(ty, count);
+    // Neighbouring threads on neighbouring results in memory.
+    let sizes: Vec<usize> = order.iter().map(|&axis| tail.out.shape[axis]).collect();
+    body.push_str(&split(&sizes, "i", ty, "o"));
+    let at = |axis: usize| format!("o{}", order.iter().position(|&o| o == axis).expect("a permutation"));
+    let positions: Vec<String> = (0..x.rank()).map(at).collect();
+    let _ = writeln!(body, "const {ty} base = {};", sum(&positions[..2], &x.strides[..2]));
+    let max = matches!(p.op, PoolOp::Max);
+    let own = compute_type(x.dtype);
+    let t = if max { own } else { sum_type(x.dtype) };
+    if max {
+        let _ = writeln!(body, "{t} best = {};\ni64 at = -1;", least(x.dtype));
+    } else {
+        let _ = writeln!(body, "{t} total = 0;\nint inside = 0;");
+    }
+    let step = if max {
+        let plane = plane_position(&x);
+        format!("const {t} v = get(x[w]);\nif (at < 0 || (v > best && !is_nan(best)) || (is_nan(v) && !is_nan(best))) {{ best = v; at = {plane}; }}\n")
+    } else {
+        "total += get(x[w]);\n++inside;\n".to_string()
+    };
+    body.push_str(&windows(p, &x, ty, &step));
+    if let Some(room) = &indices {
+        draft.write("z", room);
+        let _ = writeln!(body, "z[{}] = at < 0 ? 0 : at;", sum(&positions, &room.strides));
+    }
+    let value = if max { "best".to_string() } else { format!("({own})(inside ? total / ({t})({}) : ({t})0)", cells(p, &x, ty)) };
+    body.push_str(&tail.store(&value, &positions, ty));
+    draft.body = body;
+    a.launch(draft)
+}
+
+/// Loops over the cells of a window that lie inside the input; `body` sees the position of the cell in `x` as `w`.
+fn windows(p: &Pool, x: &View, ty: &str, body: &str) -> String {
+    let (mut open, mut close) = (String::new(), String::new());
+    let mut terms = vec!["base".to_string()];
+    for i in 0..p.window.len() {
+        let axis = i + 2;
+        let _ = writeln!(
+            open,
+            "for (int k{i} = 0; k{i} < {}; ++k{i}) {{\nconst {ty} p{i} = {} * {} - {} + k{i} * {};\nif (p{i} < 0 || p{i} >= {}) continue;",
+            p.window[i],
+            format_args!("q{i}"),
+            p.stride[i],
+            p.padding[i].0,
+            p.dilation[i],
+            x.shape[axis]
+        );
+        terms.push(format!("p{i} * {}", x.strides[axis]));
+        close.push_str("}\n");
+    }
+    let order = order_of(x);
+    let declare: String = (0..p.window.len())
+        .map(|i| {
+            let at = order.iter().position(|&o| o == i + 2).expect("a permutation");
+            format!("const {ty} q{i} = o{at};\n")
+        })
+        .collect();
+    format!("{declare}{open}const {ty} w = {};\n{body}{close}", terms.join(" + "))
+}
+
+/// The cell's position in the row-major spatial plane.
+fn plane_position(x: &View) -> String {
+    let strides = crate::network::ty::row_major(&x.shape[2..]);
+    let terms: Vec<String> = strides.iter().enumerate().map(|(i, s)| format!("(i64)p{i} * {s}")).collect();
+    terms.join(" + ")
+}
+
+/// What an average divides by.
+fn cells(p: &Pool, x: &View, ty: &str) -> String {
+    let PoolOp::Average { count_padding, divisor } = p.op else { return "1".to_string() };
+    if let Some(divisor) = divisor {
+        return divisor.to_string();
+    }
+    if !count_padding {
+        return "inside".to_string();
+    }
+    // Cells of the window before the end of the padding; windows start inside of it.
+    let along = |i: usize| {
+        let end = p.padding[i].0 + x.shape[i + 2] + p.padding[i].1;
+        format!("min(({ty}){}, ({ty}){end} - q{i} * {})", p.window[i], p.stride[i])
+    };
+    (0..p.window.len()).map(along).collect::<Vec<_>>().join(" * ")
+}
+
+/// What a window of padding alone gives.
+fn least(dtype: DType) -> String {
+    match dtype {
+        DType::F64 => "-1.0 / 0.0".to_string(),
+        d if d.is_float() => "-1.0f / 0.0f".to_string(),
+        DType::U8 | DType::Bool => "0".to_string(),
+        DType::I64 => "-9223372036854775807LL - 1".to_string(),
+        d => format!("({})(-1LL << {})", d.name(), 8 * d.size() - 1),
+    }
+}

@@ -1,0 +1,86 @@
+//! Matrix products and convolutions of every element type, by our own kernels without tensor cores.
+//!
+//! Both are one thing: for each of a batch, `y[m, n] = sum over k of a(m, k) * b(k, n)`, where `a` may be an image seen through windows.
+
+mod convolution;
+mod direct;
+mod few;
+mod matmul;
+mod tiled;
+
+pub use convolution::{channels_last, convolution};
+pub use matmul::{matmul, matrices};
+
+use super::super::assemble::{Assembler, Fault, sum_type};
+use super::super::render::{Tail, compute_type, index_type};
+use crate::backend::view::View;
+
+/// One factor as code: what it needs to be read at `b` (of the batch), its row or column, and `k`.
+pub struct Factor {
+    pub view: View,
+    /// Declarations that depend on the row or column (`m` or `n`) and `b`.
+    pub outer: String,
+    /// Declarations that depend on `k`, and on the above.
+    pub inner: String,
+    /// The offset in elements.
+    pub offset: String,
+    /// Whether there is an element; reads 0 otherwise.
+    pub exists: Option<String>,
+    /// Do neighbours along `k` lie closer than neighbours along the row or column?
+    pub dense_along_k: bool,
+    /// The axis of the view that `k` walks, where it is one.
+    pub k_axis: Option<usize>,
+}
+
+/// A batched product and what becomes of it.
+pub struct Product {
+    pub what: &'static str,
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: Factor,
+    pub b: Factor,
+    pub tail: Tail,
+    /// Declarations of what `positions` names, from `b`, `m` and `n`.
+    pub place: String,
+    /// Where in the result.
+    pub positions: Vec<String>,
+    /// Do neighbours along `m` lie closer in the result than neighbours along `n`?
+    pub dense_along_m: bool,
+}
+
+impl Product {
+    /// The type of positions.
+    pub fn index(&self) -> &'static str {
+        let mut views = vec![&self.a.view, &self.b.view];
+        views.extend(self.tail.views());
+        let largest = [self.m * self.n, self.m * self.k, self.n * self.k].into_iter().max().unwrap_or(0);
+        index_type(&views, self.batch * largest.max(1))
+    }
+
+    /// The type of sums.
+    pub fn sum(&self) -> &'static str {
+        sum_type(self.a.view.dtype)
+    }
+
+    /// Code that stores the sum named `sum`.
+    pub fn store(&self, sum: &str) -> String {
+        let own = compute_type(self.tail.typing[0]);
+        format!("{{\n{}{}}}\n", self.place, self.tail.store(&format!("({own}){sum}"), &self.positions, self.index()))
+    }
+
+    /// Emits the kernel that suits the sizes.
+    pub fn emit(self, a: &mut Assembler) -> Result<(), Fault> {
+        if self.tail.out.elements() == 0 {
+            return Ok(());
+        }
+        if self.n < 8 && self.m >= 64 || self.m * self.n < 64 && self.k < 64 {
+            return direct::emit(a, self);
+        }
+        if self.m <= 8 && self.a.k_axis.is_some() && self.b.k_axis.is_some() {
+            return few::emit(a, self);
+        }
+        tiled::emit(a, self)
+    }
+}

@@ -1,0 +1,161 @@
+//! Device memory, and the page of host memory that kernels report faults in.
+
+use super::device::Device;
+use super::library::Address;
+use cudarc::driver::sys::CUpointer_attribute as Attribute;
+use std::sync::Arc;
+
+/// Device memory, freed on drop once all work on the device is done with it.
+pub struct Buffer {
+    device: Arc<Device>,
+    address: Address,
+    bytes: usize,
+}
+
+impl Buffer {
+    /// Memory of unspecified content, aligned to 256 bytes.
+    pub fn new(device: &Arc<Device>, bytes: usize) -> Result<Buffer, String> {
+        let mut address = 0;
+        if bytes > 0 {
+            let _current = device.enter()?;
+            // SAFETY: `address` is a place for the answer.
+            let result = unsafe { (device.driver.cuMemAlloc_v2)(&mut address, bytes) };
+            device.driver.check(&format!("allocating {bytes} bytes on {}", device.name), result)?;
+        }
+        Ok(Buffer { device: device.clone(), address, bytes })
+    }
+
+    /// Device memory with these bytes.
+    pub fn holding(device: &Arc<Device>, bytes: &[u8]) -> Result<Buffer, String> {
+        let buffer = Buffer::new(device, bytes.len())?;
+        // SAFETY: `bytes` is that long.
+        unsafe { buffer.fill(bytes.as_ptr()) }?;
+        Ok(buffer)
+    }
+
+    /// Copies the buffer's length from host memory; complete on return.
+    ///
+    /// # Safety
+    /// `from` is the address of that many readable bytes.
+    pub unsafe fn fill(&self, from: *const u8) -> Result<(), String> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let (_current, driver) = (self.device.enter()?, self.device.driver);
+        // SAFETY: the caller's promise; the buffer is as long.
+        let result = unsafe { (driver.cuMemcpyHtoD_v2)(self.address, from.cast(), self.bytes) };
+        driver.check("copying to the device", result)
+    }
+
+    /// Sets every byte.
+    pub fn set(&self, byte: u8) -> Result<(), String> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let (_current, driver) = (self.device.enter()?, self.device.driver);
+        // SAFETY: the buffer is that long.
+        driver.check("setting memory", unsafe { (driver.cuMemsetD8_v2)(self.address, byte, self.bytes) })
+    }
+
+    /// Copies the content to the host.
+    pub fn read(&self, to: &mut [u8]) -> Result<(), String> {
+        let bytes = to.len().min(self.bytes);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (_current, driver) = (self.device.enter()?, self.device.driver);
+        // SAFETY: both sides have that many bytes.
+        let result = unsafe { (driver.cuMemcpyDtoH_v2)(to.as_mut_ptr().cast(), self.address, bytes) };
+        driver.check("copying from the device", result)
+    }
+
+    /// Where it starts; 0 for an empty one.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.address != 0
+            && let Ok(_current) = self.device.enter()
+        {
+            // SAFETY: allocated in `new`; the call waits for work that uses it.
+            unsafe { (self.device.driver.cuMemFree_v2)(self.address) };
+        }
+    }
+}
+
+/// Is this the address of memory on a device?
+pub fn is_device(device: &Device, address: *const u8) -> bool {
+    let mut kind = 0u32;
+    let Ok(_current) = device.enter() else { return false };
+    // SAFETY: `kind` is a place for the answer; unknown addresses are an error, not a fault.
+    let result = unsafe {
+        let attribute = Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
+        (device.driver.cuPointerGetAttribute)((&raw mut kind).cast(), attribute, address as Address)
+    };
+    // CU_MEMORYTYPE_DEVICE
+    result == 0 && kind == 2
+}
+
+/// Three words of host memory that kernels write and the host reads without waiting: which layer found an index out of range (its
+/// position + 1, or 0), the index, and the axis' size.
+pub struct Record {
+    device: Arc<Device>,
+    host: *mut i64,
+    address: Address,
+}
+
+// SAFETY: the words are only read and written as volatile ones.
+unsafe impl Send for Record {}
+// SAFETY: as above.
+unsafe impl Sync for Record {}
+
+impl Record {
+    /// No fault.
+    pub fn new(device: &Arc<Device>) -> Result<Record, String> {
+        const MAPPED: u32 = 2;
+        let (_current, driver) = (device.enter()?, device.driver);
+        let (mut host, mut address) = (std::ptr::null_mut(), 0);
+        // SAFETY: places for the answers; the page is ours.
+        unsafe {
+            driver.check("allocating host memory", (driver.cuMemHostAlloc)(&mut host, 64, MAPPED))?;
+            host.cast::<[i64; 8]>().write([0; 8]);
+            driver.check("mapping host memory", (driver.cuMemHostGetDevicePointer_v2)(&mut address, host, 0))?;
+        }
+        Ok(Record { device: device.clone(), host: host.cast(), address })
+    }
+
+    /// Where kernels find it.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// The layer, index and size of a fault since the last call, if any.
+    pub fn take(&self) -> Option<(usize, i64, usize)> {
+        // SAFETY: three words that live as long as the record.
+        unsafe {
+            let layer = self.host.read_volatile();
+            if layer == 0 {
+                return None;
+            }
+            self.host.write_volatile(0);
+            Some((layer as usize - 1, self.host.add(1).read_volatile(), self.host.add(2).read_volatile() as usize))
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Ok(_current) = self.device.enter() {
+            // SAFETY: allocated in `new`.
+            unsafe { (self.device.driver.cuMemFreeHost)(self.host.cast()) };
+        }
+    }
+}

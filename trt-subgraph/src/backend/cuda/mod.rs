@@ -1,0 +1,106 @@
+//! The CUDA backend: kernels rendered from layers and compiled at run time.
+//!
+//! Networks become flat lists of launches over one arena. Movement is mostly views; weights are packed once. Assembling and
+//! compiling need no device; a call allocates, waits for and locks nothing.
+
+mod assemble;
+mod compile;
+mod device;
+mod dnn;
+mod engine;
+mod kernel;
+mod library;
+mod load;
+mod lt;
+mod memory;
+mod order;
+mod program;
+mod queue;
+mod rehearsal;
+mod render;
+mod replay;
+mod tactic;
+mod target;
+mod timer;
+
+pub use compile::DUMP_VARIABLE;
+pub use device::Device;
+pub use library::VARIABLE as LIBRARIES_VARIABLE;
+pub use memory::Buffer;
+pub use rehearsal::Rehearsal;
+pub use target::Target;
+
+use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
+use crate::network::{Layer, Network};
+use crate::source::Refusal;
+use engine::CudaEngine;
+use library::{CublasLt, Cudnn, Nvrtc};
+use std::sync::Arc;
+
+/// The CUDA backend. Needs an NVIDIA GPU of compute capability 8.0 or newer, a driver for CUDA 13, and CUDA 13's run-time compiler.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cuda;
+
+impl Cuda {
+    /// Engines of a network of which one layer has several ways to run, one for each way with its name: for tests and measurements.
+    pub fn every_way(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<Vec<(String, Box<dyn Engine>)>, CompileError> {
+        let device = device(options.device).map_err(CompileError::Unavailable)?;
+        let engines = CudaEngine::every_way(network, &device, weights, options)?;
+        Ok(engines.into_iter().map(|(name, engine)| (name, Box::new(engine) as Box<dyn Engine>)).collect())
+    }
+}
+
+impl Backend for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn probe(&self) -> Result<String, Unavailable> {
+        let device = device(0)?;
+        let (major, minor) = Nvrtc::get().map_err(unavailable)?.version();
+        let capability = device.target.capability;
+        let dnn = Cudnn::get().map_or("no cuDNN".to_string(), |dnn| {
+            let version = dnn.version();
+            format!("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100)
+        });
+        let lt = CublasLt::get().map_or("no cuBLASLt".to_string(), |lt| {
+            let version = lt.version();
+            format!("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100)
+        });
+        Ok(format!(
+            "{}, compute capability {}.{}, {} GiB, NVRTC {major}.{minor}, {dnn}, {lt}",
+            device.name,
+            capability / 10,
+            capability % 10,
+            device.memory >> 30
+        ))
+    }
+
+    fn supports(&self, _network: &Network, _layer: &Layer) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn compile(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        let device = device(options.device).map_err(CompileError::Unavailable)?;
+        Ok(Box::new(CudaEngine::compile(network, &device, weights, options)?))
+    }
+}
+
+fn device(ordinal: usize) -> Result<Arc<Device>, Unavailable> {
+    Nvrtc::get().map_err(unavailable)?;
+    Device::open(ordinal).map_err(unavailable)
+}
+
+fn unavailable(why: String) -> Unavailable {
+    Unavailable { backend: "cuda", why }
+}

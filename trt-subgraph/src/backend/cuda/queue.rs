@@ -1,0 +1,210 @@
+//! The launches of one thread's engine, with their arguments in place: a call fills in the caller's addresses and enqueues.
+
+use super::library::{Address, Handles};
+use super::load::Loaded;
+use super::program::{Action, Source};
+use super::replay::Replay;
+use crate::backend::Io;
+use crate::backend::view::Slot;
+use cudarc::driver::sys::CUstream;
+use std::ffi::c_void;
+
+/// What an argument points into.
+#[derive(Clone, Copy)]
+struct Pointer {
+    slot: Slot,
+    offset: isize,
+}
+
+/// Argument values of every step.
+pub struct Queue {
+    /// All steps' arguments, one after the other.
+    values: Vec<Address>,
+    pointers: Vec<Pointer>,
+    /// Where the arguments of each step start; one more at the end.
+    starts: Vec<usize>,
+    /// Arguments that point into the caller's tensors: position in `values`, which tensor, offset, and the alignment relied on.
+    inputs: Vec<Given>,
+    outputs: Vec<Given>,
+    /// Steps that touch the caller's tensors.
+    pub given: Vec<usize>,
+    /// The libraries' state of this thread's engine.
+    pub handles: Handles,
+}
+
+#[derive(Clone, Copy)]
+struct Given {
+    value: usize,
+    tensor: usize,
+    offset: isize,
+    alignment: usize,
+}
+
+impl Queue {
+    /// `addresses`: of every slot, 0 for the caller's tensors.
+    pub fn new(loaded: &Loaded, addresses: &[Address]) -> Result<Queue, String> {
+        let program = &loaded.program;
+        let handles = if program.steps.iter().any(|s| matches!(s.action, Action::Call(_))) {
+            Handles::new(&loaded.device)?
+        } else {
+            Handles::none()
+        };
+        let mut out = Queue {
+            values: vec![],
+            pointers: vec![],
+            starts: vec![0],
+            inputs: vec![],
+            outputs: vec![],
+            given: vec![],
+            handles,
+        };
+        for (at, step) in program.steps.iter().enumerate() {
+            if step.arguments.iter().any(|a| {
+                matches!(program.slots[a.slot.0 as usize], Source::Input(_) | Source::Output(_))
+            }) {
+                out.given.push(at);
+            }
+            for argument in &step.arguments {
+                let value = out.values.len();
+                let given = |tensor| Given { value, tensor, offset: argument.offset, alignment: argument.alignment };
+                match program.slots[argument.slot.0 as usize] {
+                    Source::Input(i) => out.inputs.push(given(i)),
+                    Source::Output(i) => out.outputs.push(given(i)),
+                    _ => {}
+                }
+                out.values.push(addresses[argument.slot.0 as usize].wrapping_add_signed(argument.offset as i64));
+                out.pointers.push(Pointer { slot: argument.slot, offset: argument.offset });
+            }
+            out.starts.push(out.values.len());
+        }
+        Ok(out)
+    }
+
+    /// The argument values of a step.
+    pub fn arguments(&self, step: usize) -> &[Address] {
+        &self.values[self.starts[step]..self.starts[step + 1]]
+    }
+
+    /// Does the step touch the caller's tensors?
+    pub fn is_given(&self, step: usize) -> bool {
+        self.given.binary_search(&step).is_ok()
+    }
+
+    /// A slot lies elsewhere from now on.
+    pub fn point(&mut self, slot: Slot, address: Address) {
+        for (value, pointer) in self.values.iter_mut().zip(&self.pointers).filter(|(_, p)| p.slot == slot) {
+            *value = address.wrapping_add_signed(pointer.offset as i64);
+        }
+    }
+
+    /// Enqueues all steps: through `replay` where there is one and the caller is not capturing a graph of its own.
+    ///
+    /// # Safety
+    /// `io` has the program's tensors on the device, `stream` is a stream of it, every slot has its memory.
+    pub unsafe fn run(
+        &mut self,
+        loaded: &Loaded,
+        replay: Option<&mut Replay>,
+        io: &Io<'_>,
+        stream: CUstream,
+    ) -> Result<(), String> {
+        let _current = loaded.device.enter()?;
+        for g in &self.inputs {
+            self.values[g.value] = (io.inputs[g.tensor] as Address).wrapping_add_signed(g.offset as i64);
+        }
+        for g in &self.outputs {
+            self.values[g.value] = (io.outputs[g.tensor] as Address).wrapping_add_signed(g.offset as i64);
+        }
+        let misaligned = |g: &Given| !self.values[g.value].is_multiple_of(g.alignment as Address);
+        if self.inputs.iter().chain(&self.outputs).any(misaligned) {
+            // SAFETY: the caller's promise.
+            return unsafe { self.run_aligned(loaded, io, stream) };
+        }
+        let mut capturing = 0;
+        match replay {
+            // SAFETY: a place for the answer; the caller's promise.
+            Some(replay) => unsafe {
+                let driver = loaded.device.driver;
+                driver.check("cuStreamIsCapturing", (driver.cuStreamIsCapturing)(stream, &mut capturing))?;
+                if capturing == 0 { replay.launch(loaded, self, stream) } else { self.enqueue(loaded, stream) }
+            },
+            // SAFETY: the caller's promise.
+            None => unsafe { self.enqueue(loaded, stream) },
+        }
+    }
+
+    /// # Safety
+    /// Every argument has its value; see [`Queue::run`].
+    unsafe fn enqueue(&mut self, loaded: &Loaded, stream: CUstream) -> Result<(), String> {
+        let driver = loaded.device.driver;
+        let mut pointers: [*mut c_void; 64] = [std::ptr::null_mut(); 64];
+        for (at, step) in loaded.program.steps.iter().enumerate() {
+            let values = &mut self.values[self.starts[at]..self.starts[at + 1]];
+            let result = match &step.action {
+                Action::Launch(l) => {
+                    if values.len() > pointers.len() {
+                        return Err(format!("{}: more than {} arguments", step.origin, pointers.len()));
+                    }
+                    for (to, value) in pointers.iter_mut().zip(values.iter_mut()) {
+                        *to = (value as *mut Address).cast();
+                    }
+                    let ([x, y, z], none) = (l.grid, std::ptr::null_mut());
+                    let function = loaded.functions[l.kernel];
+                    // SAFETY: the kernel takes as many pointers as the step has arguments.
+                    let result = unsafe {
+                        let launch = driver.cuLaunchKernel;
+                        launch(function, x, y, z, l.threads, 1, 1, l.shared, stream, pointers.as_mut_ptr(), none)
+                    };
+                    driver.check("launching a kernel", result)
+                }
+                // SAFETY: the caller's promise.
+                Action::Call(call) => unsafe { call.enqueue(&self.handles, values, stream) },
+            };
+            result.map_err(|why| format!("{}: {why}", step.origin))?;
+        }
+        Ok(())
+    }
+
+    /// Runs on aligned copies of the caller's tensors, allocated in the stream's order.
+    ///
+    /// # Safety
+    /// As [`Queue::run`].
+    unsafe fn run_aligned(&mut self, loaded: &Loaded, io: &Io<'_>, stream: CUstream) -> Result<(), String> {
+        let driver = loaded.device.driver;
+        let staged = |given: &[Given], tensor: usize| given.iter().any(|g| g.tensor == tensor);
+        let mut copies: Vec<(Address, Address, usize, bool)> = Vec::new();
+        let (inputs, outputs) = (self.inputs.clone(), self.outputs.clone());
+        for (given, tensors, write) in [(&inputs, io.inputs.len(), false), (&outputs, io.outputs.len(), true)] {
+            for tensor in (0..tensors).filter(|&t| staged(given, t)) {
+                let bytes = loaded.reach(tensor, write);
+                let (mut copy, original) =
+                    (0, if write { io.outputs[tensor] as Address } else { io.inputs[tensor] as Address });
+                // SAFETY: the tensor has all bytes that steps may touch.
+                unsafe {
+                    driver.check("allocating an aligned copy", (driver.cuMemAllocAsync)(&mut copy, bytes.max(1), stream))?;
+                    if !write {
+                        let result = (driver.cuMemcpyDtoDAsync_v2)(copy, original, bytes, stream);
+                        driver.check("copying an input", result)?;
+                    }
+                }
+                for g in given.iter().filter(|g| g.tensor == tensor) {
+                    self.values[g.value] = copy.wrapping_add_signed(g.offset as i64);
+                }
+                copies.push((copy, original, bytes, write));
+            }
+        }
+        // SAFETY: the caller's promise, with copies in place of the caller's tensors.
+        let result = unsafe { self.enqueue(loaded, stream) };
+        for (copy, original, bytes, write) in copies {
+            // SAFETY: allocated above; freed behind the work that uses it.
+            unsafe {
+                if write && result.is_ok() {
+                    let copied = (driver.cuMemcpyDtoDAsync_v2)(original, copy, bytes, stream);
+                    driver.check("copying an output", copied)?;
+                }
+                driver.check("freeing an aligned copy", (driver.cuMemFreeAsync)(copy, stream))?;
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,11 @@
+//! From layers to CUDA C: scalar expressions, index arithmetic, and the stores that end every kernel.
+
+mod index;
+mod scalar;
+mod source;
+mod tail;
+
+pub use index::{Loops, index_type, split, sum};
+pub use scalar::{compute_type, expression, literal, storage_type};
+pub use source::{Argument, Draft, Kernel, module, width};
+pub use tail::{Tail, indent};

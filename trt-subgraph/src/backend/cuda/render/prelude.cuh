@@ -1,0 +1,179 @@
+// What every kernel may use. Element types as they lie in memory, and the functions of scalar expressions, which compute
+// as the reference backend defines them: halves in f32, integers wrapping, NaN kept by extrema.
+
+typedef float f32;
+typedef double f64;
+typedef unsigned char u8;
+typedef signed char i8;
+typedef short i16;
+typedef int i32;
+typedef long long i64;
+typedef unsigned long long u64;
+struct f16 { unsigned short bits; };
+struct bf16 { unsigned short bits; };
+struct b8 { unsigned char byte; };
+
+// Signed, so that steps may be negative.
+#define THREAD ((int)threadIdx.x)
+#define BLOCK ((int)blockIdx.x)
+#define DEVICE static __device__ __forceinline__
+
+// N neighbours, loaded and stored at once.
+template <class T, int N> struct alignas(sizeof(T) * N) Pack { T at[N]; };
+
+// From memory to registers.
+DEVICE f32 get(f16 v) { f32 r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v.bits)); return r; }
+DEVICE f32 get(bf16 v) { return __uint_as_float((unsigned)v.bits << 16); }
+DEVICE bool get(b8 v) { return v.byte != 0; }
+template <class T> DEVICE T get(T v) { return v; }
+
+DEVICE unsigned short bits_f16(f32 v) { unsigned short r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v)); return r; }
+DEVICE unsigned short bits_bf16(f32 v) { unsigned short r; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(v)); return r; }
+
+// From registers to memory, rounding to nearest even.
+DEVICE void put(f16& to, f32 v) { to.bits = bits_f16(v); }
+DEVICE void put(bf16& to, f32 v) { to.bits = bits_bf16(v); }
+DEVICE void put(f16& to, f16 v) { to = v; }
+DEVICE void put(bf16& to, bf16 v) { to = v; }
+DEVICE void put(b8& to, bool v) { to.byte = v; }
+template <class T> DEVICE void put(T& to, T v) { to = v; }
+
+// Conversions.
+DEVICE f32 round_f16(f32 v) { f16 h; put(h, v); return get(h); }
+DEVICE f32 round_bf16(f32 v) { bf16 h; put(h, v); return get(h); }
+DEVICE i64 to_int(f32 v) { return v != v ? 0 : __float2ll_rz(v); }
+DEVICE i64 to_int(f64 v) { return v != v ? 0 : __double2ll_rz(v); }
+
+DEVICE f32 nan_of(f32) { return __int_as_float(0x7fc00000); }
+DEVICE f64 nan_of(f64) { return __longlong_as_double(0x7ff8000000000000LL); }
+DEVICE bool is_nan(f32 v) { return v != v; }
+DEVICE bool is_nan(f64 v) { return v != v; }
+template <class T> DEVICE bool is_nan(T) { return false; }
+DEVICE bool is_inf(f32 v) { return fabsf(v) == __int_as_float(0x7f800000); }
+DEVICE bool is_inf(f64 v) { return fabs(v) == __longlong_as_double(0x7ff0000000000000LL); }
+
+// Extrema: NaN wins, the first among equals stays.
+template <class T> DEVICE T max_of(T a, T b) { return is_nan(a) || is_nan(b) ? (is_nan(a) ? a : b) : (a < b ? b : a); }
+template <class T> DEVICE T min_of(T a, T b) { return is_nan(a) || is_nan(b) ? (is_nan(a) ? a : b) : (b < a ? b : a); }
+DEVICE f32 max_of(f32 a, f32 b) { f32 r; asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
+DEVICE f32 min_of(f32 a, f32 b) { f32 r; asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
+
+template <class T> DEVICE T sign_of(T v) { return (T)((v > (T)0) - (v < (T)0)); }
+
+// Integers wrap at their width.
+template <class T> DEVICE T add_wrap(T a, T b) { return (T)((u64)a + (u64)b); }
+template <class T> DEVICE T sub_wrap(T a, T b) { return (T)((u64)a - (u64)b); }
+template <class T> DEVICE T mul_wrap(T a, T b) { return (T)((u64)a * (u64)b); }
+template <class T> DEVICE T neg_wrap(T a) { return (T)(0 - (u64)a); }
+template <class T> DEVICE T abs_wrap(T a) { return a < 0 ? neg_wrap(a) : a; }
+
+// Division by zero gives 0; the least integer by -1 wraps.
+template <class T> DEVICE T div_trunc(T a, T b) { return b == 0 ? 0 : b == (T)-1 ? (T)(0 - (u64)a * (u64)((T)-1 < 0 ? 1 : -1)) : (T)(a / b); }
+DEVICE u8 div_trunc(u8 a, u8 b) { return b == 0 ? 0 : a / b; }
+template <class T> DEVICE T rem_trunc(T a, T b) { return b == 0 || b == (T)-1 ? 0 : (T)(a % b); }
+DEVICE u8 rem_trunc(u8 a, u8 b) { return b == 0 ? 0 : a % b; }
+template <class T> DEVICE T div_floor(T a, T b) {
+    T q = div_trunc(a, b);
+    return (T)(q - (rem_trunc(a, b) != 0 && (a < 0) != (b < 0)));
+}
+template <class T> DEVICE T rem_floor(T a, T b) {
+    T r = rem_trunc(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? (T)(r + b) : r;
+}
+DEVICE f32 fmod_of(f32 a, f32 b) { return fmodf(a, b); }
+DEVICE f64 fmod_of(f64 a, f64 b) { return fmod(a, b); }
+DEVICE f32 floor_of(f32 a) { return floorf(a); }
+DEVICE f64 floor_of(f64 a) { return floor(a); }
+DEVICE f32 copysign_of(f32 a, f32 b) { return copysignf(a, b); }
+DEVICE f64 copysign_of(f64 a, f64 b) { return copysign(a, b); }
+template <class T> DEVICE T rem_float(T a, T b) {
+    T r = fmod_of(a, b);
+    return r != (T)0 && (r < (T)0) != (b < (T)0) ? r + b : r;
+}
+// Python's //: the quotient of the exact remainder's division.
+template <class T> DEVICE T div_floor_float(T a, T b) {
+    if (b == (T)0) return a / b;
+    T rest = fmod_of(a, b);
+    T quotient = (a - rest) / b;
+    if (rest != (T)0 && (b < (T)0) != (rest < (T)0)) quotient -= (T)1;
+    if (quotient == (T)0) return copysign_of((T)0, a / b);
+    T floor = floor_of(quotient);
+    return quotient - floor > (T)0.5 ? floor + (T)1 : floor;
+}
+template <class T> DEVICE T pow_int(T base, T exponent) {
+    if (exponent < 0) return base == 1 ? (T)1 : base == (T)-1 ? (exponent % 2 == 0 ? (T)1 : (T)-1) : (T)0;
+    u64 out = 1, square = (u64)base;
+    for (u64 rest = (u64)exponent; rest; rest >>= 1) {
+        if (rest & 1) out *= square;
+        square *= square;
+    }
+    return (T)out;
+}
+template <class T> DEVICE T shift_left(T a, T b) { return b >= 0 && b < (T)(8 * sizeof(T)) ? (T)((u64)a << b) : (T)0; }
+template <class T> DEVICE T shift_right(T a, T b) {
+    return a >> (b >= 0 && b < (T)(8 * sizeof(T) - 1) ? b : (T)(8 * sizeof(T) - 1));
+}
+DEVICE u8 shift_right(u8 a, u8 b) { return b < 8 ? a >> b : 0; }
+
+// Multiply and add in one rounding; integers wrap.
+DEVICE f32 fused(f32 a, f32 b, f32 c) { return fmaf(a, b, c); }
+DEVICE f64 fused(f64 a, f64 b, f64 c) { return fma(a, b, c); }
+DEVICE i64 fused(i64 a, i64 b, i64 c) { return (i64)((u64)a * (u64)b + (u64)c); }
+
+// Exchange within a warp, of any type of whole words.
+template <class V> DEVICE V across_lanes(V v, int distance) {
+    static_assert(sizeof(V) % 4 == 0, "whole words");
+    union { V v; int words[sizeof(V) / 4]; } from, to;
+    from.v = v;
+    #pragma unroll
+    for (int i = 0; i < (int)(sizeof(V) / 4); ++i) to.words[i] = __shfl_xor_sync(0xffffffffu, from.words[i], distance);
+    return to.v;
+}
+
+// Combines one value of each of T neighbouring threads; all threads of the block call it, all of a team get the result.
+// `shared` has room for one V a warp.
+template <int T, class V, class F> DEVICE V combine_near(V v, F f, V* shared) {
+    #pragma unroll
+    for (int d = (T < 32 ? T : 32) / 2; d; d >>= 1) v = f(v, across_lanes(v, d));
+    if (T > 32) {
+        __syncthreads();
+        if (THREAD % 32 == 0) shared[THREAD / 32] = v;
+        __syncthreads();
+        const V* team = shared + THREAD / T * (T / 32);
+        v = team[0];
+        for (int i = 1; i < T / 32; ++i) v = f(v, team[i]);
+    }
+    return v;
+}
+
+// Combines one value of each of T threads that lie G apart; as above, `shared` has room for one V a thread.
+template <int T, int G, class V, class F> DEVICE V combine_far(V v, F f, V* shared) {
+    if (T > 1) {
+        __syncthreads();
+        shared[THREAD] = v;
+        __syncthreads();
+        const V* team = shared + THREAD % G;
+        v = team[0];
+        for (int i = 1; i < T; ++i) v = f(v, team[i * G]);
+    }
+    return v;
+}
+
+// A value and its position; position -1 is none.
+template <class T> struct Found { T value; int pad; i64 at; };
+// The better of two, where NaN wins and the lower position wins among equals.
+template <bool LARGEST, class T> DEVICE bool precedes(T a, i64 at, T b, i64 bt) {
+    if (is_nan(a) || is_nan(b)) return is_nan(a) && is_nan(b) ? at < bt : is_nan(a);
+    return a == b ? at < bt : (LARGEST ? a > b : a < b);
+}
+template <bool LARGEST, class T> DEVICE Found<T> better(Found<T> a, Found<T> b) {
+    if (a.at < 0) return b;
+    if (b.at < 0) return a;
+    return precedes<LARGEST>(a.value, a.at, b.value, b.at) ? a : b;
+}
+// The order of sorting, where NaN counts as largest.
+template <bool LARGEST, class T> DEVICE bool sorts_before(T a, i64 at, T b, i64 bt) {
+    bool an = is_nan(a), bn = is_nan(b);
+    if (an || bn) return an == bn ? at < bt : LARGEST == an;
+    return a == b ? at < bt : (LARGEST ? a > b : a < b);
+}

@@ -1,0 +1,126 @@
+//! Kernels as text with typed parameters, and the arguments that a launch passes for them.
+
+use super::scalar::storage_type;
+use crate::DType;
+use crate::backend::view::{Slot, View};
+use std::fmt::Write;
+
+/// Stands in a kernel's text for its name.
+const NAME: &str = "KERNEL_NAME";
+
+/// Where a pointer argument points to, and which bytes the kernel touches from there.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Argument {
+    pub slot: Slot,
+    /// Bytes from the slot's start to the address that is passed.
+    pub offset: isize,
+    /// First and one past the last byte that the kernel may touch, from the slot's start.
+    pub reach: (isize, isize),
+    /// Is it written?
+    pub writes: bool,
+    /// The alignment of the address that the kernel relies on, in bytes.
+    pub alignment: usize,
+}
+
+impl Argument {
+    /// The first element of a view, and what lies under it.
+    pub fn of(view: &View, writes: bool) -> Argument {
+        let (slot, offset, reach) = (view.slot, view.offset, view.reach());
+        Argument { slot, offset, reach, writes, alignment: view.dtype.size() }
+    }
+}
+
+/// A kernel in the making: parameters with their arguments, body, and launch sizes.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What it does, in a word: the stem of its name.
+    pub what: &'static str,
+    pub parameters: Vec<String>,
+    pub arguments: Vec<Argument>,
+    pub body: String,
+    pub grid: [usize; 3],
+    pub threads: usize,
+    /// Bytes of dynamic shared memory.
+    pub shared: usize,
+}
+
+/// The text of a kernel; equal kernels have equal text.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Kernel {
+    pub what: &'static str,
+    text: String,
+}
+
+impl Draft {
+    pub fn new(what: &'static str) -> Draft {
+        let arguments = Vec::new();
+        Draft { what, parameters: vec![], arguments, body: String::new(), grid: [1; 3], threads: 256, shared: 0 }
+    }
+
+    /// A parameter for a tensor that is read: `const f16* __restrict__ x`.
+    pub fn read(&mut self, name: &str, view: &View) {
+        self.parameters.push(format!("const {}* __restrict__ {name}", storage_type(view.dtype)));
+        self.arguments.push(Argument::of(view, false));
+    }
+
+    /// A parameter for a tensor that is written.
+    pub fn write(&mut self, name: &str, view: &View) {
+        self.parameters.push(format!("{}* __restrict__ {name}", storage_type(view.dtype)));
+        self.arguments.push(Argument::of(view, true));
+    }
+
+    /// A parameter of the engine's fault record: two words that a kernel may set.
+    pub fn fault(&mut self, name: &str, slot: Slot) {
+        self.parameters.push(format!("i64* {name}"));
+        self.arguments.push(Argument { slot, offset: 0, reach: (0, 0), writes: false, alignment: 8 });
+    }
+
+    /// The kernel relies on this alignment of its latest parameter.
+    pub fn aligned(&mut self, bytes: usize) {
+        if let Some(argument) = self.arguments.last_mut() {
+            argument.alignment = bytes;
+        }
+    }
+
+    /// Blocks of `threads` threads for `count` of them, one dimension.
+    pub fn cover(&mut self, count: usize, threads: usize) {
+        self.threads = threads;
+        self.grid = [count.div_ceil(threads), 1, 1];
+    }
+
+    /// The kernel's text.
+    pub fn kernel(&self) -> Kernel {
+        let parameters = self.parameters.join(", ");
+        let text = format!(
+            "extern \"C\" __global__ void __launch_bounds__({}) {NAME}({parameters}) {{\n{}}}\n",
+            self.threads,
+            super::indent(&self.body)
+        );
+        Kernel { what: self.what, text }
+    }
+}
+
+impl Kernel {
+    /// The name of the kernel at this position of its module.
+    pub fn name(&self, at: usize) -> String {
+        format!("{}_{at}", self.what)
+    }
+}
+
+/// The text of a module: the prelude and the kernels under their names, each under the origins of its layers.
+pub fn module<'a>(kernels: impl IntoIterator<Item = (usize, &'a Kernel, &'a [String])>) -> String {
+    let mut text = include_str!("prelude.cuh").to_string();
+    for (at, kernel, origins) in kernels {
+        text.push('\n');
+        for origin in origins.iter().filter(|o| !o.is_empty()) {
+            let _ = writeln!(text, "// {}", origin.replace(['\n', '\\'], " "));
+        }
+        text.push_str(&kernel.text.replace(NAME, &kernel.name(at)));
+    }
+    text
+}
+
+/// How many elements of the widest of these types a 16-byte access moves.
+pub fn width(dtypes: impl IntoIterator<Item = DType>) -> usize {
+    16 / dtypes.into_iter().map(DType::size).max().unwrap_or(16)
+}

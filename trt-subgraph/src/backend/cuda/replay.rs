@@ -1,0 +1,190 @@
+//! A program as a CUDA graph: one launch a call, with the caller's addresses put into the few nodes that read or write them.
+
+use super::device::Device;
+use super::library::Address;
+use super::load::Loaded;
+use super::program::{Action, Launch};
+use super::queue::Queue;
+use cudarc::driver::sys::{
+    CUDA_KERNEL_NODE_PARAMS, CUgraph, CUgraphExec, CUgraphNode, CUstream, CUstreamCaptureMode,
+};
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// An instantiated graph.
+pub struct Replay {
+    device: Arc<Device>,
+    graph: CUgraph,
+    executable: CUgraphExec,
+    /// By step: its node, and the addresses that it holds.
+    nodes: Vec<(CUgraphNode, Vec<Address>)>,
+}
+
+// SAFETY: the handles may be used by any thread, one at a time.
+unsafe impl Send for Replay {}
+
+impl Replay {
+    /// A chain of the program's steps with their present arguments, `repeats` times over. `None` where a library's work, whose nodes cannot be changed, touches
+    /// the caller's tensors.
+    pub fn new(loaded: &Loaded, queue: &Queue, repeats: usize) -> Result<Option<Replay>, String> {
+        let steps = &loaded.program.steps;
+        let fixed = |at: usize| matches!(steps[at].action, Action::Call(_)) && queue.is_given(at);
+        if (0..steps.len()).any(fixed) {
+            return Ok(None);
+        }
+        let (_current, driver) = (loaded.device.enter()?, loaded.device.driver);
+        let mut out = Replay {
+            device: loaded.device.clone(),
+            graph: std::ptr::null_mut(),
+            executable: std::ptr::null_mut(),
+            nodes: Vec::with_capacity(steps.len()),
+        };
+        // SAFETY: places for the answers; nodes belong to this graph.
+        unsafe {
+            driver.check("cuGraphCreate", (driver.cuGraphCreate)(&mut out.graph, 0))?;
+            for (at, step) in (0..repeats).flat_map(|_| steps.iter().enumerate()) {
+                let addresses = queue.arguments(at).to_vec();
+                let before: Vec<CUgraphNode> = out.nodes.last().map(|(n, _)| *n).into_iter().collect();
+                let mut node = std::ptr::null_mut();
+                match &step.action {
+                    Action::Launch(launch) => with_parameters(loaded, launch, &addresses, |parameters| {
+                        let add = driver.cuGraphAddKernelNode_v2;
+                        driver.check("cuGraphAddKernelNode", add(&mut node, out.graph, before.as_ptr(), before.len(), parameters))
+                    })?,
+                    Action::Call(call) => {
+                        let captured = capture(loaded, |stream| call.enqueue(&queue.handles, &addresses, stream))?;
+                        let add = driver.cuGraphAddChildGraphNode;
+                        let result = add(&mut node, out.graph, before.as_ptr(), before.len(), captured);
+                        (driver.cuGraphDestroy)(captured);
+                        driver.check("cuGraphAddChildGraphNode", result)?;
+                    }
+                }
+                out.nodes.push((node, addresses));
+            }
+            let instantiate = driver.cuGraphInstantiateWithFlags;
+            driver.check("cuGraphInstantiate", instantiate(&mut out.executable, out.graph, 0))?;
+            // Now rather than at the first launch.
+            driver.check("cuGraphUpload", (driver.cuGraphUpload)(out.executable, std::ptr::null_mut()))?;
+        }
+        Ok(Some(out))
+    }
+
+    /// Launches the graph with the queue's present addresses of the caller's tensors.
+    ///
+    /// # Safety
+    /// As [`Queue::run`]; no other address has changed since the graph was made.
+    pub unsafe fn launch(&mut self, loaded: &Loaded, queue: &Queue, stream: CUstream) -> Result<(), String> {
+        let driver = self.device.driver;
+        for &at in &queue.given {
+            let (node, held) = &mut self.nodes[at];
+            let addresses = queue.arguments(at);
+            if held == addresses {
+                continue;
+            }
+            held.copy_from_slice(addresses);
+            if let Action::Launch(launch) = &loaded.program.steps[at].action {
+                // SAFETY: the node is this step's, of the graph that was instantiated.
+                with_parameters(loaded, launch, held, |parameters| unsafe {
+                    let set = driver.cuGraphExecKernelNodeSetParams_v2;
+                    driver.check("cuGraphExecKernelNodeSetParams", set(self.executable, *node, parameters))
+                })?;
+            }
+        }
+        // SAFETY: the caller's promise.
+        driver.check("launching the graph", unsafe { (driver.cuGraphLaunch)(self.executable, stream) })
+    }
+}
+
+impl Replay {
+    /// Milliseconds of a launch, the least of some rounds after a first one.
+    pub fn time(&mut self, loaded: &Loaded, queue: &Queue, rounds: usize) -> Result<f32, String> {
+        let (_current, driver) = (loaded.device.enter()?, loaded.device.driver);
+        let (mut start, mut end) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let mut least = f32::INFINITY;
+        let stream = std::ptr::null_mut();
+        // SAFETY: places for the answers; the events are ours, the queue's memory is alive.
+        unsafe {
+            driver.check("cuEventCreate", (driver.cuEventCreate)(&mut start, 0))?;
+            driver.check("cuEventCreate", (driver.cuEventCreate)(&mut end, 0))?;
+            let mut round = || -> Result<f32, String> {
+                let mut time = 0f32;
+                driver.check("cuEventRecord", (driver.cuEventRecord)(start, stream))?;
+                self.launch(loaded, queue, stream)?;
+                driver.check("cuEventRecord", (driver.cuEventRecord)(end, stream))?;
+                driver.check("running it", (driver.cuEventSynchronize)(end))?;
+                driver.check("cuEventElapsedTime", (driver.cuEventElapsedTime)(&mut time, start, end))?;
+                Ok(time)
+            };
+            let done: Result<(), String> = (0..=rounds).try_for_each(|n| {
+                let time = round()?;
+                least = if n == 0 { least } else { least.min(time) };
+                Ok(())
+            });
+            (driver.cuEventDestroy_v2)(start);
+            (driver.cuEventDestroy_v2)(end);
+            done.map(|()| least)
+        }
+    }
+}
+
+/// What `use_them` makes of the launch's parameters as the driver wants them.
+fn with_parameters(
+    loaded: &Loaded,
+    launch: &Launch,
+    addresses: &[Address],
+    use_them: impl FnOnce(*const CUDA_KERNEL_NODE_PARAMS) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut pointers: Vec<*mut c_void> = addresses.iter().map(|a| (a as *const Address).cast_mut().cast()).collect();
+    let [x, y, z] = launch.grid;
+    use_them(&CUDA_KERNEL_NODE_PARAMS {
+        func: loaded.functions[launch.kernel],
+        gridDimX: x,
+        gridDimY: y,
+        gridDimZ: z,
+        blockDimX: launch.threads,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: launch.shared,
+        kernelParams: pointers.as_mut_ptr(),
+        extra: std::ptr::null_mut(),
+        kern: std::ptr::null_mut(),
+        ctx: std::ptr::null_mut(),
+    })
+}
+
+/// The graph of what `enqueue` puts into a stream.
+fn capture(loaded: &Loaded, enqueue: impl FnOnce(CUstream) -> Result<(), String>) -> Result<CUgraph, String> {
+    const NON_BLOCKING: u32 = 1;
+    let driver = loaded.device.driver;
+    let (mut stream, mut graph) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: places for the answers; the stream is ours.
+    unsafe {
+        driver.check("cuStreamCreate", (driver.cuStreamCreate)(&mut stream, NON_BLOCKING))?;
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let begun = driver.check("cuStreamBeginCapture", (driver.cuStreamBeginCapture_v2)(stream, mode));
+        let done = begun.and_then(|()| {
+            let enqueued = enqueue(stream);
+            let ended = driver.check("cuStreamEndCapture", (driver.cuStreamEndCapture)(stream, &mut graph));
+            enqueued.and(ended)
+        });
+        (driver.cuStreamDestroy_v2)(stream);
+        done.map(|()| graph)
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if let Ok(_current) = self.device.enter() {
+            let driver = self.device.driver;
+            // SAFETY: ours; the driver keeps a running graph until it is done.
+            unsafe {
+                if !self.executable.is_null() {
+                    (driver.cuGraphExecDestroy)(self.executable);
+                }
+                if !self.graph.is_null() {
+                    (driver.cuGraphDestroy)(self.graph);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What kernels are compiled for: plain numbers, known without the device.
+
+/// A kind of GPU.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Target {
+    /// Compute capability, major * 10 + minor: 80, 90, 120.
+    pub capability: u32,
+    /// Streaming multiprocessors.
+    pub multiprocessors: usize,
+}
+
+impl Target {
+    /// The compiler's option: the architecture with all of its own instructions from Hopper on.
+    pub fn architecture(&self) -> String {
+        format!("--gpu-architecture=sm_{}{}", self.capability, if self.capability >= 90 { "a" } else { "" })
+    }
+
+    /// Threads that keep the whole device busy.
+    pub fn busy(&self) -> usize {
+        self.multiprocessors * 1024
+    }
+}

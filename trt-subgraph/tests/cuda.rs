@@ -1,0 +1,243 @@
+//! The CUDA backend: without a GPU every kernel compiles and every program is sound; on one, engines agree with the reference.
+//!
+//! `CASES` selects operator cases by file name, `TRT_CASES` is their folder, `RANDOM_NETWORKS` how many random networks are taken (200) and
+//! `RANDOM_SEED` the first seed (0). `TRT_CUDA_LIBRARIES` names folders with CUDA's libraries. Where those or a GPU are missing, the tests
+//! that need them say so and pass.
+
+mod layers;
+mod random;
+
+use random::sample;
+use std::path::PathBuf;
+use std::sync::Arc;
+use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, Rehearsal};
+use trt_subgraph::backend::reference::evaluate;
+use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, RunError, Stream};
+use trt_subgraph::network::{Builder, LayerKind, Network};
+use trt_subgraph::pass::{Options, optimize};
+use trt_subgraph::source::case::{Lowered, load};
+use trt_subgraph::{DType, Literal, TensorType, compare, tolerance};
+
+fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().map_or(usual, |v| v.parse().expect("a number"))
+}
+
+/// Every operator case that lowers, with its place.
+fn cases() -> Vec<(String, Lowered)> {
+    let usual = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/op");
+    let folder = std::env::var_os("TRT_CASES").map_or_else(usual, PathBuf::from);
+    let filter = std::env::var("CASES").unwrap_or_default();
+    let cases = load(&folder, &filter).unwrap_or_else(|e| panic!("{e}"));
+    cases.into_iter().filter_map(|p| Some((p.place, p.case.lower().ok()?))).collect()
+}
+
+/// The GPU, or why there is none.
+fn gpu() -> Option<Arc<Device>> {
+    match Cuda.probe() {
+        Ok(_) => Some(Device::open(0).expect("probed")),
+        Err(e) => {
+            eprintln!("not run: {e}");
+            None
+        }
+    }
+}
+
+/// All programs are checked on the null device; of the kernels a third goes to each architecture.
+#[test]
+fn kernels_compile_and_programs_are_sound_without_a_device() {
+    let capabilities = [80, 90, 120];
+    let mut rehearsals = Vec::new();
+    for capability in capabilities {
+        match Rehearsal::new(capability) {
+            Ok(r) => rehearsals.push(r),
+            Err(e) => return eprintln!("not run: {e}"),
+        }
+    }
+    let cases = cases();
+    let seeds = number("RANDOM_SEED", 0)..number("RANDOM_SEED", 0) + number("RANDOM_NETWORKS", 200);
+    let samples = seeds.map(|seed| (format!("RANDOM_SEED={seed}"), sample(seed).network));
+    let networks = cases.into_iter().map(|(place, lowered)| (place, lowered.network)).chain(samples);
+    for (at, (place, network)) in networks.enumerate() {
+        let optimized = optimize(network.clone(), &Options::default());
+        let rehearsal = &mut rehearsals[at % capabilities.len()];
+        for n in [&network, &optimized] {
+            rehearsal.add(n).unwrap_or_else(|e| panic!("{place}: {e}\n{n}"));
+        }
+    }
+    let step = number("KERNEL_STEP", 12) as usize;
+    for (rehearsal, capability) in rehearsals.iter().zip(capabilities) {
+        let bytes = rehearsal.compile(0, step).unwrap_or_else(|e| panic!("sm_{capability}: {e}"));
+        eprintln!("sm_{capability}: {} kernels, one in {step} compiled to {bytes} bytes", rehearsal.kernels());
+        assert!(bytes > 0);
+    }
+}
+
+#[test]
+fn a_gpu_agrees_with_the_reference_on_operator_cases() {
+    let Some(device) = gpu() else { return };
+    let check = |lowered: &Lowered| -> Result<(), String> {
+        let Lowered { network, parameters, inputs, .. } = lowered;
+        let expected = evaluate(network, parameters, inputs).map_err(|e| e.to_string())?;
+        let optimized = optimize(network.clone(), &Options::default());
+        for (who, network) in [("as it is", network), ("optimised", &optimized)] {
+            let found = run(&device, network, parameters, inputs).map_err(|e| format!("{who}: {e}"))?;
+            for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                compare(found, expected, tolerance(expected.ty().dtype))
+                    .map_err(|e| format!("{who}, result {at}: {e}"))?;
+            }
+        }
+        Ok(())
+    };
+    let cases = cases();
+    let failures: Vec<String> =
+        cases.iter().filter_map(|(place, l)| check(l).err().map(|e| format!("{place}\n    {e}"))).collect();
+    eprintln!("{} cases", cases.len());
+    assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+#[test]
+fn a_gpu_agrees_with_the_reference_on_random_networks() {
+    let Some(device) = gpu() else { return };
+    let (first, count) = (number("RANDOM_SEED", 0), number("RANDOM_NETWORKS", 200));
+    let mut failures = Vec::new();
+    for seed in first..first + count {
+        let s = sample(seed);
+        let expected = evaluate(&s.network, &s.parameters, &s.inputs).expect("a sample runs");
+        let optimized = optimize(s.network.clone(), &Options::default());
+        for (who, network) in [("as it is", &s.network), ("optimised", &optimized)] {
+            let result = run(&device, network, &s.parameters, &s.inputs)
+                .and_then(|found| random::close(&found, &expected, random::coarsest(&s.network)));
+            if let Err(e) = result {
+                failures.push(format!("RANDOM_SEED={seed}, {who}: {e}\n{network}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Convolutions and products as models have them, each by every way that the machine knows.
+#[test]
+fn every_way_to_run_a_layer_agrees() {
+    let Some(device) = gpu() else { return };
+    let mut failures = Vec::new();
+    let mut names = std::collections::BTreeMap::new();
+    for seed in 0..number("LAYERS", 60) {
+        let (network, parameters, inputs) = layers::sample(seed);
+        let expected = evaluate(&network, &parameters, &inputs).expect("a sample runs");
+        let options = CompileOptions::default();
+        let engines = match Cuda.every_way(&network, &parameters, &options) {
+            Ok(engines) => engines,
+            Err(e) => {
+                failures.push(format!("seed {seed}: {e}\n{network}"));
+                continue;
+            }
+        };
+        for (name, mut engine) in engines {
+            *names.entry(name.clone()).or_insert(0) += 1;
+            let result = call(&device, &mut *engine, &inputs).map_err(|e| e.to_string()).and_then(|found| {
+                // f32 convolutions round their factors to 10 bits of mantissa, as the host's do.
+                let coarse = expected[0].ty().dtype == DType::F32 && name != "own kernel" && network.to_string().contains("convolution");
+                let tolerance = if coarse { 2e-3 } else { tolerance(expected[0].ty().dtype) };
+                compare(&found[0], &expected[0], tolerance).map_err(|e| e.to_string())
+            });
+            if let Err(e) = result {
+                failures.push(format!("seed {seed}, {name}: {e}\n{network}"));
+            }
+        }
+    }
+    eprintln!("{names:?}");
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn an_index_out_of_range_is_reported_by_the_next_call() {
+    let Some(device) = gpu() else { return };
+    let mut b = Builder::new();
+    let x = b.input(TensorType::new(DType::F32, [4]));
+    let index = b.input(TensorType::new(DType::I64, [2]));
+    let y = b.add(LayerKind::Gather { axis: 0, elements: false }, &[x, index]).expect("well typed");
+    let network = b.finish(vec![y]);
+    let mut engine = compiled(&network, &[]).expect("compiles");
+    let x = Literal::from_f64(TensorType::new(DType::F32, [4]), [1.0, 2.0, 3.0, 4.0]).expect("four");
+    let index = |a, b| Literal::from_i64(TensorType::new(DType::I64, [2]), [a, b]).expect("two");
+    let bad = call(&device, &mut *engine, &[x.clone(), index(-4, 9)]).expect("nothing is known yet");
+    assert_eq!(bad[0].to_f64(), [1.0, 0.0]);
+    let report = call(&device, &mut *engine, &[x.clone(), index(0, 1)]).expect_err("the report");
+    assert_eq!(report, RunError::Index { layer: String::new(), index: 9, size: 4 });
+    let good = call(&device, &mut *engine, &[x, index(3, -1)]).expect("usable again");
+    assert_eq!(good[0].to_f64(), [4.0, 4.0]);
+}
+
+#[test]
+fn forks_share_weights_and_see_a_refit() {
+    let Some(device) = gpu() else { return };
+    let mut b = Builder::new();
+    let x = b.input(TensorType::new(DType::F32, [3]));
+    let w = b.parameter("w", TensorType::new(DType::F32, [3]));
+    let product = trt_subgraph::network::Expr::binary(trt_subgraph::network::expr::Binary::Mul);
+    let y = b.add(LayerKind::Pointwise(product), &[x, w]).expect("well typed");
+    let network = b.finish(vec![y]);
+    let three = |v: [f64; 3]| Literal::from_f64(TensorType::new(DType::F32, [3]), v).expect("three");
+    let mut engine = compiled(&network, &[three([1.0, 2.0, 3.0])]).expect("compiles");
+    let mut fork = engine.fork();
+    let input = [three([1.0, 1.0, 2.0])];
+    for engine in [&mut engine, &mut fork] {
+        assert_eq!(call(&device, &mut **engine, &input).expect("runs")[0].to_f64(), [1.0, 2.0, 6.0]);
+    }
+    fork.refit(&vec![three([5.0, 5.0, 5.0])]).expect("the same types");
+    for engine in [&mut engine, &mut fork] {
+        assert_eq!(call(&device, &mut **engine, &input).expect("runs")[0].to_f64(), [5.0, 5.0, 10.0]);
+    }
+}
+
+#[test]
+fn tensors_may_start_anywhere() {
+    let Some(device) = gpu() else { return };
+    let mut b = Builder::new();
+    let ty = TensorType::new(DType::F32, [64]);
+    let x = b.input(ty.clone());
+    let tanh = trt_subgraph::network::Expr::unary(trt_subgraph::network::expr::Unary::Neg);
+    let y = b.add(LayerKind::Pointwise(tanh), &[x]).expect("well typed");
+    let mut engine = compiled(&b.finish(vec![y]), &[]).expect("compiles");
+    let values: Vec<f64> = (0..65).map(f64::from).collect();
+    let source = Literal::from_f64(TensorType::new(DType::F32, [65]), values.clone()).expect("65");
+    let (from, to) = (Buffer::holding(&device, source.bytes()), Buffer::holding(&device, source.bytes()));
+    let (from, to) = (from.expect("memory"), to.expect("memory"));
+    let io = Io { inputs: &[(from.address() + 4) as *const u8], outputs: &[(to.address() + 4) as *mut u8] };
+    // SAFETY: both buffers have 64 elements from the second on.
+    unsafe { engine.run(&io, Stream::NONE) }.expect("runs");
+    device.synchronize().expect("completes");
+    let mut found = Literal::zeros(TensorType::new(DType::F32, [65]));
+    to.read(found.bytes_mut()).expect("reads");
+    let expected: Vec<f64> = values.iter().map(|&v| if v == 0.0 { 0.0 } else { -v }).collect();
+    assert_eq!(found.to_f64(), expected);
+}
+
+fn compiled(network: &Network, parameters: &[Literal]) -> Result<Box<dyn Engine>, String> {
+    Cuda.compile(network, &parameters.to_vec(), &CompileOptions::default()).map_err(|e| e.to_string())
+}
+
+fn run(device: &Arc<Device>, network: &Network, parameters: &[Literal], inputs: &[Literal]) -> Result<Vec<Literal>, String> {
+    let mut engine = compiled(network, parameters)?;
+    call(device, &mut *engine, inputs).map_err(|e| e.to_string())
+}
+
+/// The outputs of one call on the default stream.
+fn call(device: &Arc<Device>, engine: &mut dyn Engine, inputs: &[Literal]) -> Result<Vec<Literal>, RunError> {
+    let types = engine.signature().outputs.clone();
+    let holding = |l: &Literal| Buffer::holding(device, l.bytes()).map_err(RunError::Device);
+    let inputs: Vec<Buffer> = inputs.iter().map(holding).collect::<Result<_, _>>()?;
+    let mut results: Vec<Literal> = types.into_iter().map(Literal::zeros).collect();
+    // What is not written shows as NaN or a large number.
+    let garbage = |l: &Literal| Buffer::holding(device, &vec![0xff; l.bytes().len()]).map_err(RunError::Device);
+    let outputs: Vec<Buffer> = results.iter().map(garbage).collect::<Result<_, _>>()?;
+    let from: Vec<*const u8> = inputs.iter().map(|b| b.address() as *const u8).collect();
+    let to: Vec<*mut u8> = outputs.iter().map(|b| b.address() as *mut u8).collect();
+    // SAFETY: the tensors have the signature's types and live until the device is done.
+    unsafe { engine.run(&Io { inputs: &from, outputs: &to }, Stream::NONE) }?;
+    device.synchronize().map_err(RunError::Device)?;
+    for (buffer, result) in outputs.iter().zip(&mut results) {
+        buffer.read(result.bytes_mut()).map_err(RunError::Device)?;
+    }
+    Ok(results)
+}
