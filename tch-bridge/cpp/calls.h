@@ -81,6 +81,7 @@ void bind_arguments(const torch::jit::ObjectPtr& self, const torch::jit::Functio
 RawView view(const at::Tensor& tensor);
 at::Tensor* clone_tensor(const at::Tensor& tensor);
 bool grad_mode_enabled();
+size_t current_stream(RawDevice device);
 RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, int8_t dtype, RawDevice device);
 void out_tensor(Outputs& outputs, const at::Tensor& tensor);
 void out_int(Outputs& outputs, int64_t value);

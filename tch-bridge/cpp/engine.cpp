@@ -1,6 +1,7 @@
 // The operator `trt::try_run` and the class of its engines. Registered when this file is linked.
 #include <ATen/Functions.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
 #include <torch/custom_class.h>
@@ -112,6 +113,12 @@ RawView view(const at::Tensor& tensor) {
 
 at::Tensor* clone_tensor(const at::Tensor& tensor) { return new at::Tensor(tensor); }
 bool grad_mode_enabled() { return at::GradMode::is_enabled(); }
+
+size_t current_stream(RawDevice device) {
+  c10::Device where(static_cast<c10::DeviceType>(device.kind), device.index);
+  c10::impl::VirtualGuardImpl guard(where.type());
+  return reinterpret_cast<size_t>(guard.getStreamNativeHandle(guard.getStream(where)));
+}
 
 RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, int8_t dtype, RawDevice device) {
   auto options = at::TensorOptions(static_cast<at::ScalarType>(dtype))

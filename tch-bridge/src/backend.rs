@@ -1,43 +1,119 @@
-//! Which backend runs the engines, and what a cluster must be worth there.
+//! Which backend runs the engines of which device, and what a cluster must be worth there.
 
 use crate::Options;
 use crate::options::BackendChoice;
 use partitioner::Policy;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use tch::Device;
 use trt_subgraph::backend::cpu::Cpu;
+use trt_subgraph::backend::cuda::Cuda;
 use trt_subgraph::backend::reference::Reference;
 use trt_subgraph::backend::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
 use trt_subgraph::network::{Layer, Network};
 use trt_subgraph::source::Refusal;
 
-/// The backend and policy for these options. With `auto` and nothing that runs here, the host serves everything and the
-/// report says why; a backend asked for by name that does not run here is an error.
-pub(crate) fn choose(options: &Options) -> Result<(Arc<dyn Backend>, Policy), Unavailable> {
-    let mut policy = if options.take_all { Policy::take_all() } else { Policy::cpu() };
+/// Who runs the engines of one device.
+#[derive(Clone)]
+pub(crate) struct Runner {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) policy: Policy,
+}
+
+/// The runners by device. A GPU is looked for when the first tensor on one comes, or when it is asked for by name.
+#[derive(Clone)]
+pub(crate) struct Runners {
+    choice: BackendChoice,
+    cpu: Runner,
+    gpu: Arc<OnceLock<Runner>>,
+}
+
+impl Runners {
+    /// The runners for these options. With `auto`, the host serves the tensors of a device on which nothing runs, and the report
+    /// says why; a backend asked for by name that does not run here is an error.
+    pub(crate) fn new(options: &Options) -> Result<Runners, Unavailable> {
+        let choice = options.backend.unwrap_or_default();
+        let gpu = OnceLock::new();
+        let cpu: Arc<dyn Backend> = match choice {
+            BackendChoice::Reference => Arc::new(Reference),
+            BackendChoice::Cuda => {
+                let cuda = probed(Cuda)?;
+                drop(gpu.set(Runner { backend: cuda, policy: priced(Policy::cuda(), options) }));
+                Arc::new(HostOnly(Unavailable { backend: "cuda", why: "the tensors are on the CPU".into() }))
+            }
+            BackendChoice::Cpu => probed(Cpu)?,
+            BackendChoice::Auto => probed(Cpu).unwrap_or_else(HostOnly::warned),
+        };
+        let cpu = Runner { backend: cpu, policy: priced(Policy::cpu(), options) };
+        Ok(Runners { choice, cpu, gpu: Arc::new(gpu) })
+    }
+
+    /// The runner of tensors on this device.
+    pub(crate) fn of(&self, device: Device, options: &Options) -> Runner {
+        let nobody = |backend: &'static str, why: &str| Runner {
+            backend: Arc::new(HostOnly(Unavailable { backend, why: why.into() })),
+            policy: self.cpu.policy,
+        };
+        match (device, self.choice) {
+            (Device::Cpu, _) => self.cpu.clone(),
+            (Device::Cuda(_), BackendChoice::Cpu) => nobody("cpu", "the tensors are on a GPU"),
+            (Device::Cuda(_), BackendChoice::Reference) => nobody("reference", "the tensors are on a GPU"),
+            (Device::Cuda(_), BackendChoice::Auto | BackendChoice::Cuda) => {
+                let look = || Runner {
+                    backend: probed(Cuda).unwrap_or_else(HostOnly::warned),
+                    policy: priced(Policy::cuda(), options),
+                };
+                self.gpu.get_or_init(look).clone()
+            }
+            _ => nobody("engine", "engines run on the CPU and on NVIDIA GPUs"),
+        }
+    }
+
+    /// Runs everything on the CPU in this backend.
+    #[cfg(all(test, feature = "tool"))]
+    pub(crate) fn only(backend: Arc<dyn Backend>, options: &Options) -> Runners {
+        let cpu = Runner { backend, policy: priced(Policy::cpu(), options) };
+        Runners { choice: BackendChoice::Auto, cpu, gpu: Arc::default() }
+    }
+}
+
+impl Runner {
+    /// The backend and what it found on this machine, or why it does not run here.
+    pub(crate) fn describe(&self) -> String {
+        match self.backend.probe() {
+            Ok(found) => format!("{}: {found}", self.backend.name()),
+            Err(why) => why.to_string(),
+        }
+    }
+}
+
+fn probed(backend: impl Backend + 'static) -> Result<Arc<dyn Backend>, Unavailable> {
+    backend.probe()?;
+    Ok(Arc::new(backend))
+}
+
+fn priced(policy: Policy, options: &Options) -> Policy {
+    let mut policy = if options.take_all { Policy::take_all() } else { policy };
     if let Some(least) = options.min_block_size {
         policy.min_block_size = least;
     }
-    let cpu = Cpu;
-    let backend: Arc<dyn Backend> = match (options.backend.unwrap_or_default(), cpu.probe()) {
-        (BackendChoice::Reference, _) => Arc::new(Reference),
-        (_, Ok(_)) => Arc::new(cpu),
-        (BackendChoice::Cpu, Err(why)) => return Err(why),
-        (BackendChoice::Auto, Err(why)) => {
-            log::warn!("{why}; the host serves everything");
-            Arc::new(HostOnly(why))
-        }
-    };
-    Ok((backend, policy))
+    policy
 }
 
 /// Every backend, whether it runs here or not.
 #[cfg(feature = "tool")]
 pub(crate) fn all() -> Vec<Arc<dyn Backend>> {
-    vec![Arc::new(Cpu), Arc::new(Reference)]
+    vec![Arc::new(Cuda), Arc::new(Cpu), Arc::new(Reference)]
 }
 
-/// Refuses every layer: no backend runs on this machine.
+/// Refuses every layer: no backend runs here.
 struct HostOnly(Unavailable);
+
+impl HostOnly {
+    fn warned(why: Unavailable) -> Arc<dyn Backend> {
+        log::warn!("{why}; the host serves everything");
+        Arc::new(HostOnly(why))
+    }
+}
 
 impl Backend for HostOnly {
     fn name(&self) -> &'static str {

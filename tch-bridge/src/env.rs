@@ -30,9 +30,9 @@ pub const USE_TRT: Variable = Variable {
 /// `TRT_BACKEND`: who runs the engines.
 pub const BACKEND: Variable = Variable {
     name: "TRT_BACKEND",
-    values: "auto, cpu, reference",
+    values: "auto, cpu, cuda, reference",
     default: "auto",
-    doc: "which backend runs the engines; auto takes the fastest one that works here",
+    doc: "which backend runs the engines; auto takes the fastest one for the device of the tensors",
 };
 
 /// `TRT_EXCLUDE_OPS`: operators that stay on the host.

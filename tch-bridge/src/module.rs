@@ -1,5 +1,6 @@
 //! The module that users hold: torch's module, with engines in its place where that is possible and switched on.
 
+use crate::backend::Runners;
 #[cfg(feature = "tool")]
 use crate::jit::Method;
 use crate::jit::{Argument, Initial, JitError, Module};
@@ -7,7 +8,7 @@ use crate::method::MethodState;
 use crate::variant::Builder;
 #[cfg(feature = "tool")]
 use crate::variant::Variant;
-use crate::{Error, Options, Report, backend};
+use crate::{Error, Options, Report};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::Path;
@@ -88,18 +89,13 @@ impl TrtModule {
     fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
         let options = options.resolved()?;
         crate::is_enabled()?;
-        let (backend, policy) = backend::choose(&options)?;
+        let runners = Runners::new(&options)?;
         let host = Arc::new(host);
         let forward = match host.method_names().iter().any(|n| n == FORWARD) {
             true => Some(Arc::new(MethodState::new(&host, FORWARD)?)),
             false => None,
         };
-        Ok(TrtModule {
-            host,
-            builder: Builder { backend, policy, options },
-            forward,
-            methods: RwLock::default(),
-        })
+        Ok(TrtModule { host, builder: Builder { runners, options }, forward, methods: RwLock::default() })
     }
 
     /// A module whose engines this backend runs.
@@ -110,7 +106,7 @@ impl TrtModule {
         options: &Options,
     ) -> Result<TrtModule, Error> {
         let mut module = TrtModule::of(host, options)?;
-        module.builder.backend = backend;
+        module.builder.runners = Runners::only(backend, &module.builder.options);
         Ok(module)
     }
 

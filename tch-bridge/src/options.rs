@@ -12,6 +12,8 @@ pub enum BackendChoice {
     Auto,
     /// oneDNN and fused loops.
     Cpu,
+    /// Kernels made for the GPU that the tensors are on.
+    Cuda,
     /// The slow, obvious definition of every layer; for checking.
     Reference,
 }
@@ -23,6 +25,7 @@ impl FromStr for BackendChoice {
         match s {
             "auto" => Ok(BackendChoice::Auto),
             "cpu" => Ok(BackendChoice::Cpu),
+            "cuda" => Ok(BackendChoice::Cuda),
             "reference" => Ok(BackendChoice::Reference),
             _ => Err(()),
         }

@@ -22,6 +22,9 @@ pub struct Report {
 pub struct MethodReport {
     /// The method's name.
     pub method: String,
+    /// Who runs its engines, in words; `None` until it is divided.
+    #[serde(skip)]
+    pub backend: Option<String>,
     /// What happened to it.
     pub state: State,
 }
@@ -89,11 +92,12 @@ pub struct ShapeReport {
 
 impl Report {
     pub(crate) fn new(builder: &Builder, methods: Vec<MethodReport>) -> Report {
-        let backend = match builder.backend.probe() {
-            Ok(found) => format!("{}: {found}", builder.backend.name()),
-            Err(why) => why.to_string(),
-        };
-        Report { backend, methods }
+        let mut backends: Vec<String> = methods.iter().filter_map(|m| m.backend.clone()).collect();
+        if backends.is_empty() {
+            backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe());
+        }
+        backends.dedup();
+        Report { backend: backends.join("; "), methods }
     }
 
     /// The report as JSON.
@@ -147,7 +151,8 @@ impl MethodReport {
             Some(Err(why)) => State::Failed(why.clone()),
             Some(Ok(stitched)) => divided(method, stitched),
         };
-        MethodReport { method: method.to_string(), state }
+        let backend = variant.made.get().and_then(|m| m.as_ref().ok()).map(|s| s.backend.clone());
+        MethodReport { method: method.to_string(), backend, state }
     }
 }
 

@@ -240,6 +240,7 @@ pub(crate) mod ffi {
         fn view(tensor: &Tensor) -> RawView;
         fn clone_tensor(tensor: &Tensor) -> *mut Tensor;
         fn grad_mode_enabled() -> bool;
+        fn current_stream(device: RawDevice) -> Result<usize>;
         fn out_empty(
             outputs: Pin<&mut Outputs>,
             sizes: &[i64],

@@ -1,15 +1,15 @@
 //! One compiled form of a method: the graph observed for one kind of arguments, divided, stitched and ready to run.
 
-use crate::divide::{ClusterPlan, divide};
+use crate::backend::Runners;
+use crate::divide::{ClusterPlan, device_of, divide};
 use crate::engine::{ClusterEngine, Serving};
 use crate::jit::{Cluster, Graph, GraphFacts, JitError, Method, Module, Seen, TensorView};
 use crate::{Error, Options};
-use partitioner::{FlowGraph, Partition, Policy, Step};
+use partitioner::{FlowGraph, Partition, Step};
 use std::borrow::Borrow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tch::{Device, IValue, Kind, Tensor};
-use trt_subgraph::backend::Backend;
 
 /// What a compiled form relies on: element type, rank and device of every tensor among the arguments, and which are `None`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -90,6 +90,8 @@ pub(crate) struct Stitched {
     pub(crate) whole: Option<Arc<ClusterEngine>>,
     /// Each block of the graph with its partition, for the report.
     pub(crate) blocks: Vec<(FlowGraph, Partition)>,
+    /// Who runs the engines, in words.
+    pub(crate) backend: String,
     /// Observation aside: dividing, stitching and the first engines.
     pub(crate) build: Duration,
 }
@@ -97,8 +99,7 @@ pub(crate) struct Stitched {
 /// What building needs besides the graph.
 #[derive(Clone)]
 pub(crate) struct Builder {
-    pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) policy: Policy,
+    pub(crate) runners: Runners,
     pub(crate) options: Options,
 }
 
@@ -113,7 +114,9 @@ impl Builder {
     ) -> Result<Stitched, Error> {
         let start = Instant::now();
         let facts: GraphFacts = graph.facts()?;
-        let division = divide(&facts, seen, &*self.backend, &self.policy, &self.options);
+        let device = device_of(seen);
+        let runner = self.runners.of(device, &self.options);
+        let division = divide(&facts, seen, device, &runner, &self.options);
         let (mut engines, mut stitches, mut borders) = (Vec::new(), Vec::new(), Vec::new());
         let (mut orders, mut blocks, mut plans) = (Vec::new(), Vec::new(), Vec::new());
         for block in division.map_err(|e| JitError::Graph(e.to_string()))? {
@@ -130,7 +133,8 @@ impl Builder {
                 title,
                 plan.source,
                 plan.parameters,
-                self.backend.clone(),
+                device,
+                runner.backend.clone(),
                 self.options.clone(),
             );
             let engine = Arc::new(engine?);
@@ -154,7 +158,16 @@ impl Builder {
         }
         let method = module.method(name)?;
         let whole = engines.first().filter(|_| is_whole).cloned();
-        Ok(Stitched { method, _module: module, clusters: engines, whole, blocks, build: start.elapsed() })
+        let backend = runner.describe();
+        Ok(Stitched {
+            method,
+            _module: module,
+            clusters: engines,
+            whole,
+            blocks,
+            backend,
+            build: start.elapsed(),
+        })
     }
 }
 

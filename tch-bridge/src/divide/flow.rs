@@ -8,7 +8,7 @@ use partitioner::{Code, Cost, Crossing, FlowGraph, Role, Verdict};
 use std::collections::HashMap;
 use trt_subgraph::backend::Backend;
 use trt_subgraph::backend::reference::Reference;
-use trt_subgraph::source::{Device, Known, Refusal, judge};
+use trt_subgraph::source::{Known, Refusal, judge};
 
 /// A block's flow graph and how its ids relate to the graph's.
 pub(crate) struct Flow {
@@ -137,7 +137,7 @@ fn examine(
     for &value in &node.inputs {
         arguments.push(knowledge.known_argument(value).ok_or_else(|| unknown(knowledge, value))?);
     }
-    let judged = judge(&op_name(node), &arguments, &Device::default(), backend)
+    let judged = judge(&op_name(node), &arguments, &knowledge.device_name(), backend)
         .map_err(|r| (code_of(&r), r.to_string()))?;
     let role = if judged.computes { Role::Compute } else { Role::Free };
     let cost = Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
@@ -159,10 +159,12 @@ fn unknown(knowledge: &Knowledge<'_>, value: ValueId) -> (Code, String) {
         Some(Fact::Tensor { plain: false, .. }) => {
             (Code::Backend, "an argument is not a dense tensor".into())
         }
-        Some(Fact::Tensor { device: Some(tch::Device::Cpu), kind: Some(kind), .. }) => {
+        Some(Fact::Tensor { device: Some(device), kind: Some(kind), .. }) if *device == knowledge.device => {
             (Code::Dtype, format!("an argument holds {kind:?}, which engines do not take"))
         }
-        Some(Fact::Tensor { .. }) => (Code::Backend, "an argument is not on the CPU".into()),
+        Some(Fact::Tensor { .. }) => {
+            (Code::Backend, format!("an argument is not on {}", knowledge.device_name().0))
+        }
         Some(_) => (Code::Attribute, "an argument is of a kind that engines do not take".into()),
     }
 }
@@ -223,7 +225,7 @@ fn host_cost(knowledge: &Knowledge<'_>, node: &Node) -> Cost {
     }
     let arguments: Option<Vec<Known>> = node.inputs.iter().map(|&v| knowledge.known_argument(v)).collect();
     if let Some(judged) =
-        arguments.and_then(|a| judge(&op_name(node), &a, &Device::default(), &Reference).ok())
+        arguments.and_then(|a| judge(&op_name(node), &a, &knowledge.device_name(), &Reference).ok())
     {
         return Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
     }

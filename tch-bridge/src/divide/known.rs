@@ -4,7 +4,7 @@ use crate::jit::{Fact, GraphFacts, Node, NodeId, Seen, TensorView, ValueId, Valu
 use crate::types::{dtype_of_kind, sizes, type_of_view};
 use std::collections::HashSet;
 use tch::{Device, IValue, Tensor};
-use trt_subgraph::source::Known;
+use trt_subgraph::source::{Device as SourceDevice, Known};
 use trt_subgraph::{Literal, TensorType};
 
 /// Tensor constants with at most this many elements become literals; larger ones are parameters.
@@ -13,22 +13,33 @@ const LITERAL_ELEMENTS: usize = 64;
 /// A graph and what one run of it showed.
 pub(crate) struct Knowledge<'a> {
     pub(crate) graph: &'a GraphFacts,
+    /// Where engines find and leave their tensors.
+    pub(crate) device: Device,
     seen: Vec<Option<&'a Seen>>,
     known: Vec<Option<Known>>,
     /// The names of attributes that the graph assigns.
     assigned: HashSet<&'a str>,
 }
 
+/// Where the engines of a graph are to run: on the first GPU that a tensor was seen on, else on the CPU.
+pub(crate) fn device_of(seen: &[Seen]) -> Device {
+    let gpu = |s: &Seen| match s.first {
+        Fact::Tensor { device: Some(Device::Cuda(i)), .. } => Some(Device::Cuda(i)),
+        _ => None,
+    };
+    seen.iter().find_map(gpu).unwrap_or(Device::Cpu)
+}
+
 impl<'a> Knowledge<'a> {
-    pub(crate) fn new(graph: &'a GraphFacts, seen: &'a [Seen]) -> Knowledge<'a> {
+    pub(crate) fn new(graph: &'a GraphFacts, seen: &'a [Seen], device: Device) -> Knowledge<'a> {
         let mut by_value = vec![None; graph.values.len()];
         for s in seen {
             by_value[s.value.0 as usize] = Some(s);
         }
-        let known = by_value.iter().map(|s| s.and_then(|s: &Seen| known_of_fact(&s.first))).collect();
+        let known = by_value.iter().map(|s| s.and_then(|s: &Seen| known_of_fact(&s.first, device))).collect();
         let sets = graph.nodes.iter().filter(|n| n.kind == "prim::SetAttr");
         let assigned = sets.filter_map(|n| n.attribute.as_ref()).map(|a| last_name(&a.path)).collect();
-        let mut out = Knowledge { graph, seen: by_value, known, assigned };
+        let mut out = Knowledge { graph, device, seen: by_value, known, assigned };
         for (at, node) in graph.nodes.iter().enumerate() {
             if out.is_read(NodeId(at as u32))
                 && let Some(known) = out.known_of_read(node)
@@ -59,11 +70,16 @@ impl<'a> Knowledge<'a> {
         self.seen[value.0 as usize].is_some_and(|s| s.first != s.last)
     }
 
-    /// May it cross the border of a cluster: a dense CPU tensor, or an int that is the same in each iteration?
+    /// The device in torch's notation.
+    pub(crate) fn device_name(&self) -> SourceDevice {
+        SourceDevice(device_text(self.device))
+    }
+
+    /// May it cross the border of a cluster: a dense tensor on the engines' device, or an int that is the same in each iteration?
     pub(crate) fn crosses(&self, value: ValueId) -> bool {
         match (&self.graph[value].ty, self.fact(value)) {
             (ValueType::Tensor, Some(Fact::Tensor { plain, device, .. })) => {
-                *plain && *device == Some(Device::Cpu)
+                *plain && *device == Some(self.device)
             }
             (ValueType::Int, Some(Fact::Int(_))) => !self.varies(value),
             _ => false,
@@ -95,13 +111,10 @@ impl<'a> Knowledge<'a> {
         if let Some(tensor) = self.read_tensor(node) {
             let view = TensorView::of(tensor);
             let ty = type_of_view(&view)?;
-            if view.device() != Some(Device::Cpu) {
-                return None;
-            }
             return if node.constant.is_some() && ty.elements() <= LITERAL_ELEMENTS {
                 literal_of(tensor).map(Known::Literal)
             } else {
-                Some(Known::Parameter(ty))
+                Some(Known::Parameter(ty)).filter(|_| view.device() == Some(self.device))
             };
         }
         node.constant.as_ref().and_then(known_of_constant)
@@ -112,10 +125,10 @@ fn last_name(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-fn known_of_fact(fact: &Fact) -> Option<Known> {
+fn known_of_fact(fact: &Fact, on: Device) -> Option<Known> {
     Some(match fact {
         Fact::None => Known::None,
-        Fact::Tensor { kind, sizes: shape, plain: true, device: Some(Device::Cpu), .. } => {
+        Fact::Tensor { kind, sizes: shape, plain: true, device: Some(device), .. } if *device == on => {
             Known::Tensor(TensorType::new(dtype_of_kind((*kind)?)?, sizes(shape)))
         }
         Fact::Int(v) => Known::Int(*v),
@@ -159,9 +172,9 @@ fn device_text(device: Device) -> String {
 
 /// The elements of a CPU tensor of a type that engines know.
 pub(crate) fn literal_of(tensor: &Tensor) -> Option<Literal> {
-    let dense = tch::no_grad(|| tensor.f_contiguous().ok())?;
+    let dense = tch::no_grad(|| tensor.f_to_device(Device::Cpu).and_then(|t| t.f_contiguous()).ok())?;
     let view = TensorView::of(&dense);
-    let ty = type_of_view(&view).filter(|_| view.device() == Some(Device::Cpu))?;
+    let ty = type_of_view(&view)?;
     if ty.elements() == 0 {
         return Some(Literal::zeros(ty));
     }

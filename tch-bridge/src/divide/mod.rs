@@ -9,15 +9,16 @@ mod known;
 pub(crate) use known::literal_of;
 
 use crate::Options;
+use crate::backend::Runner;
 use crate::jit::{BlockId, GraphFacts, Item, NodeId, Order, Seen, TensorView, ValueId, ValueType};
 use crate::types::type_of_view;
 use flow::Flow;
 use known::Knowledge;
-use partitioner::{FlowGraph, Partition, Policy, Step};
+pub(crate) use known::device_of;
+use partitioner::{FlowGraph, Partition, Step};
 use std::collections::HashSet;
 use tch::Tensor;
-use trt_subgraph::backend::Backend;
-use trt_subgraph::source::{Border, Call, Device, Input, InputKind, Known, SourceGraph, Var};
+use trt_subgraph::source::{Border, Call, Input, InputKind, Known, SourceGraph, Var};
 
 /// What is to be done to one block.
 pub(crate) struct BlockDivision {
@@ -41,20 +42,20 @@ pub(crate) struct ClusterPlan {
     pub(crate) border: Option<Border>,
 }
 
-/// Divides every block of the graph. `policy` prices clusters.
+/// Divides every block of the graph, whose engines are to run on `device`.
 pub(crate) fn divide(
     graph: &GraphFacts,
     seen: &[Seen],
-    backend: &dyn Backend,
-    policy: &Policy,
+    device: tch::Device,
+    runner: &Runner,
     options: &Options,
 ) -> Result<Vec<BlockDivision>, partitioner::GraphError> {
-    let mut knowledge = Knowledge::new(graph, seen);
+    let mut knowledge = Knowledge::new(graph, seen, device);
     let mut blocks = Vec::new();
     let mut clusters = 0;
     for at in 0..graph.blocks.len() {
-        let flow = flow::flow(&mut knowledge, BlockId(at as u32), backend, options)?;
-        let partition = partitioner::partition(&flow.graph, policy);
+        let flow = flow::flow(&mut knowledge, BlockId(at as u32), &*runner.backend, options)?;
+        let partition = partitioner::partition(&flow.graph, &runner.policy);
         let plans: Vec<ClusterPlan> =
             (0..partition.clusters.len()).map(|i| describe(&knowledge, &flow, &partition, i)).collect();
         let order = order(&flow, &partition, clusters);
@@ -82,7 +83,7 @@ fn order(flow: &Flow, partition: &Partition, first_cluster: usize) -> Order {
 fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index: usize) -> ClusterPlan {
     let graph = knowledge.graph;
     let cluster = &partition.clusters[index];
-    let mut source = SourceGraph { device: Device::default(), ..SourceGraph::default() };
+    let mut source = SourceGraph { device: knowledge.device_name(), ..SourceGraph::default() };
     let mut plan_nodes = Vec::new();
     let mut parameters = Vec::new();
     let mut declared: HashSet<ValueId> = HashSet::new();

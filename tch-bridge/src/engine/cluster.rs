@@ -2,14 +2,14 @@
 //! the engine or the host serves it.
 //!
 //! A call is the host's when engines are switched off, when gradients are being recorded for an input or a parameter, when
-//! a tensor is not dense CPU memory of a known element type, while an engine for the shape is still being built, and after
+//! a tensor is not on the engine's device or of an element type that it does not know, while an engine for the shape is still being built, and after
 //! anything has failed. The host then gives its own answer, or its own error.
 
 use super::pool::Pool;
 use super::profile::Profiler;
 use super::specialisation::{Outcome, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
-use crate::jit::{Call, EngineError, JitError, Outcome as Who, TensorView};
+use crate::jit::{Call, EngineError, JitError, Outcome as Who, TensorView, current_stream};
 use crate::types::{kind_of_dtype, type_of_view};
 use crate::{Options, switch};
 use arc_swap::ArcSwap;
@@ -30,6 +30,8 @@ pub(crate) struct ClusterEngine {
     pub(crate) name: String,
     source: SourceGraph,
     parameters: Parameters,
+    /// Where its tensors and parameters are.
+    device: Device,
     backend: Arc<dyn Backend>,
     options: Options,
     /// Newest first; replaced as a whole.
@@ -55,15 +57,17 @@ impl ClusterEngine {
         name: String,
         source: SourceGraph,
         parameters: Vec<Tensor>,
+        device: Device,
         backend: Arc<dyn Backend>,
         options: Options,
     ) -> Result<ClusterEngine, JitError> {
-        let parameters = Parameters::new(parameters)?;
+        let parameters = Parameters::new(parameters, device)?;
         let fingerprint = AtomicU64::new(parameters.fingerprint());
         Ok(ClusterEngine {
             name,
             source,
             parameters,
+            device,
             backend,
             options,
             built: ArcSwap::from_pointee(Vec::new()),
@@ -97,7 +101,7 @@ impl ClusterEngine {
         parameters: Vec<Tensor>,
     ) -> Result<ClusterEngine, JitError> {
         let name = format!("a part of {}", self.name);
-        ClusterEngine::new(name, source, parameters, self.backend.clone(), self.options.clone())
+        ClusterEngine::new(name, source, parameters, self.device, self.backend.clone(), self.options.clone())
     }
 
     #[cfg(feature = "tool")]
@@ -198,7 +202,10 @@ impl ClusterEngine {
         let start = Instant::now();
         let (network, ints, layers) = self.network(border)?;
         let read_at = self.parameters.fingerprint();
-        let weights = self.parameters.dense().ok_or("a parameter is not dense CPU memory")?;
+        let weights = self
+            .parameters
+            .dense()
+            .ok_or_else(|| format!("a parameter is not a dense tensor on {:?}", self.device))?;
         if weights.types() != border.parameters {
             return Err("the parameters changed while the engine was built".into());
         }
@@ -207,7 +214,8 @@ impl ClusterEngine {
         } else {
             self.options.threads
         };
-        let options = CompileOptions { threads, ..CompileOptions::default() };
+        let device = if let Device::Cuda(at) = self.device { at } else { 0 };
+        let options = CompileOptions { threads, device, ..CompileOptions::default() };
         let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let outputs = Signature::of(&network).outputs;
         let outputs = outputs
@@ -242,14 +250,15 @@ impl ClusterEngine {
         }
         let mut results: Vec<*mut u8> = Vec::with_capacity(ready.outputs.len());
         for (sizes, kind) in &ready.outputs {
-            results.push(sink.allocate(sizes, *kind)?);
+            results.push(sink.allocate(sizes, *kind, self.device)?);
         }
+        let stream = Stream(current_stream(self.device)?);
         let io = Io { inputs: &addresses, outputs: &results };
         match self.profiler.running() {
             // SAFETY: the specialisation was built for these types, the inputs are dense and the outputs fresh.
-            false => ready.pool.with(|engine| unsafe { engine.run(&io, Stream::NONE) })?,
+            false => ready.pool.with(|engine| unsafe { engine.run(&io, stream) })?,
             // SAFETY: as above.
-            true => self.profiler.time(|| ready.pool.with(|e| unsafe { e.profile(&io, Stream::NONE) }))?,
+            true => self.profiler.time(|| ready.pool.with(|e| unsafe { e.profile(&io, stream) }))?,
         }
         ready.ints.iter().for_each(|&i| sink.int(i));
         Ok(())
@@ -263,7 +272,7 @@ impl ClusterEngine {
 /// Where results go.
 pub(crate) trait Sink {
     /// The address of a fresh dense tensor, the next output.
-    fn allocate(&mut self, sizes: &[i64], kind: Kind) -> Result<*mut u8, EngineError>;
+    fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, EngineError>;
 
     /// The next int.
     fn int(&mut self, value: i64);
@@ -275,7 +284,7 @@ pub(crate) fn serve(
     call: &Call<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Who, EngineError> {
-    let elsewhere = |v: &TensorView<'_>| !v.is_plain() || v.device() != Some(Device::Cpu);
+    let elsewhere = |v: &TensorView<'_>| !v.is_plain() || v.device() != Some(cluster.device);
     if !switch::is_enabled()? || call.inputs.iter().any(elsewhere) {
         return Ok(Who::Host);
     }

@@ -22,8 +22,8 @@ impl HostEngine for Serving {
 }
 
 impl Sink for Outputs<'_> {
-    fn allocate(&mut self, sizes: &[i64], kind: Kind) -> Result<*mut u8, EngineError> {
-        Ok(Outputs::allocate(self, sizes, kind, Device::Cpu)?)
+    fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, EngineError> {
+        Ok(Outputs::allocate(self, sizes, kind, device)?)
     }
 
     fn int(&mut self, value: i64) {
@@ -32,8 +32,8 @@ impl Sink for Outputs<'_> {
 }
 
 impl Sink for Vec<Tensor> {
-    fn allocate(&mut self, sizes: &[i64], kind: Kind) -> Result<*mut u8, EngineError> {
-        let tensor = Tensor::f_empty(sizes, (kind, Device::Cpu))?;
+    fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, EngineError> {
+        let tensor = Tensor::f_empty(sizes, (kind, device))?;
         let address = tensor.data_ptr().cast();
         self.push(tensor);
         Ok(address)

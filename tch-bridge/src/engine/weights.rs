@@ -3,13 +3,14 @@
 use crate::jit::{JitError, TensorView, Watched};
 use crate::types::type_of_view;
 use std::marker::PhantomData;
-use tch::Tensor;
+use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
 use trt_subgraph::backend::{TensorRef, Weights};
 
 /// The parameters by identity.
 pub(crate) struct Parameters {
     tensors: Vec<Tensor>,
+    device: Device,
     watched: Watched,
 }
 
@@ -17,9 +18,10 @@ pub(crate) struct Parameters {
 unsafe impl Sync for Parameters {}
 
 impl Parameters {
-    pub(crate) fn new(tensors: Vec<Tensor>) -> Result<Parameters, JitError> {
+    /// The parameters of an engine on `device`.
+    pub(crate) fn new(tensors: Vec<Tensor>, device: Device) -> Result<Parameters, JitError> {
         let watched = Watched::new(&tensors)?;
-        Ok(Parameters { tensors, watched })
+        Ok(Parameters { tensors, device, watched })
     }
 
     /// The parameters themselves.
@@ -42,9 +44,9 @@ impl Parameters {
         self.tensors.iter().map(|t| type_of_view(&TensorView::of(t))).collect()
     }
 
-    /// `None` when a parameter has no dense CPU form of a known element type.
+    /// `None` when a parameter has no dense form of a known element type on the engine's device.
     pub(crate) fn dense(&self) -> Option<DenseWeights> {
-        DenseWeights::read(&self.tensors)
+        DenseWeights::read(&self.tensors, self.device)
     }
 }
 
@@ -54,11 +56,11 @@ pub(crate) struct DenseWeights {
 }
 
 impl DenseWeights {
-    fn read(parameters: &[Tensor]) -> Option<DenseWeights> {
+    fn read(parameters: &[Tensor], device: Device) -> Option<DenseWeights> {
         let one = |t: &Tensor| {
             let dense = tch::no_grad(|| t.f_contiguous().ok())?;
             let view = TensorView::of(&dense);
-            let ty = type_of_view(&view).filter(|_| view.device() == Some(tch::Device::Cpu))?;
+            let ty = type_of_view(&view).filter(|_| view.device() == Some(device))?;
             Some((dense, ty))
         };
         Some(DenseWeights { tensors: parameters.iter().map(one).collect::<Option<_>>()? })

@@ -26,5 +26,5 @@ pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
 pub use operators::call_operator;
 pub use stitch::{Cluster, Item, Order};
-pub use tensor::{TensorView, grad_mode_enabled};
+pub use tensor::{TensorView, current_stream, grad_mode_enabled};
 pub use watch::Watched;

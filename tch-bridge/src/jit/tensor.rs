@@ -1,9 +1,11 @@
 //! Tensors across the border: taking ownership, and reading metadata without a call per field.
 
+use std::ffi::c_void;
 use std::marker::PhantomData;
 
 use tch::{Device, Kind, Tensor};
 
+use super::JitError;
 use crate::sys::ffi;
 
 /// Takes over a tensor that C++ allocated for us.
@@ -20,6 +22,17 @@ pub(crate) fn borrow(tensor: &Tensor) -> &ffi::Tensor {
 /// Whether autograd records in this thread.
 pub fn grad_mode_enabled() -> bool {
     ffi::grad_mode_enabled()
+}
+
+/// The queue that this thread's work on `device` goes to: a `CUstream`, or null where there is no queue.
+///
+/// # Errors
+/// torch's own, where it does not know the device.
+pub fn current_stream(device: Device) -> Result<*mut c_void, JitError> {
+    match device {
+        Device::Cpu => Ok(std::ptr::null_mut()),
+        device => Ok(ffi::current_stream(device_to_raw(device))? as *mut c_void),
+    }
 }
 
 /// A tensor's metadata, read once; cheap to copy out of and free of reference counting.
