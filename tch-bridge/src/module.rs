@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use tch::nn::VarStore;
-use tch::{CModule, IValue, Tensor};
+use tch::{CModule, Device, IValue, Tensor};
 
 const FORWARD: &str = "forward";
 
@@ -41,8 +41,23 @@ impl TrtModule {
     /// unknown operator;
     /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<TrtModule, Error> {
-        let path = path.as_ref();
-        let read = Module::load(path, None).map_err(|source| match source {
+        TrtModule::read(path.as_ref(), None, options)
+    }
+
+    /// As [`TrtModule::load`], with all parameters and buffers put on this device.
+    ///
+    /// # Errors
+    /// As [`TrtModule::load`]; [`Error::Load`] also where torch cannot use the device.
+    pub fn load_on_device(
+        path: impl AsRef<Path>,
+        device: Device,
+        options: &Options,
+    ) -> Result<TrtModule, Error> {
+        TrtModule::read(path.as_ref(), Some(device), options)
+    }
+
+    fn read(path: &Path, device: Option<Device>, options: &Options) -> Result<TrtModule, Error> {
+        let read = Module::load(path, device).map_err(|source| match source {
             JitError::Io { .. } => Error::Torch(source),
             _ => Error::Load { path: path.to_owned(), source },
         });

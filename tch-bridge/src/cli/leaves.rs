@@ -1,12 +1,12 @@
 //! Nested values taken apart into named tensors, and copied.
 
 use crate::jit::JitError;
-use tch::{IValue, Kind, Tensor};
+use tch::{Device, IValue, Kind, Tensor};
 
 /// A tensor of a result under its name: `output`, `output.0`, `output.logits`. Numbers come as tensors of no dimension.
 pub(crate) type Leaf = (String, Tensor);
 
-/// The tensors and numbers of a value in order, then the names of what is neither.
+/// The tensors (on the CPU) and numbers of a value in order, then the names of what is neither.
 pub(crate) fn leaves(name: &str, value: &IValue) -> (Vec<Leaf>, Vec<String>) {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     collect(name.to_string(), value, &mut found, &mut others);
@@ -20,7 +20,7 @@ fn collect(name: String, value: &IValue, found: &mut Vec<Leaf>, others: &mut Vec
         }
     };
     match value {
-        IValue::Tensor(t) => found.push((name, t.shallow_clone())),
+        IValue::Tensor(t) => found.push((name, t.to_device(Device::Cpu))),
         IValue::Int(v) => found.push((name, Tensor::from(*v))),
         IValue::Double(v) => found.push((name, Tensor::from(*v))),
         IValue::Bool(v) => found.push((name, Tensor::from(*v))),
@@ -28,7 +28,9 @@ fn collect(name: String, value: &IValue, found: &mut Vec<Leaf>, others: &mut Vec
         IValue::DoubleList(v) => found.push((name, Tensor::from_slice(v))),
         IValue::BoolList(v) => found.push((name, Tensor::from_slice(v))),
         IValue::TensorList(ts) => {
-            found.extend(ts.iter().enumerate().map(|(at, t)| (format!("{name}.{at}"), t.shallow_clone())));
+            found.extend(
+                ts.iter().enumerate().map(|(at, t)| (format!("{name}.{at}"), t.to_device(Device::Cpu))),
+            );
         }
         IValue::Tuple(items) | IValue::GenericList(items) => list(items),
         IValue::GenericDict(entries) => {
@@ -82,8 +84,11 @@ pub(crate) fn copies(values: &[IValue]) -> Result<Vec<IValue>, JitError> {
     values.iter().map(|v| map_tensors(v, &mut |t| Ok(t.copy()))).collect()
 }
 
-/// Copies whose floating-point tensors are float64.
+/// Copies on the CPU whose floating-point tensors are float64.
 pub(crate) fn widened(values: &[IValue]) -> Result<Vec<IValue>, JitError> {
-    let wide = |t: &Tensor| if t.is_floating_point() { t.f_to_kind(Kind::Double) } else { Ok(t.copy()) };
+    let wide = |t: &Tensor| {
+        let t = t.f_to_device(Device::Cpu)?;
+        if t.is_floating_point() { t.f_to_kind(Kind::Double) } else { Ok(t.copy()) }
+    };
     values.iter().map(|v| map_tensors(v, &mut |t| wide(t))).collect()
 }

@@ -1,13 +1,14 @@
 //! What the commands on a model share: its file, its inputs, the options of its engines.
 
 use super::failure::Failure;
+use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{Argument, Method};
 use crate::report::State;
 use crate::{BackendChoice, Options, TrtModule, env};
 use clap::Args;
 use std::path::PathBuf;
-use tch::IValue;
+use tch::{Device, IValue, Tensor};
 
 /// A model and the inputs to call it with.
 #[derive(Args)]
@@ -20,8 +21,26 @@ pub(crate) struct ModelArgs {
     /// The method to call
     #[arg(long, default_value = "forward")]
     pub(crate) method: String,
+    /// Where the model and its inputs are: cpu, cuda or cuda:N
+    #[arg(long, value_parser = device, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    let wrong = || "it takes: cpu, cuda, cuda:N".to_string();
+    let device = match text.split_once(':') {
+        None if text == "cpu" => return Ok(Device::Cpu),
+        None if text == "cuda" => 0,
+        Some(("cuda", index)) => index.parse().map_err(|_| wrong())?,
+        _ => return Err(wrong()),
+    };
+    match tch::Cuda::device_count() {
+        0 => Err("libtorch finds no GPU on this machine".into()),
+        count if device >= count as usize => Err(format!("libtorch finds {count} GPUs, counted from 0")),
+        _ => Ok(Device::Cuda(device)),
+    }
 }
 
 /// How engines are made.
@@ -68,12 +87,26 @@ impl EngineArgs {
 /// A loaded model.
 pub(crate) struct Loaded {
     pub(crate) module: TrtModule,
+    pub(crate) device: Device,
     /// The host's own form of the method.
     pub(crate) host: Method,
     pub(crate) arguments: Vec<Argument>,
 }
 
 impl Loaded {
+    /// The values, with their tensors on the model's device.
+    pub(crate) fn place(&self, values: Vec<IValue>) -> Result<Vec<IValue>, Failure> {
+        let mut to = |t: &Tensor| t.f_to_device(self.device);
+        Ok(values.iter().map(|v| map_tensors(v, &mut to)).collect::<Result<_, _>>()?)
+    }
+
+    /// Returns when the work on the model's device is done.
+    pub(crate) fn synchronize(&self) {
+        if let Device::Cuda(at) = self.device {
+            tch::Cuda::synchronize(at as i64);
+        }
+    }
+
     /// How many engines there are, and how many calls they served.
     pub(crate) fn served(&self) -> (usize, u64) {
         let report = self.module.report();
@@ -88,11 +121,15 @@ impl Loaded {
 impl ModelArgs {
     /// Reads the model and puts it into evaluation mode.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
-        let module = TrtModule::load(&self.model, &self.engines.options())?;
+        let options = self.engines.options();
+        let module = match self.device {
+            Device::Cpu => TrtModule::load(&self.model, &options)?,
+            device => TrtModule::load_on_device(&self.model, device, &options)?,
+        };
         module.set_eval()?;
         let host = module.host_method(&self.method)?;
         let arguments = host.arguments();
-        Ok(Loaded { module, host, arguments })
+        Ok(Loaded { module, device: self.device, host, arguments })
     }
 
     /// Random arguments of the specs' shapes.
@@ -102,6 +139,6 @@ impl ModelArgs {
         filling: Filling,
         point: Point,
     ) -> Result<Vec<IValue>, Failure> {
-        Ok(tch::no_grad(|| filling.values(&self.inputs, &model.arguments, point))?)
+        model.place(tch::no_grad(|| filling.values(&self.inputs, &model.arguments, point))?)
     }
 }

@@ -58,7 +58,7 @@ impl Run {
     /// Calls the method, in engines unless the host is asked for, and writes its result.
     pub(crate) fn run(&self) -> Result<Ran, Failure> {
         let loaded = self.model.load()?;
-        let values = archive::arguments(&self.given, &loaded, &self.model.inputs)?;
+        let values = loaded.place(archive::arguments(&self.given, &loaded, &self.model.inputs)?)?;
         let inputs = values.iter().map(inspect::type_text).collect();
         let method = &self.model.method;
         let result = tch::no_grad(|| -> Result<IValue, Failure> {

@@ -12,11 +12,12 @@ use tch::{IValue, Tensor};
 /// One way to run the method.
 pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,
+    loaded: &'a Loaded,
     how: How<'a>,
 }
 
 enum How<'a> {
-    Engines(&'a Loaded, &'a str),
+    Engines(&'a str),
     Host(&'a Method),
     /// torch's own optimisation for inference.
     Jit(Box<Method>),
@@ -34,30 +35,37 @@ pub(crate) enum Rival {
 
 impl<'a> Contender<'a> {
     pub(crate) fn engines(loaded: &'a Loaded, method: &'a str) -> Contender<'a> {
-        Contender { name: "engines", how: How::Engines(loaded, method) }
+        Contender { name: "engines", loaded, how: How::Engines(method) }
     }
 
     /// # Errors
     /// Where torch cannot freeze the module.
     pub(crate) fn rival(rival: Rival, loaded: &'a Loaded, method: &str) -> Result<Contender<'a>, JitError> {
         Ok(match rival {
-            Rival::Host => Contender { name: "host", how: How::Host(&loaded.host) },
+            Rival::Host => Contender { name: "host", loaded, how: How::Host(&loaded.host) },
             Rival::Jit => {
                 let frozen = loaded.module.host_module().optimized_for_inference(method)?;
-                Contender { name: "jit", how: How::Jit(Box::new(frozen.method(method)?)) }
+                Contender { name: "jit", loaded, how: How::Jit(Box::new(frozen.method(method)?)) }
             }
         })
     }
 
-    /// One call.
+    /// One call; on return its result is complete.
     pub(crate) fn call(&self, arguments: &Arguments) -> Result<(), Error> {
+        self.start(arguments)?;
+        self.loaded.synchronize();
+        Ok(())
+    }
+
+    fn start(&self, arguments: &Arguments) -> Result<(), Error> {
+        let module = &self.loaded.module;
         match (&self.how, arguments) {
-            (How::Engines(loaded, method), Arguments::Tensors(ts)) => switch::force_enabled(|| {
-                drop(loaded.module.method_ts(method, ts)?);
+            (How::Engines(method), Arguments::Tensors(ts)) => switch::force_enabled(|| {
+                drop(module.method_ts(method, ts)?);
                 Ok(())
             }),
-            (How::Engines(loaded, method), Arguments::Values(values)) => switch::force_enabled(|| {
-                drop(loaded.module.method_is(method, values)?);
+            (How::Engines(method), Arguments::Values(values)) => switch::force_enabled(|| {
+                drop(module.method_is(method, values)?);
                 Ok(())
             }),
             (How::Host(host), Arguments::Tensors(ts)) => Ok(drop(host.run_tensors(ts)?)),

@@ -163,7 +163,7 @@ impl Verify {
     /// largest shapes of ranges.
     fn sets(&self, loaded: &Loaded) -> Result<Vec<Inputs>, Failure> {
         if let Some(path) = &self.given {
-            let values = archive::arguments(path, loaded, &self.model.inputs)?;
+            let values = loaded.place(archive::arguments(path, loaded, &self.model.inputs)?)?;
             return Ok(vec![Inputs { label: path.display().to_string(), seed: None, values }]);
         }
         let spreads = [Spread::Normal(1.0), Spread::Unit, Spread::Normal(10.0), Spread::Normal(0.01)];
