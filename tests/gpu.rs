@@ -1,0 +1,153 @@
+//! Modules on a GPU: the CUDA engine against the host's own kernels there. Where libtorch finds no GPU, each test says so and
+//! ends; `make gpu-bundle` carries them to a machine that has one.
+
+use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
+use tch::{Device, IValue, Kind, Tensor};
+use tch_bridge::TrtModule;
+use tch_bridge::jit::{Initial, Module};
+use tests::{EnginesOn, engines_on, options, served};
+
+const GPU: Device = Device::Cuda(0);
+
+/// Engines on, where there is a GPU.
+fn on_gpu() -> Option<EnginesOn> {
+    if tch::Cuda::is_available() {
+        return Some(engines_on());
+    }
+    println!("libtorch finds no GPU here: nothing is tested");
+    None
+}
+
+fn floats(shape: &[i64]) -> Tensor {
+    Tensor::randn(shape, (Kind::Float, GPU))
+}
+
+fn script(source: &str, attributes: &[(&str, Initial)]) -> TrtModule {
+    let module = Module::from_source(source, attributes).expect("the source compiles");
+    TrtModule::wrap(module.to_cmodule(), &options()).expect("the options can be met")
+}
+
+/// Same device, type and shape, and within `tolerance` of the tensor's scale.
+fn assert_near(got: &Tensor, want: &Tensor, tolerance: f64) {
+    assert_eq!((got.device(), got.kind(), got.size()), (want.device(), want.kind(), want.size()));
+    if want.numel() == 0 {
+        return;
+    }
+    let (got, want) = (got.to_kind(Kind::Double), want.to_kind(Kind::Double));
+    let off = (&got - &want).abs().max().double_value(&[]);
+    let scale = want.abs().max().double_value(&[]).max(1e-30);
+    assert!(off <= tolerance * scale, "off by {off:e} at a scale of {scale:e}");
+}
+
+/// The module's answers with engines and without; every call but the first of a shape is an engine's.
+fn compare(module: &TrtModule, inputs: &[Tensor], tolerance: f64) {
+    tch::no_grad(|| module.compile(inputs)).expect("the module compiles");
+    let before = served(module);
+    let got = tch::no_grad(|| module.forward_ts(inputs)).expect("the engines answer");
+    assert_eq!(served(module), before + 1, "{}", module.report());
+    tch_bridge::set_enabled(false);
+    let want = tch::no_grad(|| module.forward_ts(inputs)).expect("the host answers");
+    tch_bridge::set_enabled(true);
+    assert_near(&got, &want, tolerance);
+}
+
+#[test]
+fn the_cuda_backend_serves_tensors_on_a_gpu() {
+    let Some(_on) = on_gpu() else { return };
+    let module = script("def forward(self, x, y): return torch.tanh(x * 2.0 + y).softmax(-1).sum(0)", &[]);
+    for shape in [vec![3, 7], vec![64, 1000], vec![1, 1], vec![5, 0]] {
+        compare(&module, &[floats(&shape), floats(&shape)], 1e-5);
+    }
+    assert!(module.report().to_string().contains("backend cuda: NVIDIA"), "{}", module.report());
+}
+
+#[test]
+fn strides_are_the_hosts() {
+    let Some(_on) = on_gpu() else { return };
+    let module = script("def forward(self, x): return torch.relu(x * 2.0).cumsum(1) + 1.0", &[]);
+    let base = floats(&[6, 8]);
+    for x in [base.tr(), base.slice(0, 0, 6, 2).slice(1, 1, 8, 3), floats(&[1, 4]).expand([5, 4], false)] {
+        compare(&module, &[x], 1e-5);
+    }
+}
+
+fn network(vs: &nn::Path) -> nn::SequentialT {
+    let padded = nn::ConvConfig { padding: 1, ..Default::default() };
+    nn::seq_t()
+        .add(nn::conv2d(vs / "conv", 3, 32, 3, padded))
+        .add(nn::batch_norm2d(vs / "norm", 32, Default::default()))
+        .add_fn(|x| x.relu().max_pool2d_default(2))
+        .add(nn::conv2d(vs / "wide", 32, 64, 3, padded))
+        .add_fn(|x| x.relu().adaptive_avg_pool2d([1, 1]).flatten(1, -1))
+        .add(nn::linear(vs / "scores", 64, 10, Default::default()))
+}
+
+#[test]
+fn optimiser_steps_are_seen() {
+    let Some(_on) = on_gpu() else { return };
+    tch::manual_seed(3);
+    let vs = VarStore::new(GPU);
+    let net = network(&vs.root());
+    let images = floats(&[8, 3, 32, 32]);
+    let labels = Tensor::arange(8, (Kind::Int64, GPU)).remainder(10);
+    let sample = [images.shallow_clone()];
+    let module =
+        tch::no_grad(|| TrtModule::trace(&vs, &sample, |xs| net.forward_t(&xs[0], false), &options()));
+    let module = module.expect("the network is traced");
+    for mut optimiser in [
+        nn::Sgd { momentum: 0.9, ..Default::default() }.build(&vs, 0.05).expect("it is built"),
+        nn::Adam::default().build(&vs, 1e-2).expect("it is built"),
+    ] {
+        for _ in 0..3 {
+            optimiser.backward_step(&net.forward_t(&images, true).cross_entropy_for_logits(&labels));
+            // Convolutions may round their factors to TF32, here as on the host.
+            compare(&module, &[images.shallow_clone()], 3e-3);
+        }
+    }
+}
+
+#[test]
+fn threads_share_a_module() {
+    let Some(_on) = on_gpu() else { return };
+    let w = floats(&[64, 64]);
+    let attributes = [("w", Initial::Parameter(w.shallow_clone()))];
+    let module =
+        script("def forward(self, x): return torch.tanh(x.mm(self.w)) + x.exp().sum(1, True)", &attributes);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (module, w) = (&module, w.shallow_clone());
+            scope.spawn(move || {
+                for batch in 1..40 {
+                    let x = floats(&[batch % 5 + 1, 64]);
+                    let got = tch::no_grad(|| module.forward_ts(&[&x])).expect("the module answers");
+                    assert_near(
+                        &got,
+                        &(x.mm(&w).tanh() + x.exp().sum_dim_intlist(1, true, Kind::Float)),
+                        1e-5,
+                    );
+                }
+            });
+        }
+    });
+    assert!(served(&module) > 0, "{}", module.report());
+}
+
+#[test]
+fn tensors_of_two_devices_are_the_hosts() {
+    let Some(_on) = on_gpu() else { return };
+    let module = script("def forward(self, x, s): return torch.tanh(x * s) * 2.0 + torch.relu(x)", &[]);
+    let arguments = [IValue::Tensor(floats(&[4, 4])), IValue::Tensor(Tensor::from(3.0f32))];
+    let answer = |on| {
+        tch_bridge::set_enabled(on);
+        let IValue::Tensor(t) = tch::no_grad(|| module.forward_is(&arguments)).expect("it answers") else {
+            panic!("a tensor")
+        };
+        t
+    };
+    let want = answer(false);
+    assert_near(&answer(true), &want, 1e-6);
+    assert_near(&answer(true), &want, 1e-6);
+    let elsewhere = module.forward_ts(&[floats(&[4, 4]), Tensor::zeros([4, 4], (Kind::Float, Device::Cpu))]);
+    let error = elsewhere.expect_err("two devices").to_string();
+    assert!(error.contains("same device"), "{error}");
+}
