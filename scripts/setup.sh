@@ -3,6 +3,7 @@
 #
 #   .venv/libtorch                  link to a libtorch: LIBTORCH, else /usr, else a private one
 #   .venv/onednn/libdnnl.so.3       link to a oneDNN: TRT_ONEDNN_LIBRARY, else the system's, else a private one
+#   .venv/cuda                      link to CUDA's libraries, where the libtorch is a Python package with CUDA
 #
 # Usage: scripts/setup.sh [test]    with `test`, the Rust components that `make test` needs are demanded too.
 #
@@ -129,6 +130,13 @@ link_onednn() {
     link "$library" "$link"
 }
 
+# Where a CUDA libtorch came as a Python package, its run-time compiler lies beside it: with it, tests compile the GPU's kernels.
+link_cuda() {
+    local folder
+    folder=$(dirname "$(readlink -f "$venv/libtorch")")/nvidia/cu13/lib
+    [ ! -e "$folder/libnvrtc.so.13" ] || link "$folder" "$venv/cuda"
+}
+
 # Makes .venv a working Python environment, from whatever state it is in.
 make_venv() {
     "$venv/bin/python" -c 'import pip' 2>/dev/null && return
@@ -201,6 +209,7 @@ if command -v flock >/dev/null && ! flock -n 9; then
 fi
 link_libtorch
 link_onednn
+link_cuda
 
 state="is complete"
 [ -n "$changed" ] || state="was complete already"

@@ -131,7 +131,14 @@ impl Net {
     }
 
     /// Convolution and bias (a folded batch norm).
-    fn convolution(&mut self, x: ValueId, outputs: usize, size: usize, stride: usize, padding: usize) -> ValueId {
+    fn convolution(
+        &mut self,
+        x: ValueId,
+        outputs: usize,
+        size: usize,
+        stride: usize,
+        padding: usize,
+    ) -> ValueId {
         let channels = self.b.ty(x).shape[1];
         let w = self.parameter(&[outputs, channels, size, size]);
         let bias = self.parameter(&[outputs, 1, 1]);

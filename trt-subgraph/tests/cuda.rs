@@ -8,9 +8,10 @@ mod layers;
 mod random;
 
 use random::sample;
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, Rehearsal};
+use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, OwnStream, Rehearsal};
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, RunError, Stream};
 use trt_subgraph::network::{Builder, LayerKind, Network};
@@ -67,7 +68,10 @@ fn kernels_compile_and_programs_are_sound_without_a_device() {
     let step = number("KERNEL_STEP", 12) as usize;
     for (rehearsal, capability) in rehearsals.iter().zip(capabilities) {
         let bytes = rehearsal.compile(0, step).unwrap_or_else(|e| panic!("sm_{capability}: {e}"));
-        eprintln!("sm_{capability}: {} kernels, one in {step} compiled to {bytes} bytes", rehearsal.kernels());
+        eprintln!(
+            "sm_{capability}: {} kernels, one in {step} compiled to {bytes} bytes",
+            rehearsal.kernels()
+        );
         assert!(bytes > 0);
     }
 }
@@ -136,7 +140,9 @@ fn every_way_to_run_a_layer_agrees() {
             *names.entry(name.clone()).or_insert(0) += 1;
             let result = call(&device, &mut *engine, &inputs).map_err(|e| e.to_string()).and_then(|found| {
                 // f32 convolutions round their factors to 10 bits of mantissa, as the host's do.
-                let coarse = expected[0].ty().dtype == DType::F32 && name != "own kernel" && network.to_string().contains("convolution");
+                let coarse = expected[0].ty().dtype == DType::F32
+                    && name != "own kernel"
+                    && network.to_string().contains("convolution");
                 let tolerance = if coarse { 2e-3 } else { tolerance(expected[0].ty().dtype) };
                 compare(&found[0], &expected[0], tolerance).map_err(|e| e.to_string())
             });
@@ -190,6 +196,33 @@ fn forks_share_weights_and_see_a_refit() {
     }
 }
 
+/// Four threads, each with a fork and two streams in turn, on inputs of their own.
+#[test]
+fn forks_run_side_by_side_on_any_stream() {
+    let Some(device) = gpu() else { return };
+    let (network, parameters, inputs) = layers::sample(3);
+    let engine = compiled(&network, &parameters).expect("compiles");
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (mut fork, device, network, parameters, inputs) =
+                (engine.fork(), &device, &network, &parameters, &inputs);
+            scope.spawn(move || {
+                let mut random = trt_subgraph::Random::new(thread);
+                let streams = [0, 1].map(|_| OwnStream::new(device).expect("a stream"));
+                for turn in 0..20 {
+                    let inputs: Vec<Literal> =
+                        inputs.iter().map(|l| random.literal_in(l.ty().clone(), -1.0, 1.0)).collect();
+                    let expected = evaluate(network, parameters, &inputs).expect("runs");
+                    let stream = &streams[turn % 2];
+                    let found = call_on(device, &mut *fork, &inputs, stream).expect("runs");
+                    let tolerance = tolerance(expected[0].ty().dtype).max(2e-3);
+                    compare(&found[0], &expected[0], tolerance).unwrap_or_else(|e| panic!("{thread}: {e}"));
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn tensors_may_start_anywhere() {
     let Some(device) = gpu() else { return };
@@ -217,25 +250,46 @@ fn compiled(network: &Network, parameters: &[Literal]) -> Result<Box<dyn Engine>
     Cuda.compile(network, &parameters.to_vec(), &CompileOptions::default()).map_err(|e| e.to_string())
 }
 
-fn run(device: &Arc<Device>, network: &Network, parameters: &[Literal], inputs: &[Literal]) -> Result<Vec<Literal>, String> {
+fn run(
+    device: &Arc<Device>,
+    network: &Network,
+    parameters: &[Literal],
+    inputs: &[Literal],
+) -> Result<Vec<Literal>, String> {
     let mut engine = compiled(network, parameters)?;
     call(device, &mut *engine, inputs).map_err(|e| e.to_string())
 }
 
-/// The outputs of one call on the default stream.
+/// The outputs of one call.
 fn call(device: &Arc<Device>, engine: &mut dyn Engine, inputs: &[Literal]) -> Result<Vec<Literal>, RunError> {
+    // It outlives every engine of its thread.
+    thread_local!(static STREAM: OnceCell<OwnStream> = const { OnceCell::new() });
+    STREAM.with(|cell| {
+        let stream = cell.get_or_init(|| OwnStream::new(device).expect("a stream"));
+        call_on(device, engine, inputs, stream)
+    })
+}
+
+/// The outputs of one call on a stream.
+fn call_on(
+    device: &Arc<Device>,
+    engine: &mut dyn Engine,
+    inputs: &[Literal],
+    stream: &OwnStream,
+) -> Result<Vec<Literal>, RunError> {
     let types = engine.signature().outputs.clone();
     let holding = |l: &Literal| Buffer::holding(device, l.bytes()).map_err(RunError::Device);
     let inputs: Vec<Buffer> = inputs.iter().map(holding).collect::<Result<_, _>>()?;
     let mut results: Vec<Literal> = types.into_iter().map(Literal::zeros).collect();
     // What is not written shows as NaN or a large number.
-    let garbage = |l: &Literal| Buffer::holding(device, &vec![0xff; l.bytes().len()]).map_err(RunError::Device);
+    let garbage =
+        |l: &Literal| Buffer::holding(device, &vec![0xff; l.bytes().len()]).map_err(RunError::Device);
     let outputs: Vec<Buffer> = results.iter().map(garbage).collect::<Result<_, _>>()?;
     let from: Vec<*const u8> = inputs.iter().map(|b| b.address() as *const u8).collect();
     let to: Vec<*mut u8> = outputs.iter().map(|b| b.address() as *mut u8).collect();
     // SAFETY: the tensors have the signature's types and live until the device is done.
-    unsafe { engine.run(&Io { inputs: &from, outputs: &to }, Stream::NONE) }?;
-    device.synchronize().map_err(RunError::Device)?;
+    unsafe { engine.run(&Io { inputs: &from, outputs: &to }, stream.stream()) }?;
+    stream.wait().map_err(RunError::Device)?;
     for (buffer, result) in outputs.iter().zip(&mut results) {
         buffer.read(result.bytes_mut()).map_err(RunError::Device)?;
     }

@@ -6,12 +6,12 @@ mod random;
 
 use random::{Sample, close, coarsest, sample};
 use std::collections::BTreeSet;
+use trt_subgraph::Literal;
 use trt_subgraph::backend::cpu::Cpu;
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Stream};
 use trt_subgraph::network::Network;
 use trt_subgraph::pass::{Options, PASSES, optimize};
-use trt_subgraph::Literal;
 
 #[test]
 fn every_way_of_running_a_network_agrees() {

@@ -57,7 +57,8 @@ impl Sample {
             transposed: false,
             output_padding: vec![0; spatial],
         });
-        let (x, w) = (self.input(TensorType::new(dtype, shape)), self.parameter(TensorType::new(dtype, window)));
+        let (x, w) =
+            (self.input(TensorType::new(dtype, shape)), self.parameter(TensorType::new(dtype, window)));
         let mut bias = vec![outputs];
         bias.extend(vec![1; spatial]);
         self.finished(kind, [x, w], dtype, bias)
@@ -83,7 +84,13 @@ impl Sample {
     }
 
     /// The layer with nothing after it, a bias, a bias and relu, a bias, a residual and relu, or a bias and sigmoid.
-    fn finished(&mut self, kind: LayerKind, operands: [ValueId; 2], dtype: DType, bias: Vec<usize>) -> ValueId {
+    fn finished(
+        &mut self,
+        kind: LayerKind,
+        operands: [ValueId; 2],
+        dtype: DType,
+        bias: Vec<usize>,
+    ) -> ValueId {
         let choice = self.random.below(5);
         if choice == 0 {
             return self.b.add(kind, &operands).expect("well typed");

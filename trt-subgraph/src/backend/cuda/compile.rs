@@ -36,7 +36,8 @@ pub fn compile(program: &Program, target: &Target) -> Result<Vec<Compiled>, Stri
                 loop {
                     let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let Some(range) = ranges.get(at) else { return };
-                    let kernels = range.clone().map(|i| (i, &program.kernels[i].0, &program.kernels[i].1[..]));
+                    let kernels =
+                        range.clone().map(|i| (i, &program.kernels[i].0, &program.kernels[i].1[..]));
                     let text = module(kernels);
                     let code = cached(&text, target).map(|code| Compiled { kernels: range.clone(), code });
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((at, code));
@@ -69,7 +70,8 @@ fn dump(text: &str, target: &Target) {
     let Some(folder) = std::env::var_os(DUMP_VARIABLE).filter(|v| !v.is_empty()) else { return };
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
-    let file = std::path::Path::new(&folder).join(format!("sm{}-{:016x}.cu", target.capability, hasher.finish()));
+    let file =
+        std::path::Path::new(&folder).join(format!("sm{}-{:016x}.cu", target.capability, hasher.finish()));
     if let Err(e) = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, text)) {
         log::warn!("{DUMP_VARIABLE}: {} cannot be written: {e}", file.display());
     }
@@ -99,7 +101,9 @@ pub fn translate(text: &str, target: &Target) -> Result<Vec<u8>, String> {
             let sized = nvrtc.check("nvrtcGetCUBINSize", (nvrtc.nvrtcGetCUBINSize)(program, &mut size));
             let mut code = vec![0u8; size];
             sized.and_then(|()| {
-                nvrtc.check("nvrtcGetCUBIN", (nvrtc.nvrtcGetCUBIN)(program, code.as_mut_ptr().cast())).map(|()| code)
+                nvrtc
+                    .check("nvrtcGetCUBIN", (nvrtc.nvrtcGetCUBIN)(program, code.as_mut_ptr().cast()))
+                    .map(|()| code)
             })
         } else {
             let mut size = 0;

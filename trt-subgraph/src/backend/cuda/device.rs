@@ -3,8 +3,9 @@
 use super::library::Driver;
 use super::target::Target;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute, CUstreamCaptureMode};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A device with its primary context, which stays retained.
 pub struct Device {
@@ -32,8 +33,19 @@ pub(super) struct Current<'a> {
 }
 
 impl Device {
-    /// The device of this ordinal; or one sentence that says why there is none.
+    /// The device of this ordinal, one for the process; or one sentence that says why there is none.
     pub fn open(ordinal: usize) -> Result<Arc<Device>, String> {
+        static OPENED: Mutex<BTreeMap<usize, Arc<Device>>> = Mutex::new(BTreeMap::new());
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(device) = opened.get(&ordinal) {
+            return Ok(device.clone());
+        }
+        let device = Device::find(ordinal)?;
+        opened.insert(ordinal, device.clone());
+        Ok(device)
+    }
+
+    fn find(ordinal: usize) -> Result<Arc<Device>, String> {
         let driver = Driver::get()?;
         let mut count: c_int = 0;
         let mut device = 0;
@@ -56,19 +68,25 @@ impl Device {
                 });
             }
             driver.check("cuDeviceGet", (driver.cuDeviceGet)(&mut device, ordinal as c_int))?;
-            driver.check("cuDeviceGetName", (driver.cuDeviceGetName)(name.as_mut_ptr().cast(), 255, device))?;
+            driver
+                .check("cuDeviceGetName", (driver.cuDeviceGetName)(name.as_mut_ptr().cast(), 255, device))?;
             driver.check("cuDeviceTotalMem", (driver.cuDeviceTotalMem_v2)(&mut memory, device))?;
             for (to, attribute) in found.iter_mut().zip(numbers) {
                 driver.check("cuDeviceGetAttribute", (driver.cuDeviceGetAttribute)(to, attribute, device))?;
             }
-            driver.check("cuDevicePrimaryCtxRetain", (driver.cuDevicePrimaryCtxRetain)(&mut context, device))?;
+            driver
+                .check("cuDevicePrimaryCtxRetain", (driver.cuDevicePrimaryCtxRetain)(&mut context, device))?;
         }
         let [major, minor, multiprocessors] = found;
-        let target =
-            Target { capability: (major * 10 + minor) as u32, multiprocessors: multiprocessors.max(1) as usize };
+        let target = Target {
+            capability: (major * 10 + minor) as u32,
+            multiprocessors: multiprocessors.max(1) as usize,
+        };
         let name = CStr::from_bytes_until_nul(&name).unwrap_or_default().to_string_lossy().into_owned();
         if target.capability < 80 {
-            return Err(format!("{name} has compute capability {major}.{minor}; 8.0 (Ampere) or newer is needed"));
+            return Err(format!(
+                "{name} has compute capability {major}.{minor}; 8.0 (Ampere) or newer is needed"
+            ));
         }
         Ok(Arc::new(Device { driver, target, ordinal, name, memory, context }))
     }
@@ -104,7 +122,6 @@ impl Device {
         // SAFETY: no preconditions.
         self.driver.check("waiting for the device", unsafe { (self.driver.cuCtxSynchronize)() })
     }
-
 }
 
 /// While it lives, this thread does not mind others' captures.

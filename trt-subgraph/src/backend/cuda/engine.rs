@@ -6,13 +6,16 @@ use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
 use super::memory::{Buffer, Record, is_device};
+use super::order::Order;
 use super::program::{Program, Source, WEIGHTS};
 use super::queue::Queue;
-use super::order::Order;
 use super::replay::Replay;
+use super::stream::OwnStream;
 use super::tactic::{Choice, Way};
 use super::timer::Timer;
-use crate::backend::{CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights};
+use crate::backend::{
+    CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights,
+};
 use crate::network::Network;
 use cudarc::driver::sys::CUstream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +97,8 @@ impl CudaEngine {
         let split = network.split();
         let (run, wanted) = Assembler::new(&split.run, device.target, choice).run().map_err(fault)?;
         let weight_bytes = wanted.bytes;
-        let prepare = Assembler::new(&split.prepare, device.target, Choice::First).prepare(wanted).map_err(fault)?;
+        let prepare =
+            Assembler::new(&split.prepare, device.target, Choice::First).prepare(wanted).map_err(fault)?;
         let load = |program: Program| {
             let code = compile(&program, &device.target)?;
             Loaded::new(device, program, &code)
@@ -135,8 +139,15 @@ impl State {
         let record = Record::new(&shared.device)?;
         let addresses = addresses(&shared.run.program, &arena, &weights, &record);
         let queue = Queue::new(&shared.run, &addresses)?;
-        let mut state =
-            State { weights, generation, arena, record, queue, replay: None, order: Order::new(&shared.device)? };
+        let mut state = State {
+            weights,
+            generation,
+            arena,
+            record,
+            queue,
+            replay: None,
+            order: Order::new(&shared.device)?,
+        };
         state.record_graph(shared)?;
         Ok(state)
     }
@@ -211,9 +222,10 @@ impl Shared {
         }
         device.synchronize().map_err(failed)?;
         let mut queue = Queue::new(&self.prepare, &addresses).map_err(failed)?;
+        let stream = OwnStream::new(device).map_err(failed)?;
         let none = Io { inputs: &[], outputs: &[] };
         // SAFETY: every slot has its memory; parameters are only read.
-        unsafe { queue.run(&self.prepare, None, &none, std::ptr::null_mut()) }.map_err(failed)?;
+        unsafe { queue.run(&self.prepare, None, &none, stream.raw) }.map_err(failed)?;
         device.synchronize().map_err(failed)?;
         if let Some((at, index, size)) = record.take() {
             return Err(RunError::Index { layer: format!("prepared layer {at}"), index, size });
@@ -228,7 +240,8 @@ impl Engine for CudaEngine {
     }
 
     /// An index out of range is noticed when the device gets to it, which may be after this returns: the result holds 0 in its place, and
-    /// the engine's next call reports [`RunError::Index`] instead of running.
+    /// the engine's next call reports [`RunError::Index`] instead of running. Calls on different streams follow each other; the stream of a
+    /// call lives until the next. A fork's first call allocates and is not to be captured.
     unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError> {
         let shared = self.shared.clone();
         let state = self.state()?;

@@ -39,7 +39,8 @@ impl Loaded {
             for at in compiled.kernels.clone() {
                 let name = CString::new(out.program.kernels[at].0.name(at)).map_err(|e| e.to_string())?;
                 // SAFETY: the module has a kernel of this name.
-                let result = unsafe { (driver.cuModuleGetFunction)(&mut out.functions[at], module, name.as_ptr()) };
+                let result =
+                    unsafe { (driver.cuModuleGetFunction)(&mut out.functions[at], module, name.as_ptr()) };
                 driver.check("finding a kernel", result)?;
             }
         }
@@ -50,7 +51,8 @@ impl Loaded {
                 let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 let function = out.functions[launch.kernel];
                 // SAFETY: a kernel of a loaded module.
-                let result = unsafe { (driver.cuFuncSetAttribute)(function, attribute, launch.shared as i32) };
+                let result =
+                    unsafe { (driver.cuFuncSetAttribute)(function, attribute, launch.shared as i32) };
                 driver.check("shared memory of a kernel", result)?;
             }
         }
@@ -65,7 +67,8 @@ impl Loaded {
             _ => false,
         };
         let arguments = self.program.steps.iter().flat_map(|s| &s.arguments);
-        let ends = arguments.filter(|a| is_it(&self.program.slots[a.slot.0 as usize])).map(|a| a.reach.1.max(0));
+        let ends =
+            arguments.filter(|a| is_it(&self.program.slots[a.slot.0 as usize])).map(|a| a.reach.1.max(0));
         ends.max().unwrap_or(0) as usize
     }
 

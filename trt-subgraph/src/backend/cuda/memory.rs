@@ -44,17 +44,26 @@ impl Buffer {
         let (_current, driver) = (self.device.enter()?, self.device.driver);
         // SAFETY: the caller's promise; the buffer is as long.
         let result = unsafe { (driver.cuMemcpyHtoD_v2)(self.address, from.cast(), self.bytes) };
-        driver.check("copying to the device", result)
+        driver.check("copying to the device", result)?;
+        self.settle()
     }
 
-    /// Sets every byte.
+    /// Sets every byte; complete on return.
     pub fn set(&self, byte: u8) -> Result<(), String> {
         if self.bytes == 0 {
             return Ok(());
         }
         let (_current, driver) = (self.device.enter()?, self.device.driver);
         // SAFETY: the buffer is that long.
-        driver.check("setting memory", unsafe { (driver.cuMemsetD8_v2)(self.address, byte, self.bytes) })
+        driver.check("setting memory", unsafe { (driver.cuMemsetD8_v2)(self.address, byte, self.bytes) })?;
+        self.settle()
+    }
+
+    /// Waits for the default stream, on which copies from pageable memory may still be under way.
+    fn settle(&self) -> Result<(), String> {
+        let driver = self.device.driver;
+        // SAFETY: the default stream.
+        driver.check("copying to the device", unsafe { (driver.cuStreamSynchronize)(std::ptr::null_mut()) })
     }
 
     /// Copies the content to the host.
@@ -127,7 +136,8 @@ impl Record {
         unsafe {
             driver.check("allocating host memory", (driver.cuMemHostAlloc)(&mut host, 64, MAPPED))?;
             host.cast::<[i64; 8]>().write([0; 8]);
-            driver.check("mapping host memory", (driver.cuMemHostGetDevicePointer_v2)(&mut address, host, 0))?;
+            driver
+                .check("mapping host memory", (driver.cuMemHostGetDevicePointer_v2)(&mut address, host, 0))?;
         }
         Ok(Record { device: device.clone(), host: host.cast(), address })
     }
@@ -146,7 +156,11 @@ impl Record {
                 return None;
             }
             self.host.write_volatile(0);
-            Some((layer as usize - 1, self.host.add(1).read_volatile(), self.host.add(2).read_volatile() as usize))
+            Some((
+                layer as usize - 1,
+                self.host.add(1).read_volatile(),
+                self.host.add(2).read_volatile() as usize,
+            ))
         }
     }
 }

@@ -19,6 +19,7 @@ mod queue;
 mod rehearsal;
 mod render;
 mod replay;
+mod stream;
 mod tactic;
 mod target;
 mod timer;
@@ -28,6 +29,7 @@ pub use device::Device;
 pub use library::VARIABLE as LIBRARIES_VARIABLE;
 pub use memory::Buffer;
 pub use rehearsal::Rehearsal;
+pub use stream::OwnStream;
 pub use target::Target;
 
 use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
@@ -41,6 +43,9 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cuda;
 
+/// An engine, and how it runs its layer.
+pub type NamedEngine = (String, Box<dyn Engine>);
+
 impl Cuda {
     /// Engines of a network of which one layer has several ways to run, one for each way with its name: for tests and measurements.
     pub fn every_way(
@@ -48,7 +53,7 @@ impl Cuda {
         network: &Network,
         weights: &dyn Weights,
         options: &CompileOptions,
-    ) -> Result<Vec<(String, Box<dyn Engine>)>, CompileError> {
+    ) -> Result<Vec<NamedEngine>, CompileError> {
         let device = device(options.device).map_err(CompileError::Unavailable)?;
         let engines = CudaEngine::every_way(network, &device, weights, options)?;
         Ok(engines.into_iter().map(|(name, engine)| (name, Box::new(engine) as Box<dyn Engine>)).collect())

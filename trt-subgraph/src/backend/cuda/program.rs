@@ -54,7 +54,12 @@ pub trait Call: Send + Sync {
     ///
     /// # Safety
     /// The addresses are valid on the stream's device for what the step's arguments say; no other thread uses the handles.
-    unsafe fn enqueue(&self, handles: &Handles, addresses: &[Address], stream: CUstream) -> Result<(), String>;
+    unsafe fn enqueue(
+        &self,
+        handles: &Handles,
+        addresses: &[Address],
+        stream: CUstream,
+    ) -> Result<(), String>;
 }
 
 /// What a step does.

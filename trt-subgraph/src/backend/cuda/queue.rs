@@ -59,20 +59,24 @@ impl Queue {
             handles,
         };
         for (at, step) in program.steps.iter().enumerate() {
-            if step.arguments.iter().any(|a| {
-                matches!(program.slots[a.slot.0 as usize], Source::Input(_) | Source::Output(_))
-            }) {
+            if step
+                .arguments
+                .iter()
+                .any(|a| matches!(program.slots[a.slot.0 as usize], Source::Input(_) | Source::Output(_)))
+            {
                 out.given.push(at);
             }
             for argument in &step.arguments {
                 let value = out.values.len();
-                let given = |tensor| Given { value, tensor, offset: argument.offset, alignment: argument.alignment };
+                let given =
+                    |tensor| Given { value, tensor, offset: argument.offset, alignment: argument.alignment };
                 match program.slots[argument.slot.0 as usize] {
                     Source::Input(i) => out.inputs.push(given(i)),
                     Source::Output(i) => out.outputs.push(given(i)),
                     _ => {}
                 }
-                out.values.push(addresses[argument.slot.0 as usize].wrapping_add_signed(argument.offset as i64));
+                out.values
+                    .push(addresses[argument.slot.0 as usize].wrapping_add_signed(argument.offset as i64));
                 out.pointers.push(Pointer { slot: argument.slot, offset: argument.offset });
             }
             out.starts.push(out.values.len());
@@ -126,7 +130,11 @@ impl Queue {
             Some(replay) => unsafe {
                 let driver = loaded.device.driver;
                 driver.check("cuStreamIsCapturing", (driver.cuStreamIsCapturing)(stream, &mut capturing))?;
-                if capturing == 0 { replay.launch(loaded, self, stream) } else { self.enqueue(loaded, stream) }
+                if capturing == 0 {
+                    replay.launch(loaded, self, stream)
+                } else {
+                    self.enqueue(loaded, stream)
+                }
             },
             // SAFETY: the caller's promise.
             None => unsafe { self.enqueue(loaded, stream) },
@@ -137,14 +145,18 @@ impl Queue {
     /// Every argument has its value; see [`Queue::run`].
     unsafe fn enqueue(&mut self, loaded: &Loaded, stream: CUstream) -> Result<(), String> {
         let driver = loaded.device.driver;
-        let mut pointers: [*mut c_void; 64] = [std::ptr::null_mut(); 64];
+        let (mut few, mut many) = ([std::ptr::null_mut::<c_void>(); 32], Vec::new());
         for (at, step) in loaded.program.steps.iter().enumerate() {
             let values = &mut self.values[self.starts[at]..self.starts[at + 1]];
             let result = match &step.action {
                 Action::Launch(l) => {
-                    if values.len() > pointers.len() {
-                        return Err(format!("{}: more than {} arguments", step.origin, pointers.len()));
-                    }
+                    let pointers = match values.len() {
+                        n if n <= few.len() => &mut few[..n],
+                        n => {
+                            many.resize(n, std::ptr::null_mut());
+                            &mut many[..n]
+                        }
+                    };
                     for (to, value) in pointers.iter_mut().zip(values.iter_mut()) {
                         *to = (value as *mut Address).cast();
                     }
@@ -153,7 +165,19 @@ impl Queue {
                     // SAFETY: the kernel takes as many pointers as the step has arguments.
                     let result = unsafe {
                         let launch = driver.cuLaunchKernel;
-                        launch(function, x, y, z, l.threads, 1, 1, l.shared, stream, pointers.as_mut_ptr(), none)
+                        launch(
+                            function,
+                            x,
+                            y,
+                            z,
+                            l.threads,
+                            1,
+                            1,
+                            l.shared,
+                            stream,
+                            pointers.as_mut_ptr(),
+                            none,
+                        )
                     };
                     driver.check("launching a kernel", result)
                 }
@@ -174,14 +198,18 @@ impl Queue {
         let staged = |given: &[Given], tensor: usize| given.iter().any(|g| g.tensor == tensor);
         let mut copies: Vec<(Address, Address, usize, bool)> = Vec::new();
         let (inputs, outputs) = (self.inputs.clone(), self.outputs.clone());
-        for (given, tensors, write) in [(&inputs, io.inputs.len(), false), (&outputs, io.outputs.len(), true)] {
+        for (given, tensors, write) in [(&inputs, io.inputs.len(), false), (&outputs, io.outputs.len(), true)]
+        {
             for tensor in (0..tensors).filter(|&t| staged(given, t)) {
                 let bytes = loaded.reach(tensor, write);
                 let (mut copy, original) =
                     (0, if write { io.outputs[tensor] as Address } else { io.inputs[tensor] as Address });
                 // SAFETY: the tensor has all bytes that steps may touch.
                 unsafe {
-                    driver.check("allocating an aligned copy", (driver.cuMemAllocAsync)(&mut copy, bytes.max(1), stream))?;
+                    driver.check(
+                        "allocating an aligned copy",
+                        (driver.cuMemAllocAsync)(&mut copy, bytes.max(1), stream),
+                    )?;
                     if !write {
                         let result = (driver.cuMemcpyDtoDAsync_v2)(copy, original, bytes, stream);
                         driver.check("copying an input", result)?;

@@ -29,7 +29,8 @@ impl Rehearsal {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
         let split = network.split();
         let (run, wanted) = Assembler::new(&split.run, self.target, Choice::First).run().map_err(fault)?;
-        let prepare = Assembler::new(&split.prepare, self.target, Choice::First).prepare(wanted).map_err(fault)?;
+        let prepare =
+            Assembler::new(&split.prepare, self.target, Choice::First).prepare(wanted).map_err(fault)?;
         for program in [run, prepare] {
             program.check().map_err(|why| CompileError::Layer { layer: "the program".to_string(), why })?;
             for (kernel, origins) in program.kernels {
@@ -47,10 +48,12 @@ impl Rehearsal {
     /// Compiles every `step`-th kernel from the `first` on to machine code; gives its size in bytes. The error holds the compiler's
     /// words and the kernels' text.
     pub fn compile(&self, first: usize, step: usize) -> Result<usize, String> {
-        let chosen: Vec<&(Kernel, Vec<String>)> = self.kernels.values().skip(first).step_by(step.max(1)).collect();
+        let chosen: Vec<&(Kernel, Vec<String>)> =
+            self.kernels.values().skip(first).step_by(step.max(1)).collect();
         let mut bytes = 0;
         for part in chosen.chunks(64) {
-            let text = module(part.iter().enumerate().map(|(at, (kernel, origins))| (at, kernel, &origins[..])));
+            let text =
+                module(part.iter().enumerate().map(|(at, (kernel, origins))| (at, kernel, &origins[..])));
             bytes += translate(&text, &self.target).map_err(|why| format!("{why}\n{text}"))?.len();
         }
         Ok(bytes)

@@ -5,6 +5,7 @@ use super::library::Address;
 use super::load::Loaded;
 use super::program::{Action, Launch};
 use super::queue::Queue;
+use super::stream::OwnStream;
 use cudarc::driver::sys::{
     CUDA_KERNEL_NODE_PARAMS, CUgraph, CUgraphExec, CUgraphNode, CUstream, CUstreamCaptureMode,
 };
@@ -49,10 +50,14 @@ impl Replay {
                 match &step.action {
                     Action::Launch(launch) => with_parameters(loaded, launch, &addresses, |parameters| {
                         let add = driver.cuGraphAddKernelNode_v2;
-                        driver.check("cuGraphAddKernelNode", add(&mut node, out.graph, before.as_ptr(), before.len(), parameters))
+                        driver.check(
+                            "cuGraphAddKernelNode",
+                            add(&mut node, out.graph, before.as_ptr(), before.len(), parameters),
+                        )
                     })?,
                     Action::Call(call) => {
-                        let captured = capture(loaded, |stream| call.enqueue(&queue.handles, &addresses, stream))?;
+                        let captured =
+                            capture(loaded, |stream| call.enqueue(&queue.handles, &addresses, stream))?;
                         let add = driver.cuGraphAddChildGraphNode;
                         let result = add(&mut node, out.graph, before.as_ptr(), before.len(), captured);
                         (driver.cuGraphDestroy)(captured);
@@ -64,7 +69,10 @@ impl Replay {
             let instantiate = driver.cuGraphInstantiateWithFlags;
             driver.check("cuGraphInstantiate", instantiate(&mut out.executable, out.graph, 0))?;
             // Now rather than at the first launch.
-            driver.check("cuGraphUpload", (driver.cuGraphUpload)(out.executable, std::ptr::null_mut()))?;
+            driver.check(
+                "cuGraphUpload",
+                (driver.cuGraphUpload)(out.executable, OwnStream::new(&loaded.device)?.raw),
+            )?;
         }
         Ok(Some(out))
     }
@@ -101,7 +109,8 @@ impl Replay {
         let (_current, driver) = (loaded.device.enter()?, loaded.device.driver);
         let (mut start, mut end) = (std::ptr::null_mut(), std::ptr::null_mut());
         let mut least = f32::INFINITY;
-        let stream = std::ptr::null_mut();
+        let own = OwnStream::new(&loaded.device)?;
+        let stream = own.raw;
         // SAFETY: places for the answers; the events are ours, the queue's memory is alive.
         unsafe {
             driver.check("cuEventCreate", (driver.cuEventCreate)(&mut start, 0))?;
@@ -134,7 +143,8 @@ fn with_parameters(
     addresses: &[Address],
     use_them: impl FnOnce(*const CUDA_KERNEL_NODE_PARAMS) -> Result<(), String>,
 ) -> Result<(), String> {
-    let mut pointers: Vec<*mut c_void> = addresses.iter().map(|a| (a as *const Address).cast_mut().cast()).collect();
+    let mut pointers: Vec<*mut c_void> =
+        addresses.iter().map(|a| (a as *const Address).cast_mut().cast()).collect();
     let [x, y, z] = launch.grid;
     use_them(&CUDA_KERNEL_NODE_PARAMS {
         func: loaded.functions[launch.kernel],
@@ -154,22 +164,17 @@ fn with_parameters(
 
 /// The graph of what `enqueue` puts into a stream.
 fn capture(loaded: &Loaded, enqueue: impl FnOnce(CUstream) -> Result<(), String>) -> Result<CUgraph, String> {
-    const NON_BLOCKING: u32 = 1;
-    let driver = loaded.device.driver;
-    let (mut stream, mut graph) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: places for the answers; the stream is ours.
+    let (driver, stream, mut graph) =
+        (loaded.device.driver, OwnStream::new(&loaded.device)?, std::ptr::null_mut());
+    // SAFETY: a place for the answer; the stream is ours.
     unsafe {
-        driver.check("cuStreamCreate", (driver.cuStreamCreate)(&mut stream, NON_BLOCKING))?;
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        let begun = driver.check("cuStreamBeginCapture", (driver.cuStreamBeginCapture_v2)(stream, mode));
-        let done = begun.and_then(|()| {
-            let enqueued = enqueue(stream);
-            let ended = driver.check("cuStreamEndCapture", (driver.cuStreamEndCapture)(stream, &mut graph));
-            enqueued.and(ended)
-        });
-        (driver.cuStreamDestroy_v2)(stream);
-        done.map(|()| graph)
+        driver.check("cuStreamBeginCapture", (driver.cuStreamBeginCapture_v2)(stream.raw, mode))?;
+        let enqueued = enqueue(stream.raw);
+        let ended = driver.check("cuStreamEndCapture", (driver.cuStreamEndCapture)(stream.raw, &mut graph));
+        enqueued.and(ended)?;
     }
+    Ok(graph)
 }
 
 impl Drop for Replay {

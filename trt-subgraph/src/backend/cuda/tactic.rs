@@ -58,7 +58,9 @@ impl Way for Own {
     fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
         match &layer.kind {
             LayerKind::Convolution(c) => product::convolution(a, layer, c),
-            LayerKind::MatMul { transpose_a, transpose_b } => product::matmul(a, layer, *transpose_a, *transpose_b),
+            LayerKind::MatMul { transpose_a, transpose_b } => {
+                product::matmul(a, layer, *transpose_a, *transpose_b)
+            }
             _ => Err(format!("{} has one way only", layer.kind.name())),
         }
     }

@@ -27,6 +27,7 @@ pub struct Timer {
     /// For one thread at a time.
     pub handles: Mutex<Handles>,
     pub tf32: Tf32,
+    /// The fastest way by problem; held while a problem is timed, so that timings do not disturb each other.
     chosen: Mutex<HashMap<String, Arc<dyn Way>>>,
 }
 
@@ -53,7 +54,8 @@ impl Timer {
     /// The fastest way to run the layer on operands where they lie now.
     pub fn choose(&self, a: &mut Assembler, layer: &Layer) -> Arc<dyn Way> {
         let key = key(a, layer);
-        if let Some(way) = self.chosen.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(way) = chosen.get(&key) {
             return way.clone();
         }
         let candidates = ways(a, self, layer, self.tf32);
@@ -69,7 +71,7 @@ impl Timer {
                 Err(why) => log::debug!("{}: {} does not run: {why}", a.origin(), way.name()),
             }
         }
-        self.chosen.lock().unwrap_or_else(PoisonError::into_inner).insert(key, best.1.clone());
+        chosen.insert(key, best.1.clone());
         best.1
     }
 
@@ -87,7 +89,8 @@ impl Timer {
         program.spread();
         let code = compile(&program, &a.target)?;
         let loaded = Loaded::new(&self.device, program, &code)?;
-        let (weights, arena) = (Buffer::new(&self.device, wanted.bytes)?, Buffer::new(&self.device, loaded.program.arena)?);
+        let (weights, arena) =
+            (Buffer::new(&self.device, wanted.bytes)?, Buffer::new(&self.device, loaded.program.arena)?);
         // Small positive numbers in every floating-point type.
         weights.set(0x3c)?;
         arena.set(0x3c)?;
@@ -96,7 +99,8 @@ impl Timer {
             Source::Arena(_) => arena.address() + *offset as Address,
             _ => 0,
         };
-        let addresses: Vec<Address> = loaded.program.slots.iter().zip(&loaded.program.offsets).map(place).collect();
+        let addresses: Vec<Address> =
+            loaded.program.slots.iter().zip(&loaded.program.offsets).map(place).collect();
         let queue = Queue::new(&loaded, &addresses)?;
         let mut replay = Replay::new(&loaded, &queue, REPEATS)?.ok_or("no graph of it can be made")?;
         Ok(replay.time(&loaded, &queue, ROUNDS)? / REPEATS as f32)
@@ -115,7 +119,13 @@ fn alone(a: &mut Assembler, layer: &Layer) -> (Network, Vec<(ValueId, View)>) {
         seen.push(v);
         if a.is_static(v) {
             let kind = LayerKind::Prepared(network.layers.len() as u32);
-            network.layers.push(Layer { kind, inputs: vec![], epilogue: None, outputs: vec![v], origin: String::new() });
+            network.layers.push(Layer {
+                kind,
+                inputs: vec![],
+                epilogue: None,
+                outputs: vec![v],
+                origin: String::new(),
+            });
         } else {
             views.push((v, a.view(v)));
         }
@@ -142,4 +152,3 @@ fn key(a: &mut Assembler, layer: &Layer) -> String {
     }
     format!("{out}; {}", a.network.ty(layer.outputs[0]))
 }
-

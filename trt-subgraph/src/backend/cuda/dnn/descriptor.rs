@@ -86,7 +86,8 @@ impl Descriptor {
         let (mut value, mut count) = (0i64, 0i64);
         let (place, kind) = ((&raw mut value).cast(), Kind::CUDNN_TYPE_INT64);
         // SAFETY: a place for one number.
-        let result = unsafe { (self.dnn.cudnnBackendGetAttribute)(self.raw, name, kind, 1, &mut count, place) };
+        let result =
+            unsafe { (self.dnn.cudnnBackendGetAttribute)(self.raw, name, kind, 1, &mut count, place) };
         self.dnn.check(&format!("{name:?}"), result)?;
         Ok(value)
     }
@@ -96,7 +97,8 @@ impl Descriptor {
         let (mut values, mut count) = ([0u32; 16], 0i64);
         let place = values.as_mut_ptr().cast();
         // SAFETY: places for 16 values.
-        let result = unsafe { (self.dnn.cudnnBackendGetAttribute)(self.raw, name, kind, 16, &mut count, place) };
+        let result =
+            unsafe { (self.dnn.cudnnBackendGetAttribute)(self.raw, name, kind, 16, &mut count, place) };
         self.dnn.check(&format!("{name:?}"), result)?;
         Ok(values[..count.clamp(0, 16) as usize].to_vec())
     }
@@ -108,8 +110,9 @@ impl Descriptor {
         let mut count = 0i64;
         let (place, kind) = (raw.as_mut_ptr().cast(), Kind::CUDNN_TYPE_BACKEND_DESCRIPTOR);
         // SAFETY: places for `most` descriptors, which the library fills in place.
-        let result =
-            unsafe { (self.dnn.cudnnBackendGetAttribute)(self.raw, name, kind, most as i64, &mut count, place) };
+        let result = unsafe {
+            (self.dnn.cudnnBackendGetAttribute)(self.raw, name, kind, most as i64, &mut count, place)
+        };
         self.dnn.check(&format!("{name:?}"), result)?;
         out.truncate(count.clamp(0, most as i64) as usize);
         Ok(out)

@@ -1,13 +1,14 @@
 //! A convolution and the scalar steps after it, in cuDNN's words.
 
-use super::descriptor::Descriptor;
 use super::super::library::Cudnn;
+use super::descriptor::Descriptor;
 use crate::DType;
 use crate::network::Expr;
 use crate::network::expr::{Binary, Node, Ref, Unary};
 use cudarc::cudnn::sys::{
-    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Kind, cudnnBackendDescriptorType_t as Object,
-    cudnnConvolutionMode_t, cudnnDataType_t as Data, cudnnHandle_t, cudnnNanPropagation_t, cudnnPointwiseMode_t as Mode,
+    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Kind,
+    cudnnBackendDescriptorType_t as Object, cudnnConvolutionMode_t, cudnnDataType_t as Data, cudnnHandle_t,
+    cudnnNanPropagation_t, cudnnPointwiseMode_t as Mode,
 };
 
 /// A tensor of the graph: type, sizes and steps of its axes (at least two spatial ones), in elements.
@@ -151,7 +152,11 @@ impl Writer {
     fn pointwise(&mut self, mode: Mode, x: usize, b: Option<usize>, y: usize) -> Result<(), String> {
         let what = Descriptor::new(self.dnn, Object::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?
             .one_of(Name::CUDNN_ATTR_POINTWISE_MODE, Kind::CUDNN_TYPE_POINTWISE_MODE, mode)?
-            .one_of(Name::CUDNN_ATTR_POINTWISE_MATH_PREC, Kind::CUDNN_TYPE_DATA_TYPE, Data::CUDNN_DATA_FLOAT)?;
+            .one_of(
+                Name::CUDNN_ATTR_POINTWISE_MATH_PREC,
+                Kind::CUDNN_TYPE_DATA_TYPE,
+                Data::CUDNN_DATA_FLOAT,
+            )?;
         let what = if mode == Mode::CUDNN_POINTWISE_RELU_FWD {
             let keep = cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
             what.one_of(Name::CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, Kind::CUDNN_TYPE_NAN_PROPOGATION, keep)?
@@ -177,7 +182,11 @@ impl Writer {
     fn convolution(&mut self, p: &Problem, x: usize, w: usize, y: usize) -> Result<(), String> {
         let correlation = cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         let what = Descriptor::new(self.dnn, Object::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?
-            .one_of(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, Kind::CUDNN_TYPE_DATA_TYPE, Data::CUDNN_DATA_FLOAT)?
+            .one_of(
+                Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE,
+                Kind::CUDNN_TYPE_DATA_TYPE,
+                Data::CUDNN_DATA_FLOAT,
+            )?
             .one_of(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, Kind::CUDNN_TYPE_CONVOLUTION_MODE, correlation)?
             .integers(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[p.stride.len() as i64])?
             .integers(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, &p.dilation)?
@@ -224,7 +233,8 @@ pub fn graph(dnn: &'static Cudnn, handle: cudnnHandle_t, p: &Problem) -> Result<
 
 fn epilogue(g: &mut Writer, p: &Problem, expr: &Expr, own: usize, y: usize) -> Result<(), String> {
     let operands = p.operands.iter().zip(OPERANDS..);
-    let operands = operands.map(|(t, number)| g.tensor(number, t, false, false)).collect::<Result<Vec<_>, _>>()?;
+    let operands =
+        operands.map(|(t, number)| g.tensor(number, t, false, false)).collect::<Result<Vec<_>, _>>()?;
     // A final cast is the store into `y`.
     let mut last = expr.nodes.len() - 1;
     while let Node::Cast(_, r) = expr.nodes[last] {
@@ -247,10 +257,16 @@ fn epilogue(g: &mut Writer, p: &Problem, expr: &Expr, own: usize, y: usize) -> R
                 };
                 let to = if position == last { y } else { g.inner(&p.y)? };
                 match *node {
-                    Node::Unary(f, r) => g.pointwise(unary(f).ok_or("no such function")?, at[r as usize], None, to)?,
+                    Node::Unary(f, r) => {
+                        g.pointwise(unary(f).ok_or("no such function")?, at[r as usize], None, to)?
+                    }
                     Node::Binary(f, a, b) => {
                         let commutes = matches!(f, Binary::Add | Binary::Mul | Binary::Max | Binary::Min);
-                        let (a, b) = if inside[b as usize] && !inside[a as usize] && commutes { (b, a) } else { (a, b) };
+                        let (a, b) = if inside[b as usize] && !inside[a as usize] && commutes {
+                            (b, a)
+                        } else {
+                            (a, b)
+                        };
                         let zero = matches!(expr.nodes[b as usize], Node::Const(_, v) if v.as_f64() == 0.0);
                         if f == Binary::Max && zero {
                             g.pointwise(Mode::CUDNN_POINTWISE_RELU_FWD, at[a as usize], None, to)?;

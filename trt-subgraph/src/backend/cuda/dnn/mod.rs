@@ -20,7 +20,13 @@ use plan::{Plan, Planned, plans};
 use std::sync::Arc;
 
 /// The library's ways to run a convolution.
-pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, c: &Convolution, tf32: bool) -> Vec<Arc<dyn Way>> {
+pub fn ways(
+    a: &mut Assembler,
+    timer: &Timer,
+    layer: &Layer,
+    c: &Convolution,
+    tf32: bool,
+) -> Vec<Arc<dyn Way>> {
     let mut out: Vec<Arc<dyn Way>> = Vec::new();
     if timer.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).dnn.is_null() {
         return out;

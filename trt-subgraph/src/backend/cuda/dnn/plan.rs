@@ -1,14 +1,15 @@
 //! Execution plans: what cuDNN offers for a problem, built side by side.
 
-use super::descriptor::Descriptor;
-use super::graph::{Graph, OPERANDS, Problem, W, X, Y, graph};
 use super::super::device::Device;
 use super::super::library::{Address, Cudnn, Handles};
 use super::super::program::{Call, WORKSPACE_ALIGNMENT};
+use super::descriptor::Descriptor;
+use super::graph::{Graph, OPERANDS, Problem, W, X, Y, graph};
 use crate::DType;
 use cudarc::cudnn::sys::{
-    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Kind, cudnnBackendDescriptorType_t as Object,
-    cudnnBackendHeurMode_t as Mode, cudnnBackendNumericalNote_t as Note,
+    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Kind,
+    cudnnBackendDescriptorType_t as Object, cudnnBackendHeurMode_t as Mode,
+    cudnnBackendNumericalNote_t as Note,
 };
 use cudarc::driver::sys::CUstream;
 use std::ffi::c_void;
@@ -53,7 +54,11 @@ pub fn plans(device: &Arc<Device>, p: &Problem) -> Result<Vec<Plan>, String> {
 }
 
 /// The graph, and the engine configurations that keep its precision.
-fn configurations(dnn: &'static Cudnn, handles: &Handles, p: &Problem) -> Result<(Graph, Vec<Descriptor>), String> {
+fn configurations(
+    dnn: &'static Cudnn,
+    handles: &Handles,
+    p: &Problem,
+) -> Result<(Graph, Vec<Descriptor>), String> {
     let graph = graph(dnn, handles.dnn, p)?;
     let heuristic = Descriptor::new(dnn, Object::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
         .descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.operations])?
@@ -71,7 +76,8 @@ fn keeps_precision(configuration: &Descriptor, p: &Problem) -> Result<bool, Stri
     let engine =
         configuration.fill(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Object::CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1)?;
     let engine = engine.first().ok_or("no engine")?;
-    let notes = engine.enumeration(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Kind::CUDNN_TYPE_NUMERICAL_NOTE)?;
+    let notes =
+        engine.enumeration(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Kind::CUDNN_TYPE_NUMERICAL_NOTE)?;
     let has = |note: Note| notes.contains(&(note as u32));
     let coarse = has(Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
         || has(Note::CUDNN_NUMERICAL_NOTE_FFT)
@@ -113,9 +119,15 @@ impl Call for Planned {
         self.0.name.clone()
     }
 
-    unsafe fn enqueue(&self, handles: &Handles, addresses: &[Address], stream: CUstream) -> Result<(), String> {
+    unsafe fn enqueue(
+        &self,
+        handles: &Handles,
+        addresses: &[Address],
+        stream: CUstream,
+    ) -> Result<(), String> {
         let plan = &*self.0;
-        let Some((workspace, tensors)) = addresses.split_last().filter(|(_, t)| t.len() == 3 + plan.operands) else {
+        let Some((workspace, tensors)) = addresses.split_last().filter(|(_, t)| t.len() == 3 + plan.operands)
+        else {
             return Err("as many addresses as the plan has tensors".to_string());
         };
         let mut numbers = vec![X, W, Y];
@@ -128,7 +140,10 @@ impl Call for Planned {
         let pack = Descriptor::new(plan.dnn, Object::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
             .pointers(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, &pointers)?
             .integers(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &numbers)?
-            .pointers(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[workspace.next_multiple_of(WORKSPACE_ALIGNMENT) as *mut c_void])?
+            .pointers(
+                Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
+                &[workspace.next_multiple_of(WORKSPACE_ALIGNMENT) as *mut c_void],
+            )?
             .finish()?;
         // SAFETY: the caller's promise; the plan is finished.
         unsafe {

@@ -32,7 +32,14 @@ fn across(loops: &Loops) -> Option<(usize, usize)> {
 }
 
 /// Reads tiles along the source's dense loop `row` and writes them along the result's dense loop `column`.
-fn tiled(a: &mut Assembler, from: &View, to: View, loops: &Loops, column: usize, row: usize) -> Result<(), Fault> {
+fn tiled(
+    a: &mut Assembler,
+    from: &View,
+    to: View,
+    loops: &Loops,
+    column: usize,
+    row: usize,
+) -> Result<(), Fault> {
     let ty = index_type(&[&to, from], to.elements());
     let ((columns, column_steps), (rows, row_steps)) = (&loops.axes[column], &loops.axes[row]);
     let outer: Vec<usize> = (0..loops.axes.len()).filter(|&i| i != column && i != row).collect();

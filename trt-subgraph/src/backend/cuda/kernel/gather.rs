@@ -8,7 +8,13 @@ use crate::network::Layer;
 use std::fmt::Write;
 
 /// Emits `layer`, which picks along `axis`; `at` is its position in the network.
-pub fn assemble(a: &mut Assembler, at: usize, layer: &Layer, axis: usize, elements: bool) -> Result<(), Fault> {
+pub fn assemble(
+    a: &mut Assembler,
+    at: usize,
+    layer: &Layer,
+    axis: usize,
+    elements: bool,
+) -> Result<(), Fault> {
     let (x, index, value) = (a.view(layer.inputs[0]), a.view(layer.inputs[1]), layer.outputs[0]);
     let shape = a.network.ty(value).shape.clone();
     let tail = Tail::plain(a.room(value, &(0..shape.len()).collect::<Vec<_>>()));

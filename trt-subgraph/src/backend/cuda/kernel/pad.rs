@@ -3,15 +3,20 @@
 use super::super::assemble::{Assembler, Fault, order_of};
 use super::super::render::{Draft, Tail, index_type, literal, split};
 use super::pointwise::thread;
+use crate::Literal;
+use crate::backend::view::View;
 use crate::network::Layer;
 use crate::network::expr::Scalar;
 use crate::network::layer::PadMode;
-use crate::Literal;
-use crate::backend::view::View;
 use std::fmt::Write;
 
 /// Emits `layer`, which puts `border` around its operand.
-pub fn assemble(a: &mut Assembler, layer: &Layer, border: &[(usize, usize)], mode: PadMode) -> Result<(), Fault> {
+pub fn assemble(
+    a: &mut Assembler,
+    layer: &Layer,
+    border: &[(usize, usize)],
+    mode: PadMode,
+) -> Result<(), Fault> {
     let (x, value) = (a.view(layer.inputs[0]), layer.outputs[0]);
     let out = a.room(value, &order_of(&x));
     a.define(value, out.clone());
@@ -56,10 +61,17 @@ pub fn emit(
                     );
                 }
                 PadMode::Replicate => {
-                    let _ = writeln!(body, "p{axis} = p{axis} < 0 ? 0 : p{axis} >= {n} ? {} : p{axis};", n as i64 - 1);
+                    let _ = writeln!(
+                        body,
+                        "p{axis} = p{axis} < 0 ? 0 : p{axis} >= {n} ? {} : p{axis};",
+                        n as i64 - 1
+                    );
                 }
                 PadMode::Circular => {
-                    let _ = writeln!(body, "p{axis} = p{axis} < 0 ? p{axis} + {n} : p{axis} >= {n} ? p{axis} - {n} : p{axis};");
+                    let _ = writeln!(
+                        body,
+                        "p{axis} = p{axis} < 0 ? p{axis} + {n} : p{axis} >= {n} ? p{axis} - {n} : p{axis};"
+                    );
                 }
             }
         }
@@ -79,6 +91,9 @@ pub fn emit(
 
 /// The value of a 0-d literal.
 fn stored(literal: &Literal) -> Scalar {
-    if literal.ty().dtype.is_float() { Scalar::Float(literal.f64_at(0)) } else { Scalar::Int(literal.i64_at(0)) }
+    if literal.ty().dtype.is_float() {
+        Scalar::Float(literal.f64_at(0))
+    } else {
+        Scalar::Int(literal.i64_at(0))
+    }
 }
-

@@ -1,7 +1,7 @@
 //! Scalar expressions over whole tensors, one thread for each 16 bytes of the result.
 
 use super::super::assemble::{Assembler, Fault, order_of};
-use super::super::render::{Draft, Loops, Tail, expression, index_type, indent, storage_type, width};
+use super::super::render::{Draft, Loops, Tail, expression, indent, index_type, storage_type, width};
 use crate::DType;
 use crate::backend::view::View;
 use crate::network::{Expr, Layer};
@@ -26,7 +26,13 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, expr: &Expr) -> Result<(), Fau
 }
 
 /// Emits `out = expr(operands)`; the operands have the shape of `out`.
-pub fn emit(a: &mut Assembler, what: &'static str, expr: &Expr, operands: &[View], out: View) -> Result<(), Fault> {
+pub fn emit(
+    a: &mut Assembler,
+    what: &'static str,
+    expr: &Expr,
+    operands: &[View],
+    out: View,
+) -> Result<(), Fault> {
     let typing: Vec<DType> = operands.iter().map(|v| v.dtype).collect();
     emit_typed(a, what, expr, &typing, operands, out)
 }

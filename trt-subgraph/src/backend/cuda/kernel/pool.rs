@@ -48,7 +48,9 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
     }
     let step = if max {
         let plane = plane_position(&x);
-        format!("const {t} v = get(x[w]);\nif (at < 0 || (v > best && !is_nan(best)) || (is_nan(v) && !is_nan(best))) {{ best = v; at = {plane}; }}\n")
+        format!(
+            "const {t} v = get(x[w]);\nif (at < 0 || (v > best && !is_nan(best)) || (is_nan(v) && !is_nan(best))) {{ best = v; at = {plane}; }}\n"
+        )
     } else {
         "total += get(x[w]);\n++inside;\n".to_string()
     };
@@ -57,7 +59,11 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
         draft.write("z", room);
         let _ = writeln!(body, "z[{}] = at < 0 ? 0 : at;", sum(&positions, &room.strides));
     }
-    let value = if max { "best".to_string() } else { format!("({own})(inside ? total / ({t})({}) : ({t})0)", cells(p, &x, ty)) };
+    let value = if max {
+        "best".to_string()
+    } else {
+        format!("({own})(inside ? total / ({t})({}) : ({t})0)", cells(p, &x, ty))
+    };
     body.push_str(&tail.store(&value, &positions, ty));
     draft.body = body;
     a.launch(draft)

@@ -20,7 +20,8 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, op: ReduceOp, axes: &[usize]) 
         Some((view, inner)) => {
             // First every part of a group, then the parts of each.
             let sum = if matches!(op, ReduceOp::Mean) { ReduceOp::Sum } else { op };
-            let kept: Vec<usize> = (0..view.rank()).filter(|i| !inner.contains(i)).map(|i| view.shape[i]).collect();
+            let kept: Vec<usize> =
+                (0..view.rank()).filter(|i| !inner.contains(i)).map(|i| view.shape[i]).collect();
             let order: Vec<usize> = (0..kept.len()).collect();
             let dtype = wide(x.dtype);
             let partial = a.temporary(&crate::TensorType::new(dtype, kept), &order);
@@ -53,7 +54,15 @@ fn parts(x: &View, axes: &[usize], team: &Team, op: ReduceOp, busy: usize) -> Op
 }
 
 /// One launch: `op` over `axes` of `x`, each group's result through `tail`. A mean divides by `size`.
-fn emit(a: &mut Assembler, x: &View, axes: &[usize], op: ReduceOp, keep: bool, tail: Tail, size: usize) -> Result<(), Fault> {
+fn emit(
+    a: &mut Assembler,
+    x: &View,
+    axes: &[usize],
+    op: ReduceOp,
+    keep: bool,
+    tail: Tail,
+    size: usize,
+) -> Result<(), Fault> {
     if tail.out.elements() == 0 {
         return Ok(());
     }

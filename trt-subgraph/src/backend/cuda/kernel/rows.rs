@@ -25,10 +25,15 @@ pub fn softmax(a: &mut Assembler, layer: &Layer, axis: usize, log: bool) -> Resu
             start: "0",
             element: format!("total + exp{f}(v - largest)"),
             combine: "p + q",
-            finish: if log { format!("const {t} shift = largest, logarithm = log{f}(total);\n") } else { String::new() },
+            finish: if log {
+                format!("const {t} shift = largest, logarithm = log{f}(total);\n")
+            } else {
+                String::new()
+            },
         },
     ];
-    let value = if log { "v - shift - logarithm".to_string() } else { format!("exp{f}(v - largest) / total") };
+    let value =
+        if log { "v - shift - logarithm".to_string() } else { format!("exp{f}(v - largest) / total") };
     emit(a, "softmax", layer, &[axis], &statistics, &value)
 }
 
@@ -101,14 +106,22 @@ fn emit(
     let rounds = units.div_ceil(threads);
     let kept = rounds * pack <= KEPT;
     if kept {
-        let _ = writeln!(body, "{t} kept[{}];\n#pragma unroll\nfor (int k = 0; k < {rounds}; ++k) {{", rounds * pack);
-        let mut load = format!("const {ty} n = lane + k * {threads};\nif (n < {units}) {{\n", ty = team.index);
+        let _ = writeln!(
+            body,
+            "{t} kept[{}];\n#pragma unroll\nfor (int k = 0; k < {rounds}; ++k) {{",
+            rounds * pack
+        );
+        let mut load =
+            format!("const {ty} n = lane + k * {threads};\nif (n < {units}) {{\n", ty = team.index);
         let mut inner = team.inside.split("n", team.index, "r");
         let at = format!("base + {}", team.inside.offset(0, "r"));
         if pack > 1 {
             let p = format!("Pack<{memory}, {pack}>");
             let _ = writeln!(inner, "const {p} p = *reinterpret_cast<const {p}*>(x + ({at}));");
-            let _ = writeln!(inner, "#pragma unroll\nfor (int j = 0; j < {pack}; ++j) kept[k * {pack} + j] = get(p.at[j]);");
+            let _ = writeln!(
+                inner,
+                "#pragma unroll\nfor (int j = 0; j < {pack}; ++j) kept[k * {pack} + j] = get(p.at[j]);"
+            );
         } else {
             let _ = writeln!(inner, "kept[k] = get(x[{at}]);");
         }
@@ -173,4 +186,3 @@ fn positions(x: &View, axes: &[usize], team: &Team) -> Vec<String> {
 fn within(x: &View, axes: &[usize]) -> Vec<usize> {
     x.order().into_iter().filter(|a| axes.contains(a)).collect()
 }
-

@@ -44,11 +44,15 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, op: ScanOp, axis: usize) -> Re
     let (base, mut positions) = row(&x, &kept);
     positions[axis] = "r".to_string();
     let _ = writeln!(body, "const {ty} base = {base};");
-    let _ = writeln!(body, "const auto f = []({t} p, {t} q) {{ return ({t})({function}); }};\n{t} sum = {start};");
+    let _ = writeln!(
+        body,
+        "const auto f = []({t} p, {t} q) {{ return ({t})({function}); }};\n{t} sum = {start};"
+    );
     let element = format!("({t})get(x[base + r * {}])", x.strides[axis]);
     let store = tail.store(&format!("({})sum", compute_type(x.dtype)), &positions, ty);
     if alone {
-        let _ = write!(body, "for ({ty} r = 0; r < {size}; ++r) {{\n    sum = f(sum, {element});\n{store}}}\n");
+        let _ =
+            write!(body, "for ({ty} r = 0; r < {size}; ++r) {{\n    sum = f(sum, {element});\n{store}}}\n");
     } else {
         let store = tail.store(&format!("({})run", compute_type(x.dtype)), &positions, ty);
         // Inclusive sums within warps, then over the warps before, then over the strides before.

@@ -42,7 +42,11 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, k: usize, largest
     let places = Tail::plain(places).store("(i64)at", &positions, ty).replace("y[", "z[");
     let context = Context { size, k, largest, step: x.strides[axis], ty, t: found_type(x.dtype) };
     let store = |value: &str| format!("{}{places}", tail.store(value, &positions, ty));
-    body.push_str(&if k * 16 <= size { context.select(&store("get(x[base + at * STEP])")) } else { context.rank(&store("get(own)"), &x) });
+    body.push_str(&if k * 16 <= size {
+        context.select(&store("get(x[base + at * STEP])"))
+    } else {
+        context.rank(&store("get(own)"), &x)
+    });
     draft.body = body.replace("STEP", &x.strides[axis].to_string());
     a.launch(draft)
 }

@@ -42,7 +42,11 @@ impl Team {
         let groups: usize = kept.iter().map(|&a| x.shape[a]).product();
         let size: usize = within.iter().map(|&a| x.shape[a]).product();
         let closest = |axes: &[usize]| {
-            axes.iter().filter(|&&a| x.shape[a] > 1).map(|&a| x.strides[a].unsigned_abs()).min().unwrap_or(usize::MAX)
+            axes.iter()
+                .filter(|&&a| x.shape[a] > 1)
+                .map(|&a| x.strides[a].unsigned_abs())
+                .min()
+                .unwrap_or(usize::MAX)
         };
         let near = closest(&within) <= closest(&kept) || groups == 1;
         let pack = if near { pack(x, &inside, &kept) } else { 1 };
@@ -64,7 +68,20 @@ impl Team {
         let kept_sizes = kept.iter().map(|&a| x.shape[a]).collect();
         let kept_steps = kept.iter().map(|&a| x.strides[a]).collect();
         let rank = x.rank();
-        Team { kept, inside: inside.packed(pack), groups, size, pack, threads, teams, near, index, rank, kept_sizes, kept_steps }
+        Team {
+            kept,
+            inside: inside.packed(pack),
+            groups,
+            size,
+            pack,
+            threads,
+            teams,
+            near,
+            index,
+            rank,
+            kept_sizes,
+            kept_steps,
+        }
     }
 
     /// Sets the launch's sizes.
@@ -105,7 +122,11 @@ const {ty} group = active ? wanted : {last};\n",
             let pack = format!("Pack<{memory}, {}>", self.pack);
             let _ = writeln!(inner, "const {pack} p = *reinterpret_cast<const {pack}*>({x} + ({at}));");
             let _ = writeln!(inner, "#pragma unroll\nfor (int j = 0; j < {}; ++j) {{", self.pack);
-            let _ = writeln!(inner, "    const {ty} r = n * {} + j;\n    const auto v = get(p.at[j]);", self.pack);
+            let _ = writeln!(
+                inner,
+                "    const {ty} r = n * {} + j;\n    const auto v = get(p.at[j]);",
+                self.pack
+            );
             inner.push_str(&super::super::render::indent(body));
             inner.push_str("}\n");
         } else {
@@ -120,7 +141,8 @@ const {ty} group = active ? wanted : {last};\n",
 
     /// Declares shared memory for combining values of this type.
     pub fn shared(&self, ty: &str) -> String {
-        let count = if self.near { (self.threads * self.teams).div_ceil(32) } else { self.threads * self.teams };
+        let count =
+            if self.near { (self.threads * self.teams).div_ceil(32) } else { self.threads * self.teams };
         // Not constructed: the type may have no default.
         format!("__shared__ {ty} shared[{count}];\n")
     }

@@ -2,8 +2,8 @@
 
 use super::open::api;
 use cudarc::cudnn::sys::{
-    cudnnBackendAttributeName_t, cudnnBackendAttributeType_t, cudnnBackendDescriptor_t, cudnnBackendDescriptorType_t,
-    cudnnHandle_t,
+    cudnnBackendAttributeName_t, cudnnBackendAttributeType_t, cudnnBackendDescriptor_t,
+    cudnnBackendDescriptorType_t, cudnnHandle_t,
 };
 use cudarc::driver::sys::CUstream;
 use std::ffi::{c_char, c_void};

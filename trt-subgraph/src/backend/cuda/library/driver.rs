@@ -2,8 +2,9 @@
 
 use super::open::api;
 use cudarc::driver::sys::{
-    CUDA_KERNEL_NODE_PARAMS, CUcontext, CUdevice, CUdevice_attribute, CUevent, CUfunction, CUfunction_attribute, CUgraph,
-    CUgraphExec, CUgraphNode, CUmodule, CUpointer_attribute, CUstream, CUstreamCaptureMode,
+    CUDA_KERNEL_NODE_PARAMS, CUcontext, CUdevice, CUdevice_attribute, CUevent, CUfunction,
+    CUfunction_attribute, CUgraph, CUgraphExec, CUgraphNode, CUmodule, CUpointer_attribute, CUstream,
+    CUstreamCaptureMode,
 };
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -15,7 +16,6 @@ pub type Address = u64;
 
 /// A `CUresult`, of which a newer driver may have more than we know; 0 is success.
 pub type Status = u32;
-
 
 api! {
     /// `libcuda`. Versioned names are those that CUDA's header maps the plain ones to.
@@ -53,6 +53,7 @@ api! {
             CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void,
         ) -> Status;
         cuStreamCreate: fn(*mut CUstream, c_uint) -> Status;
+        cuStreamSynchronize: fn(CUstream) -> Status;
         cuStreamDestroy_v2: fn(CUstream) -> Status;
         cuStreamWaitEvent: fn(CUstream, CUevent, c_uint) -> Status;
         cuStreamIsCapturing: fn(CUstream, *mut c_uint) -> Status;

@@ -14,8 +14,8 @@ pub use cublaslt::CublasLt;
 pub use cudnn::Cudnn;
 pub use driver::{Address, Driver};
 pub use handles::Handles;
-pub use open::VARIABLE;
 pub use nvrtc::Nvrtc;
+pub use open::VARIABLE;
 
 use driver::Status;
 use std::ffi::{CStr, c_int};
@@ -52,9 +52,11 @@ impl Driver {
 }
 
 fn load_driver() -> Result<Driver, String> {
-    let library = open::open(driver::FILES)
-        .map_err(|_| "no libcuda.so.1: this machine has no NVIDIA driver; install one for a GPU".to_string())?;
-    let driver = Driver::new(library).map_err(|why| format!("libcuda is too old, update the driver: {why}"))?;
+    let library = open::open(driver::FILES).map_err(|_| {
+        "no libcuda.so.1: this machine has no NVIDIA driver; install one for a GPU".to_string()
+    })?;
+    let driver =
+        Driver::new(library).map_err(|why| format!("libcuda is too old, update the driver: {why}"))?;
     let mut version: c_int = 0;
     // SAFETY: the first call into the driver; `version` is a place for its answer.
     unsafe {
@@ -98,7 +100,8 @@ impl Nvrtc {
 
 fn load_nvrtc() -> Result<Nvrtc, String> {
     let library = open::open(nvrtc::FILES).map_err(|_| {
-        "no libnvrtc.so.13: use a libtorch for CUDA 13, or put CUDA 13's libraries on LD_LIBRARY_PATH".to_string()
+        "no libnvrtc.so.13: use a libtorch for CUDA 13, or put CUDA 13's libraries on LD_LIBRARY_PATH"
+            .to_string()
     })?;
     let nvrtc = Nvrtc::new(library)?;
     match nvrtc.version() {

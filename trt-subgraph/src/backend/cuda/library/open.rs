@@ -21,7 +21,8 @@ pub fn open(names: &[&str]) -> Result<Library, String> {
         }
     }
     let folders = folders();
-    let mut files: Vec<OsString> = folders.iter().flat_map(|f| names.iter().map(move |n| f.join(n).into_os_string())).collect();
+    let mut files: Vec<OsString> =
+        folders.iter().flat_map(|f| names.iter().map(move |n| f.join(n).into_os_string())).collect();
     files.extend(names.iter().map(OsString::from));
     let mut why = String::new();
     for file in &files {

@@ -15,7 +15,8 @@ impl Loops {
     pub fn new(views: &[&View], order: &[usize]) -> Loops {
         let mut axes: Vec<(usize, Vec<isize>)> = Vec::new();
         for &axis in order.iter().filter(|&&a| views[0].shape[a] != 1) {
-            let (n, steps) = (views[0].shape[axis], views.iter().map(|v| v.strides[axis]).collect::<Vec<_>>());
+            let (n, steps) =
+                (views[0].shape[axis], views.iter().map(|v| v.strides[axis]).collect::<Vec<_>>());
             match axes.last_mut() {
                 Some((size, outer)) if (0..steps.len()).all(|k| outer[k] == steps[k] * n as isize) => {
                     (*size, *outer) = (*size * n, steps);
@@ -85,7 +86,11 @@ pub fn sum(positions: &[String], steps: &[isize]) -> String {
 /// `int` where all positions in these tensors and `count` iterations fit, else `i64`.
 pub fn index_type(views: &[&View], count: usize) -> &'static str {
     let reach = |v: &View| -> u128 {
-        v.shape.iter().zip(&v.strides).map(|(&n, s)| n.saturating_sub(1) as u128 * s.unsigned_abs() as u128).sum()
+        v.shape
+            .iter()
+            .zip(&v.strides)
+            .map(|(&n, s)| n.saturating_sub(1) as u128 * s.unsigned_abs() as u128)
+            .sum()
     };
     // Room for a block's worth of threads past the end, and for offsets that are summed before they are used.
     let limit = 1u128 << 30;
@@ -105,7 +110,10 @@ mod tests {
         let loops = Loops::new(&[&x, &row], &x.order());
         assert_eq!(loops.axes, [(6, vec![4, 0]), (4, vec![1, 1])]);
         assert_eq!(loops.split("i", "int", "a"), "const int a1 = i % 4;\nconst int a0 = i / 4;\n");
-        assert_eq!((loops.offset(0, "a"), loops.offset(1, "a")), ("a0 * 4 + a1".to_string(), "a1".to_string()));
+        assert_eq!(
+            (loops.offset(0, "a"), loops.offset(1, "a")),
+            ("a0 * 4 + a1".to_string(), "a1".to_string())
+        );
         assert_eq!(Loops::new(&[&x], &x.order()).axes, [(24, vec![1])]);
     }
 

@@ -112,8 +112,10 @@ fn unary(f: Unary, dtype: DType, a: &str) -> String {
         Sigmoid => format!("{one} / ({one} + exp{suffix}(-{a}))"),
         IsNan => format!("is_nan({a})"),
         IsInf => format!("is_inf({a})"),
-        Floor | Ceil | Trunc | Sqrt | Rsqrt | Exp | Exp2 | Expm1 | Log | Log2 | Log10 | Log1p | Sin | Cos | Tan | Asin
-        | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh | Erf => format!("{}{suffix}({a})", f.name()),
+        Floor | Ceil | Trunc | Sqrt | Rsqrt | Exp | Exp2 | Expm1 | Log | Log2 | Log10 | Log1p | Sin | Cos
+        | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh | Erf => {
+            format!("{}{suffix}({a})", f.name())
+        }
         Not => a.to_string(),
     }
 }
@@ -188,7 +190,8 @@ mod tests {
 
     #[test]
     fn halves_compute_in_f32_and_round_when_cast() {
-        let expr = Expr { nodes: vec![Node::Input(0), Node::Unary(Unary::Tanh, 0), Node::Cast(DType::BF16, 1)] };
+        let expr =
+            Expr { nodes: vec![Node::Input(0), Node::Unary(Unary::Tanh, 0), Node::Cast(DType::BF16, 1)] };
         let (code, result) = expression(&expr, &[DType::F16], &["x".to_string()], "t");
         assert_eq!(code, "const f32 t1 = tanhf(x);\nconst f32 t2 = round_bf16((f32)t1);\n");
         assert_eq!(result, "t2");

@@ -54,7 +54,15 @@ pub struct Kernel {
 impl Draft {
     pub fn new(what: &'static str) -> Draft {
         let arguments = Vec::new();
-        Draft { what, parameters: vec![], arguments, body: String::new(), grid: [1; 3], threads: 256, shared: 0 }
+        Draft {
+            what,
+            parameters: vec![],
+            arguments,
+            body: String::new(),
+            grid: [1; 3],
+            threads: 256,
+            shared: 0,
+        }
     }
 
     /// A parameter for a tensor that is read: `const f16* __restrict__ x`.

@@ -70,5 +70,7 @@ impl Tail {
 
 /// Every line four columns to the right.
 pub fn indent(code: &str) -> String {
-    code.lines().map(|line| if line.is_empty() { "\n".to_string() } else { format!("    {line}\n") }).collect()
+    code.lines()
+        .map(|line| if line.is_empty() { "\n".to_string() } else { format!("    {line}\n") })
+        .collect()
 }

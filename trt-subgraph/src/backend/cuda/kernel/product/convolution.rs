@@ -32,7 +32,8 @@ pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<
     let split_m = split(&m_sizes, "m", ty, "o");
 
     let mut code = split_k.clone();
-    let (mut exists, mut terms) = (Vec::new(), vec!["image".to_string(), format!("{channel} * {}", x.strides[1])]);
+    let (mut exists, mut terms) =
+        (Vec::new(), vec!["image".to_string(), format!("{channel} * {}", x.strides[1])]);
     for i in 0..spatial {
         let (n, stride, dilation, before) = (x.shape[i + 2], c.stride[i], c.dilation[i], c.padding[i].0);
         if c.transposed {
@@ -40,14 +41,20 @@ pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<
             let _ = writeln!(code, "const {ty} p{i} = f{i} / {stride};");
             exists.push(format!("f{i} >= 0 && f{i} % {stride} == 0 && p{i} < {n}"));
         } else {
-            let _ = writeln!(code, "const {ty} p{i} = o{} * {stride} - {before} + {} * {dilation};", i + 1, tap(i));
+            let _ = writeln!(
+                code,
+                "const {ty} p{i} = o{} * {stride} - {before} + {} * {dilation};",
+                i + 1,
+                tap(i)
+            );
             if before + c.padding[i].1 > 0 {
                 exists.push(format!("p{i} >= 0 && p{i} < {n}"));
             }
         }
         terms.push(format!("p{i} * {}", x.strides[i + 2]));
     }
-    let image = format!("const {ty} image = o0 * {} + b * {};\n", x.strides[0], inputs as isize * x.strides[1]);
+    let image =
+        format!("const {ty} image = o0 * {} + b * {};\n", x.strides[0], inputs as isize * x.strides[1]);
     let left = Factor {
         outer: format!("{split_m}{image}"),
         inner: code,
@@ -100,4 +107,3 @@ pub fn channels_last(rank: usize) -> Vec<usize> {
     order.push(1);
     order
 }
-

@@ -60,8 +60,15 @@ const {ty} i = active ? wanted : {last};\n",
         ))
     );
     let units = p.k / pack;
-    let _ = write!(body, "#pragma unroll 4\nfor ({ty} u = lane; u < {units}; u += {threads}) {{\n{}}}\n", indent(&step));
-    let plus = format!("[]({t} p, {t} q) {{ return ({t})({}); }}", if t == "i64" { "add_wrap(p, q)" } else { "p + q" });
+    let _ = write!(
+        body,
+        "#pragma unroll 4\nfor ({ty} u = lane; u < {units}; u += {threads}) {{\n{}}}\n",
+        indent(&step)
+    );
+    let plus = format!(
+        "[]({t} p, {t} q) {{ return ({t})({}); }}",
+        if t == "i64" { "add_wrap(p, q)" } else { "p + q" }
+    );
     let combine = if near {
         format!("combine_near<{threads}>(sums[m], {plus}, shared)")
     } else {

@@ -27,7 +27,15 @@ pub fn matmul(a: &mut Assembler, layer: &Layer, transpose_a: bool, transpose_b: 
         let offset = format!("{name} + k * {}", view.strides[along_k]);
         let dense_along_k = view.strides[along_k].unsigned_abs() < view.strides[along_row].unsigned_abs()
             || view.strides[along_k] == 1;
-        Factor { view, outer, inner: String::new(), offset, exists: None, dense_along_k, k_axis: Some(along_k) }
+        Factor {
+            view,
+            outer,
+            inner: String::new(),
+            offset,
+            exists: None,
+            dense_along_k,
+            k_axis: Some(along_k),
+        }
     };
     let (x, w) = (factor(left, "m", "row"), factor(right, "n", "column"));
     let mut positions = names.clone();

@@ -67,7 +67,11 @@ impl Product {
     /// Code that stores the sum named `sum`.
     pub fn store(&self, sum: &str) -> String {
         let own = compute_type(self.tail.typing[0]);
-        format!("{{\n{}{}}}\n", self.place, self.tail.store(&format!("({own}){sum}"), &self.positions, self.index()))
+        format!(
+            "{{\n{}{}}}\n",
+            self.place,
+            self.tail.store(&format!("({own}){sum}"), &self.positions, self.index())
+        )
     }
 
     /// Emits the kernel that suits the sizes.

@@ -57,7 +57,10 @@ for (int i = 0; i < {high}; ++i)
         k = p.k,
         m = p.m,
         n = p.n,
-        loads = indent(&(load(&p.a, "x", "left", ("m", p.m), rows, &p) + &load(&p.b, "w", "right", ("n", p.n), columns, &p))),
+        loads = indent(
+            &(load(&p.a, "x", "left", ("m", p.m), rows, &p)
+                + &load(&p.b, "w", "right", ("n", p.n), columns, &p))
+        ),
         store = p.store("sums[i][j]"),
     );
     draft.body = body;
@@ -65,7 +68,14 @@ for (int i = 0; i < {high}; ++i)
 }
 
 /// Fills a tile: neighbouring threads read neighbouring elements.
-fn load(f: &Factor, pointer: &str, tile: &str, (row, limit): (&str, usize), rows: usize, p: &Product) -> String {
+fn load(
+    f: &Factor,
+    pointer: &str,
+    tile: &str,
+    (row, limit): (&str, usize),
+    rows: usize,
+    p: &Product,
+) -> String {
     let (ty, t) = (p.index(), p.sum());
     let (u, d) = if f.dense_along_k {
         (format!("e / {DEPTH}"), format!("e % {DEPTH}"))
@@ -98,7 +108,15 @@ for (int e = THREAD; e < {count}; e += {threads}) {{
 /// Rows and columns of a tile: large ones reuse more, small ones keep more multiprocessors busy.
 fn tile(p: &Product, multiprocessors: usize) -> (usize, usize) {
     let wide = if p.sum() == "f32" { 64 } else { 32 };
-    let fit = |n: usize, most: usize| if n > 32 && most >= 64 { 64 } else if n > 16 { 32 } else { 16 };
+    let fit = |n: usize, most: usize| {
+        if n > 32 && most >= 64 {
+            64
+        } else if n > 16 {
+            32
+        } else {
+            16
+        }
+    };
     let (mut rows, mut columns) = (fit(p.m, wide), fit(p.n, wide));
     let blocks = |r: usize, c: usize| p.batch * p.m.div_ceil(r) * p.n.div_ceil(c);
     while blocks(rows, columns) < multiprocessors && rows.max(columns) > 16 {

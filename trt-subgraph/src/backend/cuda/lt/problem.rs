@@ -1,0 +1,145 @@
+//! Products as the library can run them.
+
+use super::super::assemble::{Assembler, order_of};
+use super::super::kernel::product::matrices;
+use super::super::program::WEIGHTS;
+use super::ALIGNMENT;
+use crate::DType;
+use crate::backend::view::View;
+use crate::network::Layer;
+use crate::network::expr::{Binary, Node};
+
+/// A matrix as the library sees it: columns first.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Matrix {
+    pub rows: usize,
+    pub columns: usize,
+    /// Distance of columns.
+    pub lead: usize,
+    /// Distance of matrices of the batch; 0 where all are one.
+    pub step: isize,
+    /// Is it to be used transposed?
+    pub transposed: bool,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Problem {
+    pub dtype: DType,
+    /// The element type of the result.
+    pub out: DType,
+    pub batch: usize,
+    /// Ours on the right, ours on the left, the result.
+    pub left: Matrix,
+    pub right: Matrix,
+    pub result: Matrix,
+    pub tf32: bool,
+    /// The layer's operand that the library adds to each of our rows; the epilogue is no more than that.
+    pub bias: Option<usize>,
+}
+
+impl Problem {
+    /// The layer as the library can run it; `None` where it cannot.
+    pub fn of(
+        a: &mut Assembler,
+        layer: &Layer,
+        transposed: (bool, bool),
+        tf32: bool,
+        bias: Option<usize>,
+    ) -> Option<Problem> {
+        let shape = a.network.ty(layer.outputs[0]).shape.clone();
+        let batch = &shape[..shape.len() - 2];
+        let dtype = a.network.ty(layer.inputs[0]).dtype;
+        if !dtype.is_float() || a.network.ty(layer.inputs[0]).elements() == 0 {
+            return None;
+        }
+        let (x, w) = (operand(a, layer, 0), operand(a, layer, 1));
+        if [&x, &w].iter().any(|v| v.offset % ALIGNMENT as isize != 0) {
+            return None;
+        }
+        let (x, w) = (matrices(&x, transposed.0, batch), matrices(&w, transposed.1, batch));
+        // A sum that an epilogue goes on with is not rounded before.
+        let out = if layer.epilogue.is_none() || bias.is_some() || dtype == DType::F64 {
+            dtype
+        } else {
+            DType::F32
+        };
+        let count: usize = batch.iter().product();
+        let (m, n) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+        let result = Matrix { rows: n, columns: m, lead: n, step: (m * n) as isize, transposed: false };
+        let (left, right) = (matrix(&w, count)?, matrix(&x, count)?);
+        Some(Problem { dtype, out, batch: count, left, right, result, tf32, bias })
+    }
+
+    /// Length of the sums.
+    pub fn depth(&self) -> usize {
+        if self.left.transposed { self.left.rows } else { self.left.columns }
+    }
+}
+
+/// The operand as its kernel would find it, without asking for a static one.
+fn operand(a: &mut Assembler, layer: &Layer, at: usize) -> View {
+    let v = layer.inputs[at];
+    if a.is_static(v) {
+        return View::row_major(WEIGHTS, a.network.ty(v));
+    }
+    let view = a.view(v);
+    if a.is_given(view.slot) {
+        // As the copy that is made of it.
+        return View::dense(view.slot, &view.ty(), &order_of(&view));
+    }
+    view
+}
+
+/// A batch of matrices `[batch..., rows, columns]` of ours, which the library sees transposed; `None` where neither axis is dense or the
+/// batch has no one step.
+fn matrix(v: &View, batch: usize) -> Option<Matrix> {
+    let r = v.rank();
+    let (rows, columns) = (v.shape[r - 2], v.shape[r - 1]);
+    let (row_step, column_step) = (v.strides[r - 2], v.strides[r - 1]);
+    let step = match batch {
+        1 => 0,
+        _ => {
+            let axes: Vec<usize> = (0..r - 2).filter(|&i| v.shape[i] != 1).collect();
+            let inner = v.strides[*axes.last()?];
+            let mut expected = inner;
+            for &axis in axes.iter().rev() {
+                if v.strides[axis] != expected {
+                    return None;
+                }
+                expected *= v.shape[axis] as isize;
+            }
+            inner
+        }
+    };
+    let dense = |step: isize, size: usize| size == 1 || step == 1;
+    let lead = |step: isize, size: usize, least: usize| {
+        let step = if size == 1 { least as isize } else { step };
+        (step >= least as isize).then_some(step as usize)
+    };
+    if dense(column_step, columns)
+        && let Some(lead) = lead(row_step, rows, columns)
+    {
+        return Some(Matrix { rows: columns, columns: rows, lead, step, transposed: false });
+    }
+    if dense(row_step, rows)
+        && let Some(lead) = lead(column_step, columns, rows)
+    {
+        return Some(Matrix { rows, columns, lead, step, transposed: true });
+    }
+    None
+}
+
+/// The operand that the layer's epilogue adds to each row of the product and does nothing else; the library has that as its own. (It has
+/// a relu too, but some of its algorithms lose NaN in it.)
+pub fn bias(a: &Assembler, layer: &Layer) -> Option<usize> {
+    let (expr, y) = (layer.epilogue.as_ref()?, a.network.ty(layer.outputs[0]));
+    let Node::Binary(Binary::Add, p, q) = expr.nodes[expr.root() as usize] else { return None };
+    let at = match (expr.nodes[p as usize], expr.nodes[q as usize]) {
+        (Node::Input(0), Node::Input(i)) | (Node::Input(i), Node::Input(0)) if i > 0 => i as usize + 1,
+        _ => return None,
+    };
+    let ty = a.network.ty(layer.inputs[at]);
+    let dtype = a.network.ty(layer.inputs[0]).dtype;
+    let fits = ty.shape.last() == y.shape.last() && ty.elements() == y.shape[y.rank() - 1];
+    (fits && ty.dtype == dtype && y.dtype == dtype && dtype != DType::F64).then_some(at)
+}
