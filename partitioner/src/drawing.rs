@@ -76,11 +76,9 @@ pub fn drawing(graph: &FlowGraph) -> Drawing {
     let outputs: Vec<Shown> = left.map(|(id, _)| Shown::Output(id)).collect();
     let node_at = |id: NodeId| inputs.len() + id.index();
 
-    let mut ends: BTreeMap<(usize, usize), (bool, Vec<&str>)> = BTreeMap::new();
+    let mut ends: BTreeMap<(usize, usize), Vec<ValueId>> = BTreeMap::new();
     let mut draw = |from: usize, to: usize, value: Option<ValueId>| {
-        let (data, texts) = ends.entry((from, to)).or_default();
-        *data |= value.is_some();
-        texts.extend(value.map(|v| graph.value(v).text.as_str()).filter(|t| !t.is_empty()));
+        ends.entry((from, to)).or_default().extend(value);
     };
     for (from, to, edge) in graph.edges() {
         draw(node_at(from), node_at(to), if let Edge::Data(v) = edge { Some(v) } else { None });
@@ -108,12 +106,21 @@ pub fn drawing(graph: &FlowGraph) -> Drawing {
     let pairs: Vec<(usize, usize)> = ends.keys().copied().collect();
     let placed = layout(&sizes, &pairs, GAPS);
     let card = |((shown, label), (&(x, y), &(width, height)))| Card { shown, label, x, y, width, height };
-    let arrow = |(((from, to), (data, texts)), points): (((usize, usize), (bool, Vec<&str>)), Vec<_>)| {
-        Arrow { from, to, data, text: texts.join(" "), points }
+    let texts = |values: &[ValueId]| {
+        let texts = values.iter().map(|&v| graph.value(v).text.as_str()).filter(|t| !t.is_empty());
+        texts.collect::<Vec<_>>().join(" ")
     };
+    let arrows = ends.iter().zip(placed.path).map(|((&(from, to), values), points)| Arrow {
+        from,
+        to,
+        data: !values.is_empty(),
+        text: texts(values),
+        points,
+    });
+    let arrows = arrows.collect();
     Drawing {
         cards: shown.into_iter().zip(labels).zip(placed.corner.iter().zip(&sizes)).map(card).collect(),
-        arrows: ends.into_iter().zip(placed.path).map(arrow).collect(),
+        arrows,
         width: placed.width,
         height: placed.height,
     }

@@ -92,16 +92,17 @@ bool read_frame(const std::string& line, RawNode& out) {
   if (number.find_first_not_of("0123456789") != std::string::npos) return false;
   out.file = rust::String::lossy(line.substr(0, open));
   out.line = static_cast<uint32_t>(std::stoul(number));
-  out.text = rust::String::lossy(line.substr(close + 3));
+  std::string function = line.substr(close + 3);
+  out.text = rust::String::lossy(function.substr(0, function.find_last_not_of(" \t\r\n") + 1));
   return true;
 }
 
-// Of a recorded stack, innermost frame first, the first frame outside of torch's own modules.
+// Of a recorded stack, innermost frame first, the first frame outside of torch's own package.
 bool describe_frame(const torch::jit::Source& source, RawNode& out) {
   if (!read_frame(source.get_line(0).str(), out)) return false;
   for (size_t i = 0; i < source.num_lines(); ++i) {
     std::string line = source.get_line(i).str();
-    if (line.find("/torch/nn/") == std::string::npos && read_frame(line, out)) break;
+    if (line.find("-packages/torch/") == std::string::npos && read_frame(line, out)) break;
   }
   return true;
 }

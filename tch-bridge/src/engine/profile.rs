@@ -3,16 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use trt_subgraph::backend::RunError;
+use trt_subgraph::backend::{RunError, StepTime};
 
 /// Times gathered over some calls of one shape.
 #[derive(Clone, Default, Debug)]
+#[cfg_attr(not(feature = "tool"), expect(dead_code, reason = "only the tool reads it"))]
 pub(crate) struct Profile {
     pub(crate) calls: u32,
     /// Time within the engine.
     pub(crate) whole: Duration,
-    /// Of each step; empty where the engine cannot tell them apart.
-    pub(crate) steps: Vec<Duration>,
+    /// Of each step, in order; one that stands for the whole where the engine cannot tell them apart.
+    pub(crate) steps: Vec<StepTime>,
 }
 
 /// Gathers a profile between `start` and `stop`; costs one load a call otherwise.
@@ -44,18 +45,20 @@ impl Profiler {
     /// Adds one call, which gives the times of its steps. A call of another shape begins anew.
     pub(crate) fn time(
         &self,
-        call: impl FnOnce() -> Result<Vec<Duration>, RunError>,
+        call: impl FnOnce() -> Result<Vec<StepTime>, RunError>,
     ) -> Result<(), RunError> {
         let start = Instant::now();
         let steps = call()?;
         let whole = start.elapsed();
         let mut gathered = self.gathered();
-        if gathered.steps.len() != steps.len() {
-            *gathered = Profile { steps: vec![Duration::ZERO; steps.len()], ..Profile::default() };
+        let same = gathered.steps.iter().map(|s| &s.step).eq(steps.iter().map(|s| &s.step));
+        if !same {
+            let zero = |s: &StepTime| StepTime { step: s.step.clone(), time: Duration::ZERO };
+            *gathered = Profile { steps: steps.iter().map(zero).collect(), ..Profile::default() };
         }
         gathered.calls += 1;
         gathered.whole += whole;
-        gathered.steps.iter_mut().zip(steps).for_each(|(sum, step)| *sum += step);
+        gathered.steps.iter_mut().zip(steps).for_each(|(sum, step)| sum.time += step.time);
         Ok(())
     }
 

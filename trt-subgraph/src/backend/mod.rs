@@ -13,7 +13,7 @@ use crate::source::Refusal;
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A device that can run networks.
 pub trait Backend: Send + Sync {
@@ -47,16 +47,6 @@ pub trait Engine: Send {
     /// `io` has one dense row-major tensor of the signature's type for each input and output; outputs overlap nothing.
     unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError>;
 
-    /// As [`Engine::run`], and how long each step of [`Engine::describe`] took; empty where the engine cannot tell them apart.
-    /// The whole may take longer than a plain run.
-    ///
-    /// # Safety
-    /// As [`Engine::run`].
-    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Vec<Duration>, RunError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.run(io, stream) }.map(|()| Vec::new())
-    }
-
     /// Another engine on the same program and weights with its own state. A later `refit` of either is seen by both.
     fn fork(&self) -> Box<dyn Engine>;
 
@@ -65,6 +55,27 @@ pub trait Engine: Send {
 
     /// The steps it runs and the memory it holds, for reports.
     fn describe(&self) -> EngineInfo;
+
+    /// Runs once as [`Engine::run`] does and tells how long each step took, in order. The steps are those of
+    /// [`Engine::describe`] where the backend can time them alone, else one that stands for the whole.
+    ///
+    /// # Safety
+    /// As for [`Engine::run`].
+    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Vec<StepTime>, RunError> {
+        let start = Instant::now();
+        // SAFETY: the caller's promise.
+        unsafe { self.run(io, stream) }?;
+        Ok(vec![StepTime { step: "the whole call".to_string(), time: start.elapsed() }])
+    }
+}
+
+/// How long a step of an engine took, in one run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StepTime {
+    /// The step, as in [`EngineInfo::steps`].
+    pub step: String,
+    /// Its time.
+    pub time: Duration,
 }
 
 /// What the engine takes and gives.

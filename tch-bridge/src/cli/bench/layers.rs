@@ -2,10 +2,10 @@
 
 use super::super::failure::Failure;
 use super::contender::{Arguments, Contender};
-use crate::engine::Built;
 use crate::variant::Stitched;
 use serde::Serialize;
 use std::time::{Duration, Instant};
+use trt_subgraph::backend::StepTime;
 
 /// Mean times of the profiled calls, in microseconds.
 #[derive(Serialize)]
@@ -29,12 +29,12 @@ pub(crate) struct EngineTime {
     pub(crate) whole_us: f64,
     /// The sum of its steps.
     pub(crate) sum_us: f64,
-    pub(crate) steps: Vec<StepTime>,
+    pub(crate) steps: Vec<StepShare>,
 }
 
 /// One step of an engine.
 #[derive(Serialize)]
-pub(crate) struct StepTime {
+pub(crate) struct StepShare {
     pub(crate) step: String,
     pub(crate) us: f64,
     /// Part of the whole call, 0 to 1.
@@ -63,21 +63,16 @@ pub(crate) fn profile(
     let each = |d: Duration| d.as_secs_f64() * 1e6 / f64::from(calls);
     let whole_us = each(whole);
     let mut times = Vec::new();
-    for (number, (cluster, profile)) in stitched.clusters.iter().zip(&profiles).enumerate() {
-        let names = cluster.specialisations().first().map_or_else(Vec::new, |s| match &s.outcome {
-            Built::Ready(ready) => ready.pool.info().steps.clone(),
-            Built::Refused(_) => Vec::new(),
-        });
-        let step = |(step, &time): (String, &Duration)| StepTime {
-            step,
-            us: each(time),
-            share: each(time) / whole_us,
+    for (engine, profile) in profiles.iter().enumerate() {
+        let step = |s: &StepTime| {
+            let us = each(s.time);
+            StepShare { step: s.step.clone(), us, share: us / whole_us }
         };
         times.push(EngineTime {
-            engine: number,
+            engine,
             whole_us: each(profile.whole),
-            sum_us: each(profile.steps.iter().sum()),
-            steps: names.into_iter().zip(&profile.steps).map(step).collect(),
+            sum_us: each(profile.steps.iter().map(|s| s.time).sum()),
+            steps: profile.steps.iter().map(step).collect(),
         });
     }
     let engines_us: f64 = times.iter().map(|t| t.whole_us).sum();

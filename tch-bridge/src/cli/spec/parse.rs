@@ -18,7 +18,7 @@ impl FromStr for InputSpec {
             Ok(InputSpec { name, value })
         };
         read(split_name(text)).map_err(|(at, expected)| {
-            let column = text[..at.min(text.len())].chars().count() + 1;
+            let column = text.char_indices().take_while(|(start, _)| *start < at).count() + 1;
             SpecError { spec: text.to_string(), column, expected }
         })
     }
