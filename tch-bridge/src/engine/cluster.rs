@@ -161,6 +161,7 @@ impl ClusterEngine {
             })?;
         let layers = made.network.layers.len();
         let network = pass::optimize(made.network, &pass::Options::default());
+        log::debug!("{}: compiles the network\n{network}", self.name);
         let read_at = self.parameters.fingerprint();
         let weights = self.parameters.dense().ok_or("a parameter is not dense CPU memory")?;
         if weights.types() != border.parameters {

@@ -11,6 +11,7 @@ use crate::source::Refusal;
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 /// A device that can run networks.
 pub trait Backend: Send + Sync {
@@ -52,6 +53,22 @@ pub trait Engine: Send {
 
     /// The steps it runs and the memory it holds, for reports.
     fn describe(&self) -> EngineInfo;
+
+    /// Runs once as [`Engine::run`] does and tells how long each step took, in order. The steps are those of
+    /// [`Engine::describe`] where the backend can time them alone, else one that stands for the whole.
+    ///
+    /// # Safety
+    /// As for [`Engine::run`].
+    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Vec<StepTime>, RunError>;
+}
+
+/// How long a step of an engine took, in one run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StepTime {
+    /// The step, as in [`EngineInfo::steps`].
+    pub step: String,
+    /// Its time.
+    pub time: Duration,
 }
 
 /// What the engine takes and gives.

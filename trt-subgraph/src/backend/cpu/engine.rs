@@ -6,10 +6,11 @@ use super::onednn::Memories;
 use super::program::{Program, Source, WEIGHTS};
 use super::step::{Address, Call};
 use super::team::Team;
-use crate::backend::{CompileError, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights};
+use crate::backend::{CompileError, Engine, EngineInfo, Io, RunError, Signature, StepTime, Stream, Weights};
 use crate::network::Network;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// What forks share.
 struct Compiled {
@@ -70,6 +71,26 @@ impl CpuEngine {
         let memories = compiled.memories(run)?;
         Ok(CpuEngine { weights, generation, _arena: arena, addresses, memories, compiled })
     }
+
+    /// Takes the newest weights and the caller's tensors.
+    fn bind(&mut self, io: &Io<'_>) {
+        let compiled = &self.compiled;
+        if compiled.generation.load(Ordering::Acquire) != self.generation {
+            (self.weights, self.generation) = compiled.newest();
+            self.addresses[WEIGHTS.0 as usize] = Address::new(self.weights.address());
+        }
+        for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
+            match slot {
+                Source::Input(i) => *to = Address::new(io.inputs[*i].cast_mut()),
+                Source::Output(i) => *to = Address::new(io.outputs[*i]),
+                _ => {}
+            }
+        }
+    }
+
+    fn call(&self) -> Call<'_> {
+        Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &self.compiled.team }
+    }
 }
 
 impl Compiled {
@@ -120,6 +141,15 @@ impl Program {
         self.slots.iter().zip(&self.offsets).map(address).map(Address::new).collect()
     }
 
+    /// Step `i`, for people.
+    fn describe(&self, i: usize) -> String {
+        let (step, origin) = &self.steps[i];
+        match origin.as_str() {
+            "" => step.describe(),
+            origin => format!("{} ({origin})", step.describe()),
+        }
+    }
+
     /// # Safety
     /// Every slot has its address.
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
@@ -134,22 +164,10 @@ impl Engine for CpuEngine {
     }
 
     unsafe fn run(&mut self, io: &Io<'_>, _stream: Stream) -> Result<(), RunError> {
+        self.bind(io);
         let compiled = &self.compiled;
-        if compiled.generation.load(Ordering::Acquire) != self.generation {
-            (self.weights, self.generation) = compiled.newest();
-            self.addresses[WEIGHTS.0 as usize] = Address::new(self.weights.address());
-        }
-        for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
-            match slot {
-                Source::Input(i) => *to = Address::new(io.inputs[*i].cast_mut()),
-                Source::Output(i) => *to = Address::new(io.outputs[*i]),
-                _ => {}
-            }
-        }
-        let call =
-            Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &compiled.team };
         // SAFETY: the caller gives inputs and outputs; the rest is ours.
-        compiled.team.scoped(|| unsafe { compiled.run.run(&call) })
+        compiled.team.scoped(|| unsafe { compiled.run.run(&self.call()) })
     }
 
     fn fork(&self) -> Box<dyn Engine> {
@@ -162,14 +180,27 @@ impl Engine for CpuEngine {
     }
 
     fn describe(&self) -> EngineInfo {
-        let line = |(step, origin): &(Box<dyn super::step::Step>, String)| match origin.as_str() {
-            "" => step.describe(),
-            origin => format!("{} ({origin})", step.describe()),
-        };
         EngineInfo {
-            steps: self.compiled.run.steps.iter().map(line).collect(),
+            steps: (0..self.compiled.run.steps.len()).map(|i| self.compiled.run.describe(i)).collect(),
             weight_bytes: self.compiled.weight_bytes,
             arena_bytes: self.compiled.run.arena,
         }
+    }
+
+    unsafe fn profile(&mut self, io: &Io<'_>, _stream: Stream) -> Result<Vec<StepTime>, RunError> {
+        self.bind(io);
+        let (compiled, call) = (&self.compiled, self.call());
+        let mut times = Vec::with_capacity(compiled.run.steps.len());
+        compiled.team.scoped(|| {
+            compiled.run.steps.iter().try_for_each(|(step, _)| {
+                let start = Instant::now();
+                // SAFETY: as for `run`; the steps run in order.
+                let done = unsafe { step.run(&call) };
+                times.push(start.elapsed());
+                done
+            })
+        })?;
+        let timed = |(i, time)| StepTime { step: compiled.run.describe(i), time };
+        Ok(times.into_iter().enumerate().map(timed).collect())
     }
 }

@@ -3,12 +3,13 @@
 use super::{Given, run};
 use crate::Literal;
 use crate::backend::{
-    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Unavailable,
-    Weights,
+    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, StepTime, Stream,
+    Unavailable, Weights,
 };
 use crate::network::{Layer, Network, Split};
 use crate::source::Refusal;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use super::tensor::Tensor;
 
@@ -124,5 +125,12 @@ impl Engine for Interpreter {
             weight_bytes: prepared.iter().map(|t| t.ty.bytes()).sum(),
             arena_bytes: 0,
         }
+    }
+
+    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Vec<StepTime>, RunError> {
+        let start = Instant::now();
+        // SAFETY: the caller's promise.
+        unsafe { self.run(io, stream) }?;
+        Ok(vec![StepTime { step: "interpreter".to_string(), time: start.elapsed() }])
     }
 }
