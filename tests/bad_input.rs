@@ -240,7 +240,7 @@ fn an_input_that_records_gradients_gets_them() {
 /// Variables and values, the backend that is asked for in code, and what the error says.
 const ENVIRONMENT: &[(&str, &str, &str)] = &[
     ("USE_TRT", "banana", "USE_TRT=banana is not understood; it takes: 1, 0"),
-    ("TRT_BACKEND", "gpu", "TRT_BACKEND=gpu is not understood; it takes: auto, cpu, reference"),
+    ("TRT_BACKEND", "gpu", "TRT_BACKEND=gpu is not understood; it takes: auto, cpu, cuda, reference"),
     ("TRT_MIN_BLOCK_SIZE", "0", "TRT_MIN_BLOCK_SIZE=0 is not understood; it takes: a number from 1"),
 ];
 

@@ -39,7 +39,8 @@ impl Backends {
             BackendFacts { name: b.name(), available, found: probed.unwrap_or_else(|why| why.why) }
         };
         let options = Options::default().resolved().map_err(crate::Error::from)?;
-        let chosen = backend::choose(&options).ok().map(|(chosen, _)| chosen.name().to_string());
+        let runner = backend::Runners::new(&options).ok().map(|all| all.of(tch::Device::Cpu, &options));
+        let chosen = runner.map(|r| r.backend.name().to_string());
         Ok(Backends { backends: backend::all().into_iter().map(facts).collect(), chosen })
     }
 }
@@ -53,7 +54,7 @@ impl Document for Backends {
         };
         let mut out: String = self.backends.iter().map(row).collect();
         out += match self.chosen {
-            Some(_) => "* runs the engines under the present environment\n",
+            Some(_) => "* runs the engines of tensors on the CPU under the present environment\n",
             None => "the backend that TRT_BACKEND names cannot run here\n",
         };
         out
