@@ -201,6 +201,7 @@ impl ClusterEngine {
     fn compile(&self, border: &Border) -> Result<(u64, Ready), String> {
         let start = Instant::now();
         let (network, ints, layers) = self.network(border)?;
+        log::debug!("{}: compiles the network\n{network}", self.name);
         let read_at = self.parameters.fingerprint();
         let weights = self
             .parameters
