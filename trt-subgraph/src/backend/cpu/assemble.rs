@@ -5,11 +5,15 @@
 //! steps are known, slots whose lifetimes do not meet share memory.
 
 use super::expr::Isa;
+use super::joins::Joins;
+use super::kernel::pool::channels_last;
 use super::kernel::{self, Copy, Pointwise};
 use super::onednn::{Desc, OneDnn};
 use super::program::{Emitted, Program, Source, WEIGHTS};
 use super::step::Step;
 use super::view::{Slot, View};
+use super::wanted::Wanted;
+pub use super::wanted::{Fault, Packing};
 use crate::DType;
 use crate::network::{Expr, Layer, LayerKind, Network, TensorType, ValueId, infer};
 use std::sync::Arc;
@@ -25,23 +29,6 @@ pub struct Machine {
     pub library: Option<Arc<OneDnn>>,
 }
 
-/// Why a layer did not become steps, in words.
-pub type Fault = String;
-
-/// Puts a static value into the form that a step wants: emits steps from the value to a place.
-pub type Packing = Box<dyn FnOnce(&mut Assembler, View, Slot, isize) -> Result<(), Fault>>;
-
-/// What the steps of `run` want to find among the prepared weights.
-#[derive(Default)]
-pub struct Wanted {
-    /// Bytes of the prepared weights.
-    pub bytes: usize,
-    /// By prepared value: where it lies, row-major.
-    pub plain: Vec<Option<isize>>,
-    /// Other forms: the prepared value, where it lies, and how it is made.
-    pub packed: Vec<(usize, isize, Packing)>,
-}
-
 /// A program in the making.
 pub struct Assembler<'a> {
     pub network: &'a Network,
@@ -54,6 +41,7 @@ pub struct Assembler<'a> {
     steps: Vec<Emitted>,
     layouts: Vec<Desc>,
     wanted: Wanted,
+    joins: Joins,
     origin: String,
 }
 
@@ -71,6 +59,7 @@ impl<'a> Assembler<'a> {
             steps: Vec::new(),
             layouts: Vec::new(),
             wanted: Wanted::default(),
+            joins: Joins::new(network),
             origin: String::new(),
         };
         for (i, &v) in network.inputs.iter().enumerate() {
@@ -105,15 +94,14 @@ impl<'a> Assembler<'a> {
     /// Assembles the `prepare` half: outputs go to the prepared weights, in the forms that are wanted.
     pub fn prepare(mut self, wanted: Wanted) -> Result<Program, (String, Fault)> {
         let outputs = self.network.outputs.clone();
-        let plain = |i: usize| wanted.plain.get(i).copied().flatten();
         for (i, &v) in outputs.iter().enumerate() {
-            if let Some(offset) = plain(i) {
+            if let Some(offset) = wanted.place(i) {
                 self.bind(v, WEIGHTS, offset);
             }
         }
         self.layers()?;
         for (i, &v) in outputs.iter().enumerate() {
-            if let Some(offset) = plain(i) {
+            if let Some(offset) = wanted.place(i) {
                 let to = View { offset, ..View::row_major(WEIGHTS, self.network.ty(v)) };
                 self.settle(v, to);
             }
@@ -163,12 +151,7 @@ impl<'a> Assembler<'a> {
         }
         let prepared = self.prepared[value.index()].expect("a verified network defines before it uses");
         let ty = self.network.ty(value);
-        let plain = &mut self.wanted.plain;
-        if plain.len() <= prepared {
-            plain.resize(prepared + 1, None);
-        }
-        let bytes = &mut self.wanted.bytes;
-        let offset = *plain[prepared].get_or_insert_with(|| reserve(bytes, ty.bytes()));
+        let offset = self.wanted.plain(prepared, ty.bytes());
         View { offset, ..View::row_major(WEIGHTS, ty) }
     }
 
@@ -180,9 +163,7 @@ impl<'a> Assembler<'a> {
     /// A value in a form of `bytes` bytes: made once for each version of the weights where it is static, else in every call.
     pub fn packed(&mut self, value: ValueId, bytes: usize, packing: Packing) -> Result<(Slot, isize), Fault> {
         if let Some(prepared) = self.prepared[value.index()] {
-            let offset = reserve(&mut self.wanted.bytes, bytes);
-            self.wanted.packed.push((prepared, offset, packing));
-            return Ok((WEIGHTS, offset));
+            return Ok((WEIGHTS, self.wanted.packed(prepared, bytes, packing)));
         }
         let from = self.view(value);
         let slot = self.scratch(bytes);
@@ -202,12 +183,27 @@ impl<'a> Assembler<'a> {
 
     /// Room for a value: where it has to end up if it can lie there, else working memory with axes in `order`.
     pub fn room(&mut self, value: ValueId, order: &[usize]) -> View {
-        let ty = self.network.ty(value);
+        let (network, ty) = (self.network, self.network.ty(value));
+        if order == channels_last(ty.rank()) {
+            let Assembler { joins, slots, .. } = self;
+            let whole = |whole: &TensorType, order: &[usize]| {
+                slots.push(Source::Arena(whole.bytes()));
+                View::dense(Slot(slots.len() as u32 - 1), whole, order)
+            };
+            if let Some(part) = joins.part(network, value, whole) {
+                return part;
+            }
+        }
         let row_major = View::row_major(WEIGHTS, ty);
         match self.bound[value.index()] {
             Some((slot, offset)) if row_major.is_dense_in(order) => View { slot, offset, ..row_major },
             _ => self.temporary(ty, order),
         }
+    }
+
+    /// The room of a concatenation that some operands are in already.
+    pub fn joined(&self, value: ValueId) -> Option<View> {
+        self.joins.whole(value).cloned()
     }
 
     /// Working memory for a tensor.
@@ -376,11 +372,4 @@ impl<'a> Assembler<'a> {
             self.copy(&view, to);
         }
     }
-}
-
-/// Takes `bytes` bytes, aligned to 64, off the end.
-fn reserve(end: &mut usize, bytes: usize) -> isize {
-    let at = end.next_multiple_of(64);
-    *end = at + bytes;
-    at as isize
 }

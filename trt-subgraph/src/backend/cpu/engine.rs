@@ -15,7 +15,8 @@ use std::time::Instant;
 /// What forks share.
 struct Compiled {
     machine: Machine,
-    team: Team,
+    /// Of `prepare`, of `run`.
+    teams: [Team; 2],
     signature: Signature,
     prepare: Program,
     run: Program,
@@ -52,7 +53,7 @@ impl CpuEngine {
         let compiled = Compiled {
             signature: Signature::of(network),
             machine,
-            team,
+            teams: [&prepare, &run].map(|p| team.with_onednn(!p.layouts.is_empty())),
             prepare,
             run,
             weight_bytes,
@@ -89,7 +90,7 @@ impl CpuEngine {
     }
 
     fn call(&self) -> Call<'_> {
-        Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &self.compiled.team }
+        Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &self.compiled.teams[1] }
     }
 }
 
@@ -119,9 +120,10 @@ impl Compiled {
             }
         }
         let memories = self.memories(program).map_err(CompileError::Prepare)?;
-        let call = Call { addresses: &addresses, memories: memories.as_ref(), team: &self.team };
+        let team = &self.teams[0];
+        let call = Call { addresses: &addresses, memories: memories.as_ref(), team };
         // SAFETY: every slot has its memory; parameters are only read.
-        unsafe { self.team.scoped(|| program.run(&call)) }.map_err(CompileError::Prepare)?;
+        unsafe { team.scoped(|| program.run(&call)) }.map_err(CompileError::Prepare)?;
         let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Arc::new(fresh);
         self.generation.fetch_add(1, Ordering::Release);
@@ -167,7 +169,7 @@ impl Engine for CpuEngine {
         self.bind(io);
         let compiled = &self.compiled;
         // SAFETY: the caller gives inputs and outputs; the rest is ours.
-        compiled.team.scoped(|| unsafe { compiled.run.run(&self.call()) })
+        compiled.teams[1].scoped(|| unsafe { compiled.run.run(&self.call()) })
     }
 
     fn fork(&self) -> Box<dyn Engine> {
@@ -191,7 +193,7 @@ impl Engine for CpuEngine {
         self.bind(io);
         let (compiled, call) = (&self.compiled, self.call());
         let mut times = Vec::with_capacity(compiled.run.steps.len());
-        compiled.team.scoped(|| {
+        compiled.teams[1].scoped(|| {
             compiled.run.steps.iter().try_for_each(|(step, _)| {
                 let start = Instant::now();
                 // SAFETY: as for `run`; the steps run in order.

@@ -1,26 +1,32 @@
-//! The CPU backend: oneDNN for convolutions and matrix products, fused vector loops for everything else.
+//! The CPU backend: kernels of our own for convolutions and matrix products, oneDNN for convolutions that they do not take,
+//! fused vector loops for everything else.
 //!
 //! Networks become flat lists of steps over one arena. Tensors of more than two axes keep their channels innermost from
-//! convolution to convolution; movement is views; weights are packed once. Nothing is allocated, locked or looked up in a call.
+//! convolution to convolution, also in concatenations; movement is views; weights are packed once; epilogues are applied to
+//! results that are still in registers or cache. Nothing is allocated, locked or looked up in a call.
 
 mod assemble;
 mod buffer;
 mod element;
 mod engine;
 mod expr;
+mod gemm;
+mod joins;
 mod kernel;
 mod memory;
 mod nest;
 mod onednn;
+mod pool;
 mod program;
 mod step;
 mod team;
 #[cfg(test)]
 mod tests;
-use super::view;
+mod wanted;
 
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
+use super::view;
 use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
@@ -60,8 +66,8 @@ impl Backend for Cpu {
         let library = library().map_err(CompileError::Unavailable)?;
         let team = Team::new(options.threads, Some(&library));
         let machine = Machine { isa: Isa::detect(), threads: team.threads(), library: Some(library) };
-        let compile = || CpuEngine::compile(network, machine, team.clone(), weights);
-        Ok(Box::new(team.scoped(compile)?))
+        let on_its_threads = team.with_onednn(true);
+        Ok(Box::new(on_its_threads.scoped(|| CpuEngine::compile(network, machine, team, weights))?))
     }
 }
 

@@ -50,10 +50,15 @@ impl Address {
     }
 }
 
+/// Address of byte `offset` of a slot.
+pub fn place(addresses: &[Address], slot: Slot, offset: isize) -> Address {
+    Address(addresses[slot.0 as usize].at(offset))
+}
+
 impl Call<'_> {
     /// Address of byte `offset` of a slot.
     pub fn place(&self, slot: Slot, offset: isize) -> Address {
-        Address(self.addresses[slot.0 as usize].at(offset))
+        place(self.addresses, slot, offset)
     }
 
     /// Address of element 0 of a view.

@@ -1,12 +1,17 @@
 //! The threads that one call may use.
 //!
-//! oneDNN's OpenMP threads keep the machine busy for a moment after each primitive. A second pool would fight them for the
-//! cores, so loops run on the very same threads, through the entry point that compilers emit for a parallel region.
+//! Loops run on helpers of our own ([`pool`]). oneDNN's OpenMP threads keep the machine busy for a moment after each primitive,
+//! and a second pool would fight them for the cores: in a program with steps of oneDNN's, loops run on the very same threads,
+//! through the entry point that compilers emit for a parallel region.
 
 use super::onednn::OneDnn;
+use super::pool;
 use std::ffi::{c_int, c_uint, c_void};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Parts of a loop for each thread, so that one that comes late leaves the others its work.
+const PARTS_A_THREAD: usize = 2;
 
 type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
 type Get = unsafe extern "C" fn() -> c_int;
@@ -26,22 +31,25 @@ struct OpenMp {
 #[derive(Clone)]
 pub struct Team {
     threads: usize,
+    /// The runtime that oneDNN runs its loops on; also ours while its threads may be at work.
     openmp: Option<OpenMp>,
+    shared: bool,
     /// Keeps the runtime loaded.
     _library: Option<Arc<OneDnn>>,
 }
 
 impl Team {
-    /// `threads` threads, 0 for as many as the machine has; one where oneDNN brings no OpenMP runtime.
+    /// `threads` threads, 0 for as many as the machine has, from our own pool.
     pub fn new(threads: usize, library: Option<&Arc<OneDnn>>) -> Team {
         let openmp = library.filter(|l| l.openmp).and_then(|l| OpenMp::of(l));
         let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        let threads = match (openmp.is_some(), threads) {
-            (false, _) => 1,
-            (true, 0) => available(),
-            (true, n) => n,
-        };
-        Team { threads, openmp, _library: library.cloned() }
+        let threads = if threads == 0 { available() } else { threads };
+        Team { threads: threads.min(pool::PARTS), openmp, shared: false, _library: library.cloned() }
+    }
+
+    /// The team for a program: on oneDNN's threads where the program has steps of oneDNN's.
+    pub fn with_onednn(&self, with: bool) -> Team {
+        Team { shared: with && self.openmp.is_some(), ..self.clone() }
     }
 
     /// How many threads there are.
@@ -49,42 +57,28 @@ impl Team {
         self.threads
     }
 
-    /// Calls `f` once for each part of `0..count`, cut into at most one part a thread with at least `grain` each.
+    /// Calls `f` once for each part of `0..count`, cut into a few parts a thread with at least `grain` each.
     /// `f` is given the thread's number (below [`Team::threads`]) and its part.
     pub fn split(&self, count: usize, grain: usize, f: impl Fn(usize, Range<usize>) + Sync) {
-        let parts = (count / grain.max(1)).clamp(1, self.threads);
-        let part = |i: usize| count * i / parts..count * (i + 1) / parts;
-        if parts == 1 {
+        let most = (count / grain.max(1)).max(1);
+        if most == 1 || self.threads == 1 {
             return f(0, 0..count);
         }
-        self.each(parts, |i| f(i, part(i)));
-    }
-
-    /// Calls `f(i)` once for each `i < parts`; `parts` is at most [`Team::threads`].
-    fn each<F: Fn(usize) + Sync>(&self, parts: usize, f: F) {
-        let Some(omp) = self.openmp else {
-            return (0..parts).for_each(f);
-        };
-        struct Job<'a, F> {
-            f: &'a F,
-            parts: usize,
-            omp: OpenMp,
+        let parts = most.min(if self.shared {
+            self.threads
+        } else {
+            (PARTS_A_THREAD * self.threads).min(pool::PARTS)
+        });
+        let part = |i: usize| count * i / parts..count * (i + 1) / parts;
+        match self.openmp.filter(|_| self.shared) {
+            Some(openmp) => openmp.each(parts, |i| f(i, part(i))),
+            None => pool::run(self.threads, parts, &|thread, i| f(thread, part(i))),
         }
-        unsafe extern "C" fn work<F: Fn(usize) + Sync>(data: *mut c_void) {
-            // SAFETY: `data` is the job below, which outlives the region.
-            let job = unsafe { &*data.cast::<Job<F>>() };
-            // SAFETY: both only read the state of the region that we are in.
-            let (me, all) = unsafe { ((job.omp.thread)() as usize, (job.omp.threads)() as usize) };
-            (me..job.parts).step_by(all.max(1)).for_each(job.f);
-        }
-        let mut job = Job { f: &f, parts, omp };
-        // SAFETY: the region ends before this call returns; `f` may be called from several threads.
-        unsafe { (omp.parallel)(work::<F>, (&raw mut job).cast(), parts as c_uint, 0) };
     }
 
     /// Runs `f` with oneDNN held to this team's number of threads.
     pub fn scoped<T>(&self, f: impl FnOnce() -> T) -> T {
-        let Some(omp) = self.openmp else {
+        let Some(omp) = self.openmp.filter(|_| self.shared) else {
             return f();
         };
         // SAFETY: the setting belongs to the calling thread alone.
@@ -128,6 +122,25 @@ impl OpenMp {
     fn of(_library: &OneDnn) -> Option<OpenMp> {
         None
     }
+
+    /// Calls `f(i)` once for each `i < parts`, each on its own thread where there are as many.
+    fn each<F: Fn(usize) + Sync>(self, parts: usize, f: F) {
+        struct Job<'a, F> {
+            f: &'a F,
+            parts: usize,
+            omp: OpenMp,
+        }
+        unsafe extern "C" fn work<F: Fn(usize) + Sync>(data: *mut c_void) {
+            // SAFETY: `data` is the job below, which outlives the region.
+            let job = unsafe { &*data.cast::<Job<F>>() };
+            // SAFETY: both only read the state of the region that we are in.
+            let (me, all) = unsafe { ((job.omp.thread)() as usize, (job.omp.threads)() as usize) };
+            (me..job.parts).step_by(all.max(1)).for_each(job.f);
+        }
+        let mut job = Job { f: &f, parts, omp: self };
+        // SAFETY: the region ends before this call returns; `f` may be called from several threads.
+        unsafe { (self.parallel)(work::<F>, (&raw mut job).cast(), parts as c_uint, 0) };
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +153,8 @@ mod tests {
         let library = OneDnn::get().ok();
         for threads in [0, 1, 3] {
             let team = Team::new(threads, library.as_ref());
-            for count in [0, 1, 7, 1000] {
+            let teams = [team.with_onednn(true), team];
+            for (count, team) in [0, 1, 7, 1000].iter().flat_map(|&n| teams.iter().map(move |t| (n, t))) {
                 let hits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
                 team.split(count, 2, |thread, part| {
                     assert!(thread < team.threads());

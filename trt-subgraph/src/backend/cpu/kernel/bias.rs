@@ -4,11 +4,11 @@ use crate::DType;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::view::View;
 use crate::network::expr::{Binary, Node};
-use crate::network::{Expr, Layer};
+use crate::network::{Expr, Layer, ValueId};
 
-/// The bias of a layer whose channels are `axis` of its result: where it lies (a dense vector), and what remains of the
-/// epilogue. The epilogue has to begin with the sum of the layer's own result and an f32 vector along the channels.
-pub fn split(a: &mut Assembler, layer: &Layer, axis: usize) -> Option<(View, Option<Expr>)> {
+/// The bias of a layer whose channels are `axis` of its result, and what remains of the epilogue. The epilogue has to begin
+/// with the sum of the layer's own result and an f32 vector along the channels.
+pub fn split(a: &Assembler, layer: &Layer, axis: usize) -> Option<(ValueId, Option<Expr>)> {
     let own = layer.kind.arity()?;
     let shape = a.network.ty(layer.outputs[0]).shape.clone();
     let (operand, rest) = peel(layer.epilogue.as_ref()?)?;
@@ -19,16 +19,20 @@ pub fn split(a: &mut Assembler, layer: &Layer, axis: usize) -> Option<(View, Opt
         && shape[axis] > 0
         && axis >= missing
         && (0..ty.rank()).all(|i| ty.shape[i] == if i + missing == axis { shape[axis] } else { 1 });
-    if !vector {
-        return None;
-    }
-    let view = a.view(value).reshape(&[shape[axis]])?;
+    vector.then_some((value, rest))
+}
+
+/// [`split`], with the bias as a dense vector where it lies as one.
+pub fn split_dense(a: &mut Assembler, layer: &Layer, axis: usize) -> Option<(View, Option<Expr>)> {
+    let (value, rest) = split(a, layer, axis)?;
+    let elements = a.network.ty(value).elements();
+    let view = a.view(value).reshape(&[elements])?;
     view.is_row_major().then_some((view, rest))
 }
 
 /// Cuts `input 0 + input i` off the start of an expression that reads input 0 nowhere else: gives `i`, and what remains where
 /// that is not input 0 alone.
-fn peel(expr: &Expr) -> Option<(usize, Option<Expr>)> {
+pub fn peel(expr: &Expr) -> Option<(usize, Option<Expr>)> {
     let own = expr.nodes.iter().position(|n| *n == Node::Input(0))? as u32;
     let mut users = Vec::new();
     for (at, node) in expr.nodes.iter().enumerate() {

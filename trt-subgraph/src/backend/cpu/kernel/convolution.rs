@@ -1,22 +1,32 @@
-//! Convolutions: oneDNN over tensors whose channels are innermost, plain loops for what it does not take.
+//! Convolutions over tensors whose channels are innermost: tiles of our own where channels are many enough to fill vectors,
+//! oneDNN for the others, plain loops for what neither takes.
 
 use super::bias;
 use super::direct::Direct;
 use super::pool::channels_last;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
+use crate::backend::cpu::gemm::depthwise::Depthwise;
+use crate::backend::cpu::gemm::finish::Finish;
+use crate::backend::cpu::gemm::panels::Panels;
+use crate::backend::cpu::gemm::sweep::{Sweep, Window};
+use crate::backend::cpu::gemm::tile;
+use crate::backend::cpu::gemm::winograd::Winograd;
 use crate::backend::cpu::onednn::step::{Operand, dense, emit, packed};
 use crate::backend::cpu::onednn::{Desc, OneDnn, Primitive, Recipe, arg};
-use crate::backend::cpu::view::View;
+use crate::backend::cpu::view::{Slot, View};
 use crate::network::layer::Convolution;
-use crate::network::{Layer, TensorType};
+use crate::network::{Layer, Network, TensorType};
 use std::sync::Arc;
 
 pub fn assemble(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(), Fault> {
     let x = a.computing(layer.inputs[0])?;
     let order = channels_last(x.rank());
+    if is_tiled(a.network, layer, c) {
+        return with_tiles(a, layer, c, x);
+    }
     if let (DType::F32, Some(library), true) = (x.dtype, a.machine.library.clone(), x.elements() > 0) {
-        let bias = bias::split(a, layer, 1);
+        let bias = bias::split_dense(a, layer, 1);
         let y = a.network.ty(layer.outputs[0]).with_dtype(DType::F32);
         let w = a.network.ty(layer.inputs[1]).shape.clone();
         if let Some(primitive) = primitive(&library, c, &x.ty(), &w, &y, bias.is_some()) {
@@ -29,6 +39,110 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(),
         a.emit(Direct::new(c, x, w, out, a.machine.isa), &touches);
         Ok(())
     })
+}
+
+/// The fewest result channels of a group that are worth a tile.
+const FEWEST: usize = 4;
+/// The most input channels that are brought together while a band is copied.
+const SCATTERED: usize = 8;
+
+/// Is the convolution one for tiles, or for vectors of channels?
+pub fn is_tiled(network: &Network, layer: &Layer, c: &Convolution) -> bool {
+    let (x, y) = (network.ty(layer.inputs[0]), network.ty(layer.outputs[0]));
+    let sizes = matches!(x.rank(), 3 | 4) && x.elements() > 0 && y.elements() > 0;
+    let wide = y.shape[1] / c.groups >= FEWEST || is_depthwise(c, x.shape[1], y.shape[1]);
+    x.dtype != DType::F64 && sizes && !c.transposed && wide
+}
+
+/// Is every channel filtered by itself, and are there several?
+fn is_depthwise(c: &Convolution, inputs: usize, outputs: usize) -> bool {
+    c.groups > 1 && c.groups == inputs && inputs == outputs
+}
+
+/// `[batch, channels, lines, columns]`, or without lines, as tiles walk it.
+fn channels_innermost(view: &View) -> View {
+    match view.rank() {
+        3 => {
+            let pick = |v: &[isize]| vec![v[0], 0, v[2], v[1]];
+            let shape = vec![view.shape[0], 1, view.shape[2], view.shape[1]];
+            View { shape, strides: pick(&view.strides), ..view.clone() }
+        }
+        _ => view.permute(&[0, 2, 3, 1]),
+    }
+}
+
+fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View) -> Result<(), Fault> {
+    let order = channels_last(x.rank());
+    let alone = is_depthwise(c, x.shape[1], a.network.ty(layer.outputs[0]).shape[1]);
+    let scattered = (alone || x.shape[1] > SCATTERED) && x.strides[1] != 1;
+    let x = channels_innermost(&if scattered { a.ordered(x, &order) } else { x });
+    let w = a.network.ty(layer.inputs[1]).shape.clone();
+    let widen = |v: &[usize], fill: usize| if v.len() == 1 { [fill, v[0]] } else { [v[0], v[1]] };
+    let window = Window {
+        size: widen(&w[2..], 1),
+        stride: widen(&c.stride, 1),
+        dilation: widen(&c.dilation, 1),
+        before: widen(&c.padding.iter().map(|p| p.0).collect::<Vec<_>>(), 0),
+        groups: c.groups,
+    };
+    let lanes = tile::lanes(a.machine.isa);
+    let (finish, rest) = Finish::split(a, layer, 1, lanes, |v| Some(channels_innermost(v)))?;
+    let few_products = suits_winograd(a, layer, &window, &x, &finish);
+    a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
+        let out = channels_innermost(&out);
+        if few_products {
+            return Winograd::emit(a, (x, out), window.before, layer.inputs[1], finish);
+        }
+        if alone {
+            let weights = channels_of_taps(a, layer, &w)?;
+            Depthwise::emit(a, window, x, out, weights, finish);
+            return Ok(());
+        }
+        let groups = window.groups;
+        let panels = Panels::new(a.machine.isa, w[0] / groups, w[1..].iter().product());
+        // Axes: groups, window, input channels, result channels.
+        let packing = panels.packing(move |w: View| {
+            let mut shape = w.shape.clone();
+            shape[0] /= groups;
+            shape.insert(0, groups);
+            let grouped = w.reshape(&shape).expect("a first axis can be cut");
+            let axes: Vec<usize> = std::iter::once(0).chain(3..shape.len()).chain([2, 1]).collect();
+            grouped.permute(&axes)
+        });
+        let weights = a.packed(layer.inputs[1], 4 * panels.elements() * groups, packing)?;
+        Sweep::emit(a, window, x, out, (panels, weights), finish);
+        Ok(())
+    })
+}
+
+/// Weights `[channels, 1, window...]` as `[taps, channels]`.
+fn channels_of_taps(a: &mut Assembler, layer: &Layer, w: &[usize]) -> Result<(Slot, isize), Fault> {
+    let (channels, taps) = (w[0], w[1..].iter().product());
+    let ty = TensorType::new(DType::F32, [taps, channels]);
+    let bytes = ty.bytes();
+    let packing: Packing = Box::new(move |a, from, slot, offset| {
+        let from = a.converted(from, DType::F32);
+        let from = from.reshape(&[channels, taps]).ok_or("a dense tensor takes any shape")?.permute(&[1, 0]);
+        a.copy(&from, View { offset, ..View::row_major(slot, &ty) });
+        Ok(())
+    });
+    a.packed(layer.inputs[1], bytes, packing)
+}
+
+/// The fewest channels on both sides, and the fewest tiles, for which transforms cost less than they save.
+const WORTH_TRANSFORMS: (usize, usize) = (32, 12);
+
+fn suits_winograd(a: &Assembler, layer: &Layer, window: &Window, x: &View, finish: &Finish) -> bool {
+    let plain = Window { before: window.before, ..Window::ONE };
+    let y = &a.network.ty(layer.outputs[0]).shape;
+    let tiles = y[0] * y[2..].iter().map(|n| n.div_ceil(2)).product::<usize>();
+    let (channels, fewest) = WORTH_TRANSFORMS;
+    *window == Window { size: [3; 2], ..plain }
+        && a.is_static(layer.inputs[1])
+        && x.strides[3] == 1
+        && x.shape[3].min(y[1]) >= channels
+        && tiles >= fewest
+        && finish.formula.is_none()
 }
 
 /// The weights as oneDNN names their axes: `[groups,] outputs, inputs, window...`, given row-major ones.
@@ -55,7 +169,7 @@ fn primitive(
     bias: bool,
 ) -> Option<Primitive> {
     let order = channels_last(x.rank());
-    let slot = crate::backend::cpu::view::Slot(0);
+    let slot = Slot(0);
     let lies = |ty: &TensorType| dense(library, &View::dense(slot, ty, &order), &order).ok();
     let weights = weights_view(c, &View::row_major(slot, &TensorType::new(DType::F32, w)));
     let weights = Desc::any(library, &weights.shape).ok()?;
@@ -73,7 +187,7 @@ fn primitive(
         dilation: &c.dilation,
         padding: &padding,
     };
-    let made = Primitive::new(library, &recipe, false).ok()?;
+    let made = Primitive::new(library, &recipe).ok()?;
     (!made.kernel.contains("ref")).then_some(made)
 }
 
@@ -118,7 +232,7 @@ fn plain_weights(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<Vi
     let ty = ty.with_dtype(dtype);
     let inner = if c.transposed { [0, 1] } else { [1, 0] };
     let order: Vec<usize> = (2..ty.rank()).chain(inner).collect();
-    let packed = View::dense(crate::backend::cpu::view::Slot(0), &ty, &order);
+    let packed = View::dense(Slot(0), &ty, &order);
     let to = packed.clone();
     let packing: Packing = Box::new(move |a, from, slot, offset| {
         let from = a.converted(from, to.dtype);

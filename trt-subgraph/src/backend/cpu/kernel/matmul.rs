@@ -1,32 +1,93 @@
-//! Matrix products: oneDNN for f32, plain loops for the rest.
+//! Matrix products: tiles for f32, plain loops for other types and for a few lines by a matrix that is no weight.
 
-use super::bias;
 use super::product::Product;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
-use crate::backend::cpu::onednn::step::{Operand, emit, packed};
-use crate::backend::cpu::onednn::{Desc, OneDnn, Primitive, Recipe, arg};
+use crate::backend::cpu::gemm::batch::Batch;
+use crate::backend::cpu::gemm::finish::Finish;
+use crate::backend::cpu::gemm::panels::Panels;
+use crate::backend::cpu::gemm::sweep::{Sweep, Window};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::Layer;
-use std::sync::Arc;
+
+/// The fewest lines for which a matrix that is no weight is brought into panels.
+const WORTH_PACKING: usize = 4;
 
 pub fn assemble(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool) -> Result<(), Fault> {
     let x = turned(a.computing(layer.inputs[0])?, ta);
     let y = a.network.ty(layer.outputs[0]).shape.clone();
-    let order: Vec<usize> = (0..y.len()).collect();
-    let inner = x.shape[x.rank() - 1];
-    let elements: usize = y.iter().product();
-    if let (DType::F32, Some(library), true) = (x.dtype, a.machine.library.clone(), inner > 0 && elements > 0)
-        && let Some(done) = with_onednn(a, layer, &library, &x, tb)
-    {
-        return done;
+    let (rank, inner) = (y.len(), x.shape[x.rank() - 1]);
+    let order: Vec<usize> = (0..rank).collect();
+    let b = a.network.ty(layer.inputs[1]);
+    let shared = b.shape[..b.rank() - 2].iter().all(|&n| n == 1);
+    if x.dtype == DType::F32 && inner > 0 && y.iter().all(|&n| n > 0) {
+        let lines: usize = y[if shared { 0 } else { rank - 2 }..rank - 1].iter().product();
+        if shared && (a.is_static(layer.inputs[1]) || lines >= WORTH_PACKING) {
+            return with_weight(a, layer, &x, tb);
+        }
+        if lines >= WORTH_PACKING {
+            return batch(a, layer, x, tb);
+        }
     }
     let b = plain(a, layer, tb)?;
     a.result(layer, x.dtype, &order, |a, out| {
-        let lead = &out.shape[..out.rank() - 2];
+        let lead = &out.shape[..rank - 2];
         let stretched = |v: &View| v.stretch(&[lead, &v.shape[v.rank() - 2..]].concat());
         let touches = [x.slot, b.slot, out.slot];
         a.emit(Product::new(stretched(&x), stretched(&b), out.clone(), a.machine.isa), &touches);
+        Ok(())
+    })
+}
+
+fn batch(a: &mut Assembler, layer: &Layer, x: View, tb: bool) -> Result<(), Fault> {
+    let rank = a.network.ty(layer.outputs[0]).rank();
+    let order: Vec<usize> = (0..rank).collect();
+    let inner = x.shape[x.rank() - 1];
+    let lines = |v: &View| inner == 1 || v.strides[v.rank() - 1] == 1;
+    let own: Vec<usize> = (0..x.rank()).collect();
+    let x = if lines(&x) { x } else { a.ordered(x, &own) };
+    let b = turned(a.computing(layer.inputs[1])?, tb);
+    a.result(layer, DType::F32, &order, |a, out| {
+        let lead = &out.shape[..rank - 2];
+        let [x, b] = [&x, &b].map(|v| v.stretch(&[lead, &v.shape[v.rank() - 2..]].concat()));
+        Batch::emit(a, x, b, out);
+        Ok(())
+    })
+}
+
+/// The product with one matrix for all: every line of `x` is a position.
+fn with_weight(a: &mut Assembler, layer: &Layer, x: &View, tb: bool) -> Result<(), Fault> {
+    let y = a.network.ty(layer.outputs[0]).shape.clone();
+    let rank = y.len();
+    let (inner, columns) = (x.shape[x.rank() - 1], y[rank - 1]);
+    let lines: usize = y[..rank - 1].iter().product();
+    let stretched = x.stretch(&[&y[..rank - 1], &[inner]].concat());
+    let flat = stretched.reshape(&[lines, inner]).filter(|v| inner == 1 || v.strides[1] == 1);
+    let flat = match flat {
+        Some(flat) => flat,
+        None => {
+            let order: Vec<usize> = (0..rank).collect();
+            a.ordered(stretched, &order).reshape(&[lines, inner]).ok_or("a dense tensor takes any shape")?
+        }
+    };
+    let panels = Panels::new(a.machine.isa, columns, inner);
+    let packing = panels.packing(move |w: View| {
+        let w = turned(w, tb);
+        w.reshape(&[1, inner, columns]).expect("leading axes of 1 go")
+    });
+    let weights = a.packed(layer.inputs[1], 4 * panels.elements(), packing)?;
+    // Every line a position: `[1, lines, 1, columns]`.
+    let positions = move |v: &View| {
+        let flat = v.reshape(&[lines, v.shape[v.rank() - 1]])?;
+        let (shape, strides) = (&flat.shape, &flat.strides);
+        let (shape, strides) = (vec![1, shape[0], 1, shape[1]], vec![0, strides[0], 0, strides[1]]);
+        Some(View { shape, strides, ..flat })
+    };
+    let (finish, rest) = Finish::split(a, layer, rank - 1, panels.lanes, positions)?;
+    let order: Vec<usize> = (0..rank).collect();
+    a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
+        let [x, out] = [&flat, &out].map(|v| positions(v).ok_or("a dense tensor is lines"));
+        Sweep::emit(a, Window::ONE, x?, out?, (panels, weights), finish);
         Ok(())
     })
 }
@@ -54,138 +115,4 @@ fn plain(a: &mut Assembler, layer: &Layer, tb: bool) -> Result<View, Fault> {
     });
     let (slot, offset) = a.packed(value, ty.bytes(), packing)?;
     Ok(View { offset, ..View::row_major(slot, &ty) })
-}
-
-/// The product with oneDNN; `None` where it has no kernel (nothing is emitted then that anybody reads).
-fn with_onednn(
-    a: &mut Assembler,
-    layer: &Layer,
-    library: &Arc<OneDnn>,
-    x: &View,
-    tb: bool,
-) -> Option<Result<(), Fault>> {
-    let y = a.network.ty(layer.outputs[0]).shape.clone();
-    let rank = y.len();
-    let (m, n, k) = (y[rank - 2], y[rank - 1], x.shape[x.rank() - 1]);
-    let b_shape = a.network.ty(layer.inputs[1]).shape.clone();
-    let batch: usize = y[..rank - 2].iter().product();
-    let shared = b_shape[..b_shape.len() - 2].iter().all(|&n| n == 1);
-    let (shape_a, shape_b, shape_y) = match shared {
-        true => (vec![batch * m, k], vec![k, n], vec![batch * m, n]),
-        false => (vec![batch, m, k], vec![batch, k, n], vec![batch, m, n]),
-    };
-    let src = matrix(a, &x.stretch(&[&y[..rank - 2], &[m, k]].concat()), &shape_a);
-    let is_packed = shared && a.is_static(layer.inputs[1]);
-    let b = (!is_packed).then(|| {
-        let b = match a.computing(layer.inputs[1]) {
-            Ok(b) => turned(b, tb),
-            Err(why) => return Err(why),
-        };
-        let lead = if shared { &[][..] } else { &y[..rank - 2] };
-        let b = if shared { b.reshape(&shape_b).unwrap_or(b) } else { b.stretch(&[lead, &[k, n]].concat()) };
-        Ok(matrix(a, &b, &shape_b))
-    });
-    let b = match b.transpose() {
-        Ok(b) => b,
-        Err(why) => return Some(Err(why)),
-    };
-    let vector = bias::split(a, layer, rank - 1);
-    let strided = |v: &View| Desc::strided(library, &v.shape, &canonical(v));
-    let made = (|| {
-        let to = View::row_major(Slot(0), &crate::TensorType::new(DType::F32, shape_y.clone()));
-        let (src_desc, dst_desc) = (strided(&src)?, strided(&to)?);
-        let weights = match &b {
-            Some(b) => strided(b)?,
-            None => Desc::any(library, &shape_b)?,
-        };
-        let bias_shape: Vec<usize> =
-            (0..shape_y.len()).map(|i| if i + 1 == shape_y.len() { n } else { 1 }).collect();
-        let bias_desc = match &vector {
-            Some(_) => Some(Desc::strided(
-                library,
-                &bias_shape,
-                &vec![1; bias_shape.len()]
-                    .iter()
-                    .enumerate()
-                    .map(|(i, _)| if i + 1 == bias_shape.len() { 1 } else { n as isize })
-                    .collect::<Vec<_>>(),
-            )?),
-            None => None,
-        };
-        let recipe =
-            Recipe::MatMul { src: &src_desc, weights: &weights, bias: bias_desc.as_ref(), dst: &dst_desc };
-        let primitive = Primitive::new(library, &recipe, false)?;
-        Ok::<_, Fault>((primitive, src_desc, dst_desc, weights, bias_desc))
-    })();
-    let Ok((primitive, src_desc, dst_desc, weights_desc, bias_desc)) = made else { return None };
-    if primitive.kernel.contains("ref") {
-        return None;
-    }
-    let finish = || {
-        let (weights, weights_desc) = match b {
-            Some(b) => ((b.slot, b.offset), weights_desc),
-            None => {
-                let wanted = primitive.weights.clone().ok_or("a product has two operands")?;
-                let shape = shape_b.clone();
-                let plain = move |w: &View| {
-                    let flat = [w.shape[w.rank() - 2], w.shape[w.rank() - 1]];
-                    let flat = w.reshape(&flat).expect("leading axes of 1 go");
-                    debug_assert_eq!(shape.iter().product::<usize>(), flat.elements());
-                    turned(flat, tb)
-                };
-                (packed(a, layer.inputs[1], &wanted, plain)?, wanted)
-            }
-        };
-        let (bias, rest) = match &vector {
-            Some((view, rest)) => (Some(view.clone()), rest.clone()),
-            None => (None, layer.epilogue.clone()),
-        };
-        let order: Vec<usize> = (0..rank).collect();
-        a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
-            let mut operands = vec![
-                Operand { arg: arg::SRC, desc: src_desc, place: (src.slot, src.offset) },
-                Operand { arg: arg::WEIGHTS, desc: weights_desc, place: weights },
-                Operand { arg: arg::DST, desc: dst_desc, place: (out.slot, out.offset) },
-            ];
-            if let (Some(view), Some(desc)) = (bias, bias_desc) {
-                operands.push(Operand { arg: arg::BIAS, desc, place: (view.slot, view.offset) });
-            }
-            emit(a, "matmul", primitive, operands);
-            Ok(())
-        })
-    };
-    Some(finish())
-}
-
-/// A view of this shape whose last two axes are lines or columns without holes between their elements; copied where need be.
-fn matrix(a: &mut Assembler, view: &View, shape: &[usize]) -> View {
-    if let Some(v) = view.reshape(shape) {
-        let r = v.rank();
-        let (rows, columns) = (v.strides[r - 2], v.strides[r - 1]);
-        let lines = columns == 1 && (rows >= v.shape[r - 1] as isize || v.shape[r - 2] == 1);
-        let upright = rows == 1 && (columns >= v.shape[r - 2] as isize || v.shape[r - 1] == 1);
-        let spread = r == 2 || v.strides[0] > 0 || v.shape[0] == 1;
-        if (lines || upright) && spread {
-            return v;
-        }
-    }
-    let order: Vec<usize> = (0..view.rank()).collect();
-    let copy = a.temporary(&view.ty(), &order);
-    a.copy(view, copy.clone());
-    copy.reshape(shape).expect("a row-major tensor takes any shape")
-}
-
-/// Strides in which axes of size 1 are as dense as can be.
-fn canonical(v: &View) -> Vec<isize> {
-    let r = v.rank();
-    let mut s = v.strides.clone();
-    if v.shape[r - 2] == 1 && s[r - 1] == 1 {
-        s[r - 2] = v.shape[r - 1] as isize;
-    } else if v.shape[r - 1] == 1 && s[r - 2] == 1 && v.shape[r - 2] > 1 {
-        s[r - 1] = v.shape[r - 2] as isize;
-    }
-    if r == 3 && v.shape[0] == 1 {
-        s[0] = (v.shape[1] * v.shape[2]) as isize;
-    }
-    s
 }

@@ -1,8 +1,8 @@
 //! The kernels: for each layer kind, how it is assembled and what its steps do.
 
 mod arg;
-mod bias;
-mod convolution;
+pub mod bias;
+pub mod convolution;
 mod copy;
 mod direct;
 mod gather;
@@ -10,8 +10,9 @@ mod matmul;
 mod moves;
 mod normalize;
 mod pad;
+mod plane;
 mod pointwise;
-mod pool;
+pub mod pool;
 mod product;
 mod reduce;
 mod rows;

@@ -57,7 +57,7 @@ pub fn reshape(a: &mut Assembler, layer: &Layer, shape: &[usize]) -> Result<(), 
     Ok(())
 }
 
-/// The operands are copied side by side, in the memory order of the first.
+/// The operands are copied side by side, in the memory order of the largest; those that are in place already are not.
 pub fn concat(a: &mut Assembler, layer: &Layer, axis: usize) -> Result<(), Fault> {
     let value = layer.outputs[0];
     let operands: Vec<View> = layer.inputs.iter().map(|&v| a.view(v)).collect();
@@ -65,11 +65,14 @@ pub fn concat(a: &mut Assembler, layer: &Layer, axis: usize) -> Result<(), Fault
         true => (0..operands[0].rank()).collect(),
         false => operands.iter().max_by_key(|v| v.elements()).expect("at least one operand").order(),
     };
-    let out = a.room(value, &order);
+    let out = a.joined(value).unwrap_or_else(|| a.room(value, &order));
     let mut start = 0;
     for view in &operands {
         let len = view.shape[axis];
-        a.copy(view, out.narrow(axis, start, len));
+        let to = out.narrow(axis, start, len);
+        if *view != to {
+            a.copy(view, to);
+        }
         start += len;
     }
     a.define(value, out);

@@ -1,5 +1,6 @@
 //! Windows over spatial axes, for a strip of channels at a time.
 
+use super::plane::Plane;
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
@@ -48,6 +49,11 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
             after: widen(&p.padding.iter().map(|b| b.1).collect::<Vec<_>>(), 0),
         };
         let isa = a.machine.isa;
+        let neighbours = |v: &View| v.shape[1] == 1 || v.strides[1] == 1;
+        if x.dtype == DType::F32 && rank == 2 && indices.is_none() && neighbours(&x) && neighbours(&out) {
+            a.emit(Plane { op: p.op, isa, windows, x, out }, &touches);
+            return Ok(());
+        }
         a.emit(Pooling { op: p.op, isa, windows, x, out, indices }, &touches);
         Ok(())
     };
@@ -61,12 +67,12 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
 }
 
 /// The windows along three spatial axes; leading ones are trivial where there are fewer.
-struct Windows {
+pub struct Windows {
     size: [usize; 3],
     count: [usize; 3],
-    window: [usize; 3],
+    pub window: [usize; 3],
     stride: [usize; 3],
-    dilation: [usize; 3],
+    pub dilation: [usize; 3],
     before: [usize; 3],
     after: [usize; 3],
 }
@@ -75,7 +81,7 @@ impl Windows {
     /// Window `i` along `axis`: the first and the past-the-last tap inside of the input, the position of the first tap
     /// (may be negative), and how many taps are inside of input and padding.
     #[inline(always)]
-    fn along(&self, axis: usize, i: usize) -> (usize, usize, isize, usize) {
+    pub fn along(&self, axis: usize, i: usize) -> (usize, usize, isize, usize) {
         let start = (i * self.stride[axis]) as isize - self.before[axis] as isize;
         let (step, taps) = (self.dilation[axis] as isize, self.window[axis] as isize);
         let until = |end: isize| ((end - start + step - 1).max(0) / step).min(taps);
@@ -155,6 +161,10 @@ macro_rules! strips {
                 // SAFETY: a strip of the operand's channels.
                 let row = unsafe { &*row.cast::<[$T; STRIP]>() };
                 sums.iter_mut().zip(row).for_each(|($s, &$v)| $step);
+            } else if channel == 1 {
+                // SAFETY: the rest of the operand's channels.
+                let row = unsafe { std::slice::from_raw_parts(row, $width) };
+                sums.iter_mut().zip(row).for_each(|($s, &$v)| $step);
             } else {
                 for (c, $s) in sums[..$width].iter_mut().enumerate() {
                     // SAFETY: a channel of the operand.
@@ -206,10 +216,17 @@ macro_rules! pooling {
                             $average(cells);
                         }
                     }
-                    for (c, &v) in results[..width].iter().enumerate() {
-                        let at = to + (begin + c) as isize * p.out.strides[1];
-                        // SAFETY: an element of the result that belongs to this thread.
-                        unsafe { *out.at::<$T>(at) = v };
+                    if p.out.strides[1] == 1 {
+                        let to = out.at::<$T>(to + begin as isize);
+                        // SAFETY: a run of the result that belongs to this thread.
+                        unsafe { std::slice::from_raw_parts_mut(to, width) }
+                            .copy_from_slice(&results[..width]);
+                    } else {
+                        for (c, &v) in results[..width].iter().enumerate() {
+                            let at = to + (begin + c) as isize * p.out.strides[1];
+                            // SAFETY: an element of the result that belongs to this thread.
+                            unsafe { *out.at::<$T>(at) = v };
+                        }
                     }
                     if let Some(view) = &p.indices {
                         for c in begin..begin + width {

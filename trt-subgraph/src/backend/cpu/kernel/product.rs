@@ -49,7 +49,8 @@ impl Product {
         for item in items {
             let (row, first) = ((item / strips) % m, item % strips * STRIP);
             let [o, x, y] = self.batch.offsets(item / strips / m);
-            let (o, x, y) = (o + row as isize * o_m, x + row as isize * a_m, y + first as isize * b_n);
+            let o = o + row as isize * o_m + first as isize * o_n;
+            let (x, y) = (x + row as isize * a_m, y + first as isize * b_n);
             let width = STRIP.min(n - first);
             let mut sums = [T::default(); STRIP];
             for i in 0..k as isize {

@@ -124,8 +124,6 @@ pub enum Recipe<'a> {
         dilation: &'a [usize],
         padding: &'a [(i64, i64)],
     },
-    /// Matrix product.
-    MatMul { src: &'a Desc, weights: &'a Desc, bias: Option<&'a Desc>, dst: &'a Desc },
     /// Copy into another layout.
     Reorder { src: &'a Desc, dst: &'a Desc },
 }
@@ -153,17 +151,15 @@ unsafe impl Send for Desc {}
 unsafe impl Sync for Desc {}
 
 impl Primitive {
-    /// Compiles; `accumulate` adds to what the destination holds.
-    pub fn new(library: &Arc<OneDnn>, recipe: &Recipe, accumulate: bool) -> Result<Primitive, Refused> {
+    /// Compiles.
+    pub fn new(library: &Arc<OneDnn>, recipe: &Recipe) -> Result<Primitive, Refused> {
         let api = &library.api;
         let mut attr = null_mut();
         // SAFETY: `attr` is a place for the handle; it is destroyed below.
         check(unsafe { (api.dnnl_primitive_attr_create)(&mut attr) }, "attributes")?;
         // SAFETY: `attr` lives.
         let set = unsafe { (api.dnnl_primitive_attr_set_scratchpad_mode)(attr, sys::SCRATCHPAD_USER) };
-        let made = check(set, "attributes")
-            .and_then(|()| if accumulate { append_sum(library, attr) } else { Ok(()) })
-            .and_then(|()| Primitive::with_attributes(library, recipe, attr));
+        let made = check(set, "attributes").and_then(|()| Primitive::with_attributes(library, recipe, attr));
         // SAFETY: we own `attr`; primitives copy it.
         unsafe { (api.dnnl_primitive_attr_destroy)(attr) };
         made
@@ -206,21 +202,6 @@ impl Primitive {
                     )
                 };
                 (status, "convolution")
-            }
-            Recipe::MatMul { src, weights, bias: b, dst } => {
-                // SAFETY: all descriptors outlive the call.
-                let status = unsafe {
-                    (api.dnnl_matmul_primitive_desc_create)(
-                        &mut desc,
-                        engine,
-                        src.raw,
-                        weights.raw,
-                        bias(b),
-                        dst.raw,
-                        attr,
-                    )
-                };
-                (status, "matmul")
             }
             Recipe::Reorder { src, dst } => {
                 // SAFETY: both descriptors outlive the call.
@@ -268,19 +249,6 @@ impl Drop for Primitive {
     fn drop(&mut self) {
         // SAFETY: we own it and no execution is under way.
         unsafe { (self.library.api.dnnl_primitive_destroy)(self.raw) };
-    }
-}
-
-fn append_sum(library: &Arc<OneDnn>, attr: sys::Attr) -> Result<(), Refused> {
-    let api = &library.api;
-    let mut ops = null_mut();
-    // SAFETY: `ops` is a place for the handle; attributes copy it, so it is destroyed here.
-    unsafe {
-        check((api.dnnl_post_ops_create)(&mut ops), "post-ops")?;
-        let done = check((api.dnnl_post_ops_append_sum)(ops, 1.0, 0, sys::F32), "post-ops")
-            .and_then(|()| check((api.dnnl_primitive_attr_set_post_ops)(attr, ops), "post-ops"));
-        (api.dnnl_post_ops_destroy)(ops);
-        done
     }
 }
 

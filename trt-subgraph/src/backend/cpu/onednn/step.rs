@@ -60,7 +60,7 @@ pub fn packed(
         let row_major: Vec<usize> = (0..from.rank()).collect();
         let from = plain(&a.ordered(from, &row_major));
         let src = Desc::strided(&library, &from.shape, &from.strides)?;
-        let primitive = Primitive::new(&library, &Recipe::Reorder { src: &src, dst: &to }, false)?;
+        let primitive = Primitive::new(&library, &Recipe::Reorder { src: &src, dst: &to })?;
         let operands = vec![
             Operand { arg: arg::SRC, desc: src, place: (from.slot, from.offset) },
             Operand { arg: arg::DST, desc: to, place: (slot, offset) },

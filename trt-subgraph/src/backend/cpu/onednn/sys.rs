@@ -26,9 +26,7 @@ handles! {
     /// `dnnl_primitive_t`
     Primitive,
     /// `dnnl_primitive_attr_t`
-    Attr,
-    /// `dnnl_post_ops_t`
-    PostOps
+    Attr
 }
 
 /// `dnnl_version_t`
@@ -107,17 +105,12 @@ functions! {
     dnnl_primitive_attr_create(*mut Attr) -> Status;
     dnnl_primitive_attr_destroy(Attr) -> Status;
     dnnl_primitive_attr_set_scratchpad_mode(Attr, c_int) -> Status;
-    dnnl_primitive_attr_set_post_ops(Attr, PostOps) -> Status;
-    dnnl_post_ops_create(*mut PostOps) -> Status;
-    dnnl_post_ops_destroy(PostOps) -> Status;
-    dnnl_post_ops_append_sum(PostOps, f32, i32, c_int) -> Status;
     dnnl_convolution_forward_primitive_desc_create(
         *mut PrimitiveDesc, Engine, c_int, c_int, Desc, Desc, Desc, Desc,
         *const Dims, *const Dims, *const Dims, *const Dims, Attr) -> Status;
     dnnl_deconvolution_forward_primitive_desc_create(
         *mut PrimitiveDesc, Engine, c_int, c_int, Desc, Desc, Desc, Desc,
         *const Dims, *const Dims, *const Dims, *const Dims, Attr) -> Status;
-    dnnl_matmul_primitive_desc_create(*mut PrimitiveDesc, Engine, Desc, Desc, Desc, Desc, Attr) -> Status;
     dnnl_reorder_primitive_desc_create(*mut PrimitiveDesc, Desc, Engine, Desc, Engine, Attr) -> Status;
     dnnl_primitive_desc_query(PrimitiveDesc, c_int, c_int, *mut c_void) -> Status;
     dnnl_primitive_desc_query_md(PrimitiveDesc, c_int, c_int) -> Desc;

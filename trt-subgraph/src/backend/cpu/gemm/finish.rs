@@ -1,0 +1,147 @@
+//! The part of an epilogue that tiles do themselves: a bias, a residual, bounds.
+
+use super::formula::Formula;
+use super::sweep;
+use crate::DType;
+use crate::backend::cpu::assemble::{Assembler, Fault};
+use crate::backend::cpu::kernel::bias;
+use crate::backend::cpu::step::{Address, Call};
+use crate::backend::cpu::view::{Slot, View};
+use crate::network::expr::{Binary, Node, Scalar};
+use crate::network::{Expr, Layer};
+
+/// What is done to each sum, in this order. Tensors have the axes that tiles walk.
+#[derive(Default)]
+pub struct Finish {
+    /// A vector along the columns, added; room for whole vectors is behind it.
+    pub bias: Option<(Slot, isize)>,
+    /// A tensor of the result's shape, added.
+    pub residual: Option<View>,
+    /// Bounds; NaN stays.
+    pub clamp: Option<(f32, f32)>,
+    /// Anything else, where there are no bounds.
+    pub formula: Option<Formula>,
+}
+
+impl Finish {
+    /// What tiles can do of a layer's epilogue, and what remains. `axis` has the columns; `positions` gives a tensor of the
+    /// result's shape as tiles walk it, if they can.
+    pub fn split(
+        a: &mut Assembler,
+        layer: &Layer,
+        axis: usize,
+        lanes: usize,
+        positions: impl Fn(&View) -> Option<View>,
+    ) -> Result<(Finish, Option<Expr>), Fault> {
+        let mut out = Finish::default();
+        let positions = |view: &View| positions(view).filter(|v| sweep::pitch(v).is_some());
+        let mut rest = layer.epilogue.clone();
+        let own = layer.kind.arity().unwrap_or(0);
+        let result = a.network.ty(layer.outputs[0]).clone();
+        let all_f32 = layer.inputs.iter().all(|&v| a.network.ty(v).dtype == DType::F32);
+        if result.dtype != DType::F32 || !all_f32 {
+            return Ok((out, rest));
+        }
+        if let Some((value, after)) = bias::split(a, layer, axis) {
+            let columns = result.shape[axis];
+            let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
+                let from = from.reshape(&[columns]).ok_or("a vector along the columns")?;
+                a.copy(&from, View { slot, offset, strides: vec![1], ..from.clone() });
+                Ok(())
+            });
+            out.bias = Some(a.packed(value, columns.next_multiple_of(lanes) * 4 + lanes * 4, packing)?);
+            rest = after;
+        }
+        if let Some((operand, after)) = rest.as_ref().and_then(bias::peel) {
+            let value = layer.inputs[own + operand - 1];
+            if a.network.ty(value) == &result {
+                if let Some(view) = positions(&a.view(value)) {
+                    out.residual = Some(view);
+                    rest = after;
+                }
+            }
+        }
+        if let Some(bounds) = rest.as_ref().and_then(bounds) {
+            out.clamp = Some(bounds);
+            rest = None;
+        }
+        if let Some(expr) = &rest {
+            out.formula = Formula::new(a, layer, expr, axis, positions);
+            rest = rest.filter(|_| out.formula.is_none());
+        }
+        Ok((out, rest))
+    }
+
+    /// The slots that it reads.
+    pub fn touches(&self) -> impl Iterator<Item = Slot> {
+        let formula = self.formula.iter().flat_map(Formula::touches);
+        self.bias.map(|b| b.0).into_iter().chain(self.residual.as_ref().map(|v| v.slot)).chain(formula)
+    }
+
+    /// Where bias and residual lie; null where there is none.
+    pub fn addresses(&self, call: &Call) -> [Address; 2] {
+        let null = Address::new(std::ptr::null_mut());
+        let bias = self.bias.map_or(null, |(slot, offset)| call.place(slot, offset));
+        [bias, self.residual.as_ref().map_or(null, |v| call.of(v))]
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        let parts = [
+            self.bias.map(|_| " + bias".to_string()),
+            self.residual.as_ref().map(|_| " + residual".to_string()),
+            self.clamp.map(|(low, high)| format!(", in {low}..{high}")),
+            self.formula.as_ref().map(|f| format!(", {} operations", f.operations())),
+        ];
+        parts.into_iter().flatten().collect()
+    }
+}
+
+/// The bounds of an expression that holds input 0 between literals and does nothing else.
+fn bounds(expr: &Expr) -> Option<(f32, f32)> {
+    let (mut low, mut high) = (f32::NEG_INFINITY, f32::INFINITY);
+    let literal = |r: u32| match expr.nodes[r as usize] {
+        Node::Const(DType::F32, Scalar::Float(v)) if !v.is_nan() => Some(v as f32),
+        _ => None,
+    };
+    let mut at = expr.root();
+    loop {
+        at = match expr.nodes[at as usize] {
+            Node::Input(0) => return (low <= high).then_some((low, high)),
+            Node::Binary(f @ (Binary::Max | Binary::Min), x, y) => {
+                let (inner, bound) = literal(y).map(|v| (x, v)).or_else(|| literal(x).map(|v| (y, v)))?;
+                match f {
+                    Binary::Max if low == f32::NEG_INFINITY => low = bound,
+                    Binary::Min if high == f32::INFINITY => high = bound,
+                    _ => return None,
+                }
+                inner
+            }
+            _ => return None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::expr::Unary;
+
+    fn with(f: Binary, inner: &Expr, bound: f64) -> Expr {
+        let mut e = inner.clone();
+        let x = e.root();
+        let c = e.push(Node::Const(DType::F32, Scalar::Float(bound)));
+        e.push(Node::Binary(f, x, c));
+        e
+    }
+
+    #[test]
+    fn bounds_of_rectifiers() {
+        let relu = with(Binary::Max, &Expr::identity(), 0.0);
+        assert_eq!(bounds(&relu), Some((0.0, f32::INFINITY)));
+        assert_eq!(bounds(&with(Binary::Min, &relu, 6.0)), Some((0.0, 6.0)));
+        assert_eq!(bounds(&with(Binary::Min, &relu, -1.0)), None);
+        assert_eq!(bounds(&with(Binary::Max, &relu, f64::NAN)), None);
+        assert_eq!(bounds(&with(Binary::Max, &Expr::unary(Unary::Neg), 0.0)), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! Any expression of a result that has just been computed and is still in cache: what the registers of a tile cannot do.
+
+use super::sweep;
+use crate::DType;
+use crate::backend::cpu::assemble::Assembler;
+use crate::backend::cpu::expr::{Code, Isa, execute};
+use crate::backend::cpu::memory::fill;
+use crate::backend::cpu::step::{Address, place};
+use crate::backend::cpu::view::{Slot, View};
+use crate::network::{Expr, Layer};
+
+/// Elements that are worked on at once, at most.
+const CHUNK: usize = 512;
+
+/// An operand besides the result itself.
+struct Operand {
+    register: u16,
+    view: View,
+    /// Distances of neighbours along positions and columns, in elements.
+    steps: [isize; 2],
+}
+
+/// `result = expr(result, operands)`, in place.
+pub struct Formula {
+    code: Code,
+    isa: Isa,
+    operands: Vec<Operand>,
+    /// Where each register is in a thread's scratch, behind the table of addresses.
+    registers: Vec<usize>,
+    thread_bytes: usize,
+    scratch: Slot,
+}
+
+/// The part of a result that a thread has just computed.
+pub struct Part {
+    pub thread: usize,
+    /// The first position, and how many.
+    pub positions: (usize, usize),
+    /// The first column, and how many.
+    pub columns: (usize, usize),
+    /// Distance of positions of the result, in elements.
+    pub pitch: isize,
+}
+
+impl Formula {
+    /// `expr` of a layer's own result (input 0) and its epilogue's operands, all of f32; columns are axis `axis`.
+    /// `positions` gives a tensor of the result's shape as tiles walk it. `None` where an operand is neither of the result's
+    /// shape nor a vector along the columns nor a scalar.
+    pub fn new(
+        a: &mut Assembler,
+        layer: &Layer,
+        expr: &Expr,
+        axis: usize,
+        positions: impl Fn(&View) -> Option<View>,
+    ) -> Option<Formula> {
+        let own = layer.kind.arity()?;
+        let result = a.network.ty(layer.outputs[0]).clone();
+        let code = Code::new(expr, &vec![DType::F32; expr.arity().max(1)]);
+        let mut operands = Vec::new();
+        for (i, &register) in code.inputs.iter().enumerate() {
+            let Some(register) = register else { continue };
+            if i == 0 {
+                continue;
+            }
+            let value = layer.inputs[own + i - 1];
+            let ty = a.network.ty(value).clone();
+            let missing = result.rank() - ty.rank();
+            let along = |k: usize| ty.shape[k] == if k + missing == axis { result.shape[axis] } else { 1 };
+            let operand = if ty.shape == result.shape {
+                let view = positions(&a.view(value))?;
+                Operand { register, steps: [sweep::pitch(&view)?, 1], view }
+            } else if ty.elements() == 1 {
+                Operand { register, view: a.view(value), steps: [0, 0] }
+            } else if axis >= missing && (0..ty.rank()).all(along) {
+                let view = a.view(value);
+                Operand { register, steps: [0, view.strides[axis - missing]], view }
+            } else {
+                return None;
+            };
+            operands.push(operand);
+        }
+        let mut thread_bytes = (code.registers.len() * size_of::<usize>()).next_multiple_of(64);
+        let mut registers = Vec::new();
+        for lane in &code.registers {
+            registers.push(thread_bytes);
+            thread_bytes += CHUNK * lane.size();
+        }
+        let scratch = a.scratch(thread_bytes * a.machine.threads);
+        Some(Formula { code, isa: a.machine.isa, operands, registers, thread_bytes, scratch })
+    }
+
+    /// The slots that it touches.
+    pub fn touches(&self) -> impl Iterator<Item = Slot> {
+        self.operands.iter().map(|o| o.view.slot).chain([self.scratch])
+    }
+
+    /// Instructions for each element.
+    pub fn operations(&self) -> usize {
+        self.code.instructions.len()
+    }
+
+    /// # Safety
+    /// As for a step that touches [`Formula::touches`]; `out` is the result's first element, the part is this thread's.
+    pub unsafe fn apply(&self, addresses: &[Address], out: Address, part: &Part) {
+        let scratch = place(addresses, self.scratch, (part.thread * self.thread_bytes) as isize);
+        // SAFETY: the table lies at the start of this thread's scratch, which is aligned to 64.
+        let at =
+            unsafe { std::slice::from_raw_parts_mut(scratch.at::<*mut u8>(0), self.code.registers.len()) };
+        for (a, &offset) in at.iter_mut().zip(&self.registers) {
+            *a = scratch.at(offset as isize);
+        }
+        for &(register, value) in &self.code.constants {
+            // SAFETY: a register has room for a chunk.
+            unsafe { fill(self.code.registers[register as usize], value, at[register as usize], CHUNK) };
+        }
+        let (first, count) = part.columns;
+        // Whole positions at once where they are one run and short.
+        let (width, rows) = match part.pitch == count as isize && count <= CHUNK / 2 {
+            true => (count, CHUNK / count.max(1)),
+            false => (count.min(CHUNK), 1),
+        };
+        for column in (0..count).step_by(width.max(1)) {
+            let width = width.min(count - column);
+            let mut loaded = 0;
+            for row in (0..part.positions.1).step_by(rows) {
+                let here = Chunk {
+                    position: (part.positions.0 + row) as isize,
+                    rows: rows.min(part.positions.1 - row),
+                    column: (first + column) as isize,
+                    width,
+                };
+                // SAFETY: the caller's promise; registers have room for a chunk.
+                unsafe { self.chunk(addresses, out, at, part.pitch, &here, loaded) };
+                loaded = loaded.max(here.rows);
+            }
+        }
+    }
+
+    /// Operands that are the same at every position have been loaded for `loaded` rows.
+    ///
+    /// # Safety
+    /// As for [`Formula::apply`].
+    unsafe fn chunk(
+        &self,
+        addresses: &[Address],
+        out: Address,
+        at: &mut [*mut u8],
+        pitch: isize,
+        c: &Chunk,
+        loaded: usize,
+    ) {
+        let n = c.rows * c.width;
+        let to = out.at::<f32>(c.position * pitch + c.column);
+        if let Some(own) = self.code.inputs.first().copied().flatten() {
+            // SAFETY: the chunk is one run of the result; the register has room for it.
+            unsafe { std::ptr::copy_nonoverlapping(to.cast_const(), at[own as usize].cast::<f32>(), n) };
+        }
+        for o in &self.operands {
+            let [row_step, column_step] = o.steps;
+            if row_step == 0 && loaded >= c.rows {
+                continue;
+            }
+            let register = at[o.register as usize].cast::<f32>();
+            for row in 0..c.rows {
+                let from = place(addresses, o.view.slot, o.view.offset)
+                    .at::<f32>((c.position + row as isize) * row_step + c.column * column_step);
+                for i in 0..c.width {
+                    // SAFETY: an element of the operand; the register has room for a chunk.
+                    unsafe {
+                        *register.add(row * c.width + i) = *from.wrapping_offset(i as isize * column_step)
+                    };
+                }
+            }
+        }
+        let result = self.code.result as usize;
+        let computed = self.code.instructions.iter().any(|i| i.to == self.code.result);
+        let before = at[result];
+        if computed {
+            at[result] = to.cast();
+        }
+        // SAFETY: registers hold or have room for a chunk; the result's place is nobody's operand.
+        unsafe { execute(self.isa, &self.code.instructions, at, n) };
+        at[result] = before;
+        if !computed {
+            // SAFETY: the result is an operand or a literal of f32 in a register.
+            unsafe { std::ptr::copy_nonoverlapping(before.cast::<f32>().cast_const(), to, n) };
+        }
+    }
+}
+
+struct Chunk {
+    position: isize,
+    rows: usize,
+    column: isize,
+    width: usize,
+}

@@ -1,0 +1,18 @@
+//! Convolutions and matrix products of f32 in kernels of our own.
+//!
+//! [`tile`] is the inner kernel, [`lanes`] its vectors. [`panels`] puts the second operand into the order in which tiles read
+//! it; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done to a result
+//! while it is in cache; [`sweep`] is the step that walks the result,
+//! [`winograd`] one with fewer multiplications for windows of 3x3,
+//! [`batch`] one for products of two tensors of which neither is a weight,
+//! [`depthwise`] one for channels that are filtered alone.
+
+pub mod batch;
+pub mod depthwise;
+pub mod finish;
+pub mod formula;
+pub mod lanes;
+pub mod panels;
+pub mod sweep;
+pub mod tile;
+pub mod winograd;

@@ -1,0 +1,156 @@
+//! The second operand of a product in the order in which tiles read it: cut into panels of a few vectors of columns, each with
+//! its vectors one after the other along the sum.
+
+use super::tile;
+use crate::DType;
+use crate::backend::RunError;
+use crate::backend::cpu::assemble::{Assembler, Packing};
+use crate::backend::cpu::expr::Isa;
+use crate::backend::cpu::nest::Nest;
+use crate::backend::cpu::step::{Call, Step};
+use crate::backend::cpu::view::{Slot, View};
+
+/// How the columns of one group are cut.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Panels {
+    /// The panels from left to right.
+    pub list: Vec<Panel>,
+    /// Terms of the sum.
+    pub depth: usize,
+    /// Elements of a vector.
+    pub lanes: usize,
+}
+
+/// A few vectors of columns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Panel {
+    /// The first column.
+    pub first: usize,
+    /// How many columns it has; the rest of its last vector is filled up.
+    pub columns: usize,
+    /// Its vectors.
+    pub vectors: usize,
+    /// Where it starts in the group, in elements.
+    pub offset: usize,
+}
+
+impl Panels {
+    /// Panels that are about equally wide.
+    pub fn new(isa: Isa, columns: usize, depth: usize) -> Panels {
+        let lanes = tile::lanes(isa);
+        let vectors = columns.div_ceil(lanes);
+        let count = vectors.div_ceil(tile::most_vectors(isa)).max(1);
+        let starts = |i: usize| vectors * i / count;
+        let list = (0..count).map(|i| {
+            let (first, vectors) = (starts(i) * lanes, starts(i + 1) - starts(i));
+            let wide = (vectors * lanes).min(columns - first);
+            Panel { first, columns: wide, vectors, offset: first * depth }
+        });
+        Panels { list: list.collect(), depth, lanes }
+    }
+
+    /// Elements of a group.
+    pub fn elements(&self) -> usize {
+        self.list.iter().map(|p| p.vectors * self.lanes * self.depth).sum()
+    }
+
+    /// Puts `plain(value)`, of axes `[groups, terms..., columns]`, into panels, group after group.
+    pub fn packing(&self, plain: impl FnOnce(View) -> View + 'static) -> Packing {
+        let panels = self.clone();
+        Box::new(move |a: &mut Assembler, from, slot, offset| {
+            let from = a.converted(from, DType::F32);
+            let from = plain(from);
+            let rank = from.rank();
+            let terms = from.permute(&(1..rank - 1).collect::<Vec<_>>());
+            let terms = Nest::new([&terms], &(0..rank - 2).collect::<Vec<_>>());
+            let touches = [from.slot, slot];
+            a.emit(Pack { panels, from, terms, to: (slot, offset) }, &touches);
+            Ok(())
+        })
+    }
+}
+
+struct Pack {
+    panels: Panels,
+    from: View,
+    terms: Nest<1>,
+    to: (Slot, isize),
+}
+
+impl Panel {
+    /// Puts a panel into place: `to[term][column]`, from an operand whose term `t` starts at `from + term(t)`.
+    ///
+    /// # Safety
+    /// The operand has `depth` terms of the panel's columns, `step` apart; `to` has room for the panel.
+    pub unsafe fn pack(
+        &self,
+        from: *const f32,
+        term: impl Fn(usize) -> isize,
+        step: isize,
+        to: *mut f32,
+        (depth, lanes): (usize, usize),
+    ) {
+        let width = self.vectors * lanes;
+        for t in 0..depth {
+            let line = from.wrapping_offset(term(t));
+            // SAFETY: columns of the panel are in the operand; the line has room for whole vectors.
+            unsafe {
+                let to = std::slice::from_raw_parts_mut(to.add(t * width), width);
+                if step == 1 {
+                    to[..self.columns].copy_from_slice(std::slice::from_raw_parts(line, self.columns));
+                } else {
+                    for (c, to) in to[..self.columns].iter_mut().enumerate() {
+                        *to = *line.wrapping_offset(c as isize * step);
+                    }
+                }
+                to[self.columns..].fill(0.0);
+            }
+        }
+    }
+}
+
+impl Step for Pack {
+    unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
+        let (from, to) = (call.of(&self.from), call.place(self.to.0, self.to.1));
+        let (group_step, column_step) = (self.from.strides[0], self.from.strides[self.from.rank() - 1]);
+        let (panels, depth, lanes) = (self.panels.list.len(), self.panels.depth, self.panels.lanes);
+        call.team.split(self.from.shape[0] * panels, 1, |_, part| {
+            for item in part {
+                let (group, panel) = (item / panels, self.panels.list[item % panels]);
+                let first = group as isize * group_step + panel.first as isize * column_step;
+                let start = group * self.panels.elements() + panel.offset;
+                let term = |t| self.terms.offsets(t)[0];
+                let (from, to) = (from.at::<f32>(first), to.at::<f32>(start as isize));
+                // SAFETY: the caller gives the operand and room for all panels.
+                unsafe { panel.pack(from, term, column_step, to, (depth, lanes)) };
+            }
+        });
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "pack into panels".to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_cover_all_columns_once() {
+        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+            for columns in [1, 3, 4, 16, 20, 50, 64, 65, 80, 500] {
+                let panels = Panels::new(isa, columns, 7);
+                let mut next = 0;
+                for panel in &panels.list {
+                    assert_eq!((panel.first, panel.offset), (next, next * 7));
+                    assert!((1..=tile::most_vectors(isa)).contains(&panel.vectors));
+                    assert!(panel.columns > (panel.vectors - 1) * panels.lanes);
+                    next += panel.columns;
+                }
+                assert_eq!(next, columns);
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The inner kernel of convolutions and matrix products: a few rows of the result by a few vectors of its columns, kept in
+//! registers over the whole sum.
+//!
+//! A row of the first operand is a pointer; the sum runs over *taps* (offsets from that pointer that all rows share) and over a
+//! *run* of neighbours at each tap. A matrix product has one tap; a convolution has one for each line of its window.
+
+use super::lanes::{Four, Lanes};
+use crate::backend::cpu::expr::Isa;
+
+/// The most rows of a tile.
+pub const ROWS: usize = 12;
+
+/// One tile.
+pub struct Tile<'a> {
+    /// Where each row starts; those from `rows` on are read but not used, and have to be readable.
+    pub a: [*const f32; ROWS],
+    /// Rows of the result.
+    pub rows: usize,
+    /// Offsets of the taps from a row's start, in elements.
+    pub taps: &'a [isize],
+    /// Elements at each tap.
+    pub run: usize,
+    /// The second operand: for each tap and element of the run, the tile's vectors.
+    pub b: *const f32,
+    /// What sums start with, the same in every row: the tile's vectors, or null for zeros.
+    pub bias: *const f32,
+    /// Row 0, column 0 of the result.
+    pub out: *mut f32,
+    /// Distance of rows of the result, in elements.
+    pub pitch: isize,
+    /// Columns that the result has.
+    pub columns: usize,
+    /// Added to the result: its row 0, column 0, or null.
+    pub residual: *const f32,
+    /// Distance of rows of the residual.
+    pub residual_pitch: isize,
+    /// The result is held between these, in the end, where given. NaN stays.
+    pub clamp: Option<(f32, f32)>,
+}
+
+/// A kernel for tiles of one size.
+///
+/// # Safety
+/// Every element that the tile names is there; the result overlaps nothing that is read, but the residual may be the result
+/// itself. The machine has the instruction set.
+pub type Kernel = unsafe fn(&Tile);
+
+/// Elements of a vector.
+pub fn lanes(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 => 16,
+        Isa::Avx2 => 8,
+        Isa::Portable => 4,
+    }
+}
+
+/// The most vectors of a tile.
+pub fn most_vectors(isa: Isa) -> usize {
+    if isa == Isa::Avx512 { 4 } else { 2 }
+}
+
+/// Kernels for tiles of `vectors` vectors, by rows, most rows first: one pass over a range of rows takes the first one while it
+/// lasts, then the smallest that covers the rest.
+pub fn kernels(isa: Isa, vectors: usize) -> &'static [(usize, Kernel)] {
+    match (isa, vectors) {
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, 1) => x86::AVX512_1,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, 2) => x86::AVX512_2,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, 3) => x86::AVX512_3,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, _) => x86::AVX512_4,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, 1) => x86::AVX2_1,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, _) => x86::AVX2_2,
+        (_, 1) => &[(12, tile::<Four, 12, 1>), (4, tile::<Four, 4, 1>), (1, tile::<Four, 1, 1>)],
+        _ => &[(6, tile::<Four, 6, 2>), (2, tile::<Four, 2, 2>), (1, tile::<Four, 1, 2>)],
+    }
+}
+
+/// How many of `left` rows the next tile takes, and its kernel.
+#[inline]
+pub fn next(kernels: &[(usize, Kernel)], left: usize) -> (usize, Kernel) {
+    let (most, kernel) = kernels[0];
+    if left >= most {
+        return (most, kernel);
+    }
+    let fitting = kernels.iter().rev().find(|k| k.0 >= left);
+    (left, fitting.unwrap_or(&kernels[0]).1)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Kernel, Tile, tile};
+    use std::arch::x86_64::{__m256, __m512};
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    unsafe fn avx512<const M: usize, const V: usize>(t: &Tile) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<__m512, M, V>(t) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2<const M: usize, const V: usize>(t: &Tile) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<__m256, M, V>(t) }
+    }
+
+    pub static AVX512_1: &[(usize, Kernel)] = &[
+        (12, avx512::<12, 1>),
+        (8, avx512::<8, 1>),
+        (4, avx512::<4, 1>),
+        (2, avx512::<2, 1>),
+        (1, avx512::<1, 1>),
+    ];
+    pub static AVX512_2: &[(usize, Kernel)] = &[
+        (12, avx512::<12, 2>),
+        (8, avx512::<8, 2>),
+        (4, avx512::<4, 2>),
+        (2, avx512::<2, 2>),
+        (1, avx512::<1, 2>),
+    ];
+    pub static AVX512_3: &[(usize, Kernel)] =
+        &[(8, avx512::<8, 3>), (4, avx512::<4, 3>), (2, avx512::<2, 3>), (1, avx512::<1, 3>)];
+    pub static AVX512_4: &[(usize, Kernel)] =
+        &[(6, avx512::<6, 4>), (4, avx512::<4, 4>), (2, avx512::<2, 4>), (1, avx512::<1, 4>)];
+    pub static AVX2_1: &[(usize, Kernel)] = &[(12, avx2::<12, 1>), (4, avx2::<4, 1>), (1, avx2::<1, 1>)];
+    pub static AVX2_2: &[(usize, Kernel)] = &[(6, avx2::<6, 2>), (2, avx2::<2, 2>), (1, avx2::<1, 2>)];
+}
+
+/// # Safety
+/// As for [`Kernel`]; `M` is at least the tile's rows, and the tile has `V` vectors.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the caller's promise: rows, taps, vectors and results are there.
+    unsafe {
+        let mut sums = [[L::splat(0.0); V]; M];
+        if !t.bias.is_null() {
+            for v in 0..V {
+                let bias = L::load(t.bias.add(v * L::COUNT));
+                for m in 0..M {
+                    sums[m][v] = bias;
+                }
+            }
+        }
+        let mut b = t.b;
+        for &tap in t.taps {
+            let mut rows = [std::ptr::null::<f32>(); M];
+            for m in 0..M {
+                rows[m] = t.a[m].wrapping_offset(tap);
+            }
+            for i in 0..t.run {
+                let mut columns = [L::splat(0.0); V];
+                for v in 0..V {
+                    columns[v] = L::load(b.add(v * L::COUNT));
+                }
+                b = b.add(V * L::COUNT);
+                for m in 0..M {
+                    let x = L::splat(*rows[m].add(i));
+                    for v in 0..V {
+                        sums[m][v] = x.mul_add(columns[v], sums[m][v]);
+                    }
+                }
+            }
+        }
+        let bare = t.residual.is_null() && t.clamp.is_none();
+        if bare && t.rows == M && t.columns == V * L::COUNT {
+            for m in 0..M {
+                for v in 0..V {
+                    sums[m][v].store(t.out.offset(m as isize * t.pitch).add(v * L::COUNT));
+                }
+            }
+            return;
+        }
+        // Loops of known length keep the sums in registers; what follows may index them freely.
+        let mut results = [[L::splat(0.0); V]; M];
+        for m in 0..M {
+            for v in 0..V {
+                results[m][v] = sums[m][v];
+            }
+        }
+        finish::<L, M, V>(t, &results);
+    }
+}
+
+/// Residual, clamp, store.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn finish<L: Lanes, const M: usize, const V: usize>(t: &Tile, sums: &[[L; V]; M]) {
+    for (m, row) in sums.iter().enumerate().take(t.rows) {
+        for (v, &sum) in row.iter().enumerate() {
+            let at = v * L::COUNT;
+            let n = t.columns.saturating_sub(at).min(L::COUNT);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let mut y = sum;
+                if !t.residual.is_null() {
+                    let r = t.residual.offset(m as isize * t.residual_pitch).add(at);
+                    y = y.add(if n == L::COUNT { L::load(r) } else { L::load_first(r, n) });
+                }
+                if let Some((low, high)) = t.clamp {
+                    y = y.at_least(L::splat(low)).at_most(L::splat(high));
+                }
+                let out = t.out.offset(m as isize * t.pitch).wrapping_add(at);
+                if n == L::COUNT { y.store(out) } else { y.store_first(out, n) }
+            }
+        }
+    }
+}
