@@ -32,7 +32,7 @@ impl Batch {
         let rank = out.rank();
         let (lines, columns, depth) = (out.shape[rank - 2], out.shape[rank - 1], x.shape[rank - 1]);
         let items = Nest::new([&out, &x, &b], &(0..rank - 2).collect::<Vec<_>>());
-        let panels = Panels::new(a.machine.isa, columns, depth);
+        let panels = Panels::new(a.machine.isa, columns, depth, depth);
         let threads = a.machine.threads;
         // Each part packs anew, which pays while it has many lines.
         let parts = if items.len() >= threads { 1 } else { threads.min(lines.div_ceil(4 * ROWS)) };
@@ -56,7 +56,7 @@ impl Batch {
             let place = packed.wrapping_add(panel.offset);
             // SAFETY: the panel's part of the operand; the scratch has room for it.
             unsafe { panel.pack(b, |t| t as isize * term_step, column_step, place, (depth, lanes)) };
-            let kernels = tile::kernels(self.isa, panel.vectors);
+            let kernels = self.panels.kernels(self.isa, panel);
             let mut line = first;
             while line < last {
                 let (rows, kernel) = tile::next(kernels, last - line);

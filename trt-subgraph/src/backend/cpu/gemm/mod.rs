@@ -1,6 +1,6 @@
 //! Convolutions and matrix products of f32 in kernels of our own.
 //!
-//! [`tile`] is the inner kernel, [`lanes`] its vectors. [`panels`] puts the second operand into the order in which tiles read
+//! [`tile`] is the inner kernel, [`thin`] that for a few columns, [`lanes`] their vectors. [`panels`] puts the second operand into the order in which tiles read
 //! it; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done to a result
 //! while it is in cache; [`sweep`] is the step that walks the result,
 //! [`winograd`] one with fewer multiplications for windows of 3x3,
@@ -14,5 +14,6 @@ pub mod formula;
 pub mod lanes;
 pub mod panels;
 pub mod sweep;
+pub mod thin;
 pub mod tile;
 pub mod winograd;

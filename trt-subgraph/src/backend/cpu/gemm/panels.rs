@@ -1,7 +1,8 @@
 //! The second operand of a product in the order in which tiles read it: cut into panels of a few vectors of columns, each with
 //! its vectors one after the other along the sum.
 
-use super::tile;
+use super::thin;
+use super::tile::{self, Kernel};
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Packing};
@@ -28,18 +29,35 @@ pub struct Panel {
     pub first: usize,
     /// How many columns it has; the rest of its last vector is filled up.
     pub columns: usize,
-    /// Its vectors.
+    /// Its vectors; 0 for a few columns that lie one after the other, each along the sum.
     pub vectors: usize,
     /// Where it starts in the group, in elements.
     pub offset: usize,
 }
 
 impl Panels {
-    /// Panels that are about equally wide.
-    pub fn new(isa: Isa, columns: usize, depth: usize) -> Panels {
+    /// Panels that are about equally wide, and a [`thin`] one for a few columns that are left over where that costs less than
+    /// a vector. `run` terms of the sum are neighbours in the first operand.
+    pub fn new(isa: Isa, columns: usize, depth: usize, run: usize) -> Panels {
+        let lanes = tile::lanes(isa);
+        let over = columns % lanes;
+        let vectors_of_sum = depth / run * run.div_ceil(lanes);
+        let is_thin =
+            over > 0 && over <= thin::most_columns(lanes) && over * (2 * vectors_of_sum + lanes) < depth;
+        if !is_thin {
+            return Panels::of_vectors(isa, columns, depth);
+        }
+        let mut out = Panels::of_vectors(isa, columns - over, depth);
+        let first = columns - over;
+        out.list.push(Panel { first, columns: over, vectors: 0, offset: first * depth });
+        out
+    }
+
+    /// Panels of whole vectors that are about equally wide.
+    pub fn of_vectors(isa: Isa, columns: usize, depth: usize) -> Panels {
         let lanes = tile::lanes(isa);
         let vectors = columns.div_ceil(lanes);
-        let count = vectors.div_ceil(tile::most_vectors(isa)).max(1);
+        let count = vectors.div_ceil(tile::most_vectors(isa));
         let starts = |i: usize| vectors * i / count;
         let list = (0..count).map(|i| {
             let (first, vectors) = (starts(i) * lanes, starts(i + 1) - starts(i));
@@ -51,7 +69,20 @@ impl Panels {
 
     /// Elements of a group.
     pub fn elements(&self) -> usize {
-        self.list.iter().map(|p| p.vectors * self.lanes * self.depth).sum()
+        self.list.iter().map(|p| self.width(p) * self.depth).sum()
+    }
+
+    /// Columns that a panel has room for.
+    pub fn width(&self, panel: &Panel) -> usize {
+        if panel.vectors == 0 { panel.columns } else { panel.vectors * self.lanes }
+    }
+
+    /// The kernels for a panel's tiles.
+    pub fn kernels(&self, isa: Isa, panel: &Panel) -> &'static [(usize, Kernel)] {
+        match panel.vectors {
+            0 => thin::kernels(isa, panel.columns),
+            vectors => tile::kernels(isa, vectors),
+        }
     }
 
     /// Puts `plain(value)`, of axes `[groups, terms..., columns]`, into panels, group after group.
@@ -91,6 +122,14 @@ impl Panel {
         (depth, lanes): (usize, usize),
     ) {
         let width = self.vectors * lanes;
+        if width == 0 {
+            for (c, t) in (0..self.columns).flat_map(|c| (0..depth).map(move |t| (c, t))) {
+                let from = from.wrapping_offset(term(t) + c as isize * step);
+                // SAFETY: an element of the operand; the panel has room for it.
+                unsafe { *to.add(c * depth + t) = *from };
+            }
+            return;
+        }
         for t in 0..depth {
             let line = from.wrapping_offset(term(t));
             // SAFETY: columns of the panel are in the operand; the line has room for whole vectors.
@@ -141,15 +180,16 @@ mod tests {
     fn panels_cover_all_columns_once() {
         for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
             for columns in [1, 3, 4, 16, 20, 50, 64, 65, 80, 500] {
-                let panels = Panels::new(isa, columns, 7);
-                let mut next = 0;
-                for panel in &panels.list {
-                    assert_eq!((panel.first, panel.offset), (next, next * 7));
-                    assert!((1..=tile::most_vectors(isa)).contains(&panel.vectors));
-                    assert!(panel.columns > (panel.vectors - 1) * panels.lanes);
-                    next += panel.columns;
+                for panels in [Panels::of_vectors(isa, columns, 700), Panels::new(isa, columns, 700, 700)] {
+                    let mut next = 0;
+                    for panel in &panels.list {
+                        assert_eq!((panel.first, panel.offset), (next, next * 700));
+                        assert!(panel.vectors <= tile::most_vectors(isa));
+                        assert!(panel.columns > panel.vectors.saturating_sub(1) * panels.lanes);
+                        next += panel.columns;
+                    }
+                    assert_eq!(next, columns);
                 }
-                assert_eq!(next, columns);
             }
         }
     }

@@ -110,8 +110,8 @@ impl Sweep {
         let fitting = (BAND / line_bytes.max(1)).max(1);
         let weight_bytes = 4 * panels.elements() * window.groups;
         let moved_bytes = 4 * (x.elements() + out.elements());
-        let by_panels =
-            threads > 1 && window.groups == 1 && weight_bytes > moved_bytes && panels.list.len() >= threads;
+        let wide = panels.list.iter().filter(|p| p.vectors > 0).count();
+        let by_panels = threads > 1 && window.groups == 1 && weight_bytes > moved_bytes && wide >= threads;
         let shares = if by_panels { threads } else { 1 };
         let all = if in_place { images * lines } else { lines };
         let mut bands = all.div_ceil(fitting);
@@ -208,7 +208,7 @@ impl Sweep {
         for group in 0..self.window.groups {
             let channel = group * (channels / self.window.groups);
             for panel in panels {
-                let kernels = tile::kernels(self.isa, panel.vectors);
+                let kernels = self.panels.kernels(self.isa, panel);
                 let column = (group * outputs + panel.first) as isize;
                 let b = group * self.panels.elements() + panel.offset;
                 let (mut line, mut cell) = (first, 0);
@@ -345,7 +345,7 @@ impl Step for Sweep {
         let [h, w] = self.window.size;
         let copied = if self.copied.is_some() { ", copied band" } else { "" };
         let shape: Vec<String> = self.out.shape.iter().map(ToString::to_string).collect();
-        let (depth, tile) = (self.panels.depth, self.panels.list[0].vectors * self.panels.lanes);
+        let (depth, tile) = (self.panels.depth, self.panels.width(&self.panels.list[0]));
         let finish = self.finish.describe();
         format!("tiles {}: window {h}x{w}, sums of {depth}{copied}, {tile} columns{finish}", shape.join("x"))
     }

@@ -145,6 +145,14 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
                 }
             }
         }
+        if !t.residual.is_null() {
+            for m in 0..t.rows {
+                let line = t.residual.offset(m as isize * t.residual_pitch);
+                for v in 0..V {
+                    fetch(line.wrapping_add(v * L::COUNT));
+                }
+            }
+        }
         let mut b = t.b;
         for &tap in t.taps {
             let mut rows = [std::ptr::null::<f32>(); M];
@@ -183,6 +191,18 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
         }
         finish::<L, M, V>(t, &results);
     }
+}
+
+/// Has a cache line brought near that will be read soon.
+#[inline(always)]
+fn fetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, for any address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast())
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// Residual, clamp, store.

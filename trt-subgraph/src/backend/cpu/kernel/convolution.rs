@@ -99,7 +99,8 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View) -> Res
             return Ok(());
         }
         let groups = window.groups;
-        let panels = Panels::new(a.machine.isa, w[0] / groups, w[1..].iter().product());
+        let line = if groups == 1 && window.dilation[1] == 1 { window.size[1] } else { 1 };
+        let panels = Panels::new(a.machine.isa, w[0] / groups, w[1..].iter().product(), line * w[1]);
         // Axes: groups, window, input channels, result channels.
         let packing = panels.packing(move |w: View| {
             let mut shape = w.shape.clone();

@@ -70,7 +70,7 @@ fn with_weight(a: &mut Assembler, layer: &Layer, x: &View, tb: bool) -> Result<(
             a.ordered(stretched, &order).reshape(&[lines, inner]).ok_or("a dense tensor takes any shape")?
         }
     };
-    let panels = Panels::new(a.machine.isa, columns, inner);
+    let panels = Panels::new(a.machine.isa, columns, inner, inner);
     let packing = panels.packing(move |w: View| {
         let w = turned(w, tb);
         w.reshape(&[1, inner, columns]).expect("leading axes of 1 go")

@@ -63,7 +63,7 @@ impl Winograd {
         finish: Finish,
     ) -> Result<(), Fault> {
         let (inputs, outputs) = (x.shape[3], out.shape[3]);
-        let panels = Panels::new(a.machine.isa, outputs, inputs);
+        let panels = Panels::of_vectors(a.machine.isa, outputs, inputs);
         let weights =
             a.packed(weights, 4 * VALUES * panels.elements(), weights::packing(&panels, inputs, outputs))?;
         let tiles = [out.shape[1].div_ceil(2), out.shape[2].div_ceil(2)];
