@@ -27,6 +27,7 @@ use super::view;
 
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
+use super::view;
 use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
 use crate::network::{Layer, Network};
 use crate::source::Refusal;

@@ -54,11 +54,11 @@ impl Finish {
         }
         if let Some((operand, after)) = rest.as_ref().and_then(bias::peel) {
             let value = layer.inputs[own + operand - 1];
-            if a.network.ty(value) == &result {
-                if let Some(view) = positions(&a.view(value)) {
-                    out.residual = Some(view);
-                    rest = after;
-                }
+            if a.network.ty(value) == &result
+                && let Some(view) = positions(&a.view(value))
+            {
+                out.residual = Some(view);
+                rest = after;
             }
         }
         if let Some(bounds) = rest.as_ref().and_then(bounds) {

@@ -9,6 +9,12 @@ use crate::backend::cpu::expr::Isa;
 
 /// The most rows of a tile.
 pub const ROWS: usize = 12;
+/// Terms that are added one after the other.
+const CHAIN: usize = 64;
+/// Further sums of a single row.
+const OTHERS: usize = 3;
+/// Elements of the largest tile: 6 rows of 4, or 12 of 2 vectors of 16.
+const GATHERED: usize = 24 * 16;
 
 /// One tile.
 pub struct Tile<'a> {
@@ -153,23 +159,77 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
                 }
             }
         }
-        let mut b = t.b;
+        // Long sums are gathered from shorter ones, which keeps their rounding errors apart.
+        let depth = t.taps.len() * t.run;
+        let mut gathered = std::mem::MaybeUninit::<[f32; GATHERED]>::uninit();
+        let gathered = std::hint::black_box(gathered.as_mut_ptr().cast::<f32>());
+        if depth > CHAIN {
+            gathered.write_bytes(0, M * V * L::COUNT);
+        }
+        let (mut b, mut done, mut chain) = (t.b, 0, 0);
+        let mut others = [[L::splat(0.0); V]; OTHERS];
         for &tap in t.taps {
             let mut rows = [std::ptr::null::<f32>(); M];
             for m in 0..M {
                 rows[m] = t.a[m].wrapping_offset(tap);
             }
-            for i in 0..t.run {
-                let mut columns = [L::splat(0.0); V];
-                for v in 0..V {
-                    columns[v] = L::load(b.add(v * L::COUNT));
-                }
-                b = b.add(V * L::COUNT);
-                for m in 0..M {
-                    let x = L::splat(*rows[m].add(i));
-                    for v in 0..V {
-                        sums[m][v] = x.mul_add(columns[v], sums[m][v]);
+            for first in (0..t.run).step_by(CHAIN) {
+                let last = t.run.min(first + CHAIN);
+                let mut i = first;
+                while M == 1 && i + OTHERS < last {
+                    // One row alone would wait for each sum: further ones go on meanwhile.
+                    for (u, other) in others.iter_mut().enumerate() {
+                        let x = L::splat(*rows[0].add(i + 1 + u));
+                        for v in 0..V {
+                            let column = L::load(b.add(((u + 1) * V + v) * L::COUNT));
+                            other[v] = x.mul_add(column, other[v]);
+                        }
                     }
+                    let x = L::splat(*rows[0].add(i));
+                    for v in 0..V {
+                        sums[0][v] = x.mul_add(L::load(b.add(v * L::COUNT)), sums[0][v]);
+                    }
+                    b = b.add((OTHERS + 1) * V * L::COUNT);
+                    i += OTHERS + 1;
+                }
+                while i < last {
+                    let mut columns = [L::splat(0.0); V];
+                    for v in 0..V {
+                        columns[v] = L::load(b.add(v * L::COUNT));
+                    }
+                    b = b.add(V * L::COUNT);
+                    for m in 0..M {
+                        let x = L::splat(*rows[m].add(i));
+                        for v in 0..V {
+                            sums[m][v] = x.mul_add(columns[v], sums[m][v]);
+                        }
+                    }
+                    i += 1;
+                }
+                done += last - first;
+                chain += last - first;
+                if chain >= CHAIN && done < depth {
+                    chain = 0;
+                    for m in 0..M {
+                        for v in 0..V {
+                            let to = gathered.add((m * V + v) * L::COUNT);
+                            L::load(to).add(sums[m][v]).store(to);
+                            sums[m][v] = L::splat(0.0);
+                        }
+                    }
+                }
+            }
+        }
+        if M == 1 {
+            for v in 0..V {
+                let more = others[1][v].add(others[2][v]);
+                sums[0][v] = sums[0][v].add(others[0][v]).add(more);
+            }
+        }
+        if depth > CHAIN {
+            for m in 0..M {
+                for v in 0..V {
+                    sums[m][v] = sums[m][v].add(L::load(gathered.add((m * V + v) * L::COUNT)));
                 }
             }
         }

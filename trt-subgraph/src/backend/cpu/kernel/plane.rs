@@ -48,8 +48,8 @@ unsafe fn of_line<L: Lanes>(p: &Plane, [out, x]: [Address; 2], line: usize) {
             PoolOp::Average { .. } => inside,
         };
         let from = image as isize * p.x.strides[0]
-            + (from_line as isize * p.x.strides[2] + top as isize * steps[0])
-            + (from_column as isize * p.x.strides[3] + left as isize * steps[1]);
+            + (from_line * p.x.strides[2] + top as isize * steps[0])
+            + (from_column * p.x.strides[3] + left as isize * steps[1]);
         let to =
             image as isize * p.out.strides[0] + h as isize * p.out.strides[2] + w as isize * p.out.strides[3];
         let taps = Taps { size: [bottom - top, right - left], steps, cells: cells.max(1) as f32 };
