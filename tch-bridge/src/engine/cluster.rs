@@ -104,6 +104,12 @@ impl ClusterEngine {
         ClusterEngine::new(name, source, parameters, self.device, self.backend.clone(), self.options.clone())
     }
 
+    /// Where its tensors are.
+    #[cfg(feature = "tool")]
+    pub(crate) fn device(&self) -> Device {
+        self.device
+    }
+
     #[cfg(feature = "tool")]
     pub(crate) fn backend(&self) -> &dyn Backend {
         &*self.backend
@@ -258,8 +264,14 @@ impl ClusterEngine {
         match self.profiler.running() {
             // SAFETY: the specialisation was built for these types, the inputs are dense and the outputs fresh.
             false => ready.pool.with(|engine| unsafe { engine.run(&io, stream) })?,
-            // SAFETY: as above.
-            true => self.profiler.time(|| ready.pool.with(|e| unsafe { e.profile(&io, stream) }))?,
+            true => self.profiler.time(|| {
+                // SAFETY: as above.
+                let steps = ready.pool.with(|engine| unsafe { engine.profile(&io, stream) })?;
+                if let Device::Cuda(at) = self.device {
+                    tch::Cuda::synchronize(at as i64);
+                }
+                Ok(steps)
+            })?,
         }
         ready.ints.iter().for_each(|&i| sink.int(i));
         Ok(())

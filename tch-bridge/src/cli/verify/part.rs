@@ -6,7 +6,7 @@ use crate::jit::{TensorView, ValueId};
 use crate::types::type_of_view;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use tch::{IValue, Tensor};
+use tch::{Device, IValue, Tensor};
 use trt_subgraph::backend::{CompileOptions, Io, Stream, reference};
 use trt_subgraph::network::Network;
 use trt_subgraph::source::{Arg, Border, Call, Input, InputKind, SourceGraph, Var};
@@ -64,6 +64,7 @@ impl Whole<'_> {
             let args = call.args.iter().map(|a| cut.argument(a)).collect::<Option<Vec<_>>>()?;
             cut.part.source.calls.push(Call { args, ..call.clone() });
         }
+        cut.part.source.device = source.device.clone();
         let mut later: HashSet<Var> = source.outputs.iter().copied().collect();
         for arg in source.calls[range.end..].iter().flat_map(|c| &c.args) {
             arg.for_each_var(&mut |v| _ = later.insert(v));
@@ -190,8 +191,12 @@ impl Part {
         Ok(part.network(&self.border)?.0)
     }
 
-    /// The first layer whose value, computed by the backend from the inputs, is not what the reference computes.
+    /// The first layer whose value, computed by the backend from the inputs, is not what the reference computes. Not found on
+    /// a GPU.
     pub(crate) fn first_wrong_layer(&self, engine: &ClusterEngine) -> Option<String> {
+        if engine.device() != Device::Cpu {
+            return None;
+        }
         let network = self.network(engine).ok()?;
         if network.layers.iter().map(|l| cost::cost(&network, l).operations).sum::<f64>() > SMALL {
             return None;
@@ -208,7 +213,7 @@ impl Part {
             let mut found: Vec<Literal> = expected.iter().map(|l| Literal::zeros(l.ty().clone())).collect();
             let from: Vec<*const u8> = inputs.iter().map(|l| l.bytes().as_ptr()).collect();
             let to: Vec<*mut u8> = found.iter_mut().map(|l| l.bytes_mut().as_mut_ptr()).collect();
-            // SAFETY: literals are dense; those of the inputs and the fresh ones have the network's types.
+            // SAFETY: literals are dense CPU memory, where the backend runs; those of the inputs and the fresh ones have the network's types.
             unsafe { compiled.run(&Io { inputs: &from, outputs: &to }, Stream::NONE) }.ok()?;
             let same = |(a, b): (&Literal, &Literal)| compare(a, b, 10.0 * tolerance(b.ty().dtype)).is_ok();
             if !found.iter().zip(&expected).all(same) {
