@@ -54,6 +54,8 @@ pub struct Assembler<'a> {
     values: Vec<Option<View>>,
     prepared: Vec<Option<usize>>,
     bound: Vec<Option<Bound>>,
+    /// Small values that are best row-major: what is done to them next would copy them otherwise.
+    flat: Vec<bool>,
     /// By position in the network: where a concatenation's result is.
     joined: HashMap<usize, View>,
     wanted: Wanted,
@@ -72,6 +74,7 @@ impl<'a> Assembler<'a> {
             values: vec![None; n],
             prepared: vec![None; n],
             bound: vec![None; n],
+            flat: flat(network),
             joined: HashMap::new(),
             wanted: Wanted::default(),
             origin: String::new(),
@@ -223,6 +226,9 @@ impl<'a> Assembler<'a> {
             Some(Bound::Part(at, ranges)) => return self.joined(at, order).slice(&ranges),
             None => {}
         }
+        if self.flat[value.index()] {
+            return self.temporary(&ty, &(0..ty.rank()).collect::<Vec<_>>());
+        }
         self.temporary(&ty, order)
     }
 
@@ -357,6 +363,20 @@ impl<'a> Assembler<'a> {
     pub fn origin(&self) -> &str {
         &self.origin
     }
+}
+
+/// By value: is it an image that is reshaped as channels innermost do not allow, and small enough to be written across the grain?
+fn flat(network: &Network) -> Vec<bool> {
+    let mut out = vec![false; network.values.len()];
+    for layer in &network.layers {
+        let LayerKind::Reshape { shape } = &layer.kind else { continue };
+        let ty = network.ty(layer.inputs[0]);
+        if ty.rank() > 2 && ty.bytes() < SMALL {
+            let image = View::dense(WEIGHTS, ty, &kernel::product::channels_last(ty.rank()));
+            out[layer.inputs[0].index()] |= image.reshape(shape).is_none();
+        }
+    }
+    out
 }
 
 /// Axes of a result in the memory order of the operand that it follows.

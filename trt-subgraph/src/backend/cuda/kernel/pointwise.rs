@@ -53,6 +53,7 @@ pub fn emit_typed(
     let views: Vec<&View> = std::iter::once(&tail.out).chain(operands).collect();
     let loops = Loops::new(&views, &order_of(&tail.out));
     let pack = pack(&loops, &views);
+    let (_, steps) = loops.inner(views.len());
     let loops = loops.packed(pack);
     let count = loops.len();
     let ty = index_type(&views, count);
@@ -61,7 +62,6 @@ pub fn emit_typed(
     draft.cover(count, THREADS);
     draft.write("y", &tail.out);
     draft.aligned(pack * tail.out.dtype.size());
-    let (_, steps) = loops.inner(views.len());
     let is_packed = |k: usize| pack > 1 && steps[k] != 0;
     let mut body = thread(ty, count);
     body.push_str(&loops.split("i", ty, "a"));

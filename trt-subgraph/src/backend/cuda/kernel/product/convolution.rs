@@ -2,13 +2,13 @@
 
 use super::super::super::assemble::{Assembler, Fault};
 use super::super::super::render::{index_type, split, sum};
-use super::{Factor, Product};
+use super::{Factor, Kernel, Product};
 use crate::network::Layer;
 use crate::network::layer::Convolution;
 use std::fmt::Write;
 
 /// Emits `layer`, whose kind is `Convolution(c)`. Channels lie innermost in the result.
-pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(), Fault> {
+pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Kernel) -> Result<(), Fault> {
     let (x, w) = (a.view(layer.inputs[0]), a.view(layer.inputs[1]));
     let spatial = c.stride.len();
     let tail = a.tail(layer, &channels_last(x.rank()))?;
@@ -97,7 +97,7 @@ pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<
         dense_along_m: out.strides[1] != 1,
         tail,
     };
-    product.emit(a)
+    product.emit(a, kernel)
 }
 
 /// The memory order of images: places, then channels.
