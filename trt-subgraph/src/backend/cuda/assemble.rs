@@ -5,6 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory. Nothing here needs a device.
 
 use super::kernel;
+use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
 use super::tactic::Choice;
@@ -40,9 +41,6 @@ enum Bound {
     /// As a part of the result of the concatenation at this position of the network.
     Part(usize, Vec<Range>),
 }
-
-/// Results smaller than this are written across the grain rather than copied in a second step, in bytes.
-const SMALL: usize = 1 << 18;
 
 /// A program in the making.
 pub struct Assembler<'a> {
@@ -362,37 +360,6 @@ impl<'a> Assembler<'a> {
     /// The layer that is being assembled, in words.
     pub fn origin(&self) -> &str {
         &self.origin
-    }
-}
-
-/// By value: is it an image that is reshaped as channels innermost do not allow, and small enough to be written across the grain?
-fn flat(network: &Network) -> Vec<bool> {
-    let mut out = vec![false; network.values.len()];
-    for layer in &network.layers {
-        let LayerKind::Reshape { shape } = &layer.kind else { continue };
-        let ty = network.ty(layer.inputs[0]);
-        if ty.rank() > 2 && ty.bytes() < SMALL {
-            let image = View::dense(WEIGHTS, ty, &kernel::product::channels_last(ty.rank()));
-            out[layer.inputs[0].index()] |= image.reshape(shape).is_none();
-        }
-    }
-    out
-}
-
-/// Axes of a result in the memory order of the operand that it follows.
-pub fn order_of(view: &View) -> Vec<usize> {
-    if view.strides.iter().zip(&view.shape).any(|(&s, &n)| s == 0 && n > 1) {
-        return (0..view.rank()).collect();
-    }
-    view.order()
-}
-
-/// The computing type of sums: f32 for halves, f64, i64 for all integers.
-pub fn sum_type(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 | DType::BF16 | DType::F32 => "f32",
-        DType::F64 => "f64",
-        _ => "i64",
     }
 }
 

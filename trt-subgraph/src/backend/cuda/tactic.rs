@@ -52,8 +52,8 @@ pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32) -> Vec<
 
 /// Are its sums so short that a thread may well do some alone?
 fn is_short(a: &Assembler, layer: &Layer) -> bool {
-    let w = a.network.ty(layer.inputs[1]);
-    matches!(layer.kind, LayerKind::Convolution(_)) && w.shape[1..].iter().product::<usize>() <= 256
+    let w = &a.network.ty(layer.inputs[1]).shape;
+    matches!(layer.kind, LayerKind::Convolution(_)) && w[1] <= 16 && w[1..].iter().product::<usize>() <= 256
 }
 
 /// Our own kernels without tensor cores.

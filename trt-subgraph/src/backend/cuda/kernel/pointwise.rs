@@ -1,6 +1,7 @@
 //! Scalar expressions over whole tensors, one thread for each 16 bytes of the result.
 
-use super::super::assemble::{Assembler, Fault, order_of};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
 use super::super::render::{Draft, Loops, Tail, expression, indent, index_type, storage_type, width};
 use crate::DType;
 use crate::backend::view::View;

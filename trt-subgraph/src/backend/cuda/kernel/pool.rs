@@ -1,6 +1,8 @@
 //! Windows over spatial axes, one thread for each result.
 
-use super::super::assemble::{Assembler, Fault, order_of, sum_type};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
+use super::super::render::sum_type;
 use super::super::render::{Draft, Tail, compute_type, index_type, split, storage_type, sum};
 use super::pointwise::thread;
 use crate::DType;

@@ -1,6 +1,7 @@
 //! Convolutions as products: rows are places of the result, columns its channels, and `k` runs over input channels and taps.
 
 use super::super::super::assemble::{Assembler, Fault};
+use super::super::super::layout::channels_last;
 use super::super::super::render::{index_type, split, sum};
 use super::{Factor, Kernel, Product};
 use crate::network::Layer;
@@ -98,12 +99,4 @@ pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Ke
         tail,
     };
     product.emit(a, kernel)
-}
-
-/// The memory order of images: places, then channels.
-pub fn channels_last(rank: usize) -> Vec<usize> {
-    let mut order = vec![0];
-    order.extend(2..rank);
-    order.push(1);
-    order
 }

@@ -8,10 +8,11 @@ mod few;
 mod matmul;
 mod tiled;
 
-pub use convolution::{channels_last, convolution};
+pub use convolution::convolution;
 pub use matmul::{matmul, matrices};
 
-use super::super::assemble::{Assembler, Fault, sum_type};
+use super::super::assemble::{Assembler, Fault};
+use super::super::render::sum_type;
 use super::super::render::{Tail, compute_type, index_type};
 use crate::backend::view::View;
 
