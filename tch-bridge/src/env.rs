@@ -67,8 +67,25 @@ pub const ONEDNN: Variable = Variable {
     doc: "the oneDNN library that the CPU engine loads",
 };
 
+/// `TRT_CUDA_LIBRARIES`: where CUDA's libraries are.
+pub const CUDA_LIBRARIES: Variable = Variable {
+    name: "TRT_CUDA_LIBRARIES",
+    values: "folders, separated by colons",
+    default: "the host's, then the system's",
+    doc: "where the CUDA engine finds NVRTC, cuBLASLt and cuDNN if libtorch has not loaded them",
+};
+
+/// `TRT_CUDA_DUMP`: where to write kernels.
+pub const CUDA_DUMP: Variable = Variable {
+    name: "TRT_CUDA_DUMP",
+    values: "a folder",
+    default: "not written",
+    doc: "writes the CUDA C of every module of kernels that is compiled, with the layers' names",
+};
+
 /// Every variable.
-pub const ALL: &[Variable] = &[USE_TRT, BACKEND, EXCLUDE_OPS, MIN_BLOCK_SIZE, REPORT, ONEDNN];
+pub const ALL: &[Variable] =
+    &[USE_TRT, BACKEND, EXCLUDE_OPS, MIN_BLOCK_SIZE, REPORT, ONEDNN, CUDA_LIBRARIES, CUDA_DUMP];
 
 /// A variable whose value is not one of those it takes.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,6 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory. Nothing here needs a device.
 
 use super::kernel;
+use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
 use super::tactic::Choice;
@@ -41,9 +42,6 @@ enum Bound {
     Part(usize, Vec<Range>),
 }
 
-/// Results smaller than this are written across the grain rather than copied in a second step, in bytes.
-const SMALL: usize = 1 << 18;
-
 /// A program in the making.
 pub struct Assembler<'a> {
     pub network: &'a Network,
@@ -54,6 +52,8 @@ pub struct Assembler<'a> {
     values: Vec<Option<View>>,
     prepared: Vec<Option<usize>>,
     bound: Vec<Option<Bound>>,
+    /// Small values that are best row-major: what is done to them next would copy them otherwise.
+    flat: Vec<bool>,
     /// By position in the network: where a concatenation's result is.
     joined: HashMap<usize, View>,
     wanted: Wanted,
@@ -72,6 +72,7 @@ impl<'a> Assembler<'a> {
             values: vec![None; n],
             prepared: vec![None; n],
             bound: vec![None; n],
+            flat: flat(network),
             joined: HashMap::new(),
             wanted: Wanted::default(),
             origin: String::new(),
@@ -223,6 +224,9 @@ impl<'a> Assembler<'a> {
             Some(Bound::Part(at, ranges)) => return self.joined(at, order).slice(&ranges),
             None => {}
         }
+        if self.flat[value.index()] {
+            return self.temporary(&ty, &(0..ty.rank()).collect::<Vec<_>>());
+        }
         self.temporary(&ty, order)
     }
 
@@ -356,23 +360,6 @@ impl<'a> Assembler<'a> {
     /// The layer that is being assembled, in words.
     pub fn origin(&self) -> &str {
         &self.origin
-    }
-}
-
-/// Axes of a result in the memory order of the operand that it follows.
-pub fn order_of(view: &View) -> Vec<usize> {
-    if view.strides.iter().zip(&view.shape).any(|(&s, &n)| s == 0 && n > 1) {
-        return (0..view.rank()).collect();
-    }
-    view.order()
-}
-
-/// The computing type of sums: f32 for halves, f64, i64 for all integers.
-pub fn sum_type(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 | DType::BF16 | DType::F32 => "f32",
-        DType::F64 => "f64",
-        _ => "i64",
     }
 }
 

@@ -5,7 +5,7 @@ use super::compile::compile;
 use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
-use super::memory::{Buffer, Record, is_device};
+use super::memory::{Buffer, Record, is_on};
 use super::order::Order;
 use super::program::{Program, Source, WEIGHTS};
 use super::queue::Queue;
@@ -56,7 +56,7 @@ struct State {
 }
 
 impl CudaEngine {
-    /// Compiles a verified network and prepares it.
+    /// Compiles a verified network and prepares it: in the fastest ways, or in our own where one of those turns out not to run.
     pub fn compile(
         network: &Network,
         device: &Arc<Device>,
@@ -64,7 +64,10 @@ impl CudaEngine {
         options: &CompileOptions,
     ) -> Result<CudaEngine, CompileError> {
         let timer = Timer::of(device, options.tf32).map_err(modules)?;
-        CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer))
+        CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer)).or_else(|e| {
+            log::warn!("{e}; compiling again with our own kernels alone");
+            CudaEngine::choosing(network, device, weights, options, Choice::First)
+        })
     }
 
     /// Engines of a network, of which one layer has several ways to run: one for each way, with its name.
@@ -206,7 +209,7 @@ impl Shared {
                 Source::Constant(literal) => (literal.bytes().len(), literal.bytes().as_ptr()),
                 _ => continue,
             };
-            let lies_there = matches!(slot, Source::Parameter(_)) && bytes > 0 && is_device(device, from);
+            let lies_there = matches!(slot, Source::Parameter(_)) && bytes > 0 && is_on(device, from);
             // Kernels read parameters in units of up to 16 bytes.
             if lies_there && (from as usize).is_multiple_of(16) {
                 *to = from as Address;
@@ -214,7 +217,7 @@ impl Shared {
             }
             let copy = Buffer::new(device, bytes).map_err(failed)?;
             if bytes > 0 {
-                // SAFETY: the caller's tensor has its type's bytes, on the host or, seen by the driver, on a device.
+                // SAFETY: the caller's tensor has its type's bytes, on the host or on a device.
                 unsafe { copy.fill(from) }.map_err(failed)?;
             }
             *to = copy.address();

@@ -33,7 +33,7 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// Copies the buffer's length from host memory; complete on return.
+    /// Copies the buffer's length from host memory or a device's; complete on return.
     ///
     /// # Safety
     /// `from` is the address of that many readable bytes.
@@ -43,7 +43,7 @@ impl Buffer {
         }
         let (_current, driver) = (self.device.enter()?, self.device.driver);
         // SAFETY: the caller's promise; the buffer is as long.
-        let result = unsafe { (driver.cuMemcpyHtoD_v2)(self.address, from.cast(), self.bytes) };
+        let result = unsafe { (driver.cuMemcpy)(self.address, from as Address, self.bytes) };
         driver.check("copying to the device", result)?;
         self.settle()
     }
@@ -100,17 +100,22 @@ impl Drop for Buffer {
     }
 }
 
-/// Is this the address of memory on a device?
-pub fn is_device(device: &Device, address: *const u8) -> bool {
-    let mut kind = 0u32;
+/// Is this the address of memory on this device?
+pub fn is_on(device: &Device, address: *const u8) -> bool {
+    const ON_DEVICE: u32 = 2;
+    let (mut kind, mut ordinal) = (0u32, -1i32);
     let Ok(_current) = device.enter() else { return false };
-    // SAFETY: `kind` is a place for the answer; unknown addresses are an error, not a fault.
-    let result = unsafe {
-        let attribute = Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
-        (device.driver.cuPointerGetAttribute)((&raw mut kind).cast(), attribute, address as Address)
+    let get = device.driver.cuPointerGetAttribute;
+    // SAFETY: places for the answers; unknown addresses are an error, not a fault.
+    let found = unsafe {
+        get((&raw mut kind).cast(), Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address as Address) == 0
+            && get(
+                (&raw mut ordinal).cast(),
+                Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+                address as Address,
+            ) == 0
     };
-    // CU_MEMORYTYPE_DEVICE
-    result == 0 && kind == 2
+    found && kind == ON_DEVICE && ordinal == device.ordinal as i32
 }
 
 /// Three words of host memory that kernels write and the host reads without waiting: which layer found an index out of range (its

@@ -9,6 +9,7 @@ mod device;
 mod dnn;
 mod engine;
 mod kernel;
+mod layout;
 mod library;
 mod load;
 mod lt;

@@ -189,3 +189,55 @@ impl Program {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::view::View;
+    use crate::{DType, TensorType};
+
+    /// Writes a, writes b, reads a; both of 256 bytes.
+    fn program() -> Program {
+        let mut p = Program::new();
+        let slots = [Slot(2), Slot(3)];
+        p.slots.extend(slots.map(|_| Source::Arena(256)));
+        let view = |slot| View::row_major(slot, &TensorType::new(DType::F32, [64]));
+        for (slot, writes) in [(slots[0], true), (slots[1], true), (slots[0], false)] {
+            let mut draft = Draft::new("touch");
+            if writes {
+                draft.write("y", &view(slot))
+            } else {
+                draft.read("y", &view(slot))
+            }
+            p.launch(draft, "somewhere").unwrap();
+        }
+        p
+    }
+
+    #[test]
+    fn a_planned_program_is_sound() {
+        let p = program().plan();
+        p.check().unwrap();
+        assert_eq!((p.arena, p.kernels.len()), (512, 2));
+    }
+
+    #[test]
+    fn overwritten_memory_is_noticed() {
+        let mut p = program().plan();
+        p.offsets[3] = p.offsets[2];
+        assert_eq!(
+            p.check().unwrap_err(),
+            "step 2 (somewhere): it reads what nothing wrote, or what was overwritten"
+        );
+    }
+
+    #[test]
+    fn steps_stay_inside_their_slots() {
+        let mut p = program().plan();
+        p.slots[3] = Source::Arena(128);
+        assert_eq!(p.check().unwrap_err(), "step 1 (somewhere): bytes 0..256 of a slot of 128");
+        let mut p = program().plan();
+        p.arena = 300;
+        assert!(p.check().unwrap_err().ends_with("a slot beyond the arena"));
+    }
+}

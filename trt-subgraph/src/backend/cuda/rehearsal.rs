@@ -59,3 +59,85 @@ impl Rehearsal {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::expr::{Binary, Node, Scalar};
+    use crate::network::layer::Range;
+    use crate::network::{Builder, Expr, LayerKind};
+    use crate::{DType, TensorType};
+
+    /// The kernels of a network's `run` half, without the prelude, and its arena's size.
+    fn rendered(network: &Network) -> (String, usize) {
+        let target = Target { capability: 90, multiprocessors: 132 };
+        let run = network.split().run;
+        let (program, _) = Assembler::new(&run, target, Choice::First).run().unwrap();
+        program.check().unwrap();
+        let kernels = program.kernels.iter().enumerate().map(|(at, (k, origins))| (at, k, &origins[..]));
+        let text = module(kernels);
+        (text[module([]).len()..].to_string(), program.arena)
+    }
+
+    #[test]
+    fn a_kernel_reads_as_its_layer() {
+        let mut b = Builder::new();
+        let x = b.input(TensorType::new(DType::F16, [2, 3, 8]));
+        let bias = b.input(TensorType::new(DType::F16, [3, 1]));
+        let zero = Node::Const(DType::F16, Scalar::Float(0.0));
+        let add = Node::Binary(Binary::Add, 0, 1);
+        let nodes = vec![Node::Input(0), Node::Input(1), add, zero, Node::Binary(Binary::Max, 2, 3)];
+        let y = b.add(LayerKind::Pointwise(Expr { nodes }), &[x, bias]).unwrap();
+        let (text, arena) = rendered(&b.finish(vec![y]));
+        let expected = r#"
+// pointwise
+extern "C" __global__ void __launch_bounds__(256) pointwise_0(f16* __restrict__ y, const f16* __restrict__ x0, const f16* __restrict__ x1) {
+    const int i = (int)BLOCK * 256 + THREAD;
+    if (i >= 6) return;
+    const int a1 = i % 3;
+    const int a0 = i / 3;
+    const Pack<f16, 8> p0 = *reinterpret_cast<const Pack<f16, 8>*>(x0 + (a0 * 24 + a1 * 8));
+    const auto v1 = get(x1[a1]);
+    Pack<f16, 8> r;
+    #pragma unroll
+    for (int j = 0; j < 8; ++j) {
+        const auto v0 = get(p0.at[j]);
+        const f32 t2 = v0 + v1;
+        const f32 t4 = max_of(t2, (0e0f));
+        put(r.at[j], t4);
+    }
+    *reinterpret_cast<Pack<f16, 8>*>(y + (a0 * 24 + a1 * 8)) = r;
+}
+"#;
+        assert_eq!(text, expected, "{text}");
+        assert_eq!(arena, 0);
+    }
+
+    #[test]
+    fn movement_costs_nothing() {
+        let mut b = Builder::new();
+        let x = b.input(TensorType::new(DType::F32, [4, 6]));
+        let exp = Expr::unary(crate::network::expr::Unary::Exp);
+        let y = b.add(LayerKind::Pointwise(exp.clone()), &[x]).unwrap();
+        let y = b.add(LayerKind::Permute { axes: vec![1, 0] }, &[y]).unwrap();
+        let ranges = vec![Range { start: 5, step: -2, len: 3 }, Range::full(4)];
+        let y = b.add(LayerKind::Slice { ranges }, &[y]).unwrap();
+        let y = b.add(LayerKind::Reshape { shape: vec![3, 1, 4] }, &[y]).unwrap();
+        let y = b.add(LayerKind::Broadcast { shape: vec![3, 5, 4] }, &[y]).unwrap();
+        let y = b.add(LayerKind::Pointwise(exp), &[y]).unwrap();
+        let (text, arena) = rendered(&b.finish(vec![y]));
+        assert_eq!(text.matches("__global__").count(), 2, "{text}");
+        assert_eq!(arena, 128);
+    }
+
+    #[test]
+    fn parts_are_written_where_they_are_joined() {
+        let mut b = Builder::new();
+        let x = b.input(TensorType::new(DType::F32, [4, 6]));
+        let exp = Expr::unary(crate::network::expr::Unary::Exp);
+        let parts = [0, 1].map(|_| b.add(LayerKind::Pointwise(exp.clone()), &[x]).unwrap());
+        let y = b.add(LayerKind::Concat { axis: 1 }, &parts).unwrap();
+        let (text, arena) = rendered(&b.finish(vec![y]));
+        assert_eq!((text.matches("__global__").count(), arena), (1, 0), "{text}");
+    }
+}

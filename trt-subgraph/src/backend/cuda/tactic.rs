@@ -5,7 +5,7 @@
 //! without one the first is.
 
 use super::assemble::{Assembler, Fault};
-use super::kernel::product;
+use super::kernel::product::{self, Kernel};
 use super::timer::Timer;
 use super::{dnn, lt};
 use crate::backend::Tf32;
@@ -36,7 +36,10 @@ pub enum Choice<'a> {
 
 /// Every way to run this layer here, our own kernel first.
 pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32) -> Vec<Arc<dyn Way>> {
-    let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own)];
+    let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own(Kernel::Suitable))];
+    if is_short(a, layer) {
+        out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
+    }
     match &layer.kind {
         LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution)),
         LayerKind::MatMul { transpose_a, transpose_b } => {
@@ -47,19 +50,28 @@ pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32) -> Vec<
     out
 }
 
+/// Are its sums so short that a thread may well do some alone?
+fn is_short(a: &Assembler, layer: &Layer) -> bool {
+    let w = &a.network.ty(layer.inputs[1]).shape;
+    matches!(layer.kind, LayerKind::Convolution(_)) && w[1] <= 16 && w[1..].iter().product::<usize>() <= 256
+}
+
 /// Our own kernels without tensor cores.
-pub struct Own;
+pub struct Own(pub Kernel);
 
 impl Way for Own {
     fn name(&self) -> String {
-        "own kernel".to_string()
+        match self.0 {
+            Kernel::Suitable => "own kernel".to_string(),
+            other => format!("own kernel {other:?}").to_lowercase(),
+        }
     }
 
     fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
         match &layer.kind {
-            LayerKind::Convolution(c) => product::convolution(a, layer, c),
+            LayerKind::Convolution(c) => product::convolution(a, layer, c, self.0),
             LayerKind::MatMul { transpose_a, transpose_b } => {
-                product::matmul(a, layer, *transpose_a, *transpose_b)
+                product::matmul(a, layer, *transpose_a, *transpose_b, self.0)
             }
             _ => Err(format!("{} has one way only", layer.kind.name())),
         }
@@ -69,16 +81,16 @@ impl Way for Own {
 /// Emits a layer that has several ways in the one that is chosen.
 pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
     if a.network.ty(layer.outputs[0]).elements() == 0 {
-        return Own.emit(a, layer);
+        return Own(Kernel::Suitable).emit(a, layer);
     }
     let way: Arc<dyn Way> = match a.choice.clone() {
-        Choice::First => Arc::new(Own),
+        Choice::First => Arc::new(Own(Kernel::Suitable)),
         Choice::Settled(way) => way,
         Choice::Timed(timer) => timer.choose(a, layer),
         Choice::Listed(timer, list) => {
             let ways = ways(a, timer, layer, timer.tf32);
             list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);
-            Arc::new(Own)
+            Arc::new(Own(Kernel::Suitable))
         }
     };
     way.emit(a, layer)

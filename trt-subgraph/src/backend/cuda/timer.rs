@@ -3,6 +3,7 @@
 use super::assemble::Assembler;
 use super::compile::compile;
 use super::device::Device;
+use super::kernel::product::Kernel;
 use super::library::{Address, Handles};
 use super::load::Loaded;
 use super::memory::Buffer;
@@ -59,7 +60,7 @@ impl Timer {
             return way.clone();
         }
         let candidates = ways(a, self, layer, self.tf32);
-        let mut best: (f32, Arc<dyn Way>) = (f32::INFINITY, Arc::new(Own));
+        let mut best: (f32, Arc<dyn Way>) = (f32::INFINITY, Arc::new(Own(Kernel::Suitable)));
         for way in candidates {
             match self.time(a, layer, &way) {
                 Ok(time) => {

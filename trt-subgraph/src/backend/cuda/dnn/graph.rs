@@ -56,15 +56,24 @@ pub fn is_sayable(expr: &Expr) -> bool {
     expr.nodes.iter().enumerate().all(|(at, node)| match node {
         Node::Input(_) => true,
         Node::Const(d, _) => d.is_float() && *d != DType::F64,
-        Node::Unary(f, _) => unary(*f).is_some(),
+        Node::Unary(f, r) => unary(*f).is_some() && !is_constant(expr, *r),
+        // Of extrema only the relu is known to keep NaN.
+        Node::Binary(Binary::Max, a, b) => is_zero(expr, *a) != is_zero(expr, *b),
         Node::Binary(f, a, b) => binary(*f).is_some() && !(is_constant(expr, *a) && is_constant(expr, *b)),
-        Node::Cast(d, r) => *d == DType::F32 || (at == last && d.is_float()) || is_operand(expr, *r),
+        Node::Cast(d, r) => {
+            let keeps = *d == DType::F32 || (at == last && d.is_float()) || is_operand(expr, *r);
+            keeps && !is_constant(expr, *r)
+        }
         Node::Select(..) => false,
     }) && !matches!(expr.nodes[last], Node::Input(_) | Node::Const(..))
 }
 
 fn is_constant(expr: &Expr, r: Ref) -> bool {
     matches!(expr.nodes[r as usize], Node::Const(..))
+}
+
+fn is_zero(expr: &Expr, r: Ref) -> bool {
+    matches!(expr.nodes[r as usize], Node::Const(_, v) if v.as_f64() == 0.0)
 }
 
 fn is_operand(expr: &Expr, r: Ref) -> bool {
@@ -93,8 +102,6 @@ fn binary(f: Binary) -> Option<Mode> {
         Binary::Sub => Mode::CUDNN_POINTWISE_SUB,
         Binary::Mul => Mode::CUDNN_POINTWISE_MUL,
         Binary::Div => Mode::CUDNN_POINTWISE_DIV,
-        Binary::Max => Mode::CUDNN_POINTWISE_MAX,
-        Binary::Min => Mode::CUDNN_POINTWISE_MIN,
         _ => return None,
     })
 }
@@ -261,14 +268,13 @@ fn epilogue(g: &mut Writer, p: &Problem, expr: &Expr, own: usize, y: usize) -> R
                         g.pointwise(unary(f).ok_or("no such function")?, at[r as usize], None, to)?
                     }
                     Node::Binary(f, a, b) => {
-                        let commutes = matches!(f, Binary::Add | Binary::Mul | Binary::Max | Binary::Min);
+                        let commutes = matches!(f, Binary::Add | Binary::Mul | Binary::Max);
                         let (a, b) = if inside[b as usize] && !inside[a as usize] && commutes {
                             (b, a)
                         } else {
                             (a, b)
                         };
-                        let zero = matches!(expr.nodes[b as usize], Node::Const(_, v) if v.as_f64() == 0.0);
-                        if f == Binary::Max && zero {
+                        if f == Binary::Max && is_zero(expr, b) {
                             g.pointwise(Mode::CUDNN_POINTWISE_RELU_FWD, at[a as usize], None, to)?;
                         } else {
                             let mode = binary(f).ok_or("no such function")?;
@@ -286,4 +292,32 @@ fn epilogue(g: &mut Writer, p: &Problem, expr: &Expr, own: usize, y: usize) -> R
         inside.push(is_inside);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::expr::Scalar;
+
+    fn sayable(nodes: &[Node]) -> bool {
+        is_sayable(&Expr { nodes: nodes.to_vec() })
+    }
+
+    #[test]
+    fn only_what_keeps_its_meaning_is_said() {
+        let (x, b) = (Node::Input(0), Node::Input(1));
+        let (zero, six) =
+            (Node::Const(DType::F16, Scalar::Float(0.0)), Node::Const(DType::F16, Scalar::Float(6.0)));
+        assert!(sayable(&[x, b, Node::Binary(Binary::Add, 0, 1)]));
+        assert!(sayable(&[x, zero, Node::Binary(Binary::Max, 1, 0)]));
+        assert!(sayable(&[x, Node::Unary(Unary::Tanh, 0), Node::Cast(DType::BF16, 1)]));
+        // Extrema that may lose NaN, rounding in between, and nothing at all.
+        assert!(!sayable(&[x, six, Node::Binary(Binary::Min, 0, 1)]));
+        assert!(!sayable(&[x, six, Node::Binary(Binary::Max, 0, 1)]));
+        assert!(!sayable(&[x, Node::Cast(DType::F16, 0), Node::Unary(Unary::Tanh, 1)]));
+        assert!(!sayable(&[x]));
+        // Scalars alone.
+        assert!(!sayable(&[x, six, Node::Unary(Unary::Exp, 1), Node::Binary(Binary::Add, 0, 2)]));
+        assert!(!sayable(&[x, six, Node::Cast(DType::F32, 1), Node::Binary(Binary::Add, 0, 2)]));
+    }
 }

@@ -5,9 +5,10 @@ mod descriptor;
 mod graph;
 mod plan;
 
-use super::assemble::{Assembler, Fault, order_of};
-use super::kernel::product::channels_last;
+use super::assemble::{Assembler, Fault};
 use super::kernel::{pad, pointwise};
+use super::layout::channels_last;
+use super::layout::order_of;
 use super::render::Argument;
 use super::tactic::Way;
 use super::timer::Timer;

@@ -1,6 +1,7 @@
 //! Copies between views: along the grain through pointwise kernels, across it in tiles through shared memory.
 
-use super::super::assemble::{Assembler, Fault, order_of};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
 use super::super::render::{Draft, Loops, index_type, split, storage_type};
 use super::pointwise;
 use crate::backend::view::View;

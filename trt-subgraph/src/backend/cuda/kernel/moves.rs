@@ -1,6 +1,7 @@
 //! Layers that rearrange elements: mostly another view of the same memory.
 
-use super::super::assemble::{Assembler, Fault, order_of};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
 use crate::backend::view::View;
 use crate::network::Layer;
 use crate::network::layer::Range;

@@ -1,6 +1,7 @@
 //! Borders, one thread for each result.
 
-use super::super::assemble::{Assembler, Fault, order_of};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
 use super::super::render::{Draft, Tail, index_type, literal, split};
 use super::pointwise::thread;
 use crate::Literal;

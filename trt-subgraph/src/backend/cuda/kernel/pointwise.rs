@@ -1,6 +1,7 @@
 //! Scalar expressions over whole tensors, one thread for each 16 bytes of the result.
 
-use super::super::assemble::{Assembler, Fault, order_of};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
 use super::super::render::{Draft, Loops, Tail, expression, indent, index_type, storage_type, width};
 use crate::DType;
 use crate::backend::view::View;
@@ -53,6 +54,7 @@ pub fn emit_typed(
     let views: Vec<&View> = std::iter::once(&tail.out).chain(operands).collect();
     let loops = Loops::new(&views, &order_of(&tail.out));
     let pack = pack(&loops, &views);
+    let (_, steps) = loops.inner(views.len());
     let loops = loops.packed(pack);
     let count = loops.len();
     let ty = index_type(&views, count);
@@ -61,7 +63,6 @@ pub fn emit_typed(
     draft.cover(count, THREADS);
     draft.write("y", &tail.out);
     draft.aligned(pack * tail.out.dtype.size());
-    let (_, steps) = loops.inner(views.len());
     let is_packed = |k: usize| pack > 1 && steps[k] != 0;
     let mut body = thread(ty, count);
     body.push_str(&loops.split("i", ty, "a"));

@@ -1,7 +1,9 @@
 //! Windows over spatial axes, one thread for each result.
 
-use super::super::assemble::{Assembler, Fault, order_of, sum_type};
-use super::super::render::{Draft, compute_type, index_type, split, sum};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
+use super::super::render::sum_type;
+use super::super::render::{Draft, Tail, compute_type, index_type, split, storage_type, sum};
 use super::pointwise::thread;
 use crate::DType;
 use crate::backend::view::View;
@@ -26,47 +28,99 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
     let mut views = vec![&x];
     views.extend(tail.views());
     views.extend(&indices);
+    let lanes = if indices.is_none() { lanes(&x, &tail) } else { 1 };
+    let count = count / lanes;
     let ty = index_type(&views, count);
     let mut draft = Draft::new("pool");
     draft.cover(count, 256);
     draft.read("x", &x);
+    draft.aligned(lanes * x.dtype.size());
     tail.parameters(&mut draft);
+    if lanes > 1 {
+        draft.aligned(lanes * tail.out.dtype.size());
+    }
     let mut body = thread(ty, count);
     // Neighbouring threads on neighbouring results in memory.
-    let sizes: Vec<usize> = order.iter().map(|&axis| tail.out.shape[axis]).collect();
+    let mut sizes: Vec<usize> = order.iter().map(|&axis| tail.out.shape[axis]).collect();
+    let channel = order.iter().position(|&o| o == 1).expect("a permutation");
+    sizes[channel] /= lanes;
     body.push_str(&split(&sizes, "i", ty, "o"));
     let at = |axis: usize| format!("o{}", order.iter().position(|&o| o == axis).expect("a permutation"));
-    let positions: Vec<String> = (0..x.rank()).map(at).collect();
+    let mut positions: Vec<String> = (0..x.rank()).map(at).collect();
+    if lanes > 1 {
+        positions[1] = format!("(o{channel} * {lanes})");
+    }
     let _ = writeln!(body, "const {ty} base = {};", sum(&positions[..2], &x.strides[..2]));
     let max = matches!(p.op, PoolOp::Max);
     let own = compute_type(x.dtype);
     let t = if max { own } else { sum_type(x.dtype) };
-    if max {
-        let _ = writeln!(body, "{t} best = {};\ni64 at = -1;", least(x.dtype));
-    } else {
-        let _ = writeln!(body, "{t} total = 0;\nint inside = 0;");
-    }
-    let step = if max {
-        let plane = plane_position(&x);
-        format!(
-            "const {t} v = get(x[w]);\nif (at < 0 || (v > best && !is_nan(best)) || (is_nan(v) && !is_nan(best))) {{ best = v; at = {plane}; }}\n"
-        )
-    } else {
-        "total += get(x[w]);\n++inside;\n".to_string()
+    let start = if max { least(x.dtype) } else { "0".to_string() };
+    let _ = writeln!(body, "{t} best[{lanes}];\ni64 at[{lanes}];\nint inside = 0;\n#pragma unroll");
+    let _ = writeln!(body, "for (int j = 0; j < {lanes}; ++j) {{ best[j] = {start}; at[j] = 0; }}");
+    let step = match max {
+        true => format!(
+            "if (inside == 0 || (v > best[j] && !is_nan(best[j])) || (is_nan(v) && !is_nan(best[j]))) {{ best[j] = v; at[j] = {}; }}",
+            plane_position(&x)
+        ),
+        false => "best[j] += v;".to_string(),
     };
+    let memory = format!("Pack<{}, {lanes}>", storage_type(x.dtype));
+    let step = format!(
+        "const {memory} c = *reinterpret_cast<const {memory}*>(x + (w));
+#pragma unroll
+for (int j = 0; j < {lanes}; ++j) {{
+    const {t} v = get(c.at[j]);
+    {step}
+}}
+++inside;
+"
+    );
     body.push_str(&windows(p, &x, ty, &step));
     if let Some(room) = &indices {
         draft.write("z", room);
-        let _ = writeln!(body, "z[{}] = at < 0 ? 0 : at;", sum(&positions, &room.strides));
+        let _ = writeln!(body, "z[{}] = at[0];", sum(&positions, &room.strides));
     }
-    let value = if max {
-        "best".to_string()
-    } else {
-        format!("({own})(inside ? total / ({t})({}) : ({t})0)", cells(p, &x, ty))
+    let value = |lane: &str| match max {
+        true => format!("best[{lane}]"),
+        false => format!("({own})(inside ? best[{lane}] / ({t})({}) : ({t})0)", cells(p, &x, ty)),
     };
-    body.push_str(&tail.store(&value, &positions, ty));
+    if lanes > 1 {
+        let out = format!("Pack<{}, {lanes}>", tail.out_type());
+        let _ = write!(
+            body,
+            "{out} r;
+#pragma unroll
+for (int j = 0; j < {lanes}; ++j) put(r.at[j], {});
+*reinterpret_cast<{out}*>(y + ({})) = r;
+",
+            value("j"),
+            sum(&positions, &tail.out.strides)
+        );
+    } else {
+        body.push_str(&tail.store(&value("0"), &positions, ty));
+    }
     draft.body = body;
     a.launch(draft)
+}
+
+/// How many neighbouring channels a thread handles: as 16 bytes allow, where channels lie innermost and nothing is done to the results.
+fn lanes(x: &View, tail: &Tail) -> usize {
+    let out = &tail.out;
+    let plain = tail.expr.is_none() && out.dtype == x.dtype && x.strides[1] == 1 && out.strides[1] == 1;
+    let mut lanes = if plain { 16 / x.dtype.size() } else { 1 };
+    let fits = |lanes: usize| {
+        let view = |v: &View| {
+            let bytes = lanes * v.dtype.size();
+            let outer = (0..v.rank()).filter(|&axis| axis != 1 && v.shape[axis] > 1);
+            outer.into_iter().all(|axis| v.strides[axis].unsigned_abs().is_multiple_of(lanes))
+                && v.offset.unsigned_abs().is_multiple_of(bytes)
+        };
+        x.shape[1].is_multiple_of(lanes) && view(x) && view(out)
+    };
+    while !fits(lanes) {
+        lanes /= 2;
+    }
+    lanes
 }
 
 /// Loops over the cells of a window that lie inside the input; `body` sees the position of the cell in `x` as `w`.

@@ -1,6 +1,7 @@
 //! Reductions: one pass over the operand, in two launches where one group alone would leave the device idle.
 
-use super::super::assemble::{Assembler, Fault, sum_type};
+use super::super::assemble::{Assembler, Fault};
+use super::super::render::sum_type;
 use super::super::render::{Draft, Tail, compute_type, storage_type};
 use super::team::Team;
 use crate::DType;

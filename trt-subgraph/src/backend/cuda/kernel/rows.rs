@@ -1,6 +1,8 @@
 //! Softmax and normalisation: statistics of each group, then every element again, from registers where a group fits.
 
-use super::super::assemble::{Assembler, Fault, order_of, sum_type};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
+use super::super::render::sum_type;
 use super::super::render::{Draft, indent, split, storage_type};
 use super::team::Team;
 use crate::backend::view::View;

@@ -1,6 +1,8 @@
 //! Running sums and products: a thread for each row where there are many, else a block that goes along a row in strides.
 
-use super::super::assemble::{Assembler, Fault, order_of, sum_type};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
+use super::super::render::sum_type;
 use super::super::render::{Draft, Tail, compute_type, index_type, split, sum};
 use crate::backend::view::View;
 use crate::network::Layer;

@@ -1,7 +1,8 @@
 //! The first `k` elements of sorted rows. Few of many are found one after the other, each as the best of those behind the last;
 //! otherwise every element counts how many sort before it, which is its place.
 
-use super::super::assemble::{Assembler, Fault, order_of};
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
 use super::super::render::{Draft, Tail, index_type, split, storage_type};
 use super::arg::found_type;
 use super::scan::row;

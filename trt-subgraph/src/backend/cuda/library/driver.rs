@@ -40,7 +40,7 @@ api! {
         cuMemHostAlloc: fn(*mut *mut c_void, usize, c_uint) -> Status;
         cuMemHostGetDevicePointer_v2: fn(*mut Address, *mut c_void, c_uint) -> Status;
         cuMemFreeHost: fn(*mut c_void) -> Status;
-        cuMemcpyHtoD_v2: fn(Address, *const c_void, usize) -> Status;
+        cuMemcpy: fn(Address, Address, usize) -> Status;
         cuMemcpyDtoH_v2: fn(*mut c_void, Address, usize) -> Status;
         cuMemcpyDtoDAsync_v2: fn(Address, Address, usize, CUstream) -> Status;
         cuMemsetD8_v2: fn(Address, u8, usize) -> Status;

@@ -1,7 +1,8 @@
 //! Products as the library can run them.
 
-use super::super::assemble::{Assembler, order_of};
+use super::super::assemble::Assembler;
 use super::super::kernel::product::matrices;
+use super::super::layout::order_of;
 use super::super::program::WEIGHTS;
 use super::ALIGNMENT;
 use crate::DType;

@@ -43,6 +43,7 @@ impl Loops {
             *size /= width;
             steps.iter_mut().for_each(|s| *s *= width as isize);
         }
+        self.axes.retain(|axis| axis.0 != 1);
         self
     }
 

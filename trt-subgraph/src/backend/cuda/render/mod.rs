@@ -6,6 +6,6 @@ mod source;
 mod tail;
 
 pub use index::{Loops, index_type, split, sum};
-pub use scalar::{compute_type, expression, literal, storage_type};
+pub use scalar::{compute_type, expression, literal, storage_type, sum_type};
 pub use source::{Argument, Draft, Kernel, module, width};
 pub use tail::{Tail, indent};

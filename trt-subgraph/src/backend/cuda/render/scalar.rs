@@ -22,6 +22,15 @@ pub fn storage_type(dtype: DType) -> &'static str {
     }
 }
 
+/// The computing type of sums: f32 for halves, f64, i64 for all integers.
+pub fn sum_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 | DType::BF16 | DType::F32 => "f32",
+        DType::F64 => "f64",
+        _ => "i64",
+    }
+}
+
 /// A literal of the type that `dtype` computes in.
 pub fn literal(dtype: DType, value: Scalar) -> String {
     match (dtype, value) {

@@ -1,14 +1,15 @@
 //! Convolutions as products: rows are places of the result, columns its channels, and `k` runs over input channels and taps.
 
 use super::super::super::assemble::{Assembler, Fault};
+use super::super::super::layout::channels_last;
 use super::super::super::render::{index_type, split, sum};
-use super::{Factor, Product};
+use super::{Factor, Kernel, Product};
 use crate::network::Layer;
 use crate::network::layer::Convolution;
 use std::fmt::Write;
 
 /// Emits `layer`, whose kind is `Convolution(c)`. Channels lie innermost in the result.
-pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(), Fault> {
+pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Kernel) -> Result<(), Fault> {
     let (x, w) = (a.view(layer.inputs[0]), a.view(layer.inputs[1]));
     let spatial = c.stride.len();
     let tail = a.tail(layer, &channels_last(x.rank()))?;
@@ -97,13 +98,5 @@ pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<
         dense_along_m: out.strides[1] != 1,
         tail,
     };
-    product.emit(a)
-}
-
-/// The memory order of images: places, then channels.
-pub fn channels_last(rank: usize) -> Vec<usize> {
-    let mut order = vec![0];
-    order.extend(2..rank);
-    order.push(1);
-    order
+    product.emit(a, kernel)
 }

@@ -2,12 +2,18 @@
 
 use super::super::super::assemble::{Assembler, Fault};
 use super::super::super::render::{split, sum};
-use super::{Factor, Product};
+use super::{Factor, Kernel, Product};
 use crate::backend::view::View;
 use crate::network::Layer;
 
 /// Emits `layer`: `a[..., M, K]` times `b[..., K, N]`, either given transposed.
-pub fn matmul(a: &mut Assembler, layer: &Layer, transpose_a: bool, transpose_b: bool) -> Result<(), Fault> {
+pub fn matmul(
+    a: &mut Assembler,
+    layer: &Layer,
+    transpose_a: bool,
+    transpose_b: bool,
+    kernel: Kernel,
+) -> Result<(), Fault> {
     let rank = a.network.ty(layer.outputs[0]).rank();
     let tail = a.tail(layer, &(0..rank).collect::<Vec<_>>())?;
     let (batch, size) = tail.out.shape.split_at(rank - 2);
@@ -54,7 +60,7 @@ pub fn matmul(a: &mut Assembler, layer: &Layer, transpose_a: bool, transpose_b: 
         positions,
         dense_along_m,
     };
-    product.emit(a)
+    product.emit(a, kernel)
 }
 
 /// The view as untransposed matrices, stretched to the batch.

@@ -8,10 +8,11 @@ mod few;
 mod matmul;
 mod tiled;
 
-pub use convolution::{channels_last, convolution};
+pub use convolution::convolution;
 pub use matmul::{matmul, matrices};
 
-use super::super::assemble::{Assembler, Fault, sum_type};
+use super::super::assemble::{Assembler, Fault};
+use super::super::render::sum_type;
 use super::super::render::{Tail, compute_type, index_type};
 use crate::backend::view::View;
 
@@ -74,17 +75,31 @@ impl Product {
         )
     }
 
-    /// Emits the kernel that suits the sizes.
-    pub fn emit(self, a: &mut Assembler) -> Result<(), Fault> {
+    /// Emits the kernel that is asked for, or the one that suits the sizes where that one does not do this product.
+    pub fn emit(self, a: &mut Assembler, kernel: Kernel) -> Result<(), Fault> {
         if self.tail.out.elements() == 0 {
             return Ok(());
         }
-        if self.n < 8 && self.m >= 64 || self.m * self.n < 64 && self.k < 64 {
-            return direct::emit(a, self);
+        match kernel {
+            Kernel::Direct => direct::emit(a, self),
+            Kernel::Suitable if self.n < 8 && self.m >= 64 || self.m * self.n < 64 && self.k < 64 => {
+                direct::emit(a, self)
+            }
+            Kernel::Suitable if self.m <= 8 && self.a.k_axis.is_some() && self.b.k_axis.is_some() => {
+                few::emit(a, self)
+            }
+            Kernel::Suitable | Kernel::Tiled => tiled::emit(a, self),
         }
-        if self.m <= 8 && self.a.k_axis.is_some() && self.b.k_axis.is_some() {
-            return few::emit(a, self);
-        }
-        tiled::emit(a, self)
     }
+}
+
+/// Which of our kernels runs a product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kernel {
+    /// The one that suits its sizes.
+    Suitable,
+    /// A thread for a row and a few columns.
+    Direct,
+    /// Tiles in shared memory.
+    Tiled,
 }
