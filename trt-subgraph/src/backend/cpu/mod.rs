@@ -23,7 +23,6 @@ mod team;
 #[cfg(test)]
 mod tests;
 mod wanted;
-use super::view;
 
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
