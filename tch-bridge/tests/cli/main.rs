@@ -22,7 +22,7 @@ static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
 impl Folder {
     /// An empty one.
-    pub fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("tch-trt-tool-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();

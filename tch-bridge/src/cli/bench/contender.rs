@@ -60,19 +60,18 @@ impl<'a> Contender<'a> {
     fn start(&self, arguments: &Arguments) -> Result<(), Error> {
         let module = &self.loaded.module;
         match (&self.how, arguments) {
-            (How::Engines(method), Arguments::Tensors(ts)) => switch::force_enabled(|| {
-                drop(module.method_ts(method, ts)?);
-                Ok(())
-            }),
-            (How::Engines(method), Arguments::Values(values)) => switch::force_enabled(|| {
-                drop(module.method_is(method, values)?);
-                Ok(())
-            }),
-            (How::Host(host), Arguments::Tensors(ts)) => Ok(drop(host.run_tensors(ts)?)),
-            (How::Host(host), Arguments::Values(values)) => Ok(drop(host.run(values)?)),
-            (How::Jit(jit), Arguments::Tensors(ts)) => Ok(drop(jit.run_tensors(ts)?)),
-            (How::Jit(jit), Arguments::Values(values)) => Ok(drop(jit.run(values)?)),
+            (How::Engines(method), Arguments::Tensors(ts)) => {
+                drop(switch::force_enabled(|| module.method_ts(method, ts))?);
+            }
+            (How::Engines(method), Arguments::Values(values)) => {
+                drop(switch::force_enabled(|| module.method_is(method, values))?);
+            }
+            (How::Host(host), Arguments::Tensors(ts)) => drop(host.run_tensors(ts)?),
+            (How::Host(host), Arguments::Values(values)) => drop(host.run(values)?),
+            (How::Jit(jit), Arguments::Tensors(ts)) => drop(jit.run_tensors(ts)?),
+            (How::Jit(jit), Arguments::Values(values)) => drop(jit.run(values)?),
         }
+        Ok(())
     }
 
     /// Calls from as many threads as there are sets of arguments, for this long; the latencies of all calls.
