@@ -7,6 +7,8 @@ mod assemble;
 mod compile;
 mod device;
 mod dnn;
+#[cfg(test)]
+mod emulator;
 mod engine;
 mod kernel;
 mod layout;

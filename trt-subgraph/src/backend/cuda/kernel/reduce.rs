@@ -4,10 +4,10 @@ use super::super::assemble::{Assembler, Fault};
 use super::super::render::sum_type;
 use super::super::render::{Draft, Tail, compute_type, storage_type};
 use super::team::Team;
-use crate::DType;
 use crate::backend::view::View;
 use crate::network::Layer;
 use crate::network::layer::ReduceOp;
+use crate::{DType, TensorType};
 use std::fmt::Write;
 
 /// Emits `layer`, which reduces `axes` with `op`.
@@ -17,19 +17,15 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, op: ReduceOp, axes: &[usize]) 
     let team = Team::new(&x, axes, &[], a.target.busy());
     let tail = a.tail(layer, &team.order(keep))?;
     let size = team.size;
-    match parts(&x, axes, &team, op, a.target.busy()) {
-        Some((view, inner)) => {
+    match parts(&x, &team, a.target.busy()) {
+        Some(rows) => {
             // First every part of a group, then the parts of each.
             let sum = if matches!(op, ReduceOp::Mean) { ReduceOp::Sum } else { op };
-            let kept: Vec<usize> =
-                (0..view.rank()).filter(|i| !inner.contains(i)).map(|i| view.shape[i]).collect();
-            let order: Vec<usize> = (0..kept.len()).collect();
             let dtype = wide(x.dtype);
-            let partial = a.temporary(&crate::TensorType::new(dtype, kept), &order);
+            let partial = a.temporary(&TensorType::new(dtype, [rows.shape[0]]), &[0]);
             let first = Tail { typing: vec![dtype], ..Tail::plain(partial.clone()) };
-            emit(a, &view, &inner, sum, false, first, size)?;
-            let split = axes[0];
-            emit(a, &partial, &[split], op, keep, tail, size)
+            emit(a, &rows, &[1], sum, false, first, size)?;
+            emit(a, &partial, &[0], op, false, tail, size)
         }
         None => emit(a, &x, axes, op, keep, tail, size),
     }
@@ -45,13 +41,17 @@ fn wide(dtype: DType) -> DType {
     }
 }
 
-/// Where all axes of a dense operand are reduced and there is much of it: the operand as rows, and the axis within a row.
-fn parts(x: &View, axes: &[usize], team: &Team, op: ReduceOp, busy: usize) -> Option<(View, Vec<usize>)> {
-    let _ = op;
-    let whole = team.groups == 1 && axes.len() == x.rank() && axes.len() == 1 && x.is_row_major();
+/// Where all of a dense operand is one large group: its elements as rows, enough of them to keep the device busy.
+fn parts(x: &View, team: &Team, busy: usize) -> Option<View> {
     let parts = (busy / 256).next_power_of_two();
-    (whole && team.size >= 64 * parts && team.size.is_multiple_of(parts))
-        .then(|| x.reshape(&[parts, team.size / parts]).map(|v| (v, vec![1])))?
+    let whole = team.groups == 1 && team.size == x.elements() && x.is_dense_in(&x.order());
+    let large = team.size >= 64 * parts && team.size.is_multiple_of(parts);
+    let length = team.size / parts;
+    (whole && large).then(|| View {
+        shape: vec![parts, length],
+        strides: vec![length as isize, 1],
+        ..x.clone()
+    })
 }
 
 /// One launch: `op` over `axes` of `x`, each group's result through `tail`. A mean divides by `size`.

@@ -1,0 +1,206 @@
+//! Layers larger than operator cases and random networks have them, so that every branch of every kernel runs somewhere.
+
+use crate::backend::reference;
+use crate::network::layer::{Convolution, Pool, PoolOp, ReduceOp, ScanOp};
+use crate::network::{Builder, LayerKind, ValueId};
+use crate::{DType, Literal, Random, TensorType, compare, tolerance};
+
+/// Layers side by side in one network, for one translation of all of their kernels.
+#[derive(Default)]
+struct Batch {
+    b: Builder,
+    outputs: Vec<ValueId>,
+}
+
+impl Batch {
+    /// A layer on operands of these types.
+    fn check(&mut self, kind: LayerKind, operands: &[TensorType]) {
+        let inputs: Vec<_> = operands.iter().map(|ty| self.b.input(ty.clone())).collect();
+        self.outputs.extend(self.b.fused(kind, &inputs, None).expect("well typed"));
+    }
+
+    /// Both give the same on random operands in a narrow range.
+    fn agrees(self) {
+        let network = self.b.finish(self.outputs);
+        let mut random = Random::new(1);
+        let inputs: Vec<Literal> =
+            network.inputs.iter().map(|&v| random.literal_in(network.ty(v).clone(), -2.0, 2.0)).collect();
+        let expected = reference::evaluate(&network, &[], &inputs).expect("runs");
+        let found = super::evaluate(&network, &[], &inputs);
+        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            compare(found, expected, tolerance(expected.ty().dtype))
+                .unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));
+        }
+    }
+}
+
+fn ty(dtype: DType, shape: &[usize]) -> TensorType {
+    TensorType::new(dtype, shape)
+}
+
+#[test]
+fn reductions_of_every_size_and_direction() {
+    let mut batch = Batch::default();
+    use ReduceOp::*;
+    for (op, dtype, shape, axes) in [
+        (Sum, DType::F32, &[3, 5000][..], &[1][..]),
+        (Mean, DType::F16, &[2, 3, 700], &[0, 2]),
+        (Max, DType::I32, &[300, 40], &[0]),
+        (Min, DType::F64, &[7, 33, 5], &[1]),
+        (Sum, DType::I64, &[1, 100_000], &[0, 1]),
+        (Mean, DType::F32, &[1 << 17], &[0]),
+        (Max, DType::F16, &[1 << 17], &[0]),
+        (Sum, DType::U8, &[4, 1 << 15], &[0, 1]),
+        (Prod, DType::U8, &[6, 64], &[1]),
+        (ArgMax, DType::F32, &[5, 3000], &[1]),
+        (ArgMin, DType::I64, &[200, 9], &[0]),
+    ] {
+        for keep in [false, true] {
+            batch.check(LayerKind::Reduce { op, axes: axes.to_vec(), keep }, &[ty(dtype, shape)]);
+        }
+    }
+    batch.agrees();
+}
+
+#[test]
+fn rows_in_registers_and_not() {
+    let mut batch = Batch::default();
+    for (dtype, shape, axis) in [
+        (DType::F32, &[3, 1000][..], 1),
+        (DType::F16, &[2, 40_000], 1),
+        (DType::F32, &[500, 6], 0),
+        (DType::F64, &[2, 77, 3], 1),
+    ] {
+        for log in [false, true] {
+            batch.check(LayerKind::Softmax { axis, log }, &[ty(dtype, shape)]);
+        }
+        for rms in [false, true] {
+            batch.check(LayerKind::Normalize { axes: vec![axis], eps: 1e-5, rms }, &[ty(dtype, shape)]);
+        }
+    }
+    batch.check(
+        LayerKind::Normalize { axes: vec![1, 2], eps: 1e-5, rms: false },
+        &[ty(DType::F32, &[3, 40, 50])],
+    );
+    batch.agrees();
+}
+
+#[test]
+fn scans_by_threads_and_by_blocks() {
+    let mut batch = Batch::default();
+    for (dtype, shape, axis) in [
+        (DType::I64, &[3, 1000][..], 1),
+        (DType::F64, &[2, 600], 1),
+        (DType::I32, &[50, 90], 0),
+        (DType::U8, &[700], 0),
+    ] {
+        for op in [ScanOp::Sum, ScanOp::Prod] {
+            batch.check(LayerKind::Scan { op, axis }, &[ty(dtype, shape)]);
+        }
+    }
+    batch.agrees();
+}
+
+#[test]
+fn sorting_by_selection_and_by_rank() {
+    let mut batch = Batch::default();
+    for (dtype, shape, axis, k) in [
+        (DType::F32, &[2, 1000][..], 1, 5),
+        (DType::I32, &[2, 1000], 1, 3),
+        (DType::F16, &[3, 600], 1, 600),
+        (DType::I64, &[300, 4], 0, 10),
+        (DType::U8, &[2, 300], 1, 1),
+        (DType::Bool, &[2, 40], 1, 40),
+    ] {
+        for largest in [false, true] {
+            batch.check(LayerKind::TopK { axis, k, largest }, &[ty(dtype, shape)]);
+        }
+    }
+    batch.agrees();
+}
+
+#[test]
+fn products_of_every_shape() {
+    let mut batch = Batch::default();
+    for dtype in [DType::F32, DType::F16, DType::F64, DType::I32] {
+        for (m, k, n, transpose_a, transpose_b) in [
+            (1, 2000, 20, false, true),
+            (5, 128, 70, false, false),
+            (100, 50, 90, true, false),
+            (70, 33, 5, false, true),
+            (3, 3, 3, false, false),
+        ] {
+            let matrix = |r, c, t: bool| ty(dtype, &if t { [2, c, r] } else { [2, r, c] });
+            let operands = [matrix(m, k, transpose_a), matrix(k, n, transpose_b)];
+            batch.check(LayerKind::MatMul { transpose_a, transpose_b }, &operands);
+        }
+    }
+    batch.agrees();
+}
+
+#[test]
+fn convolutions_of_every_kind() {
+    let mut batch = Batch::default();
+    for (x, w, groups, transposed) in [
+        (&[2, 20, 9, 9][..], &[40, 20, 3, 3][..], 1, false),
+        (&[1, 16, 12, 12], &[16, 1, 3, 3], 16, false),
+        (&[1, 3, 20, 20], &[8, 3, 5, 5], 1, false),
+        (&[1, 12, 7, 7], &[12, 10, 3, 3], 2, true),
+    ] {
+        let c = Convolution {
+            stride: vec![1, 2],
+            padding: vec![(1, 0), (1, 2)],
+            dilation: vec![1, 1],
+            groups,
+            transposed,
+            output_padding: if transposed { vec![0, 1] } else { vec![0, 0] },
+        };
+        for dtype in [DType::F32, DType::BF16] {
+            batch.check(LayerKind::Convolution(c.clone()), &[ty(dtype, x), ty(dtype, w)]);
+        }
+    }
+    batch.agrees();
+}
+
+#[test]
+fn pools_of_several_channels_a_thread() {
+    let mut batch = Batch::default();
+    for (op, indices) in [
+        (PoolOp::Max, false),
+        (PoolOp::Max, true),
+        (PoolOp::Average { count_padding: false, divisor: None }, false),
+        (PoolOp::Average { count_padding: true, divisor: None }, false),
+    ] {
+        let pool = Pool {
+            op,
+            window: vec![3, 2],
+            stride: vec![2, 2],
+            padding: vec![(1, 1), (1, 0)],
+            dilation: vec![1, 1],
+            overhang: vec![1, 0],
+            indices,
+        };
+        for dtype in [DType::F16, DType::F32] {
+            // Channels lie innermost in what a permutation gives.
+            let x = batch.b.input(ty(dtype, &[2, 9, 10, 16]));
+            let x = batch.b.add(LayerKind::Permute { axes: vec![0, 3, 1, 2] }, &[x]).expect("well typed");
+            let outputs = batch.b.fused(LayerKind::Pool(pool.clone()), &[x], None).expect("well typed");
+            batch.outputs.extend(outputs);
+        }
+    }
+    batch.agrees();
+}
+
+#[test]
+fn copies_across_the_grain() {
+    let mut batch = Batch::default();
+    for (dtype, shape, axes) in [
+        (DType::F32, &[70, 90][..], &[1, 0][..]),
+        (DType::F16, &[3, 40, 33], &[0, 2, 1]),
+        (DType::U8, &[2, 33, 9, 20], &[0, 2, 3, 1]),
+        (DType::F64, &[20, 3, 30], &[2, 0, 1]),
+    ] {
+        batch.check(LayerKind::Permute { axes: axes.to_vec() }, &[ty(dtype, shape)]);
+    }
+    batch.agrees();
+}
