@@ -3,9 +3,11 @@
 use super::Document;
 use super::failure::Failure;
 use super::terminal::{Style, table};
-use crate::{Options, backend, env};
+use crate::backend::{self, Runners};
+use crate::{Options, env};
 use clap::Args;
 use serde::Serialize;
+use tch::Device;
 
 /// Arguments of `backends` and `env`.
 #[derive(Args)]
@@ -19,8 +21,11 @@ pub(crate) struct Plain {
 #[derive(Serialize)]
 pub(crate) struct Backends {
     backends: Vec<BackendFacts>,
-    /// The one that runs engines under the present environment; none where it asks for one that cannot run.
-    chosen: Option<String>,
+    /// Who runs the engines of tensors on the CPU under the present environment; none where it asks for a backend that cannot
+    /// run here.
+    chosen: Option<&'static str>,
+    /// Who runs those of tensors on a GPU; none where there is no GPU that engines run on.
+    chosen_on_gpu: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -39,22 +44,26 @@ impl Backends {
             BackendFacts { name: b.name(), available, found: probed.unwrap_or_else(|why| why.why) }
         };
         let options = Options::default().resolved().map_err(crate::Error::from)?;
-        let runner = backend::Runners::new(&options).ok().map(|all| all.of(tch::Device::Cpu, &options));
-        let chosen = runner.map(|r| r.backend.name().to_string());
-        Ok(Backends { backends: backend::all().into_iter().map(facts).collect(), chosen })
+        let runners = Runners::new(&options).ok();
+        let of = |device| runners.as_ref().map(|r| r.of(device, &options).backend.name());
+        let backends: Vec<BackendFacts> = backend::all().into_iter().map(facts).collect();
+        let gpu = backends.iter().any(|b| b.name == "cuda" && b.available);
+        let chosen_on_gpu = if gpu { of(Device::Cuda(0)) } else { None };
+        Ok(Backends { chosen: of(Device::Cpu), chosen_on_gpu, backends })
     }
 }
 
 impl Document for Backends {
     fn text(&self, style: Style) -> String {
         let row = |b: &BackendFacts| {
-            let mark = if self.chosen.as_deref() == Some(b.name) { "*" } else { " " };
+            let chosen = [self.chosen, self.chosen_on_gpu].contains(&Some(b.name));
+            let mark = if chosen { "*" } else { " " };
             let state = if b.available { style.green("runs here") } else { style.red("cannot run") };
             format!("{mark} {:10} {state}: {}\n", b.name, b.found)
         };
         let mut out: String = self.backends.iter().map(row).collect();
         out += match self.chosen {
-            Some(_) => "* runs the engines of tensors on the CPU under the present environment\n",
+            Some(_) => "* runs the engines under the present environment\n",
             None => "the backend that TRT_BACKEND names cannot run here\n",
         };
         out
