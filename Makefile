@@ -1,6 +1,6 @@
 # `make demo` and `make test` each do all the set-up that they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fmt clippy doc
+.PHONY: help setup demo test parity fmt clippy doc
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # An empty variable would hide the link that the set-up makes.
@@ -24,6 +24,9 @@ demo: setup ## train LeNet-5 on real digits, compare libtorch with the engines; 
 test: ## set-up, format, clippy, docs and tests, as continuous integration runs them
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+parity: setup ## several hundred real models with and without engines; ONLY="resnet* hf-*" picks some
+	@scripts/parity.sh all $(ONLY)
 
 fmt: ## format the Rust code
 	cargo fmt --all

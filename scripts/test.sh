@@ -18,6 +18,7 @@ check format cargo fmt --all --check
 check clippy make --no-print-directory clippy
 check docs make --no-print-directory doc
 check tests cargo test --workspace --no-fail-fast
+PROFILE=debug check parity scripts/parity.sh small
 
 printf '\n%s' "$summary"
 if [ $failed = 0 ]; then

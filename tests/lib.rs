@@ -1,5 +1,8 @@
 //! What the tests share.
 
+pub mod measure;
+pub mod script;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::{Kind, Tensor};
 use tch_bridge::report::State;

@@ -30,6 +30,7 @@ impl Builder {
             place: String::new(),
             verdict: if accept { Verdict::Accept } else { Verdict::refuse(Code::NoSuchOp, "") },
             role: if id_is_view(self.values.len()) { Role::Free } else { Role::Compute },
+            kernels: 1,
             cost: Cost { operations: 1e6, bytes: 1e5 },
             effect: false,
         });

@@ -24,6 +24,7 @@ impl Net {
             place: format!("detector.py:{}", 20 + self.0.len()),
             verdict: if name.starts_with("torchvision::") { refused } else { Verdict::Accept },
             role: if view { Role::Free } else { Role::Compute },
+            kernels: 1,
             cost: Cost { operations: mega * 1e6, bytes: bytes * (1.0 + reads.len() as f64) },
             effect: false,
         });

@@ -89,7 +89,7 @@ impl Cluster {
         let (mut inputs, mut outputs) = (vec![], vec![]);
         let mut known = std::collections::HashSet::new();
         for &id in &nodes {
-            tally.add(graph.node(id).role, graph.node(id).cost, policy);
+            tally.add(graph.node(id), policy);
             let foreign = |v: &ValueId| !graph.value(*v).producer.is_some_and(&inside);
             inputs.extend(graph.reads(id).iter().copied().filter(|v| foreign(v) && known.insert(*v)));
             outputs.extend(graph.makes(id).iter().copied().filter(|&value| {
@@ -105,7 +105,7 @@ impl Cluster {
 
     /// What the policy has against the cluster.
     pub(crate) fn objection(&self, policy: &Policy) -> Option<Stay> {
-        let (compute, needed) = (self.tally.compute, policy.needed());
+        let (compute, needed) = (self.tally.kernels, policy.needed());
         if compute < needed {
             Some(Stay::TooSmall { compute, needed })
         } else if self.gain_ns > policy.min_gain_ns {

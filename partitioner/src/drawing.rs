@@ -142,6 +142,7 @@ mod tests {
                 place: String::new(),
                 verdict: Verdict::Accept,
                 role: Role::Compute,
+                kernels: 1,
                 cost: Cost::default(),
                 effect: at % 5 == 0,
             });

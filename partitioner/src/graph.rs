@@ -68,6 +68,9 @@ pub struct Node {
     pub verdict: Verdict,
     /// Does it justify a cluster?
     pub role: Role,
+    /// How many kernels the host launches for it, at least 1 where it computes: a whole layer in one call is as good as the calls
+    /// that it is made of.
+    pub kernels: usize,
     /// Its work on the host.
     pub cost: Cost,
     /// Has a side effect: stays on the host, in order with all others that have one.

@@ -15,6 +15,7 @@
 //!         place: "model.py:7".into(),
 //!         verdict: Verdict::Accept,
 //!         role: Role::Compute,
+//!         kernels: 1,
 //!         cost: Cost { operations: 1024.0, bytes: 8192.0 },
 //!         effect: false,
 //!     });

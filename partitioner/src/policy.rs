@@ -4,17 +4,17 @@
 //! Williams, Waterman and Patterson, 2009). An engine pays one launch, a step per compute node, and one roofline over
 //! the whole cluster, where values that stay inside cost only a part of their traffic.
 
-use crate::graph::{Cost, Role};
+use crate::graph::{Cost, Node, Role};
 use serde::Serialize;
 
 /// What is asked of a cluster, and the machine it is priced for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Policy {
-    /// Fewest compute nodes in a cluster; 0 means 1.
+    /// Fewest kernels of compute nodes in a cluster; 0 means 1.
     pub min_block_size: usize,
     /// Least time won per call, in ns, for a cluster to be kept; the gain must be above it.
     pub min_gain_ns: f64,
-    /// Time for the host to reach a kernel, per node, in ns.
+    /// Time for the host to reach a kernel, in ns.
     pub host_dispatch_ns: f64,
     /// Time from the host's interpreter into an engine and back, in ns.
     pub engine_launch_ns: f64,
@@ -86,14 +86,15 @@ impl Policy {
         }
     }
 
-    /// The smallest legal number of compute nodes.
+    /// The smallest legal number of kernels.
     pub fn needed(&self) -> usize {
         self.min_block_size.max(1)
     }
 
     /// Time of one node on the host in ns.
-    pub fn host_ns(&self, cost: Cost) -> f64 {
-        self.host_dispatch_ns
+    pub fn host_ns(&self, node: &Node) -> f64 {
+        let (cost, kernels) = (node.cost, node.kernels.max(1));
+        self.host_dispatch_ns * kernels as f64
             + (cost.bytes / self.host_bytes_per_ns).max(cost.operations / self.host_operations_per_ns)
     }
 
@@ -119,6 +120,8 @@ pub struct Tally {
     pub nodes: usize,
     /// Nodes of [`Role::Compute`].
     pub compute: usize,
+    /// Their kernels on the host.
+    pub kernels: usize,
     /// Summed host work.
     pub cost: Cost,
     /// Bytes of the values that enter and leave, each value once per direction.
@@ -129,10 +132,13 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one more node.
-    pub fn add(&mut self, role: Role, cost: Cost, policy: &Policy) {
+    pub fn add(&mut self, node: &Node, policy: &Policy) {
         self.nodes += 1;
-        self.compute += usize::from(role == Role::Compute);
-        self.cost += cost;
-        self.host_ns += policy.host_ns(cost);
+        if node.role == Role::Compute {
+            self.compute += 1;
+            self.kernels += node.kernels.max(1);
+        }
+        self.cost += node.cost;
+        self.host_ns += policy.host_ns(node);
     }
 }

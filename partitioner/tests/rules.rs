@@ -210,13 +210,26 @@ mod worth {
     }
 
     #[test]
+    fn a_node_of_many_kernels_is_a_cluster() {
+        use partitioner::{Crossing, FlowGraph, Node, Role, Verdict};
+        for (kernels, clusters) in [(2, 0), (3, 1)] {
+            let mut graph = FlowGraph::new();
+            let node = graph.add(Node { kernels, ..dags::node("lstm", Verdict::Accept, Role::Compute) });
+            graph.produce(node, Crossing::Free, 4.0, "").expect("the node exists");
+            let policy = Policy { min_block_size: 3, ..Policy::take_all() };
+            assert_eq!(partition(&graph, &policy).clusters.len(), clusters);
+        }
+    }
+
+    #[test]
     fn the_default_policies_take_large_work_and_leave_small() {
-        use partitioner::{Cost, Role, Tally};
+        use partitioner::{Cost, Node, Role, Tally, Verdict};
         for policy in [Policy::cpu(), Policy::cuda()] {
             let tally = |operations: f64, bytes: f64| {
                 let mut tally = Tally { border_bytes: bytes, ..Tally::default() };
-                (0..4)
-                    .for_each(|_| tally.add(Role::Compute, Cost { operations, bytes: 2.0 * bytes }, &policy));
+                let cost = Cost { operations, bytes: 2.0 * bytes };
+                let node = Node { cost, ..dags::node("conv", Verdict::Accept, Role::Compute) };
+                (0..4).for_each(|_| tally.add(&node, &policy));
                 tally
             };
             assert!(policy.gain_ns(&tally(1e9, 1e6)) > 0.0);

@@ -56,7 +56,8 @@ bool is_scalar(const c10::IValue& value) {
 
 }  // namespace
 
-std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner) {
+std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner,
+                                        const std::unordered_set<std::string>& assigned) {
   std::vector<std::pair<Node*, Place>> reads;
   each_node(graph.block(), [&](Node* node) {
     if (node->kind() != prim::GetAttr || !is_only_read(node->output())) return;
@@ -74,9 +75,7 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
       auto key = extent(tensor);
       return key && paths.count(*key) > 0;
     };
-    if (assigned_attributes(graph).count(node->s(attr::name)) || !std::all_of(tensors.begin(), tensors.end(), known)) {
-      continue;
-    }
+    if (assigned.count(node->s(attr::name)) || !std::all_of(tensors.begin(), tensors.end(), known)) continue;
     torch::jit::WithInsertPoint guard(node);
     std::vector<Value*> elements;
     for (const auto& tensor : tensors) {
@@ -92,8 +91,8 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
   return folded;
 }
 
-void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner) {
-  auto assigned = assigned_attributes(graph);
+void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
+                      const std::unordered_set<std::string>& assigned) {
   std::vector<Node*> reads;
   each_node(graph.block(), [&](Node* node) {
     if (node->kind() == prim::GetAttr) reads.push_back(node);
@@ -116,8 +115,8 @@ void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner)
   }
 }
 
-void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner, std::vector<Folded>& folded) {
-  auto assigned = assigned_attributes(graph);
+void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
+                  const std::unordered_set<std::string>& assigned, std::vector<Folded>& folded) {
   std::vector<std::pair<Node*, Place>> reads;
   for (Node* node : graph.nodes()) {
     if (node->kind() != prim::GetAttr || assigned.count(node->s(attr::name))) continue;

@@ -64,6 +64,7 @@ void register_tensor(const Module& module, rust::Str path, const at::Tensor& ten
 void register_value(const Module& module, rust::Str path, Stack& stack);
 void define(const Module& module, rust::Str source);
 std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::String> dropped);
+std::unique_ptr<Module> shell(const Module& module);
 rust::Vec<rust::String> method_names(const Module& module);
 rust::Vec<RawTensor> named_tensors(const Module& module);
 std::unique_ptr<Module> optimize_for_inference(const Module& module, rust::Str method);
@@ -82,7 +83,8 @@ RawView view(const at::Tensor& tensor);
 at::Tensor* clone_tensor(const at::Tensor& tensor);
 bool grad_mode_enabled();
 size_t current_stream(RawDevice device);
-RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, int8_t dtype, RawDevice device);
+RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, rust::Slice<const int64_t> strides, int8_t dtype,
+                  RawDevice device);
 void out_tensor(Outputs& outputs, const at::Tensor& tensor);
 void out_int(Outputs& outputs, int64_t value);
 c10::IValue make_engine(const EngineHandle& handle, size_t tensors, size_t ints);
@@ -96,8 +98,9 @@ std::unique_ptr<Watched> watch(const Stack& stack);
 bool any_requires_grad(const Watched& watched);
 uint64_t fingerprint(const Watched& watched);
 
-// prepare.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
-std::unique_ptr<Graph> prepare(const Module& module, rust::Str method, bool assume_ranks);
+// prepare.cpp, assume.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
+std::unique_ptr<Graph> prepare(const Module& module, rust::Str method);
+std::unique_ptr<Graph> assume(const Graph& graph, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths);
 rust::String graph_text(const Graph& graph);
 bool still_holds(const Graph& graph);
 RawGraph extract(const Graph& graph);

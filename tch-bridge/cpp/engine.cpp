@@ -120,10 +120,12 @@ size_t current_stream(RawDevice device) {
   return reinterpret_cast<size_t>(guard.getStreamNativeHandle(guard.getStream(where)));
 }
 
-RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, int8_t dtype, RawDevice device) {
+RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, rust::Slice<const int64_t> strides, int8_t dtype,
+                  RawDevice device) {
   auto options = at::TensorOptions(static_cast<at::ScalarType>(dtype))
                      .device(c10::Device(static_cast<c10::DeviceType>(device.kind), device.index));
-  auto tensor = at::empty(at::IntArrayRef(sizes.data(), sizes.size()), options);
+  auto tensor = at::empty_strided(at::IntArrayRef(sizes.data(), sizes.size()),
+                                  at::IntArrayRef(strides.data(), strides.size()), options);
   outputs.tensors.push_back(tensor);
   return view(tensor);
 }

@@ -18,12 +18,6 @@ namespace attr = torch::jit::attr;
 
 namespace {
 
-bool holds_tensors(const c10::TypePtr& type) {
-  if (type->isSubtypeOf(*c10::TensorType::get()) || type->kind() == c10::TypeKind::AnyType) return true;
-  auto inner = type->containedTypes();
-  return type->kind() == c10::TypeKind::ClassType || std::any_of(inner.begin(), inner.end(), holds_tensors);
-}
-
 // Whether a norm writes its running statistics; torch's schema does not say so.
 bool updates_statistics(Node* node) {
   bool batch = node->matches("aten::batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, "
@@ -71,6 +65,41 @@ bool has_effects(Node* node) {
   return false;
 }
 
+// Whether the node draws random numbers; networks in evaluation have nodes that could and do not.
+bool draws(Node* node) {
+  auto is = [&](size_t input, auto value) {
+    auto known = torch::jit::constant_as<decltype(value)>(node->input(input));
+    return known && *known == value;
+  };
+  if (is_any_of(node, {"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})) {
+    const auto* schema = node->maybeSchema();
+    size_t dropout = schema && schema->overload_name() == "input" ? 5 : 6;
+    return !is(dropout, 0.0) && !is(dropout + 1, false);
+  }
+  if (is_any_of(node, {"aten::scaled_dot_product_attention"})) return !is(4, 0.0);
+  if (is_any_of(node, {"aten::feature_dropout", "aten::alpha_dropout"})) return !is(2, false);
+  return node->isNondeterministic();
+}
+
+// Whether running the graph once more changes nothing but time.
+bool is_repeatable(const Index& index, const AliasDb& aliases) {
+  // Lists that the graph itself builds may grow, and memory that it makes may be written.
+  auto own = [](const Value* value) {
+    return is_any_of(value->node(), {"prim::ListConstruct", "prim::DictConstruct"}) || is_pure(value->node());
+  };
+  auto writes_unknown = [&](Node* node) {
+    if (node->kind() == prim::SetAttr) return true;
+    if (!node->blocks().empty() || !aliases.isMutable(node)) return false;
+    return !node->maybeSchema() || !own(node->input(0));
+  };
+  return std::all_of(index.nodes.begin(), index.nodes.end(), [&](Node* node) {
+    bool harmless = node->kind() == prim::RaiseException || is_any_of(node, {"aten::warn"});
+    bool outside = node->kind() == prim::GetAttr || node->kind() == prim::SetAttr;
+    return (harmless || !has_effects(node) || !node->blocks().empty()) && !draws(node) && !updates_statistics(node) &&
+           !writes_unknown(node) && !(outside && aliases.hasWriters(node));
+  }) && !aliases.hasWriters(index.blocks[0]->param_node());
+}
+
 void describe_schema(Node* node, RawNode& out) {
   const auto* schema = node->maybeSchema();
   if (!schema) return;
@@ -80,7 +109,7 @@ void describe_schema(Node* node, RawNode& out) {
   out.overload = schema->overload_name();
   out.view = std::any_of(schema->returns().begin(), schema->returns().end(), [](const c10::Argument& argument) {
     return argument.alias_info() && !argument.alias_info()->isWrite();
-  });
+  }) || may_give_its_argument(node);
 }
 
 // Reads a line of a Python stack as tracing records it: `file.py(12): function`.
@@ -154,6 +183,7 @@ RawGraph extract(const Graph& graph) {
     raw.written = aliases.hasWriters(value);
     raw.may_alias_input = aliases.mayContainAlias(value, copy->inputs().slice(1));
     raw.may_alias_output = aliases.mayContainAlias(value, copy->outputs());
+    raw.shared = is_shared(value);
     out.values.push_back(std::move(raw));
   }
   for (Block* block : index.blocks) {
@@ -178,7 +208,9 @@ RawGraph extract(const Graph& graph) {
     raw.nondeterministic = node->isNondeterministic();
     out.nodes.push_back(std::move(raw));
   }
+  out.repeatable = is_repeatable(index, aliases);
   for (const Folded& folded : graph.folded) out.folded.push_back(folded.path);
+  for (const std::string& name : graph.assigned) out.assigned.push_back(name);
   return out;
 }
 

@@ -1,5 +1,7 @@
 #include "tch-bridge/cpp/graph.h"
 
+#include <torch/csrc/jit/api/function_impl.h>
+
 namespace tch_trt {
 
 using torch::jit::Block;
@@ -59,11 +61,31 @@ std::optional<Place> resolve(const Node& get_attr, const torch::jit::Graph& grap
   return place;
 }
 
-std::unordered_set<std::string> assigned_attributes(torch::jit::Graph& graph) {
+bool is_any_of(const Node* node, std::initializer_list<const char*> names) {
+  const char* kind = node->kind().toQualString();
+  return std::any_of(names.begin(), names.end(), [&](const char* name) { return std::strcmp(kind, name) == 0; });
+}
+
+bool holds_tensors(const c10::TypePtr& type) {
+  if (type->isSubtypeOf(*c10::TensorType::get()) || type->kind() == c10::TypeKind::AnyType) return true;
+  auto inner = type->containedTypes();
+  return type->kind() == c10::TypeKind::ClassType || std::any_of(inner.begin(), inner.end(), holds_tensors);
+}
+
+std::unordered_set<std::string> assigned_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner) {
   std::unordered_set<std::string> names;
-  each_node(graph.block(), [&](Node* node) {
+  auto collect = [&](Node* node) {
     if (node->kind() == prim::SetAttr) names.insert(node->s(attr::name));
-  });
+  };
+  each_node(graph.block(), collect);
+  std::unordered_set<const c10::Type*> types;
+  auto visit = [&](const torch::jit::Module& module) {
+    if (!types.insert(module.type().get()).second) return;
+    for (torch::jit::Function* method : module.type()->methods()) {
+      if (auto* own = torch::jit::tryToGraphFunction(*method)) each_node(own->graph()->block(), collect);
+    }
+  };
+  for (const torch::jit::Module& module : owner.modules()) visit(module);
   return names;
 }
 

@@ -9,6 +9,12 @@
 
 namespace tch_trt {
 
+// The attribute of a shell that holds the module inside.
+inline constexpr const char* kInside = "inside";
+
+// Marks an `aten::type_as` that stands for the cast of an in-place write.
+inline const c10::Symbol kWrite = c10::Symbol::attr("write");
+
 struct Index {
   explicit Index(torch::jit::Graph& graph);
 
@@ -42,8 +48,8 @@ struct Place {
 std::optional<Place> resolve(const torch::jit::Node& get_attr, const torch::jit::Graph& graph,
                              const torch::jit::Module& owner);
 
-// The names of attributes that the graph sets.
-std::unordered_set<std::string> assigned_attributes(torch::jit::Graph& graph);
+// The names of attributes that the graph, or a method of the module or its submodules, sets.
+std::unordered_set<std::string> assigned_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner);
 
 // Calls `visit` for each node, those of sub-blocks included, in order.
 template <typename Visit>
@@ -55,18 +61,39 @@ void each_node(torch::jit::Block* block, const Visit& visit) {
 }
 
 // Turns attributes that list parameters, as torch's recurrent modules have, into lists of those parameters.
-std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner);
+std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner,
+                                        const std::unordered_set<std::string>& assigned);
 
-// Reads each attribute once, at the top of the graph, in the order of first use. Attributes that the graph assigns
+// Reads each attribute once, at the top of the graph, in the order of first use. Attributes of the names in `assigned`
 // stay where they are.
-void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner);
+void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
+                      const std::unordered_set<std::string>& assigned);
 
 // Makes constants of attributes that hold numbers, strings, None and the like, and adds them to `folded`.
-void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner, std::vector<Folded>& folded);
+void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
+                  const std::unordered_set<std::string>& assigned, std::vector<Folded>& folded);
 
-// Makes conditions that lead to `prim::RaiseException` constant where they depend on ranks, dtypes, devices and
-// None-ness only. The graph then assumes inputs that pass those checks.
-void assume_rank_checks(const std::shared_ptr<torch::jit::Graph>& graph);
+// What follows each change of a graph: writes and lists that are private become values, dead code goes, packings split.
+void tidy(const std::shared_ptr<torch::jit::Graph>& graph);
+
+// Whether the node's qualified name is one of these.
+bool is_any_of(const torch::jit::Node* node, std::initializer_list<const char*> names);
+
+// Whether values of the type are, or may hold, tensors.
+bool holds_tensors(const c10::TypePtr& type);
+
+// An operator that reads its arguments and gives memory of its own.
+bool is_pure(const torch::jit::Node* node);
+
+// Operators that may give their argument, or a view of it, although their schema does not say so.
+bool may_give_its_argument(const torch::jit::Node* node);
+
+// Whether the caller gets the value, or a part or a view of it, and has another handle to the same memory: an argument, an
+// attribute, another result.
+bool is_shared(const torch::jit::Value* value);
+
+// Makes values of in-place writes to memory that nothing outside of the graph sees.
+void make_writes_functional(const std::shared_ptr<torch::jit::Graph>& graph);
 
 // Copies lists and tuples that are built and never written so that each copy has one reader, in its own block.
 void split_packings(const std::shared_ptr<torch::jit::Graph>& graph);

@@ -5,7 +5,7 @@
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
 
-#include "tch-bridge/cpp/calls.h"
+#include "tch-bridge/cpp/graph.h"
 #include "tch-bridge/src/sys.rs.h"
 
 namespace tch_trt {
@@ -168,6 +168,12 @@ std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::
     if (std::none_of(dropped.begin(), dropped.end(), is_name)) fork.clone_method(from, function->name());
   }
   return owned(std::move(fork));
+}
+
+std::unique_ptr<Module> shell(const Module& module) {
+  torch::jit::Module outer = fresh("Shell", module.module._ivalue()->compilation_unit());
+  outer.register_attribute(kInside, module.module.type(), module.module._ivalue());
+  return owned(std::move(outer));
 }
 
 rust::Vec<rust::String> method_names(const Module& module) {

@@ -61,6 +61,17 @@ const torch::jit::RegisterOperators observation({torch::jit::Operator(
     },
     c10::AliasAnalysisKind::CONSERVATIVE)});
 
+// What the host says of an in-place write whose result does not fit the type of what it is written to.
+const torch::jit::RegisterOperators write_check({torch::jit::Operator(
+    "trt::check_write(Tensor value, Tensor target) -> ()",
+    [](torch::jit::Stack& stack) {
+      auto target = torch::jit::pop(stack).toTensor();
+      auto value = torch::jit::pop(stack).toTensor();
+      TORCH_CHECK(c10::canCast(value.scalar_type(), target.scalar_type()), "result type ", value.scalar_type(),
+                  " can't be cast to the desired output type ", target.scalar_type());
+    },
+    c10::AliasAnalysisKind::CONSERVATIVE)});
+
 bool is_observed(const Value* value) {
   auto kind = value->node()->kind();
   if (kind == prim::GetAttr && value->type()->is_module()) return false;
@@ -84,6 +95,11 @@ rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, rust::Slice<const u
     Value* value = index.values[i];
     if (!is_observed(value)) continue;
     observe_before(value->node()->next(), value, i, observer);
+  }
+  for (Node* node : index.nodes) {
+    if (!node->hasAttribute(kWrite)) continue;
+    torch::jit::WithInsertPoint guard(node);
+    copy->insertNode(copy->create(c10::Symbol::fromQualString("trt::check_write"), node->inputs(), 0));
   }
   auto record = c10::make_intrusive<Observer>();
   record->seen.resize(index.values.size());

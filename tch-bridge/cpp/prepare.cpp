@@ -13,29 +13,34 @@
 
 namespace tch_trt {
 
-std::unique_ptr<Graph> prepare(const Module& module, rust::Str method, bool assume_ranks) {
+std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   std::string name(method);
   auto found = module.module.find_method(name);
   if (!found) throw Failure(FailureKind::Argument, "the module has no method `" + name + "`");
   auto graph = found->graph()->copy();
   torch::jit::Inline(*graph);
   torch::jit::EraseShapeInformation(graph);
-  auto folded = expand_tensor_lists(*graph, module.module);
-  hoist_attributes(*graph, module.module);
-  fold_scalars(*graph, module.module, folded);
+  auto assigned = assigned_attributes(*graph, module.module);
+  auto folded = expand_tensor_lists(*graph, module.module, assigned);
+  hoist_attributes(*graph, module.module, assigned);
+  fold_scalars(*graph, module.module, assigned, folded);
   torch::jit::ConstantPropagationImmutableTypes(graph);
   torch::jit::LowerSimpleTuples(graph);
-  if (assume_ranks) {
-    assume_rank_checks(graph);
-    torch::jit::ConstantPropagationImmutableTypes(graph);
-  }
+  tidy(graph);
+  return std::make_unique<Graph>(
+      Graph{std::move(graph), module.module, std::move(name), std::move(folded), std::move(assigned)});
+}
+
+void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
   torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
-  torch::jit::RemoveListMutation(graph);
-  torch::jit::RemoveTensorMutation(graph);
+  // Each clears the way for the other: a list may hold what is written, a write may stand between a list and its growth.
+  for (int round = 0; round < 2; ++round) {
+    make_writes_functional(graph);
+    torch::jit::RemoveListMutation(graph);
+  }
   torch::jit::EliminateDeadCode(graph);
   split_packings(graph);
   graph->lint();
-  return std::make_unique<Graph>(Graph{std::move(graph), module.module, std::move(name), std::move(folded)});
 }
 
 rust::String graph_text(const Graph& graph) { return rust::String::lossy(graph.graph->toString(false)); }

@@ -7,6 +7,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -66,6 +67,8 @@ struct Graph {
   torch::jit::Module owner;
   std::string method;
   std::vector<Folded> folded;
+  // Names of attributes that some method of the module sets.
+  std::unordered_set<std::string> assigned;
 };
 
 // Tensors that an engine was made from.

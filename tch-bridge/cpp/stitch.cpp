@@ -23,13 +23,13 @@ bool is_inside(const Node* node, const Block* block) {
 
 struct Stitcher {
   Stitcher(const Graph& from, torch::jit::Module target)
-      : source(from), target(std::move(target)), graph(from.graph->copy()), index(*graph), assigned(assigned_attributes(*graph)) {}
+      : source(from), target(std::move(target)), graph(from.graph->copy()), index(*graph), assigned(from.assigned) {}
 
   const Graph& source;
   torch::jit::Module target;
   std::shared_ptr<torch::jit::Graph> graph;
   Index index;
-  std::unordered_set<std::string> assigned;
+  const std::unordered_set<std::string>& assigned;
   // What stands for an output of a cluster outside of it.
   std::unordered_map<Value*, Value*> exposed;
 
@@ -61,7 +61,7 @@ struct Stitcher {
   // Registers the engine as an attribute of the target and reads it at the top of the graph.
   Value* engine_value(const RawCluster& cluster, size_t number) {
     c10::IValue engine = make_engine(*cluster.engine, cluster.outputs.size(), cluster.int_outputs.size());
-    std::string name = "trt_" + source.method + "_" + std::to_string(number);
+    std::string name = engine_prefix() + std::to_string(number);
     auto type = engine.type();
     target.register_attribute(name, type, std::move(engine));
     torch::jit::WithInsertPoint guard(*graph->nodes().begin());
@@ -166,11 +166,29 @@ struct Stitcher {
     return nullptr;
   }
 
+  // In a shell, what the graph does to the module it does to the module inside.
+  void reach_inside() {
+    Value* self = graph->inputs()[0];
+    torch::jit::WithInsertPoint guard(*graph->nodes().begin());
+    Value* inside = graph->insertGetAttr(self, kInside);
+    auto uses = self->uses();
+    for (const auto& use : uses) {
+      bool engine = use.user->kind() == prim::GetAttr && use.user->s(attr::name).rfind(engine_prefix(), 0) == 0;
+      if (use.user != inside->node() && !engine) use.user->replaceInput(use.offset, inside);
+    }
+  }
+
+  std::string engine_prefix() const { return "trt_" + source.method + "_"; }
+
   void finish() {
     auto from = source.owner.type();
     auto to = target.type();
     auto remap = [&](const c10::TypePtr& type) { return type == from ? c10::TypePtr(to) : type; };
-    graph->remapTypes(remap);
+    if (to->findAttributeSlot(kInside)) {
+      reach_inside();
+    } else {
+      graph->remapTypes(remap);
+    }
     try {
       graph->lint();
     } catch (const c10::Error& e) {

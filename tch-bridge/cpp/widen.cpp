@@ -39,7 +39,7 @@ std::unique_ptr<Graph> widen(const Graph& from) {
     widen_constant(node);
     widen_arguments(node);
   });
-  return std::make_unique<Graph>(Graph{std::move(graph), from.owner, from.method, from.folded});
+  return std::make_unique<Graph>(Graph{std::move(graph), from.owner, from.method, from.folded, from.assigned});
 }
 
 }  // namespace tch_trt

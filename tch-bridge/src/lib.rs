@@ -19,6 +19,7 @@ mod engine;
 pub mod env;
 mod error;
 pub mod jit;
+mod layout;
 mod method;
 mod module;
 mod options;

@@ -1,7 +1,7 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
 use crate::engine::serve_directly;
-use crate::jit::{Method, Module};
+use crate::jit::{Fact, Graph, Method, Module, Seen};
 use crate::report::MethodReport;
 use crate::variant::{Builder, Kinds, Stitched, Variant};
 use crate::{Error, switch};
@@ -125,7 +125,7 @@ impl MethodState {
         if guard.is_none() || self.find(|v| v.kinds == kinds).is_some() {
             return Ok(self.host.run(inputs)?);
         }
-        let graph = match host.prepare(&self.name, true) {
+        let graph = match host.prepare(&self.name) {
             Ok(graph) => graph,
             Err(e) => {
                 log::warn!("{}: the host serves every call: {e}", self.name);
@@ -133,6 +133,14 @@ impl MethodState {
             }
         };
         let (result, seen) = graph.observe(inputs)?;
+        let (graph, seen) = match settle(&graph, &seen, inputs) {
+            Ok(Some(settled)) => settled,
+            Ok(None) => (graph, seen),
+            Err(e) => {
+                log::warn!("{}: branches on ranks stay as they are: {e}", self.name);
+                (graph, seen)
+            }
+        };
         let variant = Arc::new(Variant { kinds, graph, made: OnceLock::new() });
         let mut all = vec![variant.clone()];
         all.extend(self.variants.load().iter().filter(|v| v.graph.still_holds()).take(VARIANTS - 1).cloned());
@@ -181,6 +189,23 @@ impl Variant {
     fn ready(&self) -> Option<&Stitched> {
         self.made.get()?.as_ref().ok()
     }
+}
+
+/// The graph without the branches that arguments of these kinds never take, and what its values hold; `None` where it has none.
+/// That takes another run, so graphs with effects keep their branches.
+fn settle<V: Borrow<IValue>>(
+    graph: &Graph,
+    seen: &[Seen],
+    inputs: &[V],
+) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
+    let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
+    let truths: Vec<_> = seen.iter().filter(|s| s.count == 1).filter_map(truth).collect();
+    if truths.is_empty() || !graph.facts()?.repeatable {
+        return Ok(None);
+    }
+    let Some(settled) = graph.assume(&truths)? else { return Ok(None) };
+    let (_, seen) = settled.observe(inputs)?;
+    Ok(Some((settled, seen)))
 }
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {

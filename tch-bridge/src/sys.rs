@@ -74,6 +74,7 @@ pub(crate) mod ffi {
         written: bool,
         may_alias_input: bool,
         may_alias_output: bool,
+        shared: bool,
     }
 
     struct RawNode {
@@ -108,6 +109,9 @@ pub(crate) mod ffi {
         blocks: Vec<RawBlock>,
         /// Attributes that became constants, by qualified name.
         folded: Vec<String>,
+        /// Names of attributes that some method sets.
+        assigned: Vec<String>,
+        repeatable: bool,
     }
 
     struct RawFact {
@@ -226,6 +230,7 @@ pub(crate) mod ffi {
         fn register_value(module: &Module, path: &str, stack: Pin<&mut Stack>) -> Result<()>;
         fn define(module: &Module, source: &str) -> Result<()>;
         fn fork_type(module: &Module, dropped: &[String]) -> Result<UniquePtr<Module>>;
+        fn shell(module: &Module) -> Result<UniquePtr<Module>>;
         fn method_names(module: &Module) -> Vec<String>;
         fn named_tensors(module: &Module) -> Result<Vec<RawTensor>>;
         fn optimize_for_inference(module: &Module, method: &str) -> Result<UniquePtr<Module>>;
@@ -244,6 +249,7 @@ pub(crate) mod ffi {
         fn out_empty(
             outputs: Pin<&mut Outputs>,
             sizes: &[i64],
+            strides: &[i64],
             dtype: i8,
             device: RawDevice,
         ) -> Result<RawView>;
@@ -257,7 +263,9 @@ pub(crate) mod ffi {
         fn any_requires_grad(watched: &Watched) -> bool;
         fn fingerprint(watched: &Watched) -> u64;
 
-        fn prepare(module: &Module, method: &str, assume_ranks: bool) -> Result<UniquePtr<Graph>>;
+        fn prepare(module: &Module, method: &str) -> Result<UniquePtr<Graph>>;
+        /// Null where nothing follows from these truths.
+        fn assume(graph: &Graph, values: &[u32], truths: &[bool]) -> Result<UniquePtr<Graph>>;
         fn graph_text(graph: &Graph) -> String;
         fn still_holds(graph: &Graph) -> bool;
         fn extract(graph: &Graph) -> Result<RawGraph>;

@@ -4,6 +4,7 @@ use crate::backend::Runners;
 use crate::divide::{ClusterPlan, device_of, divide};
 use crate::engine::{ClusterEngine, Serving};
 use crate::jit::{Cluster, Graph, GraphFacts, JitError, Method, Module, Seen, TensorView};
+use crate::layout::AxisOrder;
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
 use std::borrow::Borrow;
@@ -11,13 +12,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tch::{Device, IValue, Kind, Tensor};
 
-/// What a compiled form relies on: element type, rank and device of every tensor among the arguments, and which are `None`.
+/// What a compiled form relies on: element type, rank, device and order in memory of every tensor among the arguments, and
+/// which are `None`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Kinds(Vec<ArgumentKind>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum ArgumentKind {
-    Tensor { kind: Option<Kind>, rank: usize, device: Option<Device> },
+    Tensor { kind: Option<Kind>, rank: usize, device: Option<Device>, order: AxisOrder },
     None,
     Other,
     Open,
@@ -27,7 +29,8 @@ enum ArgumentKind {
 impl ArgumentKind {
     fn of(tensor: &Tensor) -> ArgumentKind {
         let view = TensorView::of(tensor);
-        ArgumentKind::Tensor { kind: view.kind(), rank: view.sizes().len(), device: view.device() }
+        let order = AxisOrder::of(view.sizes(), view.strides());
+        ArgumentKind::Tensor { kind: view.kind(), rank: view.sizes().len(), device: view.device(), order }
     }
 }
 
@@ -132,6 +135,7 @@ impl Builder {
             let engine = ClusterEngine::new(
                 title,
                 plan.source,
+                plan.orders,
                 plan.parameters,
                 device,
                 runner.backend.clone(),
@@ -149,7 +153,7 @@ impl Builder {
             borders.push(plan.border);
             engines.push(engine);
         }
-        let module = host.fork(&[name])?;
+        let module = host.shell()?;
         graph.stitch(&module, &orders, stitches)?;
         for (engine, border) in engines.iter().zip(borders) {
             if let Some(border) = border {

@@ -53,7 +53,7 @@ impl Mix {
 
 pub fn node(name: &str, verdict: Verdict, role: Role) -> Node {
     let cost = Cost { operations: 1000.0, bytes: 800.0 };
-    Node { name: name.into(), place: "model.py:1".into(), verdict, role, cost, effect: false }
+    Node { name: name.into(), place: "model.py:1".into(), verdict, role, kernels: 1, cost, effect: false }
 }
 
 pub fn random_graph(random: &mut Random, n: usize, mix: Mix) -> FlowGraph {

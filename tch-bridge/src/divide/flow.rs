@@ -3,7 +3,7 @@
 use super::call::{op_name, place_of};
 use super::known::Knowledge;
 use crate::Options;
-use crate::jit::{BlockId, Fact, Node, NodeId, ValueId};
+use crate::jit::{BlockId, Fact, Node, NodeId, ValueId, ValueType};
 use partitioner::{Code, Cost, Crossing, FlowGraph, Role, Verdict};
 use std::collections::HashMap;
 use trt_subgraph::backend::Backend;
@@ -41,19 +41,26 @@ pub(crate) fn flow(
         if packs && !graph[block].outputs.contains(&node.outputs[0]) {
             continue;
         }
-        let (reads, packings) =
-            if packs { (node.inputs.clone(), vec![]) } else { knowledge.leaves(&node.inputs) };
+        let (reads, packings) = knowledge.leaves(&node.inputs);
         let judged = examine(knowledge, node, backend, options);
-        let (verdict, role, cost, results, effect) = match judged {
-            Ok(ok) => (Verdict::Accept, ok.role, ok.cost, ok.results, false),
+        let (verdict, role, kernels, cost, results, effect) = match judged {
+            Ok(ok) => (Verdict::Accept, ok.role, ok.kernels, ok.cost, ok.results, false),
             Err((code, why)) => {
                 let effect = has_effect(knowledge, node);
-                (Verdict::refuse(code, why), host_role(node), host_cost(knowledge, node), vec![], effect)
+                let cost = host_cost(knowledge, node);
+                (Verdict::refuse(code, why), host_role(knowledge, node), 1, cost, vec![], effect)
             }
         };
         let name = op_name(node);
-        let flow_node =
-            out.graph.add(partitioner::Node { name, place: place_of(node), verdict, role, cost, effect });
+        let flow_node = out.graph.add(partitioner::Node {
+            name,
+            place: place_of(node),
+            verdict,
+            role,
+            kernels,
+            cost,
+            effect,
+        });
         out.nodes.push(id);
         out.packings.push(packings);
         let mut captured = reads;
@@ -101,6 +108,7 @@ pub(crate) fn flow(
 
 struct Accepted {
     role: Role,
+    kernels: usize,
     cost: Cost,
     results: Vec<Known>,
 }
@@ -123,34 +131,28 @@ fn examine(
     if node.side_effects {
         return Err((Code::Effect, "it does more than compute its results".into()));
     }
-    if node.nondeterministic && !is_inert(knowledge, node) {
-        return Err((Code::Effect, "it draws random numbers".into()));
-    }
-    let visible = |v: &ValueId| graph[*v].may_alias_input || graph[*v].may_alias_output;
-    if node.view && node.outputs.iter().any(visible) {
+    if node.view && node.outputs.iter().any(|&v| graph[v].shared) {
         return Err((Code::Aliases, "its result shares memory with what the caller sees".into()));
     }
     if options.excludes(&op_name(node)) {
         return Err((Code::Pinned, "excluded by the options or TRT_EXCLUDE_OPS".into()));
     }
-    let mut arguments = Vec::with_capacity(node.inputs.len());
-    for &value in &node.inputs {
-        arguments.push(knowledge.known_argument(value).ok_or_else(|| unknown(knowledge, value))?);
-    }
-    let judged = judge(&op_name(node), &arguments, &knowledge.device_name(), backend)
-        .map_err(|r| (code_of(&r), r.to_string()))?;
+    let arguments = arguments(knowledge, node)?;
+    // What may draw random numbers is taken where its lowering shows that it does not.
+    let judged =
+        judge(&op_name(node), &arguments, &knowledge.device_name(), backend).map_err(|r| match r {
+            Refusal::NoSuchOp(_) if node.nondeterministic => (Code::Effect, "it draws random numbers".into()),
+            r => (code_of(&r), r.to_string()),
+        })?;
     let role = if judged.computes { Role::Compute } else { Role::Free };
     let cost = Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
-    Ok(Accepted { role, cost, results: judged.results })
+    Ok(Accepted { role, kernels: judged.kernels, cost, results: judged.results })
 }
 
-/// Dropout in evaluation draws nothing although torch lists it as random.
-fn is_inert(knowledge: &Knowledge<'_>, node: &Node) -> bool {
-    let train = node.inputs.get(2).and_then(|&v| knowledge.of(v));
-    matches!(
-        node.kind.as_str(),
-        "aten::dropout" | "aten::feature_dropout" | "aten::alpha_dropout" | "aten::feature_alpha_dropout"
-    ) && train == Some(&Known::Bool(false))
+/// What is known of the arguments; the error is about the first of which nothing is.
+fn arguments(knowledge: &Knowledge<'_>, node: &Node) -> Result<Vec<Known>, (Code, String)> {
+    let known = |&v| knowledge.known_argument(v).ok_or_else(|| unknown(knowledge, v));
+    node.inputs.iter().map(known).collect()
 }
 
 fn unknown(knowledge: &Knowledge<'_>, value: ValueId) -> (Code, String) {
@@ -213,19 +215,25 @@ fn captures<'a>(knowledge: &'a Knowledge<'_>, node: &'a Node) -> impl Iterator<I
     read.into_iter().filter(move |v| made.binary_search(v).is_err())
 }
 
-fn host_role(node: &Node) -> Role {
-    if node.view || node.kind.starts_with("prim::") { Role::Free } else { Role::Compute }
+/// What makes no tensors (numbers, texts, checks) is no work.
+fn host_role(knowledge: &Knowledge<'_>, node: &Node) -> Role {
+    let made = |v: &ValueId| match &knowledge.graph[*v].ty {
+        ValueType::Tensor => true,
+        ValueType::List(of) => **of == ValueType::Tensor,
+        _ => false,
+    };
+    let free = node.view || node.kind.starts_with("prim::") || !node.outputs.iter().any(made);
+    if free { Role::Free } else { Role::Compute }
 }
 
 /// What an operator that stays on the host costs: by its layers where its file can lower it, whoever may run it; else a guess
 /// of one operation for each element of its results.
 fn host_cost(knowledge: &Knowledge<'_>, node: &Node) -> Cost {
-    if host_role(node) == Role::Free {
+    if host_role(knowledge, node) == Role::Free {
         return Cost::default();
     }
-    let arguments: Option<Vec<Known>> = node.inputs.iter().map(|&v| knowledge.known_argument(v)).collect();
-    if let Some(judged) =
-        arguments.and_then(|a| judge(&op_name(node), &a, &knowledge.device_name(), &Reference).ok())
+    if let Ok(arguments) = arguments(knowledge, node)
+        && let Ok(judged) = judge(&op_name(node), &arguments, &knowledge.device_name(), &Reference)
     {
         return Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
     }

@@ -1,6 +1,7 @@
 //! What is known of a graph's values after one run on the host.
 
 use crate::jit::{Fact, GraphFacts, Node, NodeId, Seen, TensorView, ValueId, ValueType};
+use crate::layout::AxisOrder;
 use crate::types::{dtype_of_kind, sizes, type_of_view};
 use std::collections::HashSet;
 use tch::{Device, IValue, Tensor};
@@ -17,7 +18,7 @@ pub(crate) struct Knowledge<'a> {
     pub(crate) device: Device,
     seen: Vec<Option<&'a Seen>>,
     known: Vec<Option<Known>>,
-    /// The names of attributes that the graph assigns.
+    /// The names of attributes that are assigned.
     assigned: HashSet<&'a str>,
 }
 
@@ -37,8 +38,7 @@ impl<'a> Knowledge<'a> {
             by_value[s.value.0 as usize] = Some(s);
         }
         let known = by_value.iter().map(|s| s.and_then(|s: &Seen| known_of_fact(&s.first, device))).collect();
-        let sets = graph.nodes.iter().filter(|n| n.kind == "prim::SetAttr");
-        let assigned = sets.filter_map(|n| n.attribute.as_ref()).map(|a| last_name(&a.path)).collect();
+        let assigned = graph.assigned.iter().map(String::as_str).collect();
         let mut out = Knowledge { graph, device, seen: by_value, known, assigned };
         for (at, node) in graph.nodes.iter().enumerate() {
             if out.is_read(NodeId(at as u32))
@@ -63,6 +63,14 @@ impl<'a> Knowledge<'a> {
     /// The fact of the last run, for values that were seen.
     pub(crate) fn fact(&self, value: ValueId) -> Option<&Fact> {
         self.seen[value.0 as usize].map(|s| &s.last)
+    }
+
+    /// The order of a tensor's axes in memory in the last run.
+    pub(crate) fn order(&self, value: ValueId) -> AxisOrder {
+        match self.fact(value) {
+            Some(Fact::Tensor { sizes, strides, plain: true, .. }) => AxisOrder::of(sizes, strides),
+            _ => AxisOrder::default(),
+        }
     }
 
     /// Did the value differ between iterations of a loop?

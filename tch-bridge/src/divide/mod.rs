@@ -11,6 +11,7 @@ pub(crate) use known::literal_of;
 use crate::Options;
 use crate::backend::Runner;
 use crate::jit::{BlockId, GraphFacts, Item, NodeId, Order, Seen, TensorView, ValueId, ValueType};
+use crate::layout::AxisOrder;
 use crate::types::type_of_view;
 use flow::Flow;
 use known::Knowledge;
@@ -18,7 +19,7 @@ pub(crate) use known::device_of;
 use partitioner::{FlowGraph, Partition, Step};
 use std::collections::HashSet;
 use tch::Tensor;
-use trt_subgraph::source::{Border, Call, Input, InputKind, Known, SourceGraph, Var};
+use trt_subgraph::source::{Arg, Border, Call, Input, InputKind, Known, SourceGraph, Var};
 
 /// What is to be done to one block.
 pub(crate) struct BlockDivision {
@@ -31,6 +32,8 @@ pub(crate) struct BlockDivision {
 /// A cluster as a source graph, and how it is tied into the method.
 pub(crate) struct ClusterPlan {
     pub(crate) source: SourceGraph,
+    /// How the tensor outputs lie in memory on the host.
+    pub(crate) orders: Vec<AxisOrder>,
     pub(crate) parameters: Vec<Tensor>,
     /// The nodes that move into the cluster, packings included, in order.
     pub(crate) nodes: Vec<NodeId>,
@@ -120,9 +123,25 @@ fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index
     let input = |kind| move |v: &ValueId| Input { var: Var(v.0), kind };
     source.inputs.extend(inputs.iter().map(input(InputKind::Tensor)));
     source.inputs.extend(ints.iter().map(input(InputKind::Int)));
-    source.outputs.extend(outputs.iter().chain(&int_outputs).map(|v| Var(v.0)));
+    let orders: Vec<AxisOrder> = outputs.iter().map(|&v| knowledge.order(v)).collect();
+    for (at, (value, order)) in outputs.iter().zip(&orders).enumerate() {
+        let laid = Var((graph.values.len() + at) as u32);
+        let laid = order.axes().map(|axes| {
+            let axes = Arg::List(axes.map(|i| Arg::Int(i as i64)).collect());
+            let args = vec![Arg::Var(Var(value.0)), axes];
+            source.calls.push(Call {
+                op: "aten::permute".into(),
+                args,
+                outputs: vec![laid],
+                place: String::new(),
+            });
+            laid
+        });
+        source.outputs.push(laid.unwrap_or(Var(value.0)));
+    }
+    source.outputs.extend(int_outputs.iter().map(|v| Var(v.0)));
     let border = observed_border(knowledge, &inputs, &ints, &parameters);
-    ClusterPlan { source, parameters, nodes: plan_nodes, inputs, ints, outputs, int_outputs, border }
+    ClusterPlan { source, orders, parameters, nodes: plan_nodes, inputs, ints, outputs, int_outputs, border }
 }
 
 fn observed_border(

@@ -7,9 +7,10 @@
 
 use super::pool::Pool;
 use super::profile::Profiler;
-use super::specialisation::{Outcome, Ready, Specialisation};
+use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
 use crate::jit::{Call, EngineError, JitError, Outcome as Who, TensorView, current_stream};
+use crate::layout::AxisOrder;
 use crate::types::{kind_of_dtype, type_of_view};
 use crate::{Options, switch};
 use arc_swap::ArcSwap;
@@ -29,6 +30,8 @@ pub(crate) struct ClusterEngine {
     /// For people: `forward, engine 0`.
     pub(crate) name: String,
     source: SourceGraph,
+    /// How the tensor outputs lie in memory; the source graph gives each with its axes in that order.
+    orders: Vec<AxisOrder>,
     parameters: Parameters,
     /// Where its tensors and parameters are.
     device: Device,
@@ -56,6 +59,7 @@ impl ClusterEngine {
     pub(crate) fn new(
         name: String,
         source: SourceGraph,
+        orders: Vec<AxisOrder>,
         parameters: Vec<Tensor>,
         device: Device,
         backend: Arc<dyn Backend>,
@@ -66,6 +70,7 @@ impl ClusterEngine {
         Ok(ClusterEngine {
             name,
             source,
+            orders,
             parameters,
             device,
             backend,
@@ -101,7 +106,9 @@ impl ClusterEngine {
         parameters: Vec<Tensor>,
     ) -> Result<ClusterEngine, JitError> {
         let name = format!("a part of {}", self.name);
-        ClusterEngine::new(name, source, parameters, self.device, self.backend.clone(), self.options.clone())
+        let orders = vec![AxisOrder::default(); source.outputs.len()];
+        let (backend, options) = (self.backend.clone(), self.options.clone());
+        ClusterEngine::new(name, source, orders, parameters, self.device, backend, options)
     }
 
     /// Where its tensors are.
@@ -225,10 +232,12 @@ impl ClusterEngine {
         let options = CompileOptions { threads, device, ..CompileOptions::default() };
         let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let outputs = Signature::of(&network).outputs;
-        let outputs = outputs
-            .iter()
-            .map(|ty| (ty.shape.iter().map(|&n| n as i64).collect(), kind_of_dtype(ty.dtype)))
-            .collect();
+        let outputs = outputs.iter().zip(&self.orders).map(|(ty, order)| {
+            let in_memory: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
+            let (sizes, strides) = order.dense(&in_memory);
+            OutputForm { sizes, strides, kind: kind_of_dtype(ty.dtype) }
+        });
+        let outputs = outputs.collect();
         let fused_layers = network.run_layers();
         Ok((
             read_at,
@@ -248,16 +257,17 @@ impl ClusterEngine {
         let mut addresses: Vec<*const u8> = Vec::with_capacity(inputs.len());
         for view in inputs {
             if view.is_contiguous() {
-                addresses.push(view.data());
+                addresses.push(present(view.data()));
             } else {
                 let copy = tch::no_grad(|| view.to_tensor().f_contiguous())?;
-                addresses.push(copy.data_ptr().cast_const().cast());
+                addresses.push(present(copy.data_ptr().cast()));
                 copies.push(copy);
             }
         }
         let mut results: Vec<*mut u8> = Vec::with_capacity(ready.outputs.len());
-        for (sizes, kind) in &ready.outputs {
-            results.push(sink.allocate(sizes, *kind, self.device)?);
+        for form in &ready.outputs {
+            let address = sink.allocate(&form.sizes, &form.strides, form.kind, self.device)?;
+            results.push(present(address));
         }
         let stream = Stream(current_stream(self.device)?);
         let io = Io { inputs: &addresses, outputs: &results };
@@ -284,8 +294,14 @@ impl ClusterEngine {
 
 /// Where results go.
 pub(crate) trait Sink {
-    /// The address of a fresh dense tensor, the next output.
-    fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, EngineError>;
+    /// The address of a fresh tensor on the device, the next output.
+    fn allocate(
+        &mut self,
+        sizes: &[i64],
+        strides: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<*mut u8, EngineError>;
 
     /// The next int.
     fn int(&mut self, value: i64);
@@ -341,6 +357,13 @@ fn request(
         lock(&cluster.building).remove(&key);
     }
     None
+}
+
+/// The address of a tensor; tensors without elements have none in torch, and engines want one that slices may start at.
+fn present(address: *mut u8) -> *mut u8 {
+    #[repr(align(64))]
+    struct Aligned;
+    if address.is_null() { std::ptr::NonNull::<Aligned>::dangling().as_ptr().cast() } else { address }
 }
 
 fn describe(border: &Border) -> String {

@@ -22,8 +22,14 @@ impl HostEngine for Serving {
 }
 
 impl Sink for Outputs<'_> {
-    fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, EngineError> {
-        Ok(Outputs::allocate(self, sizes, kind, device)?)
+    fn allocate(
+        &mut self,
+        sizes: &[i64],
+        strides: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<*mut u8, EngineError> {
+        Ok(self.allocate_strided(sizes, strides, kind, device)?)
     }
 
     fn int(&mut self, value: i64) {
@@ -32,8 +38,14 @@ impl Sink for Outputs<'_> {
 }
 
 impl Sink for Vec<Tensor> {
-    fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, EngineError> {
-        let tensor = Tensor::f_empty(sizes, (kind, device))?;
+    fn allocate(
+        &mut self,
+        sizes: &[i64],
+        strides: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<*mut u8, EngineError> {
+        let tensor = Tensor::f_empty_strided(sizes, strides, (kind, device))?;
         let address = tensor.data_ptr().cast();
         self.push(tensor);
         Ok(address)

@@ -16,6 +16,13 @@ pub(crate) struct Specialisation {
     pub(crate) used: AtomicU64,
 }
 
+/// What an output tensor is made as.
+pub(crate) struct OutputForm {
+    pub(crate) sizes: Vec<i64>,
+    pub(crate) strides: Vec<i64>,
+    pub(crate) kind: Kind,
+}
+
 pub(crate) enum Outcome {
     Ready(Box<Ready>),
     /// The host serves this shape, and why.
@@ -25,7 +32,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Ready {
     pub(crate) pool: Pool,
     /// The outputs in torch's terms.
-    pub(crate) outputs: Vec<(Vec<i64>, Kind)>,
+    pub(crate) outputs: Vec<OutputForm>,
     pub(crate) ints: Vec<i64>,
     pub(crate) layers: usize,
     pub(crate) fused_layers: usize,

@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 use super::JitError;
 use super::error::without_stack;
 use super::tensor::{TensorView, borrow, device_to_raw, kind_code};
+use crate::layout::AxisOrder;
 use crate::sys::ffi;
 
 /// An error of an engine; it is logged and the host serves the call.
@@ -61,7 +62,20 @@ impl Outputs<'_> {
     /// Pushes a contiguous tensor of undefined contents and returns the address of its first element on `device`, valid
     /// until the call returns.
     pub fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, JitError> {
-        let view = ffi::out_empty(self.raw.as_mut(), sizes, kind_code(kind), device_to_raw(device))?;
+        let (sizes, strides) = AxisOrder::default().dense(sizes);
+        self.allocate_strided(&sizes, &strides, kind, device)
+    }
+
+    /// As [`Outputs::allocate`], with these strides.
+    pub fn allocate_strided(
+        &mut self,
+        sizes: &[i64],
+        strides: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<*mut u8, JitError> {
+        let (kind, device) = (kind_code(kind), device_to_raw(device));
+        let view = ffi::out_empty(self.raw.as_mut(), sizes, strides, kind, device)?;
         Ok(TensorView::from_raw(view).data())
     }
 

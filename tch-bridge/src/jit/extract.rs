@@ -38,7 +38,24 @@ impl Graph {
             outputs: value_ids(raw.outputs),
             nodes: raw.nodes.into_iter().map(NodeId).collect(),
         });
-        Ok(GraphFacts { values, nodes, blocks: blocks.collect(), folded: raw.folded })
+        Ok(GraphFacts {
+            values,
+            nodes,
+            blocks: blocks.collect(),
+            folded: raw.folded,
+            assigned: raw.assigned,
+            repeatable: raw.repeatable,
+        })
+    }
+
+    /// The graph without the branches that were not taken where ranks, element types, devices or None-ness of the arguments
+    /// decide: right for arguments that agree in these with those of the run that showed these truths. `None` where there are no
+    /// such branches. Ids of the two graphs differ.
+    pub fn assume(&self, truths: &[(ValueId, bool)]) -> Result<Option<Graph>, JitError> {
+        let values: Vec<u32> = truths.iter().map(|(v, _)| v.0).collect();
+        let truths: Vec<bool> = truths.iter().map(|(_, t)| *t).collect();
+        let inner = ffi::assume(&self.inner, &values, &truths)?;
+        Ok((!inner.is_null()).then_some(Graph { inner }))
     }
 
     /// Whether the attributes that became constants still have the values that they had then. Costs nanoseconds.
@@ -80,6 +97,7 @@ fn value_from_raw(raw: ffi::RawValue) -> Value {
         written: raw.written,
         may_alias_input: raw.may_alias_input,
         may_alias_output: raw.may_alias_output,
+        shared: raw.shared,
     }
 }
 

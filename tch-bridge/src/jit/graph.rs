@@ -30,6 +30,10 @@ pub struct GraphFacts {
     pub blocks: Vec<Block>,
     /// Attributes that became constants, by qualified name; see [`Graph::still_holds`](super::Graph::still_holds).
     pub folded: Vec<String>,
+    /// Names of attributes that some method of the module or of a submodule sets: they are read where the graph reads them.
+    pub assigned: Vec<String>,
+    /// Running the graph once more would change nothing: no state, no argument, no random numbers.
+    pub repeatable: bool,
 }
 
 /// A list of nodes with inputs and outputs: the method's body, a branch of `prim::If`, the body of `prim::Loop`.
@@ -58,6 +62,9 @@ pub struct Value {
     pub may_alias_input: bool,
     /// It may share memory with, or be held by, the method's result.
     pub may_alias_output: bool,
+    /// The caller gets it, or a view of it, and has another handle to the same memory: an argument, an attribute, another
+    /// result.
+    pub shared: bool,
 }
 
 /// An operation.

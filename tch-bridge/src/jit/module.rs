@@ -148,6 +148,12 @@ impl Module {
         Ok(Self { inner: ffi::fork_type(&self.inner, &dropped)? })
     }
 
+    /// A module without methods that holds this very module: what a method stitched into it does to attributes, it does to
+    /// those of this module.
+    pub fn shell(&self) -> Result<Self, JitError> {
+        Ok(Self { inner: ffi::shell(&self.inner)? })
+    }
+
     /// The names of the methods.
     pub fn method_names(&self) -> Vec<String> {
         ffi::method_names(&self.inner)
@@ -190,11 +196,8 @@ impl Module {
     }
 
     /// See [`Graph`].
-    ///
-    /// With `assume_ranks`, checks that raise on the ranks, dtypes, devices or None-ness of tensors are taken as
-    /// passed: the graph is then only right for inputs that agree in those with inputs that passed the checks.
-    pub fn prepare(&self, method: &str, assume_ranks: bool) -> Result<Graph, JitError> {
-        Ok(Graph { inner: ffi::prepare(&self.inner, method, assume_ranks)? })
+    pub fn prepare(&self, method: &str) -> Result<Graph, JitError> {
+        Ok(Graph { inner: ffi::prepare(&self.inner, method)? })
     }
 }
 

@@ -77,7 +77,7 @@ fn find(facts: &GraphFacts, kind: &str) -> (NodeId, BlockId) {
 
 /// Replaces each of `kinds` (first node of that kind) by `engine`; the other nodes keep their order.
 fn stitched(module: &Module, kinds: &[&str], engine: &Arc<TenTimes>) -> Module {
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     let facts = graph.facts().unwrap();
     let mut orders: Vec<Order> = Vec::new();
     let mut clusters = Vec::new();
@@ -280,7 +280,7 @@ fn attributes_are_read_in_the_host_branch_only() {
         &[("a.w", Initial::Parameter(vector(&[2.0]))), ("b", Initial::Buffer(vector(&[1.0])))],
     )
     .unwrap();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     let facts = graph.facts().unwrap();
     let (mul, block) = find(&facts, "aten::mul");
     let (add, _) = find(&facts, "aten::add");
@@ -307,7 +307,7 @@ fn ints_cross_the_border() {
     let source =
         "def forward(self, x, n: int):\n  y = torch.mul(x, n)\n  m = n + 1\n  return torch.mul(y, m)";
     let module = Module::from_source::<&str>(source, &[]).unwrap();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     let facts = graph.facts().unwrap();
     let (mul, block) = find(&facts, "aten::mul");
     let (add, _) = find(&facts, "aten::add");
@@ -333,7 +333,7 @@ fn ints_cross_the_border() {
 #[test]
 fn wrong_plans_are_errors() {
     let module = doubler();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     let facts = graph.facts().unwrap();
     let (mul, block) = find(&facts, "aten::mul");
     let (add, _) = find(&facts, "aten::add");

@@ -1,5 +1,5 @@
 use tch::{IValue, Kind, Tensor};
-use tch_bridge::jit::{GraphFacts, Initial, Module, Node, Role, ValueType};
+use tch_bridge::jit::{Fact, Graph, GraphFacts, Initial, Module, Node, Role, Seen, ValueType};
 
 use crate::{assert_same, vector};
 
@@ -8,7 +8,7 @@ fn node<'a>(facts: &'a GraphFacts, kind: &str) -> &'a Node {
 }
 
 fn facts(source: &str, attributes: &[(&str, Initial)]) -> GraphFacts {
-    Module::from_source(source, attributes).unwrap().prepare("forward", false).unwrap().facts().unwrap()
+    Module::from_source(source, attributes).unwrap().prepare("forward").unwrap().facts().unwrap()
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn scalars_fold_until_they_change() {
         &[("k", Initial::Value(IValue::Int(5)))],
     )
     .unwrap();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     let facts = graph.facts().unwrap();
     assert!(facts.nodes.iter().all(|node| node.kind != "prim::If" && node.kind != "aten::mul"));
     assert_eq!(facts.folded, ["training", "k"]);
@@ -129,22 +129,30 @@ fn scalars_fold_until_they_change() {
 }
 
 #[test]
-fn rank_checks_are_assumed_when_asked() {
+fn branches_on_ranks_are_settled_by_a_run() {
     let source = "def forward(self, x):\n  assert x.dim() == 2 or x.dim() == 3\n  assert len(x.size()[1:]) < 3\n  \
-                  assert x.size(0) > 0\n  return torch.relu(x)";
+                  assert x.size(0) > 0\n  if x.dim() == 2:\n    x = x.unsqueeze(0)\n  if x.squeeze().dim() == 2:\n    \
+                  x = -x\n  return torch.relu(x)";
     let module = Module::from_source::<&str>(source, &[]).unwrap();
-    let raises = |assume| {
-        let facts = module.prepare("forward", assume).unwrap().facts().unwrap();
-        facts.nodes.iter().filter(|node| node.kind == "prim::RaiseException").count()
+    let graph = module.prepare("forward").unwrap();
+    let count = |graph: &Graph, kind: &str| {
+        graph.facts().unwrap().nodes.iter().filter(|node| node.kind == kind).count()
     };
-    assert_eq!((raises(false), raises(true)), (3, 1));
+    let (_, seen) = graph.observe(&[IValue::Tensor(vector(&[1.0, 2.0]).view([1, 2]))]).unwrap();
+    let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
+    let truths: Vec<_> = seen.iter().filter_map(truth).collect();
+    let settled = graph.assume(&truths).unwrap().expect("ranks decide some branches");
+    let counts =
+        |g: &Graph| (count(g, "prim::RaiseException"), count(g, "prim::If"), count(g, "aten::unsqueeze"));
+    assert_eq!((counts(&graph).0, counts(&graph).2), (3, 1));
+    assert_eq!(counts(&settled), (1, 2, 1), "sizes decide the others");
 }
 
 #[test]
 fn prepared_graph_leaves_the_module_alone() {
     let module = Module::from_source::<&str>("def forward(self, x): return (x + 1).relu_()", &[]).unwrap();
     let before = module.method("forward").unwrap().graph_text().unwrap();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     assert_eq!(module.method("forward").unwrap().graph_text().unwrap(), before);
     assert!(graph.text().contains("aten::relu("));
     let x = Tensor::from_slice(&[-3.0f32, 3.0]).to_kind(Kind::Double);

@@ -8,7 +8,7 @@ fn loops_tell_first_and_last_and_untaken_branches_nothing() {
     let source = "def forward(self, x, n: int):\n  for i in range(n):\n    x = torch.cat([x, self.w])\n  \
                   if n > 100:\n    x = x.exp()\n  return x, n";
     let module = Module::from_source(source, &[("w", Initial::Parameter(vector(&[1.0])))]).unwrap();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     let facts = graph.facts().unwrap();
     let (result, seen) = graph.observe(&[IValue::Tensor(vector(&[0.0, 0.0])), IValue::Int(3)]).unwrap();
     let IValue::Tuple(parts) = result else { panic!() };
@@ -38,7 +38,7 @@ fn loops_tell_first_and_last_and_untaken_branches_nothing() {
 #[test]
 fn defaults_are_filled_in() {
     let source = "def forward(self, x, n: int = 4, y: Optional[Tensor] = None): return x * n";
-    let graph = Module::from_source::<&str>(source, &[]).unwrap().prepare("forward", false).unwrap();
+    let graph = Module::from_source::<&str>(source, &[]).unwrap().prepare("forward").unwrap();
     let facts = graph.facts().unwrap();
     let (_, seen) = graph.observe(&[IValue::Tensor(vector(&[1.0]))]).unwrap();
     let of =
@@ -49,9 +49,9 @@ fn defaults_are_filled_in() {
 #[test]
 fn failures_and_wrong_counts_are_errors() {
     let module = Module::from_source::<&str>("def forward(self, x): return x + self.training", &[]).unwrap();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     assert!(matches!(graph.observe::<IValue>(&[]), Err(JitError::Argument(_))));
     let module = Module::from_source::<&str>("def forward(self, x): return x.view(7)", &[]).unwrap();
-    let graph = module.prepare("forward", false).unwrap();
+    let graph = module.prepare("forward").unwrap();
     assert!(matches!(graph.observe(&[IValue::Tensor(vector(&[0.0]))]), Err(JitError::Runtime(_))));
 }

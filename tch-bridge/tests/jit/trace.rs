@@ -26,7 +26,7 @@ fn optimiser_steps_reach_the_traced_module() {
     optimiser.backward_step(&(linear.forward(&x) - 1.0).square().sum(Kind::Float));
     assert!(!linear.ws.equal(&before));
     assert_same(&method.run_tensors(&[&x]).unwrap()[0], &linear.forward(&x).relu());
-    let text = module.prepare("forward", false).unwrap().text();
+    let text = module.prepare("forward").unwrap().text();
     assert!(text.contains("prim::GetAttr[name=\"weight\"]"), "{text}");
     let loaded = Module::load_bytes(&module.save_bytes().unwrap(), None).unwrap();
     assert_same(

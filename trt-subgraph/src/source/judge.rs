@@ -39,6 +39,9 @@ pub struct Judged {
     pub cost: Cost,
     /// Does it compute (or only rename, reshape, measure)?
     pub computes: bool,
+    /// How many kernels a framework that runs operators one by one launches for it: one, or one for each of the products,
+    /// convolutions and softmaxes that it consists of.
+    pub kernels: usize,
 }
 
 /// Finds the operator, lowers the call in a scratch network and asks the backend for each of its layers.
@@ -56,7 +59,13 @@ pub fn judge(op: &str, args: &[Known], device: &Device, backend: &dyn Backend) -
     let total = added.iter().map(|l| cost(network, l)).sum();
     let computes = added.iter().any(|l| l.kind.arity() != Some(0) && !is_view(&l.kind));
     let results = results.iter().map(|r| describe(&lower, r)).collect();
-    Ok(Judged { results, cost: total, computes })
+    let kernels = added.iter().filter(|l| is_heavy(&l.kind)).count().max(usize::from(computes));
+    Ok(Judged { results, cost: total, computes, kernels })
+}
+
+fn is_heavy(kind: &crate::network::LayerKind) -> bool {
+    use crate::network::LayerKind::{Convolution, MatMul, Softmax};
+    matches!(kind, MatMul { .. } | Convolution(_) | Softmax { .. })
 }
 
 fn is_view(kind: &crate::network::LayerKind) -> bool {

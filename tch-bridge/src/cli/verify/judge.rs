@@ -24,7 +24,7 @@ impl Judge {
                 set.map_err(|e| JitError::Runtime(format!("{} has no float64 form: {e}", named.name)))?;
             }
         }
-        Ok(Judge { graph: module.prepare(method, false)?.widen()? })
+        Ok(Judge { graph: module.prepare(method)?.widen()? })
     }
 
     /// What the method gives in float64.

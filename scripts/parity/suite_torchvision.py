@@ -1,0 +1,85 @@
+"""torchvision's models with random weights, at reduced sizes: classification, segmentation, detection, video, optical flow."""
+
+from typing import Callable
+
+import torch
+import torchvision
+from torchvision import models
+
+from case import Case
+
+# Networks whose sizes are fixed, or that need larger images than the rest.
+SIZES = {"inception_v3": 107, "maxvit_t": 224, "alexnet": 67}
+
+
+def classification(name: str, script: bool) -> Case:
+    size = SIZES.get(name, 64)
+    options = {"image_size": 64 if "14" not in name else 56} if name.startswith("vit") else {}
+    if "image_size" in options:
+        size = options["image_size"]
+    if name in ("googlenet", "inception_v3"):
+        options = {"init_weights": False}
+    module = models.get_model(name, weights=None, **options)
+    return Case(module, (torch.randn(2, 3, size, size),), (torch.randn(1, 3, size, size),), script)
+
+
+def segmentation(name: str, script: bool) -> Case:
+    module = models.get_model(name, weights=None, weights_backbone=None, num_classes=21)
+    return Case(module, (torch.randn(1, 3, 64, 64),), (torch.randn(2, 3, 96, 64),), script)
+
+
+class Candid(torch.nn.Module):
+    """A detector that keeps boxes of any score, so that random weights find something."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        return self.inner(images, None)[1]
+
+
+def detection(name: str) -> Case:
+    options = {} if name == "ssd300_vgg16" or name.startswith("ssdlite") else {"min_size": 128, "max_size": 160}
+    module = models.get_model(name, weights=None, weights_backbone=None, num_classes=7, **options)
+    for part in (module, getattr(module, "roi_heads", module)):
+        if hasattr(part, "score_thresh"):
+            part.score_thresh = 0.0
+    images = [torch.rand(3, 100, 120), torch.rand(3, 120, 90)]
+    return Case(Candid(module.eval()), (images,), (images[1:],), True)
+
+
+def video(name: str, script: bool) -> Case:
+    if name.startswith("mvit"):
+        size, frames = 224, 16
+    else:
+        size, frames = 64, 8
+    module = models.get_model(name, weights=None)
+    return Case(module, (torch.randn(1, 3, frames, size, size),), None, script)
+
+
+def flow(name: str, script: bool) -> Case:
+    module = models.get_model(name, weights=None)
+    pair = (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128))
+    return Case(module, pair, None, script)
+
+
+def both(make: Callable[[str, bool], Case], names: list[str]) -> dict[str, Callable[[], Case]]:
+    out: dict[str, Callable[[], Case]] = {}
+    for name in names:
+        out[name] = lambda name=name: make(name, False)
+        out[f"{name}.script"] = lambda name=name: make(name, True)
+    return out
+
+
+def listed(module) -> list[str]:
+    return [n for n in models.list_models(module=module) if not n.startswith("quantized")]
+
+
+SUITE: dict[str, Callable[[], Case]] = {
+    **both(classification, listed(torchvision.models)),
+    **both(segmentation, listed(torchvision.models.segmentation)),
+    **{f"{n}.script": lambda n=n: detection(n) for n in listed(torchvision.models.detection)},
+    **both(video, listed(torchvision.models.video)),
+    **both(flow, listed(torchvision.models.optical_flow)),
+}

@@ -1,0 +1,103 @@
+// Which values the caller can come to hold together with other handles to the same memory.
+//
+// torch's alias analysis lumps together all that ever was in a list; here memory is followed from the node that made it
+// through views, packings and branches to the results.
+#include <set>
+
+#include "tch-bridge/cpp/graph.h"
+
+namespace tch_trt {
+
+using torch::jit::Node;
+using torch::jit::Use;
+using torch::jit::Value;
+namespace prim = torch::jit::prim;
+
+namespace {
+
+bool is_packing(const Node* node) {
+  return node->kind() == prim::ListConstruct || node->kind() == prim::TupleConstruct ||
+         node->kind() == prim::DictConstruct;
+}
+
+// Nodes whose results share memory with arguments and with nothing else.
+bool passes_memory(const Node* node) {
+  return is_packing(node) || node->kind() == prim::ListUnpack || node->kind() == prim::TupleUnpack ||
+         node->kind() == prim::TupleIndex || node->kind() == prim::unchecked_cast ||
+         (node->kind().is_aten() && node->maybeSchema() && node->blocks().empty());
+}
+
+struct Tracer {
+  const torch::jit::Block* body;
+  // Where the memory leaves to the caller: packings and returns, by argument.
+  std::set<std::pair<const Node*, size_t>> exits;
+  std::set<const Value*> followed;
+  // Somebody may keep it: an attribute, a list that grows, a loop.
+  bool kept = false;
+
+  // Returns whether the caller gets memory of `value` from one of its uses; notes each such use in `exits`.
+  bool follow(const Value* value) {
+    if (!followed.insert(value).second) return false;
+    bool leaves = false;
+    for (const Use& use : value->uses()) leaves |= follow(use);
+    return leaves;
+  }
+
+  bool follow(const Use& use) {
+    const Node* user = use.user;
+    if (is_pure(user)) return false;
+    if (user == body->return_node()) {
+      exits.emplace(user, use.offset);
+      return true;
+    }
+    if (user->kind() == prim::Return) {
+      const Node* choice = user->owningBlock()->owningNode();
+      if (choice->kind() == prim::If) return follow(choice->outputs().at(use.offset));
+      kept = true;
+      return true;
+    }
+    if (user->kind() == prim::RaiseException || user->kind() == prim::Print || user->kind() == prim::If) return false;
+    if (!passes_memory(user)) {
+      kept = true;
+      return true;
+    }
+    bool leaves = false;
+    for (const Value* output : user->outputs()) leaves |= follow(output);
+    if (leaves && is_packing(user)) exits.emplace(user, use.offset);
+    return leaves;
+  }
+};
+
+// The values whose nodes made the memory of `value`; false where some of it is an argument's, an attribute's or unknown.
+bool find_makers(const Value* value, std::set<const Value*>& makers, std::set<const Value*>& seen) {
+  if (!seen.insert(value).second) return true;
+  const Node* node = value->node();
+  if (!holds_tensors(value->type())) return true;
+  if (is_pure(node)) {
+    makers.insert(value);
+    return true;
+  }
+  if (node->kind() == prim::If) {
+    return std::all_of(node->blocks().begin(), node->blocks().end(), [&](const torch::jit::Block* branch) {
+      return find_makers(branch->outputs().at(value->offset()), makers, seen);
+    });
+  }
+  if (!passes_memory(node)) return false;
+  return std::all_of(node->inputs().begin(), node->inputs().end(),
+                     [&](const Value* input) { return find_makers(input, makers, seen); });
+}
+
+}  // namespace
+
+bool is_shared(const Value* value) {
+  const torch::jit::Block* body = value->owningGraph()->block();
+  Tracer own{body, {}, {}, false};
+  if (!own.follow(value)) return false;
+  std::set<const Value*> makers, seen;
+  if (own.kept || !find_makers(value, makers, seen)) return true;
+  Tracer all{body, {}, {}, false};
+  for (const Value* maker : makers) all.follow(maker);
+  return all.kept || all.exits.size() > own.exits.size() || own.exits.size() > 1;
+}
+
+}  // namespace tch_trt

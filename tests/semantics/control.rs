@@ -1,0 +1,138 @@
+//! Branches and loops, nested, with early ends.
+
+use tch::IValue;
+use tch_bridge::jit::Initial;
+use tests::engines_on;
+use tests::script::{Script, floats, tensor};
+
+/// Runs `body` as `forward(self, x, n: int)` on positive and negative vectors, with different counts.
+fn check(body: &str) {
+    let _on = engines_on();
+    let lines: String = body.lines().map(|l| format!("    {l}\n")).collect();
+    let script = Script::new(&format!("def forward(self, x, n: int):\n{lines}"), &[]);
+    let call = |sign: f64, n: i64| [tensor(floats(&[6]).abs() * sign), IValue::Int(n)];
+    script.agrees(&[&call(1.0, 3), &call(-1.0, 3), &call(1.0, 0), &call(-1.0, 5), &call(1.0, 1)]);
+}
+
+#[test]
+fn branches_on_data() {
+    check(
+        "if bool(x.sum() > 0.0):\n    y = torch.tanh(x) * 2.0 + 1.0\nelse:\n    y = torch.exp(x) - 3.0\nreturn torch.sigmoid(y) + x",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nif bool(y.max() > 0.5):\n    if bool(y.min() > 0.1):\n        y = torch.exp(y) * 2.0 + x\n    else:\n        y = torch.sigmoid(y) - x * 2.0\nreturn torch.tanh(y) + 1.0",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nif n > 2:\n    y = torch.exp(y) * float(n) + 1.0\nelif n == 0:\n    y = y - torch.sigmoid(x) * 2.0\nreturn torch.exp(y) * 0.5",
+    );
+    check("y = torch.tanh(x) * 2.0 + 1.0 if n > 1 else torch.exp(x) - 1.0\nreturn torch.sigmoid(y) * y");
+    check(
+        "y = x\nif bool(x.sum() > 0.0):\n    y = torch.tanh(x) * 2.0 + 1.0\n    y.add_(1.0)\nz = torch.exp(y) * 2.0\nreturn z + x",
+    );
+}
+
+#[test]
+fn loops() {
+    check(
+        "y = torch.tanh(x)\nfor i in range(n):\n    y = torch.sigmoid(y * 0.5) + y * float(i)\nreturn torch.exp(y * 0.01) + 1.0",
+    );
+    check(
+        "y = torch.tanh(x)\nfor i in range(4):\n    y = torch.sigmoid(y * 0.5) + y\nreturn torch.tanh(y) * 2.0 + n",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\ni = 0\nwhile i < n:\n    y = torch.exp(y * 0.1) + torch.tanh(y)\n    i += 1\nreturn y * 2.0 + float(i)",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nwhile bool(y.abs().sum() > 1.0):\n    y = torch.tanh(y) * 0.7 - y * 0.1\nreturn torch.exp(y) + 1.0",
+    );
+    check(
+        "out = torch.zeros([4])\nfor i in range(n):\n    for j in range(i):\n        out = torch.tanh(out + x[0:4] * float(j)) * 2.0\nreturn torch.exp(out) + 1.0",
+    );
+    check(
+        "l: List[Tensor] = []\nfor i in range(n + 1):\n    l.append(torch.tanh(x[i:]) * 2.0 + 1.0)\nreturn torch.cat(l) + torch.exp(x).sum()",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nfor i in range(n):\n    y[i] = torch.exp(x[i]) * 2.0 + y.sum()\nreturn torch.sigmoid(y) + x",
+    );
+    check(
+        "y = torch.tanh(x)\nfor i in range(n):\n    y = torch.cat([y, torch.exp(y) * 0.1 + 1.0])\nreturn torch.tanh(y * 0.01) + 1.0",
+    );
+    check(
+        "y = torch.tanh(x) + 1.0\nfor i in range(n):\n    y = y.double() * 2.0 if i == 1 else torch.tanh(y) * 1.5\nreturn torch.exp(-y) + 1.0",
+    );
+}
+
+#[test]
+fn early_ends() {
+    check(
+        "y = torch.tanh(x) * 2.0\nif bool(x.sum() > 0.0):\n    return torch.exp(y) + 1.0\nz = torch.sigmoid(y) * 3.0\nreturn z - x",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nfor i in range(10):\n    if i == n:\n        break\n    y = torch.tanh(y * 0.5) + 0.1\nreturn torch.exp(y) + 1.0",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nfor i in range(n):\n    if i % 2 == 0:\n        continue\n    y = torch.tanh(y * 0.5) + 0.1\nreturn torch.exp(y) + 1.0",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nfor i in range(n):\n    y = torch.tanh(y * 0.5) + 0.1\n    if bool(y.sum() < 2.0):\n        return torch.exp(y) * 2.0\nreturn torch.sigmoid(y) + 1.0",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\nassert n != 0, 'no steps'\nif n == 5:\n    assert bool(x.sum() > 0.0), 'negative'\nreturn torch.exp(y) + float(n)",
+    );
+    check(
+        "y = torch.tanh(x) * 2.0\ni = 0\nwhile True:\n    y = torch.tanh(y) + 0.5 * torch.exp(-y)\n    i += 1\n    if i > n:\n        break\nreturn y * 2.0",
+    );
+}
+
+#[test]
+fn optional_arguments() {
+    let _on = engines_on();
+    let source = "def forward(self, x, m: Optional[Tensor] = None, s: float = 2.0):\n    y = torch.tanh(x) * s\n    if m is not None:\n        y = torch.exp(y) * m + 1.0\n    return torch.sigmoid(y) - x\n";
+    let script = Script::new(source, &[]);
+    let x = || tensor(floats(&[2, 3]));
+    script.agrees(&[
+        &[x()],
+        &[x(), x()],
+        &[x(), IValue::None, IValue::Double(3.0)],
+        &[x(), x(), IValue::Double(0.5)],
+        &[x(), IValue::None],
+    ]);
+}
+
+#[test]
+fn methods_call_each_other() {
+    let _on = engines_on();
+    let source = "def scaled(self, x, s: float):\n    return torch.tanh(x @ self.w) * s\ndef twice(self, x):\n    return self.scaled(self.scaled(x, 2.0), 0.5) + x\ndef forward(self, x):\n    y = self.twice(x)\n    if bool(y.sum() > 0.0):\n        y = self.twice(y)\n    return torch.exp(y) + self.scaled(x, 1.0)\n";
+    let script = Script::new(source, &[("w", Initial::Parameter(floats(&[3, 3])))]);
+    script.agrees(&[&[tensor(floats(&[2, 3]))], &[tensor(floats(&[5, 3]))], &[tensor(floats(&[2, 3]))]]);
+}
+
+#[test]
+fn checks_on_ranks() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    assert x.dim() == 2 or x.dim() == 3, 'a matrix or a batch of them'\n    batched = x.dim() == 3\n    if not batched:\n        x = x.unsqueeze(0)\n    y = torch.tanh(x @ self.w) * 2.0\n    if not batched:\n        y = y.squeeze(0)\n    return torch.exp(y) + 1.0\n";
+    let script = Script::new(source, &[("w", Initial::Parameter(floats(&[3, 4])))]);
+    script.agrees(&[
+        &[tensor(floats(&[2, 3]))],
+        &[tensor(floats(&[2, 5, 3]))],
+        &[tensor(floats(&[3]))],
+        &[tensor(floats(&[1, 2, 3, 3]))],
+    ]);
+}
+
+#[test]
+fn values_from_the_first_call_are_not_kept() {
+    check(
+        "k = int(x.sum() * 10.0) % 3 + 1\ny = torch.tanh(x) * float(k)\nz = y[k:] * 2.0 + torch.exp(y[:-k])\nreturn torch.sigmoid(z) + 1.0",
+    );
+    check("m = float(x.max())\ny = torch.tanh(x) * m + 1.0\nreturn torch.exp(y * 0.1) * m");
+    check("m = x.max().item()\ny = torch.tanh(x) * m + 1.0\nreturn torch.exp(y * 0.1) + m");
+    check("k = torch.nonzero(x > 0.3)\ny = torch.tanh(x)[k] * 2.0 + 1.0\nreturn torch.exp(y) + y.sum()");
+    check("y = torch.tanh(x)[x > 0.3] * 2.0 + 1.0\nreturn torch.exp(y) + y.sum()");
+    check(
+        "f = bool(x.sum() > 0.0)\ny = torch.tanh(x) * 2.0 + float(f)\nreturn torch.exp(y) + (1.0 if f else 2.0)",
+    );
+    check(
+        "s = 'a' if n > 2 else 'b'\ny = torch.tanh(x) * (2.0 if s == 'a' else 3.0)\nreturn torch.exp(y) + 1.0",
+    );
+}

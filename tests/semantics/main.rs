@@ -1,0 +1,7 @@
+//! TorchScript's semantics, line by line: each program runs on the host and with engines, and both must do the same.
+
+mod control;
+mod dtypes;
+mod effects;
+mod shapes;
+mod values;
