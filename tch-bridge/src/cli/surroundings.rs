@@ -63,7 +63,7 @@ impl Document for Backends {
         };
         let mut out: String = self.backends.iter().map(row).collect();
         out += match self.chosen {
-            Some(_) => "* runs the engines under the present environment\n",
+            Some(_) => "* runs the engines of its device under the present environment\n",
             None => "the backend that TRT_BACKEND names cannot run here\n",
         };
         out
