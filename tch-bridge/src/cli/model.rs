@@ -119,6 +119,10 @@ impl Loaded {
 }
 
 impl ModelArgs {
+    pub(crate) fn is_on_gpu(&self) -> bool {
+        self.device != Device::Cpu
+    }
+
     /// Reads the model and puts it into evaluation mode.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         let options = self.engines.options();

@@ -156,7 +156,7 @@ impl Verify {
     }
 
     fn tolerance(&self) -> Tolerance {
-        Tolerance { rtol: self.rtol, atol: self.atol }
+        Tolerance { rtol: self.rtol, atol: self.atol, tf32: self.model.is_on_gpu() }
     }
 
     /// The given inputs, or random ones: a seed for each, floating-point values of several sizes, and the smallest, usual and
