@@ -158,7 +158,7 @@ impl TrtModule {
     }
 
     /// Compiles `forward` for inputs like these now, whether engines are enabled or not, and returns when its engines are
-    /// ready. Runs the model once on the host.
+    /// ready. Runs the model once on the host, with whatever the model does to its own state.
     ///
     /// # Errors
     /// The host's own error when the arguments do not fit the model.

@@ -59,7 +59,7 @@ pub(crate) struct EngineArgs {
     #[arg(long)]
     take_all: bool,
     /// Threads of one call, on the host and in engines; 0 leaves torch's default
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=256))]
     pub(crate) threads: u32,
 }
 

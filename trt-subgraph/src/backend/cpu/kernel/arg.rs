@@ -39,10 +39,11 @@ struct Arg {
 
 impl Arg {
     unsafe fn part<T: Element>(&self, to: Address, from: Address, part: std::ops::Range<usize>) {
-        // The smallest has the largest complement; NaN wins either way.
+        // The smallest has the largest complement; NaN, which integers have none of, wins either way.
+        let floats = self.x.dtype.is_float();
         let score = |x: T| match (x.rank(), self.largest) {
             (rank, true) => rank,
-            (u64::MAX, false) => u64::MAX,
+            (u64::MAX, false) if floats => u64::MAX,
             (rank, false) => !rank,
         };
         for i in part {
