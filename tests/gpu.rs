@@ -1,5 +1,5 @@
 //! Modules on a GPU: the CUDA engine against the host's own kernels there. Where libtorch finds no GPU, each test says so and
-//! ends; `make gpu-bundle` carries them to a machine that has one.
+//! ends.
 
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
 use tch::{Device, IValue, Kind, Tensor};
