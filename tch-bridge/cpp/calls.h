@@ -65,6 +65,7 @@ void register_value(const Module& module, rust::Str path, Stack& stack);
 void define(const Module& module, rust::Str source);
 std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::String> dropped);
 std::unique_ptr<Module> shell(const Module& module);
+std::unique_ptr<Module> deep_copy(const Module& module);
 rust::Vec<rust::String> method_names(const Module& module);
 rust::Vec<RawTensor> named_tensors(const Module& module);
 std::unique_ptr<Module> optimize_for_inference(const Module& module, rust::Str method);
@@ -91,6 +92,7 @@ c10::IValue make_engine(const EngineHandle& handle, size_t tensors, size_t ints)
 
 // operators.cpp
 // Replaces the arguments on the stack by the results.
+bool operator_exists(rust::Str name, rust::Str overload);
 void call_operator(rust::Str name, rust::Str overload, Stack& stack);
 
 // watch.cpp
@@ -105,7 +107,7 @@ rust::String graph_text(const Graph& graph);
 bool still_holds(const Graph& graph);
 RawGraph extract(const Graph& graph);
 std::unique_ptr<Stack> constants(const Graph& graph);
-rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, rust::Slice<const uint32_t> wanted, Stack& kept);
+rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, bool apart, rust::Slice<const uint32_t> wanted, Stack& kept);
 void stitch(const Graph& graph, const Module& target, rust::Slice<const RawOrder> orders,
             rust::Slice<const RawCluster> clusters);
 std::unique_ptr<Module> carve(const Graph& graph, rust::Slice<const uint32_t> inputs,

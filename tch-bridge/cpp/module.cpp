@@ -176,6 +176,11 @@ std::unique_ptr<Module> shell(const Module& module) {
   return owned(std::move(outer));
 }
 
+std::unique_ptr<Module> deep_copy(const Module& module) {
+  at::NoGradGuard guard;
+  return owned(module.module.deepcopy());
+}
+
 rust::Vec<rust::String> method_names(const Module& module) {
   rust::Vec<rust::String> names;
   for (torch::jit::Function* function : module.module.type()->methods()) names.push_back(function->name());

@@ -1,4 +1,5 @@
 // One run of an instrumented copy of a graph: after each value, `trt::observe` records what it holds.
+#include <ATen/Context.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/custom_class.h>
@@ -85,9 +86,43 @@ void observe_before(Node* place, Value* value, size_t slot, Value* observer) {
   graph.insertNode(graph.create(c10::Symbol::fromQualString("trt::observe"), {value, number, observer}, 0));
 }
 
+// Puts copies in the place of the values, the module among them, that share with each other what those share; the host's random
+// numbers go on afterwards as though none had been drawn.
+class Rehearsal {
+ public:
+  explicit Rehearsal(std::vector<IValue>& values) {
+    at::NoGradGuard guard;
+    IValue all = IValue(c10::ivalue::Tuple::create(values)).deepcopy();
+    values = all.toTupleRef().elements().vec();
+    std::unordered_set<c10::Device> devices{c10::Device(at::kCPU)};
+    all.visit([&](const IValue& value) {
+      if (value.isTensor() && value.toTensor().defined() && value.toTensor().is_cuda()) {
+        devices.insert(value.toTensor().device());
+      }
+      return false;
+    });
+    for (c10::Device device : devices) remember(at::globalContext().defaultGenerator(device));
+  }
+
+  ~Rehearsal() {
+    for (auto& [generator, state] : generators) {
+      std::lock_guard<std::mutex> lock(generator.mutex());
+      generator.set_state(state);
+    }
+  }
+
+ private:
+  void remember(at::Generator generator) {
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generators.emplace_back(generator, generator.get_state());
+  }
+
+  std::vector<std::pair<at::Generator, at::Tensor>> generators;
+};
+
 }  // namespace
 
-rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, rust::Slice<const uint32_t> wanted, Stack& kept) {
+rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, bool apart, rust::Slice<const uint32_t> wanted, Stack& kept) {
   auto copy = graph.graph->copy();
   Index index(*copy);
   Value* observer = copy->insertInput(1, "observer")->setType(c10::AnyType::get());
@@ -106,6 +141,8 @@ rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, rust::Slice<const u
   for (size_t i = 0; i < record->seen.size(); ++i) record->seen[i].value = static_cast<uint32_t>(i);
   for (uint32_t id : wanted) record->kept.emplace(id, IValue());
   bind_arguments(graph.owner._ivalue(), graph.owner.get_method(graph.method).function(), stack.values);
+  std::optional<Rehearsal> rehearsal;
+  if (apart) rehearsal.emplace(stack.values);
   stack.values.insert(stack.values.begin() + 1, IValue::make_capsule(record));
   torch::jit::Code code(copy, graph.method);
   torch::jit::InterpreterState(code).run(stack.values);

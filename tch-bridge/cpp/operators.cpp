@@ -38,6 +38,16 @@ IValue as_type(const IValue& value, const c10::TypePtr& type) {
 
 }  // namespace
 
+bool operator_exists(rust::Str name, rust::Str overload) {
+  std::string base(name), wanted(overload);
+  auto colons = base.find("::");
+  if (colons == std::string::npos || colons == 0 || colons + 2 == base.size()) return false;
+  const auto& found = torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(base));
+  return std::any_of(found.begin(), found.end(), [&](const auto& candidate) {
+    return wanted.empty() || candidate->schema().overload_name() == wanted;
+  });
+}
+
 void call_operator(rust::Str name, rust::Str overload, Stack& stack) {
   std::string base(name), wanted(overload);
   for (const auto& candidate : torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(base))) {

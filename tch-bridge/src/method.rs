@@ -78,7 +78,8 @@ impl MethodState {
         }
     }
 
-    /// Observes and builds for these arguments unless that was done; waits for the engines.
+    /// Observes and builds for these arguments unless that was done; waits for the engines. Neither the module nor the
+    /// arguments change.
     pub(crate) fn compile<V: Borrow<IValue>>(
         &self,
         host: &Arc<Module>,
@@ -86,14 +87,30 @@ impl MethodState {
         inputs: &[V],
     ) -> Result<(), Error> {
         let kinds = Kinds::of_values(inputs);
-        match self.find(|v| v.kinds == kinds).as_deref().map(Variant::ready) {
-            Some(Some(stitched)) => {
-                stitched.clusters.iter().for_each(|c| c.wait_for_builds(true));
-                let ran = switch::force_enabled(|| tch::no_grad(|| stitched.method.run(inputs)));
-                stitched.clusters.iter().for_each(|c| c.wait_for_builds(false));
-                ran?;
-            }
-            _ => drop(self.observe(host, builder, inputs)?),
+        let _guard = lock(&self.observing);
+        let Some(variant) = self.find(|v| v.kinds == kinds) else {
+            let graph = match host.prepare(&self.name) {
+                Ok(graph) => graph,
+                Err(e) => {
+                    log::warn!("{}: the host serves every call: {e}", self.name);
+                    return Ok(());
+                }
+            };
+            let alone = !graph.facts()?.repeatable;
+            let seen = if alone { graph.rehearse(inputs)? } else { graph.observe(inputs)?.1 };
+            let (graph, seen) = self.settled(graph, seen, inputs, alone);
+            self.build(host, builder, Variant { kinds, graph, made: OnceLock::new() }, seen);
+            return Ok(());
+        };
+        let Ok(stitched) = variant.made.wait() else { return Ok(()) };
+        if variant.graph.facts()?.repeatable {
+            stitched.clusters.iter().for_each(|c| c.wait_for_builds(true));
+            let ran = switch::force_enabled(|| tch::no_grad(|| stitched.method.run(inputs)));
+            stitched.clusters.iter().for_each(|c| c.wait_for_builds(false));
+            ran?;
+        } else {
+            let seen = variant.graph.rehearse(inputs)?;
+            stitched.specialise(&variant.graph.facts()?, &seen);
         }
         Ok(())
     }
@@ -133,39 +150,58 @@ impl MethodState {
             }
         };
         let (result, seen) = graph.observe(inputs)?;
-        let (graph, seen) = match settle(&graph, &seen, inputs) {
+        let (graph, seen) = self.settled(graph, seen, inputs, false);
+        self.build(host, builder, Variant { kinds, graph, made: OnceLock::new() }, seen);
+        Ok(result)
+    }
+
+    /// The graph without the branches that arguments of these kinds never take, and what its values hold. That takes another
+    /// run, so graphs with effects keep their branches unless they may run on copies, `alone`.
+    fn settled<V: Borrow<IValue>>(
+        &self,
+        graph: Graph,
+        seen: Vec<Seen>,
+        inputs: &[V],
+        alone: bool,
+    ) -> (Graph, Vec<Seen>) {
+        match settle(&graph, &seen, inputs, alone) {
             Ok(Some(settled)) => settled,
             Ok(None) => (graph, seen),
             Err(e) => {
                 log::warn!("{}: branches on ranks stay as they are: {e}", self.name);
                 (graph, seen)
             }
-        };
-        let variant = Arc::new(Variant { kinds, graph, made: OnceLock::new() });
+        }
+    }
+
+    /// Makes the variant the newest one and builds its engines, in this thread or in the background.
+    fn build(&self, host: &Arc<Module>, builder: &Builder, variant: Variant, seen: Vec<Seen>) {
+        let variant = Arc::new(variant);
         let mut all = vec![variant.clone()];
         all.extend(self.variants.load().iter().filter(|v| v.graph.still_holds()).take(VARIANTS - 1).cloned());
         self.variants.store(Arc::new(all));
-        let (host, builder, name) = (host.clone(), builder.clone(), self.name.clone());
+        let (host, builder, name, made) = (host.clone(), builder.clone(), self.name.clone(), variant.clone());
         let wait = builder.options.wait;
         let build = move || {
-            let built = catch_unwind(AssertUnwindSafe(|| builder.build(&host, &name, &variant.graph, &seen)));
-            let made = match built {
+            let built = catch_unwind(AssertUnwindSafe(|| builder.build(&host, &name, &made.graph, &seen)));
+            let built = match built {
                 Ok(Ok(stitched)) => Ok(stitched),
                 Ok(Err(e)) => Err(e.to_string()),
                 Err(_) => Err("the compiler panicked; this is a bug".to_string()),
             };
-            if let Err(why) = &made {
+            if let Err(why) = &built {
                 log::warn!("{name}: the host serves every call: {why}");
             }
-            drop(variant.made.set(made));
-            crate::report::write_if_asked(&builder, &name, &variant);
+            drop(made.made.set(built));
+            crate::report::write_if_asked(&builder, &name, &made);
         };
         if wait {
             build();
         } else if let Err(e) = std::thread::Builder::new().name("trt-build".into()).spawn(build) {
-            log::warn!("no thread could be started to build engines: {e}");
+            let why = format!("no thread could be started to build engines: {e}");
+            log::warn!("{}: the host serves every call: {why}", self.name);
+            drop(variant.made.set(Err(why)));
         }
-        Ok(result)
     }
 
     fn one_tensor(&self, mut tensors: Vec<Tensor>) -> Result<Tensor, Error> {
@@ -191,20 +227,20 @@ impl Variant {
     }
 }
 
-/// The graph without the branches that arguments of these kinds never take, and what its values hold; `None` where it has none.
-/// That takes another run, so graphs with effects keep their branches.
+/// As [`MethodState::settled`]; `None` where the graph has no such branches, or may not run again.
 fn settle<V: Borrow<IValue>>(
     graph: &Graph,
     seen: &[Seen],
     inputs: &[V],
+    alone: bool,
 ) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
     let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
     let truths: Vec<_> = seen.iter().filter(|s| s.count == 1).filter_map(truth).collect();
-    if truths.is_empty() || !graph.facts()?.repeatable {
+    if truths.is_empty() || !(alone || graph.facts()?.repeatable) {
         return Ok(None);
     }
     let Some(settled) = graph.assume(&truths)? else { return Ok(None) };
-    let (_, seen) = settled.observe(inputs)?;
+    let seen = if alone { settled.rehearse(inputs)? } else { settled.observe(inputs)?.1 };
     Ok(Some((settled, seen)))
 }
 

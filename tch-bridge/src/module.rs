@@ -1,8 +1,6 @@
 //! The module that users hold: torch's module, with engines in its place where that is possible and switched on.
 
 use crate::backend::Runners;
-#[cfg(feature = "tool")]
-use crate::jit::Method;
 use crate::jit::{Argument, Initial, JitError, Module};
 use crate::method::MethodState;
 use crate::variant::Builder;
@@ -104,6 +102,9 @@ impl TrtModule {
     fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
         let options = options.resolved()?;
         crate::is_enabled()?;
+        for op in options.exclude_ops.iter().filter(|op| !crate::jit::operator_exists(op)) {
+            log::warn!("{op} is to stay on the host, but torch has no such operator");
+        }
         let runners = Runners::new(&options)?;
         let host = Arc::new(host);
         let forward = match host.method_names().iter().any(|n| n == FORWARD) {
@@ -158,7 +159,7 @@ impl TrtModule {
     }
 
     /// Compiles `forward` for inputs like these now, whether engines are enabled or not, and returns when its engines are
-    /// ready. Runs the model once on the host, with whatever the model does to its own state.
+    /// ready. Runs the model once on the host; a model that changes its own state or its arguments runs on copies of them.
     ///
     /// # Errors
     /// The host's own error when the arguments do not fit the model.
@@ -196,12 +197,6 @@ impl TrtModule {
     /// [`Error::Torch`] when there is no such method.
     pub fn arguments(&self, method: &str) -> Result<Vec<Argument>, Error> {
         Ok(self.host.method(method)?.arguments())
-    }
-
-    /// The host's own form of a method, with an executor of its own.
-    #[cfg(feature = "tool")]
-    pub(crate) fn host_method(&self, method: &str) -> Result<Method, Error> {
-        Ok(self.host.method(method)?)
     }
 
     /// The host's module.

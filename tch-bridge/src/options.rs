@@ -18,17 +18,24 @@ pub enum BackendChoice {
     Reference,
 }
 
+impl BackendChoice {
+    /// As `TRT_BACKEND` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BackendChoice::Auto => "auto",
+            BackendChoice::Cpu => "cpu",
+            BackendChoice::Cuda => "cuda",
+            BackendChoice::Reference => "reference",
+        }
+    }
+}
+
 impl FromStr for BackendChoice {
     type Err = ();
 
     fn from_str(s: &str) -> Result<BackendChoice, ()> {
-        match s {
-            "auto" => Ok(BackendChoice::Auto),
-            "cpu" => Ok(BackendChoice::Cpu),
-            "cuda" => Ok(BackendChoice::Cuda),
-            "reference" => Ok(BackendChoice::Reference),
-            _ => Err(()),
-        }
+        let all = [BackendChoice::Auto, BackendChoice::Cpu, BackendChoice::Cuda, BackendChoice::Reference];
+        all.into_iter().find(|choice| choice.name() == s).ok_or(())
     }
 }
 

@@ -231,6 +231,7 @@ pub(crate) mod ffi {
         fn define(module: &Module, source: &str) -> Result<()>;
         fn fork_type(module: &Module, dropped: &[String]) -> Result<UniquePtr<Module>>;
         fn shell(module: &Module) -> Result<UniquePtr<Module>>;
+        fn deep_copy(module: &Module) -> Result<UniquePtr<Module>>;
         fn method_names(module: &Module) -> Vec<String>;
         fn named_tensors(module: &Module) -> Result<Vec<RawTensor>>;
         fn optimize_for_inference(module: &Module, method: &str) -> Result<UniquePtr<Module>>;
@@ -257,6 +258,7 @@ pub(crate) mod ffi {
         fn out_int(outputs: Pin<&mut Outputs>, value: i64);
 
         /// Replaces the arguments on the stack by the results.
+        fn operator_exists(name: &str, overload: &str) -> bool;
         fn call_operator(name: &str, overload: &str, stack: Pin<&mut Stack>) -> Result<()>;
 
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
@@ -275,6 +277,7 @@ pub(crate) mod ffi {
         fn observe(
             graph: &Graph,
             stack: Pin<&mut Stack>,
+            apart: bool,
             wanted: &[u32],
             kept: Pin<&mut Stack>,
         ) -> Result<Vec<RawSeen>>;

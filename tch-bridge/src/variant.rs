@@ -1,9 +1,9 @@
 //! One compiled form of a method: the graph observed for one kind of arguments, divided, stitched and ready to run.
 
 use crate::backend::Runners;
-use crate::divide::{ClusterPlan, device_of, divide};
+use crate::divide::{ClusterPlan, device_of, divide, observed_border};
 use crate::engine::{ClusterEngine, Serving};
-use crate::jit::{Cluster, Graph, GraphFacts, JitError, Method, Module, Seen, TensorView};
+use crate::jit::{Cluster, Graph, GraphFacts, JitError, Method, Module, Seen, TensorView, ValueId};
 use crate::layout::AxisOrder;
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
@@ -89,6 +89,8 @@ pub(crate) struct Stitched {
     /// Keeps the type of `method` alive.
     _module: Module,
     pub(crate) clusters: Vec<Arc<ClusterEngine>>,
+    /// The tensors and the ints that enter each cluster.
+    entries: Vec<[Vec<ValueId>; 2]>,
     /// The one cluster that takes the method's arguments, all tensors, and gives its result, one tensor.
     pub(crate) whole: Option<Arc<ClusterEngine>>,
     /// Each block of the graph with its partition, for the report.
@@ -97,6 +99,19 @@ pub(crate) struct Stitched {
     pub(crate) backend: String,
     /// Observation aside: dividing, stitching and the first engines.
     pub(crate) build: Duration,
+}
+
+impl Stitched {
+    /// Builds the engines for what was seen in a run of the graph.
+    pub(crate) fn specialise(&self, graph: &GraphFacts, seen: &[Seen]) {
+        for (cluster, [inputs, ints]) in self.clusters.iter().zip(&self.entries) {
+            let types = cluster.parameters().types();
+            if let Some(border) = types.and_then(|types| observed_border(graph, seen, [inputs, ints], types))
+            {
+                cluster.build(border);
+            }
+        }
+    }
 }
 
 /// What building needs besides the graph.
@@ -130,6 +145,7 @@ impl Builder {
             plans.extend(block.clusters);
         }
         let is_whole = is_whole(&facts, &blocks, &plans);
+        let entries = plans.iter().map(|p| [p.inputs.clone(), p.ints.clone()]).collect();
         for plan in plans {
             let title = format!("{name}, engine {}", engines.len());
             let engine = ClusterEngine::new(
@@ -167,6 +183,7 @@ impl Builder {
             method,
             _module: module,
             clusters: engines,
+            entries,
             whole,
             blocks,
             backend,

@@ -2,6 +2,7 @@
 
 use tch::{IValue, Kind, Tensor};
 use tch_bridge::jit::Initial;
+use tch_bridge::report::State;
 use tests::engines_on;
 use tests::script::{Script, floats, tensor};
 
@@ -186,6 +187,37 @@ fn attributes_are_written() {
     Script::new(source, &[("k", Initial::Value(IValue::Int(0)))]).same(x);
     let source = "def forward(self, x):\n    y = torch.tanh(x) * 2.0 + 1.0\n    v = self.n.view(-1)\n    v.add_(1.0)\n    return y * self.n + torch.exp(self.n)\n";
     Script::new(source, &[("n", count())]).agrees(x);
+}
+
+#[test]
+fn compiling_ahead_changes_neither_state_nor_arguments() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    self.k += 1\n    self.n.add_(torch.rand_like(x).sum(0))\n    y = torch.tanh(x) * self.w + 1.0\n    x.mul_(2.0)\n    return torch.exp(y) + self.n * float(self.k)\n";
+    let n = Initial::Buffer(Tensor::zeros([3], tch::kind::FLOAT_CPU));
+    let attributes =
+        [("n", n), ("w", Initial::Parameter(floats(&[3]))), ("k", Initial::Value(IValue::Int(0)))];
+    let script = Script::new(source, &attributes);
+    for rows in [4, 7] {
+        let x = floats(&[rows, 3]);
+        let kept = x.copy();
+        tch::manual_seed(1);
+        let expected = Tensor::rand([2], tch::kind::FLOAT_CPU);
+        tch::manual_seed(1);
+        tch::no_grad(|| script.module.compile(&[&x])).unwrap();
+        assert_eq!(x, kept, "the argument is as it was");
+        assert_eq!(Tensor::rand([2], tch::kind::FLOAT_CPU), expected, "no random number was drawn");
+    }
+    let report = script.module.report();
+    let State::Divided { engines, .. } = &report.methods[0].state else { panic!("{report}") };
+    assert!(
+        !engines.is_empty() && engines.iter().all(|e| e.shapes.len() == 2),
+        "built for both shapes\n{report}"
+    );
+    // Each call compares the answer, the arguments and the attributes with a host that was never compiled for.
+    for rows in [4, 7, 4] {
+        script.call(&[tensor(floats(&[rows, 3]))]);
+    }
+    assert_eq!(tests::served(&script.module), 3, "{}", script.module.report());
 }
 
 #[test]

@@ -65,6 +65,9 @@ pub(crate) fn arguments(path: &Path, loaded: &Loaded, specs: &[InputSpec]) -> Re
     }
     let missing: Vec<Argument> =
         arguments.iter().zip(&given).filter(|(_, v)| v.is_none()).map(|(a, _)| a.clone()).collect();
+    if missing.is_empty() && !specs.is_empty() {
+        return Err(Failure::file(path, "the file gives every argument; there is none left for an --input"));
+    }
     let filled = tch::no_grad(|| Filling::usual(0).values(specs, &missing, Point::Opt))?;
     let mut filled = filled.into_iter();
     let last = given.iter().rposition(Option::is_some).map_or(0, |at| at + 1);

@@ -3,11 +3,12 @@
 use super::failure::Failure;
 use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
-use crate::jit::{Argument, Method};
+use crate::jit::{self, Argument, Method, Module};
 use crate::report::State;
 use crate::{BackendChoice, Options, TrtModule, env};
 use clap::Args;
-use std::path::PathBuf;
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use std::path::{Path, PathBuf};
 use tch::{Device, IValue, Tensor};
 
 /// A model and the inputs to call it with.
@@ -18,6 +19,9 @@ pub(crate) struct ModelArgs {
     /// One argument of the method: (1,3,224,224)@f16%channels_last, tokens=(1,128)@i64[0,30522), 0.5, JSON of these
     #[arg(short, long = "input", value_name = "SPEC", allow_hyphen_values = true)]
     pub(crate) inputs: Vec<InputSpec>,
+    /// A shared library with custom operators or classes of the model; may be repeated
+    #[arg(long = "library", value_name = "FILE")]
+    libraries: Vec<PathBuf>,
     /// The method to call
     #[arg(long, default_value = "forward")]
     pub(crate) method: String,
@@ -118,20 +122,58 @@ impl Loaded {
     }
 }
 
+/// Opens a library for good: what it registers with torch stays.
+fn open_library(path: &Path) -> Result<(), Failure> {
+    // SAFETY: the library's initialisers run, which is what the user asks for.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    std::mem::forget(library.map_err(|e| Failure::file(path, e))?);
+    Ok(())
+}
+
+/// The host's form of a method; one that changes the state of its module has a module of its own, so that the engines' calls
+/// and the host's do not meet each other's traces.
+fn host_of(module: &Module, method: &str) -> Result<Method, Failure> {
+    let own = module.method(method)?;
+    match module.prepare(method).and_then(|graph| graph.facts()) {
+        Ok(facts) if !facts.repeatable => Ok(module.deep_copy()?.method(method)?),
+        _ => Ok(own),
+    }
+}
+
 impl ModelArgs {
     pub(crate) fn is_on_gpu(&self) -> bool {
         self.device != Device::Cpu
     }
 
+    /// The options that make such engines on another model.
+    pub(crate) fn repeat(&self) -> String {
+        let mut options = String::new();
+        if let Device::Cuda(at) = self.device {
+            options += &format!(" --device cuda:{at}");
+        }
+        if let Some(backend) = self.engines.backend {
+            options += &format!(" --backend {}", backend.name());
+        }
+        if self.engines.threads > 0 {
+            options += &format!(" --threads {}", self.engines.threads);
+        }
+        options
+    }
+
     /// Reads the model and puts it into evaluation mode.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        self.libraries.iter().try_for_each(|path| open_library(path))?;
+        if let Some(op) = self.engines.exclude_ops.iter().find(|op| !jit::operator_exists(op)) {
+            let like = "a name is like aten::gelu or aten::add.Tensor";
+            return Err(format!("--exclude-op {op}: torch has no such operator; {like}").into());
+        }
         let options = self.engines.options();
         let module = match self.device {
             Device::Cpu => TrtModule::load(&self.model, &options)?,
             device => TrtModule::load_on_device(&self.model, device, &options)?,
         };
         module.set_eval()?;
-        let host = module.host_method(&self.method)?;
+        let host = host_of(module.host_module(), &self.method)?;
         let arguments = host.arguments();
         Ok(Loaded { module, device: self.device, host, arguments })
     }

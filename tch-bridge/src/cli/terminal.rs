@@ -93,6 +93,14 @@ pub(crate) fn without_folders(text: &str) -> String {
     text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
+/// The text, at most `length` characters of it where a terminal shows it.
+pub(crate) fn cut(text: &str, length: usize) -> String {
+    if !std::io::stdout().is_terminal() || text.chars().count() <= length {
+        return text.to_string();
+    }
+    text.chars().take(length - 1).chain(['…']).collect()
+}
+
 /// A table whose first column is aligned left, the others right.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -19,6 +19,7 @@ pub(crate) use known::device_of;
 use partitioner::{FlowGraph, Partition, Step};
 use std::collections::HashSet;
 use tch::Tensor;
+use trt_subgraph::TensorType;
 use trt_subgraph::source::{Arg, Border, Call, Input, InputKind, Known, SourceGraph, Var};
 
 /// What is to be done to one block.
@@ -140,15 +141,28 @@ fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index
         source.outputs.push(laid.unwrap_or(Var(value.0)));
     }
     source.outputs.extend(int_outputs.iter().map(|v| Var(v.0)));
-    let border = observed_border(knowledge, &inputs, &ints, &parameters);
+    let parameter = |t: &Tensor| type_of_view(&TensorView::of(t));
+    let types = parameters.iter().map(parameter).collect::<Option<_>>();
+    let border = types.and_then(|types| border(knowledge, &inputs, &ints, types));
     ClusterPlan { source, orders, parameters, nodes: plan_nodes, inputs, ints, outputs, int_outputs, border }
 }
 
-fn observed_border(
+/// What enters a cluster in a run, beside parameters of these types; `None` where the cluster did not run, or where something
+/// enters that engines do not take.
+pub(crate) fn observed_border(
+    graph: &GraphFacts,
+    seen: &[Seen],
+    [inputs, ints]: [&[ValueId]; 2],
+    parameters: Vec<TensorType>,
+) -> Option<Border> {
+    border(&Knowledge::new(graph, seen, device_of(seen)), inputs, ints, parameters)
+}
+
+fn border(
     knowledge: &Knowledge<'_>,
     inputs: &[ValueId],
     ints: &[ValueId],
-    parameters: &[Tensor],
+    parameters: Vec<TensorType>,
 ) -> Option<Border> {
     let tensor = |v: &ValueId| match knowledge.of(*v) {
         Some(Known::Tensor(ty)) => Some(ty.clone()),
@@ -156,10 +170,9 @@ fn observed_border(
         _ => None,
     };
     let int = |v: &ValueId| if let Some(Known::Int(i)) = knowledge.of(*v) { Some(*i) } else { None };
-    let parameter = |t: &Tensor| type_of_view(&TensorView::of(t));
     Some(Border {
         tensors: inputs.iter().map(tensor).collect::<Option<_>>()?,
         ints: ints.iter().map(int).collect::<Option<_>>()?,
-        parameters: parameters.iter().map(parameter).collect::<Option<_>>()?,
+        parameters,
     })
 }

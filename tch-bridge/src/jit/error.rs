@@ -79,7 +79,9 @@ impl JitError {
             return Self::UnknownClass { name, message };
         }
         if message.contains("file not found") || message.contains("Legacy model format") {
-            return Self::NotTorchScript(message);
+            let legacy = message.contains("Legacy model format");
+            let why = if legacy { message } else { "an archive without a module".to_owned() };
+            return Self::NotTorchScript(why);
         }
         if message.contains("PytorchStreamReader") || message.contains("end of") {
             return Self::Damaged(message);
@@ -111,7 +113,10 @@ impl fmt::Display for JitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, source } => write!(f, "cannot use {}: {source}", path.display()),
-            Self::NotTorchScript(message) => write!(f, "not a TorchScript file: {message}"),
+            Self::NotTorchScript(message) => write!(
+                f,
+                "not a TorchScript file: {message}; torch.jit.trace(model, example).save(file) writes one, and torch.jit.script(model).save(file)"
+            ),
             Self::Damaged(message) => write!(f, "the TorchScript file is truncated or damaged: {message}"),
             Self::Unreadable(message) => write!(f, "torch cannot read the TorchScript file: {message}"),
             Self::UnknownOperator { name, message } => write!(

@@ -24,7 +24,7 @@ pub use graph::{
 };
 pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
-pub use operators::call_operator;
+pub use operators::{call_operator, operator_exists};
 pub use stitch::{Cluster, Item, Order};
 pub use tensor::{TensorView, current_stream, grad_mode_enabled};
 pub use watch::Watched;

@@ -154,6 +154,14 @@ impl Module {
         Ok(Self { inner: ffi::shell(&self.inner)? })
     }
 
+    /// A module of the same type with copies of all that this one holds.
+    ///
+    /// # Errors
+    /// [`JitError::Runtime`] where it holds an object that torch cannot copy.
+    pub fn deep_copy(&self) -> Result<Self, JitError> {
+        Ok(Self { inner: ffi::deep_copy(&self.inner)? })
+    }
+
     /// The names of the methods.
     pub fn method_names(&self) -> Vec<String> {
         ffi::method_names(&self.inner)

@@ -63,18 +63,24 @@ impl Graph {
     /// # Errors
     /// [`JitError::Argument`] for a wrong number of arguments, else what the model raised.
     pub fn observe<V: Borrow<IValue>>(&self, arguments: &[V]) -> Result<(IValue, Vec<Seen>), JitError> {
-        let (result, seen, _) = self.run_observed(arguments, &[])?;
+        let (result, seen, _) = self.run_observed(arguments, false, &[])?;
         Ok((result, seen.into_iter().map(seen_from_raw).collect()))
     }
 
-    /// As [`Self::observe`], for what the wanted values themselves hold the first time that they are computed; `None` for
+    /// As [`Self::observe`], on copies of the module and the arguments: nothing that the caller can see changes.
+    pub fn rehearse<V: Borrow<IValue>>(&self, arguments: &[V]) -> Result<Vec<Seen>, JitError> {
+        let (_, seen, _) = self.run_observed(arguments, true, &[])?;
+        Ok(seen.into_iter().map(seen_from_raw).collect())
+    }
+
+    /// As [`Self::rehearse`], for what the wanted values themselves hold the first time that they are computed; `None` for
     /// those that are not.
     pub fn keep<V: Borrow<IValue>>(
         &self,
         arguments: &[V],
         wanted: &[ValueId],
     ) -> Result<(IValue, Vec<Option<IValue>>), JitError> {
-        let (result, seen, mut kept) = self.run_observed(arguments, wanted)?;
+        let (result, seen, mut kept) = self.run_observed(arguments, true, wanted)?;
         let seen: HashSet<u32> = seen.iter().map(|s| s.value).collect();
         let mut values = Vec::with_capacity(wanted.len());
         for id in wanted.iter().rev() {
@@ -88,12 +94,13 @@ impl Graph {
     fn run_observed<V: Borrow<IValue>>(
         &self,
         arguments: &[V],
+        apart: bool,
         wanted: &[ValueId],
     ) -> Result<(IValue, Vec<RawSeen>, UniquePtr<ffi::Stack>), JitError> {
         let mut stack = value::stack_of(arguments.iter().map(Borrow::borrow))?;
         let mut kept = ffi::new_stack();
         let wanted: Vec<u32> = wanted.iter().map(|id| id.0).collect();
-        let seen = ffi::observe(&self.inner, stack.pin_mut(), &wanted, kept.pin_mut())?;
+        let seen = ffi::observe(&self.inner, stack.pin_mut(), apart, &wanted, kept.pin_mut())?;
         Ok((value::pop(stack.pin_mut())?, seen, kept))
     }
 }

@@ -32,6 +32,22 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
     assert!(method.contains("no method `backward`"), "{method}");
     let backend = error(&["inspect", &model, "--backend", "abacus"]);
     assert!(backend.contains("it takes: auto, cpu"), "{backend}");
+    let usage = |more: &[&str]| error(&[&["verify", &model, "-i", "(2,8)"], more].concat());
+    for (more, why) in [
+        (["--rtol", "nan"], "a number from 0"),
+        (["--atol", "-1"], "a number from 0"),
+        (["--agreement", "2"], "a number from 0 to 1"),
+        (["--exclude-op", "aten::gellu"], "torch has no such operator"),
+        (["--library", "no/such/library.so"], "no/such/library.so"),
+    ] {
+        let said = usage(&more);
+        assert!(said.contains(why), "{said}");
+    }
+    let page = folder.path("page");
+    let both = error(&["inspect", &model, "-i", "(2,8)", "--html", &page, "--dot", &page]);
+    assert!(both.contains("the same file"), "{both}");
+    let bare = error(&["inspect", &model, "-i", "2,8"]);
+    assert!(bare.contains("as in (1,3,224,224)"), "{bare}");
     std::fs::write(folder.path("text.pt"), "hello").unwrap();
     assert!(error(&["inspect", &folder.path("text.pt"), "-i", "(2,8)"]).contains("not a TorchScript file"));
 }

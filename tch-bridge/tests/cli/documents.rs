@@ -91,7 +91,7 @@ fn documents_are_as_described() {
                 0,
             ),
             json(&["verify", &model, "--inputs", &inputs, "--take-all"], 0),
-            json(&["verify", &model, "--inputs", &inputs, "--min-block-size", "99"], 0),
+            json(&["verify", &model, "--inputs", &inputs, "--min-block-size", "99"], 1),
             json(
                 &[
                     "verify",
@@ -99,7 +99,8 @@ fn documents_are_as_described() {
                     "--inputs",
                     &inputs,
                     "--take-all",
-                    "--atol=-1",
+                    "--rtol=0",
+                    "--atol=0",
                     "--bisect",
                     "--out",
                     &folder.path(""),
@@ -111,10 +112,12 @@ fn documents_are_as_described() {
     let bench = ["bench", &model, "-i", "(4,8)", "--take-all", "--duration", "0.05", "--warmup", "0"];
     let compared: Vec<&str> = bench.iter().copied().chain(["--compare", "host", "--layers"]).collect();
     check("bench", &[json(&bench, 0), json(&compared, 0)]);
-    check(
-        "run",
-        &[json(&["run", &model, "--take-all", "--inputs", &inputs, "-o", &folder.path("out.npz")], 0)],
-    );
+    let named =
+        folder.model("named.pt", "def forward(self, x):\n    return 'name', torch.tanh(x @ self.w)\n");
+    let run = |model: &str| {
+        json(&["run", model, "--take-all", "--inputs", &inputs, "-o", &folder.path("out.npz")], 0)
+    };
+    check("run", &[run(&model), run(&named)]);
     check("backends", &[json(&["backends"], 0)]);
     check("env", &[json(&["env"], 0)]);
     check("completions", &[json(&["completions", "bash"], 0)]);

@@ -47,6 +47,17 @@ impl Folder {
         self.path(name)
     }
 
+    /// A model that counts its calls.
+    pub fn counting(&self) -> String {
+        let source = "
+def forward(self, x):
+    y = torch.tanh(torch.matmul(x, self.w)) * 3.0
+    self.w.add_(0.25)
+    return torch.softmax(y, -1) + self.w.sum()
+";
+        self.model("counting.pt", source)
+    }
+
     /// Two engines with a Fourier transform, which no engine takes, between them.
     pub fn mixed(&self) -> String {
         self.model(

@@ -4,6 +4,22 @@ use super::{Folder, json, text};
 use tch::{Device, Kind, Tensor};
 
 #[test]
+fn a_model_with_state_runs_once() {
+    let folder = Folder::new();
+    let model = folder.counting();
+    let x = Tensor::arange(32, (Kind::Float, Device::Cpu)).view([4, 8]) / 7.0;
+    Tensor::write_npz(&[("x", &x)], folder.path("in.npz")).unwrap();
+    let answer = |name: &str, more: &[&str]| {
+        let (file, inputs) = (folder.path(name), folder.path("in.npz"));
+        let all = [&["run", &model, "--inputs", &inputs, "-o", &file, "--take-all"], more].concat();
+        json(&all, 0);
+        Tensor::read_npz(&file).unwrap().remove(0).1
+    };
+    let (ours, hosts) = (answer("ours.npz", &[]), answer("hosts.npz", &["--host"]));
+    assert!(ours.allclose(&hosts, 1e-5, 1e-6, false));
+}
+
+#[test]
 fn outputs_are_written_and_those_of_the_host() {
     let folder = Folder::new();
     let model = folder.mixed();

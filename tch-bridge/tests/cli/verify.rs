@@ -23,9 +23,27 @@ fn engines_that_agree_pass() {
 fn a_tolerance_that_nothing_meets_fails_with_status_1() {
     let folder = Folder::new();
     let arguments =
-        ["verify", &folder.mixed(), "-i", "(64,8)", "--take-all", "--rtol=0", "--atol=-1", "--runs", "1"];
+        ["verify", &folder.mixed(), "-i", "(64,8)", "--take-all", "--rtol=0", "--atol=0", "--runs", "1"];
     assert_eq!(json(&arguments, 1)["passed"], false);
     assert!(text(&arguments, 1).contains("DIFFERS"));
+}
+
+#[test]
+fn nothing_verified_is_a_failure() {
+    let folder = Folder::new();
+    let model = folder.model("fft.pt", "def forward(self, x):\n    return torch.real(torch.fft_fft(x))\n");
+    let found = json(&["verify", &model, "-i", "(4,8)", "--runs", "1"], 1);
+    assert_eq!((&found["passed"], &found["served"]), (&false.into(), &0.into()), "{found}");
+    assert!(text(&["verify", &model, "-i", "(4,8)", "--runs", "1"], 1).contains("no engine served"));
+}
+
+#[test]
+fn host_and_engines_have_each_their_own_state() {
+    let folder = Folder::new();
+    let found = json(&["verify", &folder.counting(), "-i", "(4,8)", "--take-all", "--runs", "3"], 0);
+    assert_eq!(found["served"], 3, "{found}");
+    let exact = json(&["verify", &folder.counting(), "-i", "(4,8)", "--take-all", "--against", "f64"], 0);
+    assert_eq!(exact["served"], 4, "{exact}");
 }
 
 #[test]

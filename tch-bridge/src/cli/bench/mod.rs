@@ -213,6 +213,17 @@ impl Bench {
                 notes.push(format!("noisy: the medians of the turns of {name} lie {percent:.0} % apart"));
             }
         }
+        for timing in &timings[1..] {
+            let whole = timing.latency.median_us / timings[0].latency.median_us;
+            let Some([by_turns, ..]) = timing.engines_ahead.filter(|a| (a[0] / whole - 1.0).abs() > 0.05)
+            else {
+                continue;
+            };
+            notes.push(format!(
+                "noisy: turn by turn the engines are x {by_turns:.2} as fast as {}, over all calls x {whole:.2}",
+                timing.name
+            ));
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         if let Some(load) = load.filter(|load| *load > 0.5 * cores) {
             notes.push(format!("noisy: other programs were running (load {load:.1} on {cores} processors)"));

@@ -1,7 +1,7 @@
 //! A measurement as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, count, quantity, table, without_folders};
+use super::super::terminal::{Style, count, cut, quantity, table, without_folders};
 use super::{Layers, Measurement, Timing};
 
 impl Document for Measurement {
@@ -23,7 +23,8 @@ impl Document for Measurement {
             out += &format!("; the process held {} at most", quantity(peak as f64, "B"));
         }
         out += "\n\n";
-        let head = ["", "calls/s", "min us", "mean", "median", "p90", "p95", "p99", "engines ahead"];
+        let head =
+            ["", "calls/s", "min us", "mean", "median", "p90", "p95", "p99", "engines ahead, by turns"];
         let mut rows = vec![head.map(String::from).to_vec()];
         rows.extend(self.contenders.iter().map(row));
         out += &table(&rows);
@@ -56,7 +57,7 @@ fn layers_text(layers: &Layers, style: Style) -> String {
         let name = format!("engine {}", engine.engine);
         rows.push(vec![name, format!("{:.1}", engine.whole_us), share(engine.whole_us)]);
         for step in &engine.steps {
-            let text: String = without_folders(&step.step).chars().take(100).collect();
+            let text = cut(&without_folders(&step.step), 100);
             rows.push(vec![format!("  {text}"), format!("{:.1}", step.us), share(step.us)]);
         }
         if !engine.steps.is_empty() {

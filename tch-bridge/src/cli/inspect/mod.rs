@@ -32,6 +32,9 @@ pub(crate) struct Inspect {
 impl Inspect {
     /// Compiles the method for the inputs and describes what came of it.
     pub(crate) fn run(&self) -> Result<Inspection, Failure> {
+        if self.html.is_some() && self.html == self.dot {
+            return Err("--html and --dot name the same file".to_string().into());
+        }
         let spinner = progress(0, "reading the model");
         let loaded = self.model.load()?;
         let values = self.model.values(&loaded, Filling::usual(0), Point::Opt)?;

@@ -1,7 +1,7 @@
 //! An inspection as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, count, quantity, table, without_folders};
+use super::super::terminal::{Style, count, cut, quantity, table, without_folders};
 use super::inspection::{EngineFacts, Inspection, NodeFacts};
 
 impl Document for Inspection {
@@ -32,7 +32,7 @@ impl Document for Inspection {
             line("nothing is left to the host".into());
         } else {
             line(style.bold(&format!("host: {}", count(host.len() as u64, "node"))));
-            host.into_iter().for_each(|node| line(host_text(node, style)));
+            grouped(&host).into_iter().for_each(|(node, places)| line(host_text(node, places, style)));
         }
         line(String::new());
         line(style.bold("every node"));
@@ -67,10 +67,24 @@ fn engine_text(engine: &EngineFacts, style: Style) -> String {
     out
 }
 
-fn host_text(node: &NodeFacts, style: Style) -> String {
+/// Nodes of one operator that are left for one reason, as the first of them and how many there are.
+fn grouped<'a>(nodes: &[&'a NodeFacts]) -> Vec<(&'a NodeFacts, usize)> {
+    let mut groups: Vec<(&NodeFacts, usize)> = Vec::new();
+    for &node in nodes {
+        match groups.iter_mut().find(|(first, _)| first.name == node.name && first.reason == node.reason) {
+            Some((_, places)) => *places += 1,
+            None => groups.push((node, 1)),
+        }
+    }
+    groups
+}
+
+fn host_text(node: &NodeFacts, places: usize, style: Style) -> String {
     let place = if node.place.is_empty() { String::new() } else { format!(" at {}", node.place) };
+    let more =
+        if places > 1 { format!(" and {}", count(places as u64 - 1, "other place")) } else { String::new() };
     let why = node.reason.as_deref().unwrap_or_default();
-    format!("  {}{place}: {}", style.yellow(&node.name), why)
+    format!("  {}{place}{more}: {why}", style.yellow(&node.name))
 }
 
 fn nodes_table(nodes: &[NodeFacts]) -> String {
@@ -83,7 +97,7 @@ fn nodes_table(nodes: &[NodeFacts]) -> String {
             who,
             quantity(node.operations, ""),
             quantity(node.bytes, ""),
-            without_folders(&node.place).chars().take(60).collect(),
+            cut(&without_folders(&node.place), 60),
         ]);
     }
     table(&rows)

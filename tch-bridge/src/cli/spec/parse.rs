@@ -74,6 +74,7 @@ impl Reader<'_> {
     fn end(&mut self) -> Result<(), Fault> {
         match self.peek() {
             None => Ok(()),
+            Some(',') => Err(self.fault("the end; a shape stands in brackets, as in (1,3,224,224)")),
             Some(_) => Err(self.fault("the end")),
         }
     }

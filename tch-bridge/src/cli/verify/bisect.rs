@@ -6,7 +6,6 @@
 //! bisection, first from the end, then from the start; what is found differs, and differs no longer without its first or last call.
 
 use super::super::failure::Failure;
-use super::super::leaves::copies;
 use super::super::terminal::Style;
 use super::super::{archive, verify::compare::describe};
 use super::compare::{Comparison, Tolerance, compare};
@@ -35,6 +34,8 @@ pub(crate) struct Finding {
     pub(crate) layer: Option<String>,
     /// What was written.
     pub(crate) files: Vec<String>,
+    /// The command that shows the fault again.
+    pub(crate) repeat: Option<String>,
     /// The network that was compiled, in its text form.
     network: String,
     /// The calls as a module, where they can be one, and its arguments.
@@ -68,7 +69,7 @@ pub(crate) fn bisect(
         wanted.extend(source.calls.iter().flat_map(|c| &c.outputs).map(|v| v.0));
     }
     let wanted: Vec<ValueId> = wanted.into_iter().map(ValueId).collect();
-    let (_, kept) = tch::no_grad(|| variant.graph.keep(&copies(values)?, &wanted))?;
+    let (_, kept) = tch::no_grad(|| variant.graph.keep(values, &wanted))?;
     let kept = wanted.iter().zip(kept).filter_map(|(id, value)| Some((id.0, value?)));
     let kept: HashMap<u32, IValue> = kept.collect();
     for (number, engine) in stitched.clusters.iter().enumerate() {
@@ -89,6 +90,7 @@ pub(crate) fn bisect(
             outputs,
             layer,
             files: Vec::new(),
+            repeat: None,
             network: part.network(engine).map_or_else(|why| why, |n| n.to_string()),
             tensors: part.arguments(),
             module,
@@ -137,7 +139,8 @@ impl Search<'_> {
 
 impl Finding {
     /// Writes the part into a folder: as a module and its inputs where it can be one, and as a network.
-    pub(crate) fn write(&mut self, folder: &Path) -> Result<(), Failure> {
+    /// `options`: those of the command that repeats the fault.
+    pub(crate) fn write(&mut self, folder: &Path, options: &str) -> Result<(), Failure> {
         std::fs::create_dir_all(folder).map_err(|e| Failure::file(folder, e))?;
         let network = folder.join("differs.network");
         std::fs::write(&network, &self.network).map_err(|e| Failure::file(&network, e))?;
@@ -146,7 +149,9 @@ impl Finding {
             let (model, inputs) = (folder.join("differs.pt"), folder.join("differs.safetensors"));
             module.save(&model)?;
             archive::write(&inputs, &self.tensors)?;
-            self.files.extend([model, inputs].map(|p| p.display().to_string()));
+            let [model, inputs] = [model, inputs].map(|p| p.display().to_string());
+            self.repeat = Some(format!("tch-trt verify {model} --inputs {inputs} --take-all{options}"));
+            self.files.extend([model, inputs]);
         }
         Ok(())
     }
@@ -179,6 +184,9 @@ impl Finding {
         }
         if !self.files.is_empty() {
             out += &format!("  written: {}\n", self.files.join(", "));
+        }
+        if let Some(command) = &self.repeat {
+            out += &format!("  again: {command}\n");
         }
         out
     }

@@ -39,13 +39,13 @@ pub(crate) struct Verify {
     #[arg(long = "inputs", value_name = "FILE")]
     given: Option<PathBuf>,
     /// Relative tolerance [default: by element type]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
     rtol: Option<f64>,
     /// Absolute tolerance [default: a tenth of the relative one, times the largest magnitude expected]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
     atol: Option<f64>,
     /// The part of integer and boolean elements that must be equal
-    #[arg(long, value_name = "PART", default_value_t = 1.0)]
+    #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = part)]
     agreement: f64,
     /// What is right
     #[arg(long, value_enum, default_value_t = Against::Host)]
@@ -59,6 +59,16 @@ pub(crate) struct Verify {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0);
+    number.ok_or_else(|| "a number from 0, such as 1e-4".into())
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|x: &f64| (0.0..=1.0).contains(x));
+    number.ok_or_else(|| "a number from 0 to 1".into())
 }
 
 /// What is right.
@@ -130,15 +140,15 @@ impl Verify {
                 bisection =
                     bisect::bisect(&loaded.module, &self.model.method, &set.values, self.tolerance())?;
                 if let Some(finding) = &mut bisection {
-                    finding.write(&self.out)?;
+                    finding.write(&self.out, &self.repeat())?;
                 }
             }
             runs.push(run);
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let passed = runs.iter().all(|r| r.passed);
         let (engines, served) = loaded.served();
+        let passed = served > 0 && runs.iter().all(|r| r.passed);
         let notes = self.notes(&loaded, engines, served, passed, bisection.is_some());
         Ok(Verification {
             model: self.model.model.display().to_string(),
@@ -153,6 +163,18 @@ impl Verify {
             notes,
             bisection,
         })
+    }
+
+    /// The options that judge again as this run does.
+    fn repeat(&self) -> String {
+        let mut options = String::new();
+        for (name, value) in [("rtol", self.rtol), ("atol", self.atol)] {
+            options += &value.map(|x| format!(" --{name} {x:e}")).unwrap_or_default();
+        }
+        if self.agreement < 1.0 {
+            options += &format!(" --agreement {}", self.agreement);
+        }
+        options + &self.model.repeat()
     }
 
     fn tolerance(&self) -> Tolerance {
@@ -242,7 +264,10 @@ impl Verify {
     fn notes(&self, loaded: &Loaded, engines: usize, served: u64, passed: bool, found: bool) -> Vec<String> {
         let mut notes = Vec::new();
         if served == 0 {
-            notes.push("no engine served a call: the host was compared with itself".into());
+            notes.push(
+                "no engine served a call: the host was compared with itself; `tch-trt inspect` tells why"
+                    .into(),
+            );
         }
         for method in &loaded.module.report().methods {
             let engines = match &method.state {

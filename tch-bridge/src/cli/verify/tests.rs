@@ -74,8 +74,13 @@ fn one_wrong_operator_is_named_in_its_engine() {
     assert!(found.layer.as_ref().is_some_and(|l| l.contains("softmax")), "{:?}", found.layer);
 
     let folder = std::env::temp_dir().join(format!("tch-trt-bisect-{}", std::process::id()));
-    found.write(&folder).unwrap();
+    found.write(&folder, " --rtol 1e-5").unwrap();
     assert_eq!(found.files.len(), 3, "{:?}", found.files);
+    assert!(
+        found.repeat.as_ref().is_some_and(|r| r.ends_with("--take-all --rtol 1e-5")),
+        "{:?}",
+        found.repeat
+    );
     let alone = Module::load(folder.join("differs.pt"), None).unwrap();
     let inputs = Tensor::read_safetensors(folder.join("differs.safetensors")).unwrap();
     let given: Vec<Tensor> = alone

@@ -20,10 +20,21 @@ impl Document for Verification {
         if let Some(finding) = &self.bisection {
             out += &finding.text(style);
         }
-        let (calls, engines) = (count(self.served, "call"), count(self.engines as u64, "engine"));
-        out += &match self.passed {
-            true => format!("{} {calls} in {engines} agree\n", style.green("passed:")),
-            false => format!("{} outputs differ by more than the tolerance\n", style.red("failed:")),
+        let sets = count(self.runs.len() as u64, "set");
+        let differing = self.runs.iter().filter(|r| !r.passed).count();
+        out += &match (self.passed, differing) {
+            (true, _) => {
+                let (calls, engines) = (count(self.served, "call"), count(self.engines as u64, "engine"));
+                let served = format!("{engines} served {calls}");
+                format!("{} {sets} of inputs agree; {served}\n", style.green("passed:"))
+            }
+            (false, 0) => format!("{} nothing was verified: no engine served a call\n", style.red("failed:")),
+            (false, _) => {
+                let red = style.red("failed:");
+                format!(
+                    "{red} outputs differ by more than the tolerance on {differing} of {sets} of inputs\n"
+                )
+            }
         };
         out
     }
