@@ -22,6 +22,8 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Time of the path's calls over the whole set; where several passes were made, their median.
     pub time: Duration,
+    /// How far the middle half of those passes lie apart, as a part of their median; 0 for one pass.
+    pub spread: f64,
     /// The scores, `[images, classes]`.
     pub scores: Tensor,
 }
@@ -41,7 +43,7 @@ pub fn evaluate(data: &Dataset, batch: i64, path: &mut Path) -> Result<Evaluatio
     let scores = Tensor::f_cat(&scores, 0)?;
     let right = scores.f_argmax(-1, false)?.f_eq_tensor(&data.test_labels)?;
     let accuracy = right.to_kind(Kind::Float).mean(Kind::Double).double_value(&[]);
-    Ok(Evaluation { accuracy, time, scores })
+    Ok(Evaluation { accuracy, time, spread: 0.0, scores })
 }
 
 /// Evaluates two paths side by side: one pass of each to warm up, then timed passes by turns, so that both see the same
@@ -66,7 +68,9 @@ pub fn compare(
     }
     for (evaluation, times) in evaluations.iter_mut().zip(&mut times) {
         times.sort();
-        evaluation.time = times[times.len() / 2];
+        let at = |part: usize| times[times.len() * part / 4];
+        evaluation.time = at(2);
+        evaluation.spread = (at(3) - at(1)).as_secs_f64() / at(2).as_secs_f64();
     }
     Ok(evaluations)
 }

@@ -1,9 +1,13 @@
-//! What the examples share: the digits, the measured evaluation of a path through them, and how far answers lie apart.
+//! What the examples share: images to train on, residual networks, the measured evaluation of a path, how far answers lie apart,
+//! and plots.
 
 pub mod difference;
 pub mod digits;
 pub mod evaluation;
 pub mod idx;
+pub mod plot;
+pub mod residual;
+pub mod shapes;
 
 use std::path::{Path, PathBuf};
 
