@@ -1,9 +1,11 @@
 //! Compiles operator subgraphs into fused engines; knows nothing of the framework they come from.
 //!
 //! A [`source::SourceGraph`] of operator calls becomes, for concrete input shapes, a [`network::Network`] of layers
-//! ([`op`] holds one file for each operator); [`pass`]es rewrite it; a [`backend`] compiles it into an engine.
+//! ([`op`] holds one file for each operator); [`pass`]es rewrite it; a [`backend`] compiles it into an engine; a [`plan`] is
+//! its saved form.
 
 pub mod backend;
+mod bytes;
 mod compare;
 pub mod cost;
 mod cursor;
@@ -12,10 +14,12 @@ mod literal;
 pub mod network;
 pub mod op;
 pub mod pass;
+pub mod plan;
 mod random;
 pub mod schedule;
 pub mod source;
 
+pub use bytes::Bytes;
 pub use compare::{Difference, compare, tolerance};
 pub use cursor::Unexpected;
 pub use dtype::{Category, DType};

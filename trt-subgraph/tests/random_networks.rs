@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use trt_subgraph::Literal;
 use trt_subgraph::backend::cpu::Cpu;
 use trt_subgraph::backend::reference::evaluate;
-use trt_subgraph::backend::{Backend, CompileOptions, Io, Stream};
+use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, Stream};
 use trt_subgraph::network::Network;
 use trt_subgraph::pass::{Options, PASSES, optimize};
+use trt_subgraph::plan::{Plan, Recipe};
 
 #[test]
 fn every_way_of_running_a_network_agrees() {
@@ -64,17 +65,37 @@ fn check(sample: &Sample) -> Result<(), String> {
     if Cpu.probe().is_ok() {
         let optimized = limited(usize::MAX);
         for (what, network) in [("CPU engine", network), ("CPU engine, optimised", &optimized)] {
-            close(&engine(&Cpu, network, sample)?, &expected, coarsest(&sample.network))
+            let options = CompileOptions::default();
+            let mut engine = Cpu.compile(network, &sample.parameters, &options).map_err(|e| e.to_string())?;
+            let found = outputs(&mut *engine, sample)?;
+            close(&found, &expected, coarsest(&sample.network))
                 .map_err(|e| format!("{what}: {e}\n{network}"))?;
+            saved(&*engine, network, sample, &found).map_err(|e| format!("{what}, saved: {e}\n{network}"))?;
         }
     }
     Ok(())
 }
 
-/// The outputs of the network compiled by a backend.
-fn engine(backend: &dyn Backend, network: &Network, sample: &Sample) -> Result<Vec<Literal>, String> {
+/// A plan with the weights, and one with what the engine saved, give the engine's bits.
+fn saved(engine: &dyn Engine, network: &Network, sample: &Sample, found: &[Literal]) -> Result<(), String> {
     let options = CompileOptions::default();
-    let mut engine = backend.compile(network, &sample.parameters, &options).map_err(|e| e.to_string())?;
+    let fingerprint = Cpu.fingerprint(&options).ok_or("no fingerprint")?;
+    let prepared = engine.save().ok_or("nothing saved")?;
+    let plain = Recipe::new(network, &sample.parameters);
+    let packed = Recipe::without_weights(network).engine("cpu", fingerprint, &prepared);
+    for recipe in [plain, packed] {
+        let bytes = recipe.to_bytes().map_err(|e| e.to_string())?;
+        let plan = Plan::from_bytes(bytes).map_err(|e| e.to_string())?;
+        let mut again = plan.engine(&Cpu, &options).map_err(|e| e.to_string())?;
+        if outputs(&mut *again, sample)? != found {
+            return Err("other bits".to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The outputs of an engine.
+fn outputs(engine: &mut dyn Engine, sample: &Sample) -> Result<Vec<Literal>, String> {
     let mut outputs: Vec<Literal> = engine.signature().outputs.iter().cloned().map(Literal::zeros).collect();
     let from: Vec<*const u8> = sample.inputs.iter().map(|l| l.bytes().as_ptr()).collect();
     let to: Vec<*mut u8> = outputs.iter_mut().map(|l| l.bytes_mut().as_mut_ptr()).collect();

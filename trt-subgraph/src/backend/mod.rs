@@ -8,8 +8,10 @@ pub mod cuda;
 pub mod reference;
 mod view;
 
+use crate::Bytes;
 use crate::network::{Layer, Network, TensorType};
 use crate::source::Refusal;
+use serde::{Deserialize, Serialize};
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
@@ -33,6 +35,24 @@ pub trait Backend: Send + Sync {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<Box<dyn Engine>, CompileError>;
+
+    /// What engines that it saves depend on beside the network, in words: instructions, kernels, libraries, devices. What was
+    /// saved under the same words is fit to be loaded. `None` where none are saved.
+    fn fingerprint(&self, _options: &CompileOptions) -> Option<String> {
+        None
+    }
+
+    /// An engine from what [`Engine::save`] gave for this network under the same [`Backend::fingerprint`]. Its memory is used as
+    /// it is where that is possible.
+    fn load(
+        &self,
+        _network: &Network,
+        _options: &CompileOptions,
+        _saved: &Bytes,
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        let why = "it saves no engines".to_string();
+        Err(CompileError::Unavailable(Unavailable { backend: self.name(), why }))
+    }
 }
 
 /// A compiled network, ready to run for one thread at a time.
@@ -52,6 +72,11 @@ pub trait Engine: Send {
 
     /// Runs the `prepare` network again on changed parameters of the same types. Calls that started before finish on the old weights.
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError>;
+
+    /// What [`Backend::load`] makes the same engine of: prepared weights, machine code. `None` where that is built again.
+    fn save(&self) -> Option<Vec<u8>> {
+        None
+    }
 
     /// The steps it runs and the memory it holds, for reports.
     fn describe(&self) -> EngineInfo;
@@ -137,7 +162,8 @@ impl Weights for Vec<crate::Literal> {
 }
 
 /// How to compile.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CompileOptions {
     /// Threads that one call may use on a CPU; 0 means as many as the machine has.
     pub threads: usize,
@@ -156,7 +182,8 @@ impl Default for CompileOptions {
 }
 
 /// Where f32 factors may be rounded to TF32 (10 bits of mantissa); sums stay f32. The default is torch's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tf32 {
     /// In convolutions: `torch.backends.cudnn.allow_tf32`.
     pub convolution: bool,

@@ -21,7 +21,7 @@ pub fn infer(
         return Err(fail("wrong number of operands"));
     }
     let mut out = own_types(kind, &inputs[..own]).map_err(fail)?;
-    if out.iter().any(|t| !is_addressable(t)) {
+    if out.iter().any(|t| !t.is_addressable()) {
         return Err(fail("a tensor has fewer than 2^40 elements"));
     }
     if let Some(expr) = epilogue {
@@ -77,7 +77,7 @@ fn own_types(kind: &LayerKind, x: &[&TensorType]) -> Rule {
         }
         LayerKind::Reshape { shape } => {
             let ty = x[0].with_shape(shape.clone());
-            let same = is_addressable(&ty) && ty.elements() == x[0].elements();
+            let same = ty.is_addressable() && ty.elements() == x[0].elements();
             check(same, "a reshape keeps the number of elements")?;
             one(ty)
         }
@@ -101,14 +101,18 @@ fn own_types(kind: &LayerKind, x: &[&TensorType]) -> Rule {
     }
 }
 
-/// Sizes of 0 count as 1, so that strides do not overflow either.
-fn is_addressable(ty: &TensorType) -> bool {
-    let elements = ty.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n.max(1)));
-    elements.is_some_and(|n| n < 1 << 40)
-}
-
 fn check(holds: bool, rule: &'static str) -> Rule<()> {
     if holds { Ok(()) } else { Err(rule) }
+}
+
+/// Saturating: what does not fit is no size of a tensor, and refused as one.
+fn sum<const N: usize>(terms: [usize; N]) -> usize {
+    terms.into_iter().fold(0, usize::saturating_add)
+}
+
+/// Cells from the first to the last tap of a window.
+fn reach(dilation: usize, window: usize) -> usize {
+    dilation.saturating_mul(window - 1).saturating_add(1)
 }
 
 fn sorted_axes(axes: &[usize], rank: usize) -> bool {
@@ -186,10 +190,10 @@ fn convolution(c: &Convolution, x: &TensorType, w: &TensorType) -> Rule {
     let channels = x.shape[1];
     let outputs = if c.transposed {
         check(w.shape[0] == channels && channels.is_multiple_of(c.groups), "the weight fits the channels")?;
-        w.shape[1] * c.groups
+        w.shape[1].saturating_mul(c.groups)
     } else {
         check(
-            w.shape[1] * c.groups == channels && w.shape[0].is_multiple_of(c.groups),
+            w.shape[1].checked_mul(c.groups) == Some(channels) && w.shape[0].is_multiple_of(c.groups),
             "the weight fits the channels",
         )?;
         check(c.output_padding.iter().all(|&n| n == 0), "output padding is for transposed convolutions")?;
@@ -198,15 +202,15 @@ fn convolution(c: &Convolution, x: &TensorType, w: &TensorType) -> Rule {
     let mut shape = vec![x.shape[0], outputs];
     for i in 0..spatial {
         let (before, after) = c.padding[i];
-        let reach = c.dilation[i] * (w.shape[i + 2] - 1) + 1;
+        let reach = reach(c.dilation[i], w.shape[i + 2]);
         let n = x.shape[i + 2];
         shape.push(if c.transposed {
             check(n > 0, "the input is not empty")?;
-            ((n - 1) * c.stride[i] + reach + c.output_padding[i])
-                .checked_sub(before + after)
+            sum([(n - 1).saturating_mul(c.stride[i]), reach, c.output_padding[i]])
+                .checked_sub(sum([before, after]))
                 .ok_or("the padding exceeds the result")?
         } else {
-            (n + before + after).checked_sub(reach).ok_or("the window exceeds the padded input")?
+            sum([n, before, after]).checked_sub(reach).ok_or("the window exceeds the padded input")?
                 / c.stride[i]
                 + 1
         });
@@ -233,10 +237,10 @@ fn pool(p: &Pool, x: &TensorType) -> Rule {
     }
     let mut shape = x.shape[..2].to_vec();
     for i in 0..spatial {
-        let reach = p.dilation[i] * (p.window[i] - 1) + 1;
-        let padded = x.shape[i + 2] + p.padding[i].0 + p.padding[i].1 + p.overhang[i];
+        let reach = reach(p.dilation[i], p.window[i]);
+        let padded = sum([x.shape[i + 2], p.padding[i].0, p.padding[i].1, p.overhang[i]]);
         let n = padded.checked_sub(reach).ok_or("the window exceeds the padded input")? / p.stride[i] + 1;
-        let starts_inside = (n - 1) * p.stride[i] < x.shape[i + 2] + p.padding[i].0;
+        let starts_inside = (n - 1).saturating_mul(p.stride[i]) < sum([x.shape[i + 2], p.padding[i].0]);
         check(
             starts_inside || x.elements() == 0,
             "every window starts inside the input or its near padding",
@@ -285,7 +289,7 @@ fn pad(border: &[(usize, usize)], mode: PadMode, x: &TensorType) -> Rule {
         };
         check(fits, "the border is too wide for its mode")?;
     }
-    let shape: Vec<usize> = border.iter().zip(&x.shape).map(|(&(b, a), &n)| b + n + a).collect();
+    let shape: Vec<usize> = border.iter().zip(&x.shape).map(|(&(b, a), &n)| sum([b, n, a])).collect();
     Ok(vec![x.with_shape(shape)])
 }
 

@@ -34,6 +34,12 @@ impl TensorType {
         self.elements() * self.dtype.size()
     }
 
+    /// Has it fewer than 2^40 elements, counting sizes of 0 as 1 so that strides do not overflow either?
+    pub fn is_addressable(&self) -> bool {
+        let elements = self.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n.max(1)));
+        elements.is_some_and(|n| n < 1 << 40)
+    }
+
     /// Row-major strides, in elements.
     pub fn strides(&self) -> Vec<usize> {
         row_major(&self.shape)

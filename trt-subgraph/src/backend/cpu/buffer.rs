@@ -1,15 +1,24 @@
 //! Aligned memory.
 
+use crate::Bytes;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 /// Bytes aligned to a cache line.
 pub struct Buffer {
     address: NonNull<u8>,
-    layout: Layout,
+    bytes: usize,
+    owner: Owner,
 }
 
-// SAFETY: it owns plain bytes.
+enum Owner {
+    /// Allocated with this layout.
+    Allocated(Layout),
+    /// A part of a plan; only to be read.
+    Shared { _bytes: Bytes },
+}
+
+// SAFETY: it owns plain bytes, or shares ones that nobody writes.
 unsafe impl Send for Buffer {}
 // SAFETY: shared access is through raw pointers alone; their users say who writes.
 unsafe impl Sync for Buffer {}
@@ -21,18 +30,36 @@ impl Buffer {
         // SAFETY: the layout is not empty.
         let address = unsafe { alloc_zeroed(layout) };
         let address = NonNull::new(address).unwrap_or_else(|| handle_alloc_error(layout));
-        Buffer { address, layout }
+        Buffer { address, bytes, owner: Owner::Allocated(layout) }
+    }
+
+    /// Bytes that others read too; nobody writes to them.
+    pub fn shared(bytes: Bytes) -> Buffer {
+        let bytes = bytes.into_aligned();
+        let address = NonNull::from(&bytes[..]).cast();
+        Buffer { address, bytes: bytes.len(), owner: Owner::Shared { _bytes: bytes } }
     }
 
     /// The first byte.
     pub fn address(&self) -> *mut u8 {
         self.address.as_ptr()
     }
+
+    /// Its bytes.
+    ///
+    /// # Safety
+    /// Nobody writes to them meanwhile.
+    pub unsafe fn read(&self) -> &[u8] {
+        // SAFETY: so many initialised bytes are ours; the caller keeps writers away.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.bytes) }
+    }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this layout.
-        unsafe { dealloc(self.address.as_ptr(), self.layout) }
+        if let Owner::Allocated(layout) = self.owner {
+            // SAFETY: allocated in `zeroed` with this layout.
+            unsafe { dealloc(self.address.as_ptr(), layout) }
+        }
     }
 }

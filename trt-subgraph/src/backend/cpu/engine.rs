@@ -4,8 +4,10 @@ use super::assemble::{Assembler, Machine};
 use super::buffer::Buffer;
 use super::onednn::Memories;
 use super::program::{Program, Source, WEIGHTS};
+use super::saved::Packed;
 use super::step::{Address, Call};
 use super::team::Team;
+use crate::Bytes;
 use crate::backend::{CompileError, Engine, EngineInfo, Io, RunError, Signature, StepTime, Stream, Weights};
 use crate::network::Network;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +23,7 @@ struct Compiled {
     prepare: Program,
     run: Program,
     weight_bytes: usize,
+    packed: Packed,
     /// The newest weights; a new generation replaces them as a whole.
     weights: Mutex<Arc<Buffer>>,
     generation: AtomicU64,
@@ -45,22 +48,24 @@ impl CpuEngine {
         team: Team,
         weights: &dyn Weights,
     ) -> Result<CpuEngine, CompileError> {
-        let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let split = network.split();
-        let (run, wanted) = Assembler::new(&split.run, &machine).run().map_err(fault)?;
-        let weight_bytes = wanted.bytes;
-        let prepare = Assembler::new(&split.prepare, &machine).prepare(wanted).map_err(fault)?;
-        let compiled = Compiled {
-            signature: Signature::of(network),
-            machine,
-            teams: [&prepare, &run].map(|p| team.with_onednn(!p.layouts.is_empty())),
-            prepare,
-            run,
-            weight_bytes,
-            weights: Mutex::new(Arc::new(Buffer::zeroed(0))),
-            generation: AtomicU64::new(0),
-        };
+        let compiled = Compiled::assemble(network, machine, team)?;
         compiled.refit(weights)?;
+        CpuEngine::of(Arc::new(compiled)).map_err(CompileError::Prepare)
+    }
+
+    /// Compiles a verified network for weights that an engine saved.
+    pub fn load(
+        network: &Network,
+        machine: Machine,
+        team: Team,
+        saved: &Bytes,
+    ) -> Result<CpuEngine, CompileError> {
+        let compiled = Compiled::assemble(network, machine, team)?;
+        let weights = compiled.packed.load(saved).ok_or_else(|| CompileError::Layer {
+            layer: "the saved weights".to_string(),
+            why: "they are packed otherwise than this machine wants them".to_string(),
+        })?;
+        compiled.publish(Buffer::shared(weights));
         CpuEngine::of(Arc::new(compiled)).map_err(CompileError::Prepare)
     }
 
@@ -95,6 +100,33 @@ impl CpuEngine {
 }
 
 impl Compiled {
+    /// Both programs, and no weights yet.
+    fn assemble(network: &Network, machine: Machine, team: Team) -> Result<Compiled, CompileError> {
+        let fault = |(layer, why)| CompileError::Layer { layer, why };
+        let split = network.split();
+        let (run, wanted) = Assembler::new(&split.run, &machine).run().map_err(fault)?;
+        let (weight_bytes, packed) = (wanted.bytes, Packed::of(&wanted));
+        let prepare = Assembler::new(&split.prepare, &machine).prepare(wanted).map_err(fault)?;
+        Ok(Compiled {
+            signature: Signature::of(network),
+            packed: packed.by(&prepare, machine.threads),
+            machine,
+            teams: [&prepare, &run].map(|p| team.with_onednn(!p.layouts.is_empty())),
+            prepare,
+            run,
+            weight_bytes,
+            weights: Mutex::new(Arc::new(Buffer::zeroed(0))),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// Makes these the newest weights.
+    fn publish(&self, weights: Buffer) {
+        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(weights);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     /// The weights, and their generation.
     fn newest(&self) -> (Arc<Buffer>, u64) {
         let held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,9 +156,7 @@ impl Compiled {
         let call = Call { addresses: &addresses, memories: memories.as_ref(), team };
         // SAFETY: every slot has its memory; parameters are only read.
         unsafe { team.scoped(|| program.run(&call)) }.map_err(CompileError::Prepare)?;
-        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Arc::new(fresh);
-        self.generation.fetch_add(1, Ordering::Release);
+        self.publish(fresh);
         Ok(())
     }
 }
@@ -179,6 +209,12 @@ impl Engine for CpuEngine {
 
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         self.compiled.refit(weights)
+    }
+
+    fn save(&self) -> Option<Vec<u8>> {
+        let (weights, _) = self.compiled.newest();
+        // SAFETY: weights are written before they are published.
+        Some(self.compiled.packed.save(unsafe { weights.read() }))
     }
 
     fn describe(&self) -> EngineInfo {

@@ -18,6 +18,7 @@ mod nest;
 mod onednn;
 mod pool;
 mod program;
+mod saved;
 mod step;
 mod team;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
 use super::view;
 use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
+use crate::Bytes;
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
 use assemble::Machine;
@@ -63,12 +65,33 @@ impl Backend for Cpu {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<Box<dyn Engine>, CompileError> {
-        let library = library().map_err(CompileError::Unavailable)?;
-        let team = Team::new(options.threads, Some(&library));
-        let machine = Machine { isa: Isa::detect(), threads: team.threads(), library: Some(library) };
+        let (machine, team) = machine(options)?;
         let on_its_threads = team.with_onednn(true);
         Ok(Box::new(on_its_threads.scoped(|| CpuEngine::compile(network, machine, team, weights))?))
     }
+
+    fn fingerprint(&self, _options: &CompileOptions) -> Option<String> {
+        let (major, minor, patch) = library().ok()?.version;
+        let (isa, sources) = (Isa::detect().name(), env!("TRT_SUBGRAPH_SOURCES"));
+        Some(format!("{isa}, oneDNN {major}.{minor}.{patch}, kernels {sources}"))
+    }
+
+    fn load(
+        &self,
+        network: &Network,
+        options: &CompileOptions,
+        saved: &Bytes,
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        let (machine, team) = machine(options)?;
+        let on_its_threads = team.with_onednn(true);
+        Ok(Box::new(on_its_threads.scoped(|| CpuEngine::load(network, machine, team, saved))?))
+    }
+}
+
+fn machine(options: &CompileOptions) -> Result<(Machine, Team), CompileError> {
+    let library = library().map_err(CompileError::Unavailable)?;
+    let team = Team::new(options.threads, Some(&library));
+    Ok((Machine { isa: Isa::detect(), threads: team.threads(), library: Some(library) }, team))
 }
 
 fn library() -> Result<std::sync::Arc<OneDnn>, Unavailable> {

@@ -40,6 +40,12 @@ impl Wanted {
         offset
     }
 
+    /// Each prepared value with a place where it is wanted in some form.
+    pub fn places(&self) -> impl Iterator<Item = (usize, isize)> {
+        let plain = self.plain.iter().enumerate().filter_map(|(i, offset)| Some((i, (*offset)?)));
+        plain.chain(self.packed.iter().map(|(i, offset, _)| (*i, *offset)))
+    }
+
     /// Where a prepared value is wanted row-major, if it is.
     pub fn place(&self, prepared: usize) -> Option<isize> {
         self.plain.get(prepared).copied().flatten()

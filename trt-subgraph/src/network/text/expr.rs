@@ -97,7 +97,7 @@ impl Expr {
 
 /// Reads an expression as far as it goes.
 pub(super) fn read(c: &mut Cursor) -> Result<Expr, Unexpected> {
-    let mut read = Read { expr: Expr::default(), names: Vec::new() };
+    let mut read = Read { expr: Expr::default(), names: Vec::new(), depth: 0 };
     loop {
         let mut ahead = c.clone();
         if ahead.word() == format!("t{}", read.names.len())
@@ -118,9 +118,25 @@ pub(super) fn read(c: &mut Cursor) -> Result<Expr, Unexpected> {
 struct Read {
     expr: Expr,
     names: Vec<Ref>,
+    /// Brackets that are open.
+    depth: usize,
 }
 
+/// Brackets in brackets: more would need a larger stack than threads have.
+const MOST_DEPTH: usize = 200;
+
 impl Read {
+    /// What stands in brackets.
+    fn inner(&mut self, c: &mut Cursor) -> Result<Ref, Unexpected> {
+        if self.depth == MOST_DEPTH {
+            return c.fail("fewer brackets in each other");
+        }
+        self.depth += 1;
+        let inner = self.infix(c, 0);
+        self.depth -= 1;
+        inner
+    }
+
     fn infix(&mut self, c: &mut Cursor, level: usize) -> Result<Ref, Unexpected> {
         let Some(signs) = INFIX.get(level) else { return self.term(c) };
         let mut left = self.infix(c, level + 1)?;
@@ -133,7 +149,7 @@ impl Read {
 
     fn term(&mut self, c: &mut Cursor) -> Result<Ref, Unexpected> {
         if c.eat("(") {
-            let inner = self.infix(c, 0)?;
+            let inner = self.inner(c)?;
             c.expect(")")?;
             return Ok(inner);
         }
@@ -142,7 +158,7 @@ impl Read {
         let numbered = |letter: char| word.strip_prefix(letter).and_then(|n| n.parse::<u32>().ok());
         let node = if !word.is_empty() && ahead.eat("(") {
             *c = ahead;
-            let operands = c.list(")", |c| self.infix(c, 0))?;
+            let operands = c.list(")", |c| self.inner(c))?;
             let node = function(word, &operands);
             return node.map_or_else(
                 || c.fail("a function of so many operands before this"),

@@ -11,7 +11,13 @@ use std::collections::HashMap;
 impl Network {
     /// Reads the text form. Values are numbered in order of definition; what is read keeps the typing rules.
     pub fn parse(text: &str) -> Result<Network, TextError> {
-        let mut reader = Reader::default();
+        Network::parse_bounded(text, usize::MAX)
+    }
+
+    /// [`Network::parse`] of a text that nobody vouches for: constants have at most so many elements, so that a short text makes no
+    /// large network.
+    pub(crate) fn parse_bounded(text: &str, most_elements: usize) -> Result<Network, TextError> {
+        let mut reader = Reader { most_elements, ..Reader::default() };
         for (at, line) in text.lines().enumerate() {
             reader.line(&mut Cursor::new(line)).map_err(|fault| TextError { line: at + 1, fault })?;
         }
@@ -23,6 +29,8 @@ impl Network {
 struct Reader {
     network: Network,
     names: HashMap<String, ValueId>,
+    /// Of a constant.
+    most_elements: usize,
 }
 
 impl Reader {
@@ -65,6 +73,9 @@ impl Reader {
         let name = c.word();
         let written = results[0].1.clone();
         let (mut kind, inputs) = match (name, written) {
+            ("constant", Some(ty)) if ty.elements() > self.most_elements => {
+                return Ok(start.fail("a smaller constant")?);
+            }
             ("constant", Some(ty)) => (LayerKind::Constant(elements(c, ty)?), vec![]),
             ("parameter", Some(_)) => (LayerKind::Parameter(c.index()?), vec![]),
             ("prepared", Some(_)) => (LayerKind::Prepared(c.index()?), vec![]),
@@ -141,7 +152,8 @@ fn ty(c: &mut Cursor) -> Result<TensorType, Unexpected> {
     let start = c.clone();
     let Some(dtype) = DType::parse(c.word()) else { return start.fail("an element type") };
     c.expect("[")?;
-    Ok(TensorType::new(dtype, c.list("]", Cursor::index)?))
+    let ty = TensorType::new(dtype, c.list("]", Cursor::index)?);
+    if ty.is_addressable() { Ok(ty) } else { start.fail("fewer than 2^40 elements") }
 }
 
 fn expression(c: &mut Cursor) -> Result<Option<Expr>, Unexpected> {
