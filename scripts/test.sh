@@ -16,6 +16,7 @@ check() {
 
 check format cargo fmt --all --check
 check clippy make --no-print-directory clippy
+check library cargo clippy -p tch-bridge --no-default-features --lib -- -D warnings
 check docs make --no-print-directory doc
 check tests cargo test --workspace --no-fail-fast
 PROFILE=debug check parity scripts/parity.sh small

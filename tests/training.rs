@@ -174,3 +174,100 @@ fn another_element_type_of_the_weights_is_followed() {
         assert_close(&got, &tch::no_grad(|| traced.net.forward_t(&traced.images, false)));
     }
 }
+
+/// The parameters after a few steps that take their losses from `scores`, evaluations between them; the gradients of each step.
+fn trained(traced: &Traced, on: bool) -> (Vec<Tensor>, Vec<Tensor>) {
+    tch_bridge::set_enabled(on);
+    tch::manual_seed(3);
+    let labels = Tensor::arange(8, (Kind::Int64, Device::Cpu)).remainder(4);
+    let mut adam = nn::Adam::default().build(&traced.vs, 1e-2).expect("torch has it");
+    let mut gradients = Vec::new();
+    for step in 0..6 {
+        // By turns through the module, in evaluation mode, and through the network itself, in training mode.
+        let scores = match step % 2 {
+            0 => traced.module.forward_ts(&[&traced.images]).expect("the host answers"),
+            _ => traced.net.forward_t(&traced.images, true),
+        };
+        adam.zero_grad();
+        scores.cross_entropy_for_logits(&labels).backward();
+        gradients.extend(traced.vs.trainable_variables().iter().map(|v| v.grad().copy()));
+        adam.step();
+        drop(tch::no_grad(|| traced.module.forward_ts(&[&traced.images])));
+    }
+    let mut named: Vec<_> = traced.vs.variables().into_iter().collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    (named.into_iter().map(|(_, t)| t.detach().copy()).collect(), gradients)
+}
+
+#[test]
+fn gradients_and_steps_are_the_hosts_to_the_last_bit() {
+    let mut runs = Vec::new();
+    for on in [false, true] {
+        let traced = Traced::new();
+        let before = served(&traced.module);
+        runs.push(trained(&traced, on));
+        assert_eq!(served(&traced.module) - before, if on { 6 } else { 0 }, "evaluations run in engines");
+    }
+    let [host, engines] = &runs[..] else { unreachable!() };
+    assert!(!host.1.is_empty());
+    assert_eq!(host.1, engines.1, "the gradients");
+    assert_eq!(host.0, engines.0, "the parameters");
+}
+
+/// What the process holds in memory, in bytes.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
+    pages.split_whitespace().nth(1).and_then(|n| n.parse::<usize>().ok()).expect("it has this form") * 4096
+}
+
+#[test]
+fn a_thousand_steps_hold_no_more_memory() {
+    let traced = Traced::new();
+    let mut sgd = nn::Sgd::default().build(&traced.vs, 1e-3).expect("torch has it");
+    let mut step = || {
+        sgd.backward_step(&traced.loss());
+        drop(tch::no_grad(|| traced.module.forward_ts(&[&traced.images])));
+    };
+    (0..200).for_each(|_| step());
+    let (before, served_before) = (resident(), served(&traced.module));
+    (0..1000).for_each(|_| step());
+    let grown = resident().saturating_sub(before);
+    assert_eq!(served(&traced.module) - served_before, 1000);
+    // One leaked copy of the weights a step would be 16 MB.
+    assert!(grown < 4 << 20, "{grown} bytes more");
+    let _ = traced.agreed();
+}
+
+#[test]
+fn another_shape_of_a_parameter_is_followed() {
+    let traced = Traced::new();
+    let mut output: Vec<_> =
+        traced.vs.variables().into_iter().filter(|(n, _)| n.starts_with("output")).collect();
+    output.sort_by(|a, b| a.0.cmp(&b.0));
+    for (_, variable) in &mut output {
+        let mut shape = variable.size();
+        shape[0] = 7;
+        variable.set_data(&Tensor::randn(shape, (Kind::Float, Device::Cpu)));
+    }
+    for _ in 0..2 {
+        let got = tch::no_grad(|| traced.module.forward_ts(&[&traced.images])).expect("it answers");
+        assert_eq!(got.size(), [8, 7]);
+        assert_close(&got, &tch::no_grad(|| traced.net.forward_t(&traced.images, false)));
+    }
+}
+
+#[test]
+fn an_early_stop_goes_back_to_the_best_weights() {
+    let mut traced = Traced::new();
+    let mut best = VarStore::new(Device::Cpu);
+    let _shape = network(&best.root());
+    best.copy(&traced.vs).expect("they are alike");
+    let kept = traced.agreed();
+    let mut sgd = nn::Sgd::default().build(&traced.vs, 0.5).expect("torch has it");
+    for _ in 0..3 {
+        sgd.backward_step(&traced.loss());
+    }
+    assert_ne!(traced.agreed(), kept);
+    traced.vs.copy(&best).expect("they are alike");
+    assert_eq!(traced.agreed(), kept);
+}

@@ -93,7 +93,7 @@ impl ClusterEngine {
         &self.source
     }
 
-    #[cfg(feature = "tool")]
+    /// The tensors that it reads by identity.
     pub(crate) fn parameters(&self) -> &Parameters {
         &self.parameters
     }

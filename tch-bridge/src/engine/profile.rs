@@ -7,7 +7,6 @@ use trt_subgraph::backend::{RunError, StepTime};
 
 /// Times gathered over some calls of one shape.
 #[derive(Clone, Default, Debug)]
-#[cfg_attr(not(feature = "tool"), expect(dead_code, reason = "only the tool reads it"))]
 pub(crate) struct Profile {
     pub(crate) calls: u32,
     /// Time within the engine.
