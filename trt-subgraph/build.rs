@@ -1,7 +1,8 @@
-//! Names the state of this crate's sources, so that what one build saved of its engines is never taken for another's.
+//! Names the state of this crate's sources, so that what one build saved of its engines is never taken for another's, and the
+//! oneDNN that programs of this build look for last.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 fn main() {
     println!("cargo::rerun-if-changed=src");
@@ -17,6 +18,20 @@ fn main() {
         }
     }
     println!("cargo::rustc-env=TRT_SUBGRAPH_SOURCES={hash:016x}");
+    if let Some(path) = onednn() {
+        println!("cargo::rustc-env=TRT_SUBGRAPH_ONEDNN={}", path.display());
+    }
+}
+
+/// The library that the environment names, else the one that the set-up put beside this project's sources, whoever builds them.
+fn onednn() -> Option<PathBuf> {
+    println!("cargo::rerun-if-env-changed=TRT_ONEDNN_LIBRARY");
+    if let Some(named) = env::var_os("TRT_ONEDNN_LIBRARY").filter(|v| !v.is_empty()) {
+        return Some(named.into());
+    }
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    let private = project.join(".venv/onednn/libdnnl.so.3");
+    private.exists().then_some(private)
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -125,7 +125,7 @@ impl Backend for HostOnly {
     }
 
     fn supports(&self, _: &Network, layer: &Layer) -> Result<(), Refusal> {
-        Err(Refusal::Backend { layer: layer.kind.name(), why: self.0.why.clone() })
+        Err(Refusal::Backend { layer: layer.kind.name(), why: "it is not available here".into() })
     }
 
     fn compile(

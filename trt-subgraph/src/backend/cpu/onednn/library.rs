@@ -2,7 +2,7 @@
 //!
 //! Tried in order: `TRT_ONEDNN_LIBRARY` (a file, or a folder that holds `libdnnl.so.3`); `libdnnl.so.3` where the dynamic
 //! linker looks (run paths of the executable, `LD_LIBRARY_PATH`, the system); the file that `TRT_ONEDNN_LIBRARY` named when
-//! this crate was built.
+//! this crate was built, else the one that the project's set-up had put beside its sources by then.
 
 use super::sys::{self, Api};
 use std::ffi::c_int;
@@ -47,10 +47,10 @@ fn find() -> Result<OneDnn, String> {
         Ok(loaded) => return Ok(loaded),
         Err(why) => why,
     };
-    if let Some(loaded) = option_env!("TRT_ONEDNN_LIBRARY").and_then(|path| load(Path::new(path)).ok()) {
+    if let Some(loaded) = option_env!("TRT_SUBGRAPH_ONEDNN").and_then(|path| load(Path::new(path)).ok()) {
         return Ok(loaded);
     }
-    Err(format!("no oneDNN 3 was found ({why}); install it or name it with {VARIABLE}"))
+    Err(format!("no oneDNN 3 was found ({why}); `make setup` gets one, or name yours with {VARIABLE}"))
 }
 
 fn load(path: &Path) -> Result<OneDnn, String> {
