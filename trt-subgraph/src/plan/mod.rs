@@ -117,6 +117,12 @@ impl Plan {
         Ok(Plan(Arc::new(Content { meta, network, tensors, engines, bytes })))
     }
 
+    /// Writes it to a file as it is; as [`Recipe::save`] does.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PlanError> {
+        let path = path.as_ref();
+        file::replace(path, |to| to.write_all(&self.0.bytes).map_err(|e| PlanError::io(path, e)))
+    }
+
     /// The inputs in order.
     pub fn inputs(&self) -> &[Port] {
         &self.0.meta.inputs
