@@ -29,6 +29,8 @@ mod meta;
 mod portable;
 mod prepared;
 mod recipe;
+#[cfg(unix)]
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,8 @@ pub use container::VERSION;
 pub use error::PlanError;
 pub use meta::{Port, SavedEngine};
 pub use recipe::Recipe;
+#[cfg(unix)]
+pub use share::{share, unshare};
 
 use crate::backend::{Backend, CompileOptions, Engine, Signature, TensorRef, Weights};
 use crate::network::{Network, Parameter};

@@ -18,24 +18,22 @@ pub struct Session {
     plan: Plan,
     engine: Box<dyn Engine>,
     staging: Box<dyn Staging>,
+    /// Is a call under way?
+    busy: bool,
 }
-
-/// A call that is under way. Dropping it waits.
-#[must_use = "the call is waited for when this is dropped"]
-pub struct Running<'a>(&'a mut Session);
 
 impl Session {
     /// Makes the plan's engine, and memory for its tensors, which are zero.
     pub fn new(plan: &Plan, backend: &dyn Backend, options: &CompileOptions) -> Result<Session, PlanError> {
         let engine = plan.engine(backend, options)?;
         let staging = backend.staging(engine.signature(), options)?;
-        Ok(Session { plan: plan.clone(), engine, staging })
+        Ok(Session { plan: plan.clone(), engine, staging, busy: false })
     }
 
     /// Another session on the same program and weights.
     pub fn fork(&self) -> Result<Session, SessionError> {
         let staging = self.staging.fork()?;
-        Ok(Session { plan: self.plan.clone(), engine: self.engine.fork(), staging })
+        Ok(Session { plan: self.plan.clone(), engine: self.engine.fork(), staging, busy: false })
     }
 
     /// The inputs in order.
@@ -60,58 +58,55 @@ impl Session {
             let (expected, found) = (ty.clone(), value.ty().clone());
             return Err(SessionError::Type { name: name.to_string(), expected, found });
         }
+        self.wait()?;
         self.staging.input(at).copy_from_slice(value.bytes());
         Ok(())
     }
 
-    /// The elements of an input, row-major, for writing. They stay from call to call.
+    /// The elements of an input, row-major, for writing. They stay from call to call. Waits for a call that is under way.
     pub fn input_mut(&mut self, name: &str) -> Result<&mut [u8], SessionError> {
         let (at, _) = find("input", self.plan.inputs(), name)?;
+        self.wait()?;
         Ok(self.staging.input(at))
     }
 
-    /// Starts a call: inputs are sent, the engine runs, outputs are fetched, all without waiting where there is a device.
-    pub fn start(&mut self) -> Result<Running<'_>, SessionError> {
+    /// Starts a call: inputs are sent, the engine runs, outputs are fetched, all without waiting where there is a device. Waits for
+    /// the call before first.
+    pub fn start(&mut self) -> Result<(), SessionError> {
+        self.wait()?;
+        self.busy = true;
         let engine = &mut self.engine;
         // SAFETY: the staging was made for the engine's signature; its outputs are apart from everything.
-        self.staging.pass(&mut |io, stream| unsafe { engine.run(io, stream) })?;
-        Ok(Running(self))
+        Ok(self.staging.pass(&mut |io, stream| unsafe { engine.run(io, stream) })?)
+    }
+
+    /// Waits for the call that is under way, if one is.
+    pub fn wait(&mut self) -> Result<(), SessionError> {
+        if std::mem::take(&mut self.busy) {
+            self.staging.wait()?;
+        }
+        Ok(())
     }
 
     /// One call, complete on return.
     pub fn run(&mut self) -> Result<(), SessionError> {
-        self.start()?.wait()
+        self.start()?;
+        self.wait()
     }
 
-    /// The elements of an output of the latest call, row-major.
-    pub fn output(&self, name: &str) -> Result<&[u8], SessionError> {
+    /// The elements of an output of the latest call, row-major. Waits for it.
+    pub fn output(&mut self, name: &str) -> Result<&[u8], SessionError> {
         let (at, _) = find("output", self.plan.outputs(), name)?;
+        self.wait()?;
         Ok(self.staging.output(at))
     }
 
-    /// An output of the latest call.
-    pub fn get(&self, name: &str) -> Result<Literal, SessionError> {
-        let (at, ty) = find("output", self.plan.outputs(), name)?;
-        let literal = Literal::from_bytes(ty.clone(), self.staging.output(at));
+    /// An output of the latest call. Waits for it.
+    pub fn get(&mut self, name: &str) -> Result<Literal, SessionError> {
+        let (_, ty) = find("output", self.plan.outputs(), name)?;
+        let ty = ty.clone();
+        let literal = Literal::from_bytes(ty, self.output(name)?);
         Ok(literal.expect("an output has its type's bytes"))
-    }
-}
-
-impl Running<'_> {
-    /// Waits for the call.
-    pub fn wait(self) -> Result<(), SessionError> {
-        let waited = self.0.staging.wait();
-        // Waited for already.
-        std::mem::forget(self);
-        Ok(waited?)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if let Err(e) = self.0.staging.wait() {
-            log::error!("a call that nobody waited for failed: {e}");
-        }
     }
 }
 
