@@ -13,9 +13,8 @@ pub fn define() -> Result<Definition, DefineError> {
     let mut random = Random::new(1);
     let mut pair = |n: &mut Definition, name: &str, shape: &[usize]| -> Result<[ValueId; 2], DefineError> {
         let bound = 1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt();
-        let mut value = |shape: &[usize]| {
-            random.literal_in(TensorType::new(DType::F32, shape), -bound, bound)
-        };
+        let mut value =
+            |shape: &[usize]| random.literal_in(TensorType::new(DType::F32, shape), -bound, bound);
         let weight = n.weight(&format!("{name}.weight"), value(shape))?;
         Ok([weight, n.weight(&format!("{name}.bias"), value(&shape[..1]))?])
     };

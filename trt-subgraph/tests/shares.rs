@@ -56,7 +56,7 @@ fn run(plan: &Plan) -> Literal {
     session.get("output0").unwrap()
 }
 
-fn child(task: &str, name: &Name) -> Child {
+fn spawn(task: &str, name: &Name) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture"]).env(TASK, format!("{task} {}", name.0));
     command.stdout(Stdio::piped()).spawn().unwrap()
@@ -116,13 +116,15 @@ fn a_second_process_adds_next_to_nothing() {
     // This process is the first.
     let first = Plan::open_shared(&name.0).unwrap();
     let expected: f64 = run(&first).to_f64().iter().sum();
-    let mut reader = child("reader", &name);
+    let mut reader = spawn("reader", &name);
     let said = line(&mut reader, "reader:");
     let mut words = said.split_whitespace();
     let (kib, micros): (u64, u64) =
         (words.next().unwrap().parse().unwrap(), words.next().unwrap().parse().unwrap());
     let weights = 2 * N * N * 4 / 1024;
-    println!("the second process adds {kib} KiB of its own to {weights} KiB of weights; its engine took {micros} us");
+    println!(
+        "the second process adds {kib} KiB of its own to {weights} KiB of weights; its engine took {micros} us"
+    );
     assert!(kib < weights as u64 / 10, "{kib} KiB of {weights}");
     assert!(micros < 50_000, "{micros} us");
     assert_eq!(words.next().unwrap().parse::<f64>().unwrap(), expected);
