@@ -37,6 +37,17 @@ fn the_compiler_and_the_partitioner_stand_alone() {
 }
 
 #[test]
+fn plans_run_without_a_framework() {
+    for package in ["plan_only", "trt-subgraph-c"] {
+        let names = reached(package);
+        assert!(names.contains("trt-subgraph"), "{names:?}");
+        for forbidden in ["tch", "torch-sys", "tch-bridge", "cxx", "partitioner"] {
+            assert!(!names.contains(forbidden), "{package} reaches {forbidden}");
+        }
+    }
+}
+
+#[test]
 fn the_bridge_joins_them() {
     let names = reached("tch-bridge");
     assert!(["partitioner", "trt-subgraph"].iter().all(|p| names.contains(p)), "{names:?}");

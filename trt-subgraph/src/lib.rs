@@ -9,6 +9,7 @@ mod bytes;
 mod compare;
 pub mod cost;
 mod cursor;
+pub mod define;
 mod dtype;
 mod literal;
 pub mod network;
@@ -17,6 +18,7 @@ pub mod pass;
 pub mod plan;
 mod random;
 pub mod schedule;
+pub mod session;
 pub mod source;
 
 pub use bytes::Bytes;

@@ -25,3 +25,16 @@ fn the_operator_guide_quotes_the_tree() {
     }
     assert!(quotes >= 4, "the guide has lost its examples");
 }
+
+/// The program of the page on networks by hand is the example, which runs.
+#[test]
+fn the_builder_page_shows_a_whole_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let page = read("docs/network-builder.md");
+    let (_, shown) = page.split_once("```rust\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let example = read("trt-subgraph/examples/network_builder.rs");
+    let program = &example[example.find("use ").unwrap()..];
+    assert!(shown == program, "docs/network-builder.md shows another program than the example");
+}

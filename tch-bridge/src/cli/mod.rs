@@ -11,6 +11,7 @@ mod failure;
 mod inspect;
 mod leaves;
 mod model;
+mod plan;
 mod run;
 mod spec;
 mod surroundings;
@@ -53,6 +54,8 @@ enum Command {
     Bench(bench::Bench),
     /// One call on tensors from a file
     Run(run::Run),
+    /// Saved plans: look, run, time, share between processes
+    Plan(plan::PlanCommand),
     /// What this machine can run, and if not, why
     Backends(surroundings::Plain),
     /// The environment variables and their values
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => finish(args.run(), args.json),
         Command::Bench(args) => finish(args.run(), args.json),
         Command::Run(args) => finish(args.run(), args.json),
+        Command::Plan(args) => args.run(),
         Command::Backends(args) => finish(surroundings::Backends::gather(), args.json),
         Command::Env(args) => finish(surroundings::Environment::gather(), args.json),
         Command::Completions(args) => finish(args.run(), args.json),

@@ -118,6 +118,16 @@ fn documents_are_as_described() {
         json(&["run", model, "--take-all", "--inputs", &inputs, "-o", &folder.path("out.npz")], 0)
     };
     check("run", &[run(&model), run(&named)]);
+    let plan = super::plan::saved(&folder);
+    let (out, name) = (folder.path("plan.npz"), format!("documents-{}", std::process::id()));
+    check("plan info", &[json(&["plan", "info", &plan, "--network"], 0), json(&["plan", "info", &plan], 0)]);
+    check("plan run", &[json(&["plan", "run", &plan, "--inputs", &inputs, "-o", &out], 0)]);
+    let bench = |seconds| json(&["plan", "bench", &plan, "--warmup", "0", "--duration", seconds], 0);
+    check("plan bench", &[bench("0"), bench("0.05")]);
+    let share = |backend| json(&["plan", "share", &plan, &name, "--backend", backend], 0);
+    let unshare = || json(&["plan", "unshare", &name], 0);
+    check("plan share", &[share("cpu"), (unshare(), share("reference")).1]);
+    check("plan unshare", &[unshare()]);
     check("backends", &[json(&["backends"], 0)]);
     check("env", &[json(&["env"], 0)]);
     check("completions", &[json(&["completions", "bash"], 0)]);
@@ -126,9 +136,24 @@ fn documents_are_as_described() {
 
 #[test]
 fn every_command_and_option_is_described() {
-    for command in ["inspect", "verify", "bench", "run", "backends", "env", "completions"] {
+    let commands = [
+        "inspect",
+        "verify",
+        "bench",
+        "run",
+        "plan info",
+        "plan run",
+        "plan bench",
+        "plan share",
+        "plan unshare",
+        "backends",
+        "env",
+        "completions",
+    ];
+    for command in commands {
         assert!(DOCUMENT.contains(&format!("`tch-trt {command}")), "docs/tool.md lacks {command}");
-        let help = text(&[command, "--help"], 0);
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = text(&words, 0);
         for word in help.split_whitespace().filter(|w| w.starts_with("--") && w.len() > 2) {
             let option = word.trim_end_matches(|c: char| !c.is_alphanumeric());
             assert!(DOCUMENT.contains(option), "docs/tool.md lacks {option} of {command}");

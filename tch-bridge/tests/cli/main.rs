@@ -4,6 +4,7 @@ mod bench;
 mod command_line;
 mod documents;
 mod inspect;
+mod plan;
 mod run;
 mod verify;
 

@@ -3,10 +3,15 @@
 //! A backend compiles a verified [`Network`] into an [`Engine`]. An engine is one thread's; [`Engine::fork`] gives another thread
 //! its own, sharing kernels and prepared weights. Nothing is global and the stream is a parameter.
 
+mod choice;
 pub mod cpu;
 pub mod cuda;
 pub mod reference;
+mod staging;
 mod view;
+
+pub use choice::{BACKENDS, choose};
+pub use staging::{HostStaging, Staging};
 
 use crate::Bytes;
 use crate::network::{Layer, Network, TensorType};
@@ -35,6 +40,15 @@ pub trait Backend: Send + Sync {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<Box<dyn Engine>, CompileError>;
+
+    /// Memory for calls whose tensors come from the host and go there.
+    fn staging(
+        &self,
+        signature: &Signature,
+        _options: &CompileOptions,
+    ) -> Result<Box<dyn Staging>, CompileError> {
+        Ok(Box::new(HostStaging::new(signature)))
+    }
 
     /// What engines that it saves depend on beside the network, in words: instructions, kernels, libraries, devices. What was
     /// saved under the same words is fit to be loaded. `None` where none are saved.

@@ -29,6 +29,8 @@ mod meta;
 mod portable;
 mod prepared;
 mod recipe;
+#[cfg(unix)]
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,8 @@ pub use container::VERSION;
 pub use error::PlanError;
 pub use meta::{Port, SavedEngine};
 pub use recipe::Recipe;
+#[cfg(unix)]
+pub use share::{share, unshare};
 
 use crate::backend::{Backend, CompileOptions, Engine, Signature, TensorRef, Weights};
 use crate::network::{Network, Parameter};
@@ -115,6 +119,12 @@ impl Plan {
             return Err(PlanError::damaged("description", "it has other engines than are there"));
         }
         Ok(Plan(Arc::new(Content { meta, network, tensors, engines, bytes })))
+    }
+
+    /// Writes it to a file as it is; as [`Recipe::save`] does.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PlanError> {
+        let path = path.as_ref();
+        file::replace(path, |to| to.write_all(&self.0.bytes).map_err(|e| PlanError::io(path, e)))
     }
 
     /// The inputs in order.

@@ -14,6 +14,7 @@ pub use args::{Args, code_of_dtype, dtype_of_code, wrap_axis};
 pub use judge::{Judged, Known, judge};
 pub use lower::{Item, Lower};
 pub use schema::{Param, ParamType, Schema, SchemaError};
+pub(crate) use specialise::lower_call;
 pub use specialise::{Border, Specialised, specialise};
 
 use crate::{DType, Literal, TensorType};

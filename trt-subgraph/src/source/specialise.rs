@@ -87,7 +87,7 @@ pub fn specialise(graph: &SourceGraph, border: &Border) -> Result<Specialised, (
 }
 
 /// Finds the operator and lowers one call.
-pub(super) fn lower_call(lower: &mut Lower, name: &str, items: Vec<Item>) -> Result<Vec<Item>, Refusal> {
+pub(crate) fn lower_call(lower: &mut Lower, name: &str, items: Vec<Item>) -> Result<Vec<Item>, Refusal> {
     let op = op::find(name).ok_or_else(|| Refusal::NoSuchOp(name.to_string()))?;
     if items.len() > op.schema.params.len() {
         return Err(Refusal::Invalid(format!("{name} takes {} arguments", op.schema.params.len())));

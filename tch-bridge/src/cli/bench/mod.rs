@@ -4,7 +4,7 @@ mod chart;
 mod contender;
 mod layers;
 mod machine;
-mod statistics;
+pub(super) mod statistics;
 mod text;
 
 use super::failure::Failure;
@@ -54,7 +54,7 @@ pub(crate) struct Bench {
     pub(crate) json: bool,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "seconds, such as 2.5".to_string())?;
     if (0.0..=86_400.0).contains(&value) { Ok(value) } else { Err("seconds from 0 to 86400".into()) }
 }

@@ -22,6 +22,7 @@ mod queue;
 mod rehearsal;
 mod render;
 mod replay;
+mod staging;
 mod stream;
 mod tactic;
 mod target;
@@ -35,7 +36,9 @@ pub use rehearsal::Rehearsal;
 pub use stream::OwnStream;
 pub use target::Target;
 
-use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
+use super::{
+    Backend, CompileError, CompileOptions, Engine, RunError, Signature, Staging, Unavailable, Weights,
+};
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
 use engine::CudaEngine;
@@ -101,6 +104,16 @@ impl Backend for Cuda {
     ) -> Result<Box<dyn Engine>, CompileError> {
         let device = device(options.device).map_err(CompileError::Unavailable)?;
         Ok(Box::new(CudaEngine::compile(network, &device, weights, options)?))
+    }
+
+    fn staging(
+        &self,
+        signature: &Signature,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Staging>, CompileError> {
+        let device = device(options.device).map_err(CompileError::Unavailable)?;
+        let staging = staging::CudaStaging::new(&device, signature);
+        Ok(Box::new(staging.map_err(|why| CompileError::Prepare(RunError::Device(why)))?))
     }
 }
 

@@ -42,6 +42,8 @@ api! {
         cuMemFreeHost: fn(*mut c_void) -> Status;
         cuMemcpy: fn(Address, Address, usize) -> Status;
         cuMemcpyDtoH_v2: fn(*mut c_void, Address, usize) -> Status;
+        cuMemcpyHtoDAsync_v2: fn(Address, *const c_void, usize, CUstream) -> Status;
+        cuMemcpyDtoHAsync_v2: fn(*mut c_void, Address, usize, CUstream) -> Status;
         cuMemcpyDtoDAsync_v2: fn(Address, Address, usize, CUstream) -> Status;
         cuMemsetD8_v2: fn(Address, u8, usize) -> Status;
         cuPointerGetAttribute: fn(*mut c_void, CUpointer_attribute, Address) -> Status;

@@ -1,0 +1,105 @@
+//! A saved plan on a machine without a framework: open, bind by name, run on a stream, time.
+//!
+//! ```sh
+//! cargo run --release -p plan_only                        # makes LeNet-5 first, then runs it
+//! cargo run --release -p plan_only -- make lenet5.plan    # only makes it
+//! cargo run --release -p plan_only -- lenet5.plan 1000    # runs it, 1000 batches
+//! ```
+//!
+//! `TRT_BACKEND` names the backend (`auto`: a GPU where there is one).
+
+mod lenet5;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use trt_subgraph::Random;
+use trt_subgraph::backend::{Backend, CompileOptions, choose};
+use trt_subgraph::plan::Plan;
+use trt_subgraph::session::Session;
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome {
+    let start = Instant::now();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["make", file] => make(Path::new(file)),
+        [] => {
+            let file: PathBuf = std::env::temp_dir().join(format!("lenet5-{}.plan", std::process::id()));
+            make(&file)?;
+            let ran = run(&file, 1000, Instant::now());
+            std::fs::remove_file(&file)?;
+            ran
+        }
+        [file] => run(Path::new(file), 100, start),
+        [file, batches] => run(Path::new(file), batches.parse()?, start),
+        _ => Err("plan_only [make FILE | FILE [BATCHES]]".into()),
+    }
+}
+
+fn backend() -> Outcome<&'static dyn Backend> {
+    let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
+    Ok(choose(name.as_deref().unwrap_or("auto"))?)
+}
+
+/// Builds LeNet-5 for this machine and saves it.
+fn make(file: &Path) -> Outcome {
+    let plan = lenet5::define()?.build(backend()?, &CompileOptions::default())?;
+    plan.save(file)?;
+    println!("{}: {} bytes", file.display(), plan.bytes().len());
+    Ok(())
+}
+
+/// Runs a plan of any network on random inputs. `start` is when the program did.
+fn run(file: &Path, batches: usize, start: Instant) -> Outcome {
+    let plan = Plan::open(file)?;
+    let backend = backend()?;
+    let mut session = Session::new(&plan, backend, plan.options())?;
+    let mut random = Random::new(1);
+    for port in plan.inputs() {
+        session.set(&port.name, &random.literal(port.ty.clone()))?;
+    }
+    session.run()?;
+    let first = start.elapsed();
+    for port in plan.outputs() {
+        let value = session.get(&port.name)?;
+        println!("{}: {value:?}", port.name);
+    }
+    println!("first result after {:.2} ms on {}", milliseconds(first), backend.name());
+    if batches > 0 {
+        measure(&mut session, batches)?;
+    }
+    Ok(())
+}
+
+/// Times batches one at a time, and two sessions in flight side by side.
+fn measure(session: &mut Session, batches: usize) -> Outcome {
+    let mut times: Vec<Duration> = Vec::with_capacity(batches);
+    for _ in 0..batches {
+        let start = Instant::now();
+        session.run()?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    println!(
+        "a batch takes {:.4} ms (median), {:.4} ms (best), with its copies",
+        milliseconds(times[times.len() / 2]),
+        milliseconds(times[0])
+    );
+    let mut other = session.fork()?;
+    other.run()?;
+    let start = Instant::now();
+    for _ in 0..batches {
+        session.start()?;
+        other.start()?;
+    }
+    session.wait()?;
+    other.wait()?;
+    let each = start.elapsed() / (2 * batches as u32);
+    println!("two in flight: {:.4} ms a batch", milliseconds(each));
+    Ok(())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -1,0 +1,58 @@
+//! The program links no framework, and is quick to its first result.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_plan_only");
+
+struct File(PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn run(arguments: &[&str]) -> String {
+    let output = Command::new(PROGRAM).args(arguments).env("TRT_BACKEND", "cpu").output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_framework_is_linked() {
+    let output = Command::new("ldd").arg(PROGRAM).output().unwrap();
+    let libraries = String::from_utf8(output.stdout).unwrap();
+    assert!(libraries.contains("libc.so"), "{libraries}");
+    for framework in ["torch", "c10", "cuda", "cudnn", "stdc++"] {
+        assert!(!libraries.contains(framework), "{libraries}");
+    }
+}
+
+#[test]
+fn the_first_result_comes_soon() {
+    let file = File(std::env::temp_dir().join(format!("plan-only-{}.plan", std::process::id())));
+    let name = file.0.display().to_string();
+    run(&["make", &name]);
+    // The machine may be busy with other tests.
+    let mut best = f64::MAX;
+    for _ in 0..10 {
+        let said = run(&[&name, "0"]);
+        let (before, after) = said.split_once("first result after ").unwrap();
+        assert!(before.contains("probability: f32[16,10]") && before.contains("digit: i64[16,1]"), "{said}");
+        best = best.min(after.split_once(" ms").unwrap().0.parse().unwrap());
+    }
+    println!("first result after {best} ms");
+    assert!(best < 20.0, "{best} ms");
+    let timed = run(&[&name, "20"]);
+    assert!(timed.contains("a batch takes") && timed.contains("two in flight"), "{timed}");
+}
+
+#[test]
+fn what_is_no_plan_is_told() {
+    let output = Command::new(PROGRAM).arg(PROGRAM).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("NotAPlan"), "{errors}");
+}

@@ -1,0 +1,124 @@
+//! Calls of a plan by the names of its tensors: the host writes inputs, starts a call, waits, reads outputs.
+//!
+//! On a GPU inputs and outputs lie in page-locked memory and travel on the session's own stream. A session has one call in
+//! flight; [`Session::fork`] gives another, which shares the weights, for a call beside it.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::SessionError;
+
+use crate::backend::{Backend, CompileOptions, Engine, EngineInfo, Staging};
+use crate::plan::{Plan, PlanError, Port};
+use crate::{Literal, TensorType};
+
+/// An engine of a plan, and the tensors of its calls.
+pub struct Session {
+    plan: Plan,
+    engine: Box<dyn Engine>,
+    staging: Box<dyn Staging>,
+    /// Is a call under way?
+    busy: bool,
+}
+
+impl Session {
+    /// Makes the plan's engine, and memory for its tensors, which are zero.
+    pub fn new(plan: &Plan, backend: &dyn Backend, options: &CompileOptions) -> Result<Session, PlanError> {
+        let engine = plan.engine(backend, options)?;
+        let staging = backend.staging(engine.signature(), options)?;
+        Ok(Session { plan: plan.clone(), engine, staging, busy: false })
+    }
+
+    /// Another session on the same program and weights.
+    pub fn fork(&self) -> Result<Session, SessionError> {
+        let staging = self.staging.fork()?;
+        Ok(Session { plan: self.plan.clone(), engine: self.engine.fork(), staging, busy: false })
+    }
+
+    /// The inputs in order.
+    pub fn inputs(&self) -> &[Port] {
+        self.plan.inputs()
+    }
+
+    /// The outputs in order.
+    pub fn outputs(&self) -> &[Port] {
+        self.plan.outputs()
+    }
+
+    /// The steps that it runs and the memory that it holds.
+    pub fn describe(&self) -> EngineInfo {
+        self.engine.describe()
+    }
+
+    /// Copies an input in.
+    pub fn set(&mut self, name: &str, value: &Literal) -> Result<(), SessionError> {
+        let (at, ty) = find("input", self.plan.inputs(), name)?;
+        if value.ty() != ty {
+            let (expected, found) = (ty.clone(), value.ty().clone());
+            return Err(SessionError::Type { name: name.to_string(), expected, found });
+        }
+        self.wait()?;
+        self.staging.input(at).copy_from_slice(value.bytes());
+        Ok(())
+    }
+
+    /// The elements of an input, row-major, for writing. They stay from call to call. Waits for a call that is under way.
+    pub fn input_mut(&mut self, name: &str) -> Result<&mut [u8], SessionError> {
+        let (at, _) = find("input", self.plan.inputs(), name)?;
+        self.wait()?;
+        Ok(self.staging.input(at))
+    }
+
+    /// Starts a call: inputs are sent, the engine runs, outputs are fetched, all without waiting where there is a device. Waits for
+    /// the call before first.
+    pub fn start(&mut self) -> Result<(), SessionError> {
+        self.wait()?;
+        self.busy = true;
+        let engine = &mut self.engine;
+        // SAFETY: the staging was made for the engine's signature; its outputs are apart from everything.
+        Ok(self.staging.pass(&mut |io, stream| unsafe { engine.run(io, stream) })?)
+    }
+
+    /// Waits for the call that is under way, if one is.
+    pub fn wait(&mut self) -> Result<(), SessionError> {
+        if std::mem::take(&mut self.busy) {
+            self.staging.wait()?;
+        }
+        Ok(())
+    }
+
+    /// One call, complete on return.
+    pub fn run(&mut self) -> Result<(), SessionError> {
+        self.start()?;
+        self.wait()
+    }
+
+    /// The elements of an output of the latest call, row-major. Waits for it.
+    pub fn output(&mut self, name: &str) -> Result<&[u8], SessionError> {
+        let (at, _) = find("output", self.plan.outputs(), name)?;
+        self.wait()?;
+        Ok(self.staging.output(at))
+    }
+
+    /// An output of the latest call. Waits for it.
+    pub fn get(&mut self, name: &str) -> Result<Literal, SessionError> {
+        let (_, ty) = find("output", self.plan.outputs(), name)?;
+        let ty = ty.clone();
+        let literal = Literal::from_bytes(ty, self.output(name)?);
+        Ok(literal.expect("an output has its type's bytes"))
+    }
+}
+
+fn find<'a>(
+    what: &'static str,
+    ports: &'a [Port],
+    name: &str,
+) -> Result<(usize, &'a TensorType), SessionError> {
+    let found = ports.iter().enumerate().find(|(_, p)| p.name == name);
+    found.map(|(at, p)| (at, &p.ty)).ok_or_else(|| SessionError::Name {
+        what,
+        name: name.to_string(),
+        known: ports.iter().map(|p| p.name.clone()).collect(),
+    })
+}
