@@ -20,7 +20,12 @@ pub fn product(g: &mut Generator) -> Option<()> {
         let mut shape = a.shape.clone();
         *shape.last_mut()? = [3; SETS];
         return g.fresh(
-            format!("torch.linear({}, torch.tensor([{}]))", a.name, weight.join(", ")),
+            format!(
+                "torch.linear({}, torch.tensor([{}], dtype={}))",
+                a.name,
+                weight.join(", "),
+                crate::kinds::name(a.kind)
+            ),
             a.kind,
             shape,
             ROUGH,

@@ -22,7 +22,13 @@ pub fn tensor(g: &mut Generator) -> Option<()> {
         4 if kind != Kind::Bool => {
             g.fresh(format!("torch.eye({n}, {options})"), kind, vec![size, size], 1, false)
         }
-        _ => g.fresh("torch.tensor([1.5, -0.5, 2.0])", Kind::Float, vec![[3; SETS]], 4, false),
+        _ => g.fresh(
+            "torch.tensor([1.5, -0.5, 2.0], dtype=torch.float32)",
+            Kind::Float,
+            vec![[3; SETS]],
+            4,
+            false,
+        ),
     }
 }
 

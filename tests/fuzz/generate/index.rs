@@ -42,7 +42,7 @@ pub fn picked(g: &mut Generator) -> Option<()> {
         10 if a.kind == Kind::Int64 && rank < 3 => {
             let mut shape = a.shape.clone();
             shape.push([2; SETS]);
-            let table = "torch.tensor([[0.5, 1.0], [-1.0, 2.0], [0.25, 0.0]])";
+            let table = "torch.tensor([[0.5, 1.0], [-1.0, 2.0], [0.25, 0.0]], dtype=torch.float32)";
             return g.fresh(
                 format!("torch.embedding({table}, {x}.remainder(3))"),
                 Kind::Float,

@@ -99,3 +99,80 @@ pub fn grown(g: &mut Generator) -> Option<()> {
     g.body.push(Statement::Line(text));
     Some(())
 }
+
+/// Each tensor of a list in turn, sometimes with its number.
+pub fn walked(g: &mut Generator) -> Option<()> {
+    let (list, n) = list(g)?;
+    if n.contains(&0) || g.depth > 1 || list.kind == tch::Kind::Bool {
+        return None;
+    }
+    let (total, each, at) = (g.name(), g.name(), g.name());
+    g.line(format!("{total} = torch.zeros_like({}[0])", list.name));
+    let (head, more) = match g.random.below(3) {
+        0 => (format!("for {at}, {each} in enumerate({}):", list.name), format!(" * {at}")),
+        1 => (format!("for {each}, {at} in zip({0}, {0}):", list.name), format!(" * {at}")),
+        _ => (format!("for {each} in {}:", list.name), String::new()),
+    };
+    let sum = match g.random.below(3) {
+        0 => format!("{total} += {each}{more}"),
+        1 => format!("{total}.add_({each}{more})"),
+        _ => format!("{total} = {total} + {each}{more}"),
+    };
+    g.body.push(Statement::Loop(head, vec![Statement::Line(sum)]));
+    let memory = g.new_memory(list.kind, super::scope::ROUGH, true);
+    g.variables.push(Variable::Tensor(Tensor { name: total, memory, stretched: false, ..list }));
+    Some(())
+}
+
+/// A list from lists: its elements are theirs.
+pub fn derived(g: &mut Generator) -> Option<()> {
+    let (first, n) = list(g)?;
+    let l = first.name.clone();
+    let name = g.name();
+    let (text, n) = match g.random.below(5) {
+        0 => (format!("{l} + {l}"), n.map(|n| 2 * n)),
+        1 => (format!("{l}[1:]"), n.map(|n| (n - 1).max(0))),
+        2 => (format!("list({l})"), n),
+        3 => (format!("{l}.copy()"), n),
+        _ => (format!("[{l}[i] for i in range(len({l}))]"), n),
+    };
+    g.line(format!("{name} = {text}"));
+    g.variables.push(Variable::List(Tensor { name, ..first }, n));
+    Some(())
+}
+
+/// A tensor that may be missing.
+pub fn optional(g: &mut Generator) -> Option<()> {
+    let a = g.tensor(|_, t| t.kind != tch::Kind::Bool)?;
+    let (maybe, result) = (g.name(), g.name());
+    let (n, _) = g.int();
+    g.line(format!("{maybe}: Optional[Tensor] = None"));
+    g.body.push(Statement::If(
+        format!("{n} > 1"),
+        vec![Statement::Line(format!("{maybe} = {}", a.name))],
+        vec![],
+    ));
+    g.line(format!("{result} = {} * 2", a.name));
+    let use_it = format!("{result} = {result} + {maybe}");
+    g.body.push(Statement::If(format!("{maybe} is not None"), vec![Statement::Line(use_it)], vec![]));
+    let bits = g.bits(&a) + 3;
+    let wild = g.memory(&a).wild;
+    let memory = g.new_memory(a.kind, bits, wild);
+    g.variables.push(Variable::Tensor(Tensor { name: result, memory, stretched: false, ..a }));
+    Some(())
+}
+
+/// A dict of two tensors, of which one is replaced.
+pub fn dict(g: &mut Generator) -> Option<()> {
+    let a = g.any_tensor()?;
+    let b = g.tensor(|_, t| t.kind == a.kind && t.shape == a.shape)?;
+    g.join(a.memory, b.memory);
+    let d = g.name();
+    g.line(format!("{d} = {{'a': {}, 'b': {}}}", a.name, b.name));
+    let stretched = a.stretched || b.stretched;
+    if g.random.chance(0.5) {
+        g.line(format!("{d}['a'] = {d}['b']"));
+    }
+    let key = *g.random.pick(&["a", "b"]);
+    g.define(format!("{d}['{key}']"), a.kind, a.shape, a.memory, stretched)
+}

@@ -54,6 +54,12 @@ const FAMILIES: &[(usize, Family)] = &[
     (3, lists::made),
     (3, lists::used),
     (2, lists::grown),
+    (1, lists::walked),
+    (2, lists::derived),
+    (1, lists::optional),
+    (1, lists::dict),
+    (3, views::by_int),
+    (1, views::changed),
 ];
 
 /// The program of a seed.

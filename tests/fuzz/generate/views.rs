@@ -140,3 +140,92 @@ fn pieces(g: &mut Generator, a: &Tensor, axis: usize) -> Option<()> {
     }
     Some(())
 }
+
+/// A view whose sizes are ints in scope.
+pub fn by_int(g: &mut Generator) -> Option<()> {
+    let a = g.tensor(|_, t| !t.shape.is_empty())?;
+    let (int, values) = g.int();
+    let (x, values) = (&a.name, values?);
+    let axis = g.axis(&a)?;
+    let size = a.shape[axis];
+    let sized = |size: Dim| {
+        let mut shape = a.shape.clone();
+        shape[axis] = size;
+        shape
+    };
+    let limited: Dim = std::array::from_fn(|set| values[set].min(size[set]));
+    if values.iter().any(|&n| n < 0) {
+        return None;
+    }
+    match g.random.below(5) {
+        0 | 1 => {
+            g.define(slice_text(x, axis, &format!(":{int}")), a.kind, sized(limited), a.memory, a.stretched)
+        }
+        2 => {
+            let rest = std::array::from_fn(|set| size[set] - limited[set]);
+            g.define(slice_text(x, axis, &format!("{int}:")), a.kind, sized(rest), a.memory, a.stretched)
+        }
+        3 if limited == values => {
+            g.define(format!("{x}.narrow({axis}, 0, {int})"), a.kind, sized(values), a.memory, a.stretched)
+        }
+        _ => {
+            let total = elements(&a.shape);
+            let rest = std::array::from_fn(|set| total[set] / a.shape[0][set].max(1));
+            if total.contains(&0) {
+                return None;
+            }
+            g.define(
+                format!("{x}.reshape({x}.size(0), -1)"),
+                a.kind,
+                vec![a.shape[0], rest],
+                a.memory,
+                a.stretched,
+            )
+        }
+    }
+}
+
+/// A value, a view of it, and a write through the view.
+pub fn changed(g: &mut Generator) -> Option<()> {
+    let a = g.tensor(|_, t| {
+        t.shape.len() > 1 && t.kind != tch::Kind::Bool && t.shape.iter().flatten().all(|&n| n > 0)
+    })?;
+    let (value, view) = (g.name(), g.name());
+    g.line(format!("{value} = {} * 2", a.name));
+    let form = *g.random.pick(&[
+        "$.transpose(0, 1)",
+        "$.permute([1, 0])",
+        "$.view(-1)",
+        "$.flatten()",
+        "$[0]",
+        "$[:, 0]",
+        "$.select(1, -1)",
+        "$.unsqueeze(0)",
+        "$.detach()",
+        "$[..., 0]",
+        "$.chunk(2)[0]",
+        "$.unbind(1)[0]",
+        "$.diagonal()",
+        "$.movedim(0, 1)",
+        "$.narrow(0, 0, 1)",
+        "$.view_as($)",
+        "$.squeeze()",
+        "$.reshape(-1)",
+        "$.contiguous()",
+        "$.T",
+        "$.swapaxes(0, 1)",
+        "$.split(1)[0]",
+    ]);
+    if form.contains("[1, 0]") && a.shape.len() != 2 || form == "$.T" && a.shape.len() != 2 {
+        return None;
+    }
+    g.line(format!("{view} = {}", form.replace('$', &value)));
+    let write =
+        *g.random.pick(&["$.add_(1)", "$.mul_(2)", "$.zero_()", "$ += 2", "$[0] = 3", "$.clamp_(0, 1)"]);
+    g.line(write.replace('$', &view));
+    let bits = g.bits(&a) + 5;
+    let wild = g.memory(&a).wild;
+    let memory = g.new_memory(a.kind, bits, wild);
+    g.variables.push(Variable::Tensor(Tensor { name: value, memory, stretched: false, ..a }));
+    Some(())
+}
