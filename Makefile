@@ -1,6 +1,6 @@
 # `make demo` and `make test` each do all the set-up that they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test parity fmt clippy doc
+.PHONY: help setup demo test parity fuzz fmt clippy doc
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # An empty variable would hide the link that the set-up makes.
@@ -27,6 +27,9 @@ test: ## set-up, format, clippy, docs and tests, as continuous integration runs 
 
 parity: setup ## several hundred real models with and without engines; ONLY="resnet* hf-*" picks some
 	@scripts/parity.sh all $(ONLY)
+
+fuzz: setup ## random TorchScript programs, host against engines; N=20000 programs from SEED=0
+	cargo test --workspace --test fuzz -- --programs $(or $(N),2000) --seed $(or $(SEED),0)
 
 fmt: ## format the Rust code
 	cargo fmt --all

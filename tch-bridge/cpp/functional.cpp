@@ -38,7 +38,9 @@ bool may_give_its_argument(const Node* node) {
 
 bool is_pure(const Node* node) {
   const auto* schema = node->maybeSchema();
-  return schema && (node->kind().is_aten() || is_any_of(node, {"prim::dtype", "prim::device", "prim::layout"})) &&
+  // `list(t[] l) -> t[]` and its like: a list of their own, but of the very elements.
+  auto of_any_type = [](const c10::Argument& result) { return result.type()->hasFreeVariables(); };
+  return schema && std::none_of(schema->returns().begin(), schema->returns().end(), of_any_type) && (node->kind().is_aten() || is_any_of(node, {"prim::dtype", "prim::device", "prim::layout"})) &&
          node->blocks().empty() && !node->hasSideEffects() && !may_give_its_argument(node) &&
          !has_alias(schema->arguments()) && !has_alias(schema->returns());
 }

@@ -57,6 +57,20 @@ fn private_values_are_written_through_views() {
 }
 
 #[test]
+fn what_lists_hold_is_written() {
+    check("c = torch.cos(x)\nv = x.permute([0, 1])\nv.add_(1.0)\nreturn torch.cat([x, c]) * 2.0");
+    check("x.mul_(2.0)\nreturn torch.exp(torch.cat([x, y]))");
+    check(
+        "z = torch.sin(x) + y\nv = z.permute([1, 0])\nv.cumsum_(0)\nreturn torch.stack([z, torch.cos(x)]) * 2.0",
+    );
+    check(
+        "z = torch.tanh(x) * 2.0\nl = list(torch.unbind(z))\nz[:, 1:] = 0.0\nreturn l[0] + 1.0, torch.exp(y) * 2.0",
+    );
+    check("z = torch.tanh(x) * 2.0\nl = [z] + [y]\nz[0] = 0.0\nreturn torch.cat(l) * 2.0");
+    check("z = torch.tanh(x) * 2.0\nl = [z, y][0:1]\nz[0] = 0.0\nreturn torch.cat(l) * 2.0");
+}
+
+#[test]
 fn arguments_are_written() {
     check("z = torch.tanh(x) + y\nx.add_(1.0)\nreturn torch.exp(z) * x");
     check("z = torch.tanh(x) * 2.0\nx[:, 0] = 0.0\nw = torch.tanh(x) * 2.0\nreturn z - w");

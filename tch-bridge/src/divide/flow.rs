@@ -42,11 +42,11 @@ pub(crate) fn flow(
             continue;
         }
         let (reads, packings) = knowledge.leaves(&node.inputs);
-        let judged = examine(knowledge, node, backend, options);
+        let judged = examine(knowledge, node, &reads, backend, options);
         let (verdict, role, kernels, cost, results, effect) = match judged {
             Ok(ok) => (Verdict::Accept, ok.role, ok.kernels, ok.cost, ok.results, false),
             Err((code, why)) => {
-                let effect = has_effect(knowledge, node);
+                let effect = has_effect(knowledge, node, &reads);
                 let cost = host_cost(knowledge, node);
                 (Verdict::refuse(code, why), host_role(knowledge, node), 1, cost, vec![], effect)
             }
@@ -113,15 +113,16 @@ struct Accepted {
     results: Vec<Known>,
 }
 
-/// The verdict on one node: effects first, then the user's wishes, then by trying.
+/// The verdict on one node that reads these values, packings opened: effects first, then the user's wishes, then by trying.
 fn examine(
     knowledge: &Knowledge<'_>,
     node: &Node,
+    reads: &[ValueId],
     backend: &dyn Backend,
     options: &Options,
 ) -> Result<Accepted, (Code, String)> {
     let graph = knowledge.graph;
-    let touches_written = || node.inputs.iter().chain(&node.outputs).any(|&v| graph[v].written);
+    let touches_written = || touched(node, reads).any(|v| graph[v].written);
     if !node.blocks.is_empty() {
         return Err((Code::Control, "its branches are partitioned on their own".into()));
     }
@@ -182,14 +183,19 @@ fn code_of(refusal: &Refusal) -> Code {
     }
 }
 
+/// What a node reads, packings and what they hold, and what it makes.
+fn touched<'a>(node: &'a Node, reads: &'a [ValueId]) -> impl Iterator<Item = ValueId> + 'a {
+    node.inputs.iter().chain(reads).chain(&node.outputs).copied()
+}
+
 /// Must the host keep it in order with the other nodes that touch the outside world?
-fn has_effect(knowledge: &Knowledge<'_>, node: &Node) -> bool {
+fn has_effect(knowledge: &Knowledge<'_>, node: &Node, reads: &[ValueId]) -> bool {
     let graph = knowledge.graph;
     node.mutates
         || node.side_effects
         || node.nondeterministic
         || node.kind == "prim::GetAttr"
-        || node.inputs.iter().chain(&node.outputs).any(|&v| graph[v].written)
+        || touched(node, reads).any(|v| graph[v].written)
         || captures(knowledge, node).any(|v| graph[v].written)
 }
 

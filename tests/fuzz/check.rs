@@ -1,0 +1,157 @@
+//! One program on the host and with engines: results, what the calls leave behind, and who shares memory with whom.
+
+use crate::compare::{Leaf, Mismatch, as_exact, leaves, mismatch, overlaps};
+use crate::inputs::{attributes, inputs};
+use crate::program::{Argument, Program};
+use tch::IValue;
+use tch_bridge::TrtModule;
+use tch_bridge::jit::Module;
+
+/// How a program fared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// In all calls; whether engines served some.
+    Agrees(bool),
+    /// Up to a call where both raise.
+    Raises(String),
+    /// torch does not compile it.
+    Rejected(String),
+    /// Call, place, and in what they differ.
+    Differs(String),
+}
+
+/// Everything that can be seen after a call.
+struct Seen {
+    result: Result<Vec<Leaf>, String>,
+    /// Arguments, the memory behind them, attributes.
+    state: Vec<Leaf>,
+    ints: IValue,
+}
+
+/// Runs the program in both ways and compares after each call.
+pub fn check(program: &Program) -> Outcome {
+    tch::no_grad(|| compared(program))
+}
+
+fn compared(program: &Program) -> Outcome {
+    let source = program.compiled(false);
+    let compile = || Module::from_source(&source, &attributes(program, false));
+    let (host, shared) = match (compile(), compile()) {
+        (Ok(host), Ok(shared)) => (host, shared),
+        (Err(e), _) | (_, Err(e)) => return Outcome::Rejected(e.to_string()),
+    };
+    let module = match TrtModule::wrap(shared.to_cmodule(), &tests::options()) {
+        Ok(module) => module,
+        Err(e) => return Outcome::Differs(format!("the module cannot be wrapped: {e}")),
+    };
+    let run_host = |arguments: &[IValue]| {
+        host.method("forward").and_then(|m| m.run(arguments)).map_err(|e| e.to_string())
+    };
+    let run_engines = |arguments: &[IValue]| module.forward_is(arguments).map_err(|e| e.to_string());
+    for call in 0..program.calls.len() {
+        let want = seen(program, call, &host, run_host, false);
+        let got = seen(program, call, &shared, run_engines, false);
+        let differs = |why: String| Outcome::Differs(format!("call {call}: {why}\n{}", module.report()));
+        match (&got.result, &want.result) {
+            (Err(_), Err(why)) => return Outcome::Raises(why.clone()),
+            (Ok(_), Err(why)) => return differs(format!("an answer where the host raises {why}")),
+            (Err(why), Ok(_)) => return differs(format!("it raises {why}")),
+            (Ok(_), Ok(_)) => {}
+        }
+        if let Err(why) = same(program, call, &got, &want) {
+            return differs(why);
+        }
+    }
+    Outcome::Agrees(tests::served(&module) > 0)
+}
+
+fn seen(
+    program: &Program,
+    call: usize,
+    module: &Module,
+    run: impl Fn(&[IValue]) -> Result<IValue, String>,
+    wide: bool,
+) -> Seen {
+    let inputs = inputs(program, call, wide);
+    let arguments: Vec<IValue> = inputs.arguments.iter().map(|t| IValue::Tensor(t.shallow_clone())).collect();
+    tch::manual_seed(program.seed as i64);
+    let result = run(&arguments).map(|value| {
+        let mut out = Vec::new();
+        leaves("result", &value, &mut out);
+        out
+    });
+    let mut state = Vec::new();
+    for (at, (argument, memory)) in inputs.arguments.into_iter().zip(inputs.memory).enumerate() {
+        state.push(Leaf::tensor(format!("x{at} afterwards"), argument));
+        state.push(Leaf::tensor(format!("the memory of x{at} afterwards"), memory));
+    }
+    let named = module.named_tensors().expect("its tensors can be listed");
+    state.extend(named.into_iter().map(|t| Leaf::tensor(format!("self.{} afterwards", t.name), t.tensor)));
+    let ints = module.method("ints").and_then(|m| m.run::<IValue>(&[])).expect("ints are returned");
+    Seen { result, state, ints }
+}
+
+fn same(program: &Program, call: usize, got: &Seen, want: &Seen) -> Result<(), String> {
+    let all = |s: &Seen| -> Vec<Leaf> {
+        let result = s.result.as_ref().expect("both have results");
+        result.iter().chain(&s.state).map(Leaf::share).collect()
+    };
+    let (got_all, want_all) = (all(got), all(want));
+    if got_all.len() != want_all.len() {
+        return Err("the results have another structure".into());
+    }
+    let layout = follows_layout(program);
+    let mut doubtful = Vec::new();
+    for (at, (g, w)) in got_all.iter().zip(&want_all).enumerate() {
+        match mismatch(g, w, program.coarsest, layout) {
+            None => {}
+            Some(Mismatch::Certain(why)) => return Err(format!("{}: {why}", w.place)),
+            Some(Mismatch::Rounding(why)) => doubtful.push((at, why)),
+        }
+    }
+    if !doubtful.is_empty() {
+        let exact = exact(program, call);
+        for (at, why) in doubtful {
+            let other = exact.as_ref().and_then(|e| e.get(at));
+            if !as_exact(&got_all[at], &want_all[at], other, program.coarsest) {
+                let exact = other.map_or("there is no float64 run".into(), |e| format!("in float64 {e:?}"));
+                let place = &want_all[at].place;
+                return Err(format!(
+                    "{place}: {why}:\n{:?}\non the host {:?}\n{exact}",
+                    got_all[at], want_all[at]
+                ));
+            }
+        }
+    }
+    if got.ints != want.ints {
+        return Err(format!("the module's ints are {:?} instead of {:?}", got.ints, want.ints));
+    }
+    let results = want.result.as_ref().map_or(0, Vec::len);
+    overlaps(&got_all, &want_all, results)
+}
+
+/// Do results lie in memory as on the host, whatever the sizes? Not so where an axis has one element in some call, since then its
+/// place in memory means nothing, where the host's operator lays out its result otherwise than its form in place, and where an
+/// attribute may be replaced.
+fn follows_layout(program: &Program) -> bool {
+    let sizes = |a: &Argument| {
+        program.calls.iter().flat_map(|&set| a.shape.iter().map(move |d| d[set])).collect::<Vec<_>>()
+    };
+    let source = program.source();
+    program.arguments.iter().flat_map(sizes).all(|n| n > 1)
+        && !["scatter", "index_", "torch.tensor(", "self.b"].iter().any(|text| source.contains(text))
+}
+
+/// What the calls up to this one give in float64.
+fn exact(program: &Program, call: usize) -> Option<Vec<Leaf>> {
+    let source = program.compiled(true);
+    let module = Module::from_source(&source, &attributes(program, true)).ok()?;
+    let method = module.method("forward").ok()?;
+    let run = |arguments: &[IValue]| method.run(arguments).map_err(|e| e.to_string());
+    let mut last = None;
+    for call in 0..=call {
+        last = Some(seen(program, call, &module, run, true));
+    }
+    let Seen { result, state, .. } = last?;
+    Some(result.ok()?.into_iter().chain(state).collect())
+}

@@ -1,0 +1,212 @@
+//! Values of two runs side by side.
+
+use crate::kinds::digits;
+use std::collections::HashSet;
+use std::fmt;
+use tch::{IValue, Kind, Tensor};
+use tch_bridge::jit::TensorView;
+
+/// As many elements of a tensor are shown.
+const SHOWN: i64 = 16;
+
+/// A tensor or a plain value somewhere in a result.
+pub struct Leaf {
+    pub place: String,
+    value: IValue,
+}
+
+impl Leaf {
+    pub fn tensor(place: String, tensor: Tensor) -> Leaf {
+        Leaf { place, value: IValue::Tensor(tensor) }
+    }
+
+    /// A second handle to the same value.
+    pub fn share(&self) -> Leaf {
+        let value = match &self.value {
+            IValue::Tensor(t) => IValue::Tensor(t.shallow_clone()),
+            other => tests::measure::copied(other),
+        };
+        Leaf { place: self.place.clone(), value }
+    }
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            IValue::Tensor(t) => {
+                let flat = t.flatten(0, -1).to_kind(Kind::Double).slice(0, 0, SHOWN, 1);
+                let values: Vec<f64> = flat.try_into().unwrap_or_default();
+                write!(f, "{:?} {:?} {values:?}", t.kind(), t.size())
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// Why two values are not the same.
+pub enum Mismatch {
+    /// Whatever the rounding.
+    Certain(String),
+    /// A float64 run may excuse it.
+    Rounding(String),
+}
+
+/// The tensors and plain values that a value is made of.
+pub fn leaves(place: &str, value: &IValue, out: &mut Vec<Leaf>) {
+    match value {
+        IValue::Tensor(t) => out.push(Leaf::tensor(place.into(), t.shallow_clone())),
+        IValue::TensorList(l) => {
+            let each = |(at, t): (usize, &Tensor)| Leaf::tensor(format!("{place}[{at}]"), t.shallow_clone());
+            out.extend(l.iter().enumerate().map(each));
+        }
+        IValue::Tuple(l) | IValue::GenericList(l) => {
+            l.iter().enumerate().for_each(|(at, v)| leaves(&format!("{place}[{at}]"), v, out));
+        }
+        other => out.push(Leaf { place: place.into(), value: tests::measure::copied(other) }),
+    }
+}
+
+/// How far results may be apart, in units of their tensor's greatest element.
+fn tolerance(coarsest: Kind) -> f64 {
+    200.0 * 0.5f64.powi(digits(coarsest) as i32).max(1e-15)
+}
+
+/// In what a value differs from the host's, with `layout` also in the order of its axes in memory.
+pub fn mismatch(got: &Leaf, want: &Leaf, coarsest: Kind, layout: bool) -> Option<Mismatch> {
+    let certain = |why: String| Some(Mismatch::Certain(why));
+    let (got, want) = match (&got.value, &want.value) {
+        (IValue::Tensor(got), IValue::Tensor(want)) => (got, want),
+        (got, want) if got == want => return None,
+        (got, want) => return certain(format!("{got:?} instead of {want:?}")),
+    };
+    if (got.kind(), got.size()) != (want.kind(), want.size()) {
+        let form = |t: &Tensor| format!("{:?} {:?}", t.kind(), t.size());
+        return certain(format!("{} instead of {}", form(got), form(want)));
+    }
+    if layout && !is_laid_alike(got, want) {
+        return certain(format!(
+            "strides {:?} instead of {:?} of {:?}",
+            got.stride(),
+            want.stride(),
+            want.size()
+        ));
+    }
+    if want.numel() == 0 {
+        return None;
+    }
+    if !want.is_floating_point() {
+        return match got.equal(want) {
+            true => None,
+            false => {
+                let at = got.not_equal_tensor(want).flatten(0, -1).nonzero().slice(0, 0, 3, 1);
+                certain(format!(
+                    "{} instead of {}",
+                    got.flatten(0, -1).take(&at),
+                    want.flatten(0, -1).take(&at)
+                ))
+            }
+        };
+    }
+    let (got, want) = (got.to_kind(Kind::Double), want.to_kind(Kind::Double));
+    if !classes(&got).equal(&classes(&want)) {
+        return Some(Mismatch::Rounding("NaN or infinities in other places".into()));
+    }
+    let (off, scale) = (distance(&got, &want), scale(&want));
+    (off > tolerance(coarsest) * scale)
+        .then(|| Mismatch::Rounding(format!("off by {off:e} at a scale of {scale:e}")))
+}
+
+/// Is a doubtful result not much further from what float64 gives than the host's?
+pub fn as_exact(got: &Leaf, want: &Leaf, exact: Option<&Leaf>, coarsest: Kind) -> bool {
+    let (IValue::Tensor(got), IValue::Tensor(want)) = (&got.value, &want.value) else { return false };
+    let (got, want) = (got.to_kind(Kind::Double), want.to_kind(Kind::Double));
+    let exact = match exact.map(|e| &e.value) {
+        Some(IValue::Tensor(exact)) if exact.size() == want.size() && exact.is_floating_point() => {
+            exact.to_kind(Kind::Double)
+        }
+        _ => {
+            let close = distance(&got, &want) <= 50.0 * tolerance(coarsest) * scale(&want);
+            return close && classes(&got).equal(&classes(&want));
+        }
+    };
+    // Where the host itself is in another class than float64, nothing can be said.
+    let sure = classes(&want).eq_tensor(&classes(&exact));
+    let class = classes(&got).eq_tensor(&classes(&want)).logical_or(&sure.logical_not());
+    if class.all().int64_value(&[]) == 0 {
+        return false;
+    }
+    let only = |t: &Tensor| t.masked_fill(&sure.logical_not(), 0.0);
+    let (got, want, exact) = (only(&got), only(&want), only(&exact));
+    distance(&got, &exact) <= 8.0 * distance(&want, &exact) + tolerance(coarsest) * scale(&exact)
+}
+
+/// 0 for finite numbers, else which kind of other number.
+fn classes(t: &Tensor) -> Tensor {
+    let whole = |t: Tensor| t.to_kind(Kind::Int64);
+    whole(t.isnan()) + whole(t.isposinf()) * 2 + whole(t.isneginf()) * 3
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    let finite = a.isfinite().logical_and(&b.isfinite());
+    (a - b).abs().masked_fill(&finite.logical_not(), 0.0).max().double_value(&[])
+}
+
+fn scale(t: &Tensor) -> f64 {
+    t.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]).max(1e-30)
+}
+
+/// Do the axes follow each other in memory in the same order?
+fn is_laid_alike(got: &Tensor, want: &Tensor) -> bool {
+    let (sizes, got, want) = (want.size(), got.stride(), want.stride());
+    let axes: Vec<usize> = (0..sizes.len()).filter(|&i| sizes[i] > 1).collect();
+    if sizes.contains(&0) || axes.iter().any(|&i| want[i] == 0) {
+        return true;
+    }
+    let pairs = axes.iter().flat_map(|&i| axes.iter().map(move |&j| (i, j)));
+    pairs.filter(|&(i, j)| want[i] > want[j]).all(|(i, j)| got[i] > got[j])
+}
+
+/// Tensors overlap in memory where they do on the host, and share none where they do not. The first `results` are results; pairs
+/// without one are as the caller made them.
+pub fn overlaps(got: &[Leaf], want: &[Leaf], results: usize) -> Result<(), String> {
+    for i in 0..results.min(want.len()) {
+        for j in i + 1..want.len() {
+            let (g, w) = (shared(&got[i], &got[j]), shared(&want[i], &want[j]));
+            let (i, j) = (&want[i].place, &want[j].place);
+            match (g, w) {
+                (Shared::Elements, Shared::Memory | Shared::Nothing) => {
+                    return Err(format!("{i} and {j} overlap in memory; not so on the host"));
+                }
+                (Shared::Memory | Shared::Nothing, Shared::Elements) => {
+                    return Err(format!("{i} and {j} do not overlap in memory as on the host"));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Shared {
+    Elements,
+    /// Different elements of it.
+    Memory,
+    Nothing,
+}
+
+fn shared(a: &Leaf, b: &Leaf) -> Shared {
+    let (IValue::Tensor(a), IValue::Tensor(b)) = (&a.value, &b.value) else { return Shared::Nothing };
+    if a.numel() == 0 || b.numel() == 0 || TensorView::of(a).storage_id() != TensorView::of(b).storage_id() {
+        return Shared::Nothing;
+    }
+    let places = |t: &Tensor| {
+        let each = t.kind().elt_size_in_bytes();
+        let mut places = vec![t.data_ptr() as usize];
+        for (size, stride) in t.size().into_iter().zip(t.stride()) {
+            let step = stride as usize * each;
+            places = places.iter().flat_map(|p| (0..size as usize).map(move |i| p + i * step)).collect();
+        }
+        places.into_iter().collect::<HashSet<usize>>()
+    };
+    if places(a).is_disjoint(&places(b)) { Shared::Memory } else { Shared::Elements }
+}
