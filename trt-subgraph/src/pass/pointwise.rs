@@ -10,11 +10,14 @@
 //! and one round trip to memory is gone. A smaller producer (broadcast here) only if it is free, that is casts. A producer with
 //! other readers is computed again in each of them when all are pointwise, it is cheap, and it reads one value of its own
 //! size, unless that value's layer could take it as an epilogue. Static producers stay in `prepare`.
+//!
+//! A producer that reads a matrix product or convolution of its own and static values is left to that layer's epilogue, where a batch norm
+//! folds into the weights: of `(convolution * s + t) + (convolution * u + v)` each scale finds its own convolution.
 
 use super::Pass;
 use super::operands::{Formula, joined};
 use crate::network::expr::{Binary, Node, Unary};
-use crate::network::{Draft, Edit, Expr, LayerKind, Patch, ValueId};
+use crate::network::{Draft, Edit, Expr, Layer, LayerKind, Patch, ValueId};
 
 pub(super) const PASS: Pass = Pass { name: "pointwise", rule: |_| Box::new(rule) };
 
@@ -56,10 +59,22 @@ fn takes_in(draft: &Draft, at: usize, v: ValueId) -> bool {
         return false;
     }
     let smaller = draft.ty(v).elements() < draft.ty(result).elements();
-    if smaller && !only_casts(&formula.expr) {
+    if (smaller && !only_casts(&formula.expr)) || is_epilogue(draft, v, &formula) {
         return false;
     }
     draft.only_reader(v, at) || (!smaller && repeats(draft, v, &formula))
+}
+
+/// Does `v` belong to the matrix product or convolution that it alone reads?
+fn is_epilogue(draft: &Draft, v: ValueId, formula: &Formula) -> bool {
+    let mut computed = formula.values.iter().filter(|&&o| !draft.is_static(o));
+    let (Some(&source), None) = (computed.next(), computed.next()) else { return false };
+    let heavy = |l: &Layer| matches!(l.kind, LayerKind::MatMul { .. } | LayerKind::Convolution(_));
+    let (from, to) = (draft.ty(source), draft.ty(v));
+    draft.producer(source).is_some_and(heavy)
+        && draft.definition(v).is_some_and(|at| draft.only_reader(source, at))
+        && from.shape == to.shape
+        && to.bytes() <= from.bytes()
 }
 
 /// Does it pay to compute `v` again in every reader?

@@ -6,7 +6,7 @@ use super::library::Nvrtc;
 use super::render::{Kernel, module};
 use super::tactic::Choice;
 use super::target::Target;
-use crate::backend::{CompileError, Unavailable};
+use crate::backend::{CompileError, Tf32, Unavailable};
 use crate::network::Network;
 use std::collections::BTreeMap;
 
@@ -28,10 +28,15 @@ impl Rehearsal {
     pub fn add(&mut self, network: &Network) -> Result<(), CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
         let split = network.split();
-        let (run, wanted) = Assembler::new(&split.run, self.target, Choice::First).run().map_err(fault)?;
-        let prepare =
-            Assembler::new(&split.prepare, self.target, Choice::First).prepare(wanted).map_err(fault)?;
-        for program in [run, prepare] {
+        let on_tensor_cores =
+            Choice::TensorCores { tf32: Tf32::default(), clusters: self.target.capability >= 90 };
+        let mut programs = Vec::new();
+        for choice in [Choice::First, on_tensor_cores] {
+            let (run, wanted) = Assembler::new(&split.run, self.target, choice).run().map_err(fault)?;
+            let prepare = Assembler::new(&split.prepare, self.target, Choice::First);
+            programs.extend([run, prepare.prepare(wanted).map_err(fault)?]);
+        }
+        for program in programs {
             program.check().map_err(|why| CompileError::Layer { layer: "the program".to_string(), why })?;
             for (kernel, origins) in program.kernels {
                 self.kernels.entry(module([(0, &kernel, &[][..])])).or_insert((kernel, origins));

@@ -5,12 +5,16 @@
 //! without one the first is.
 
 use super::assemble::{Assembler, Fault};
+use super::kernel::product::tensor::{self, Cut};
 use super::kernel::product::{self, Kernel};
 use super::timer::Timer;
 use super::{dnn, lt};
 use crate::backend::Tf32;
 use crate::network::{Layer, LayerKind};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many cuts of a product on tensor cores are tried.
+const CUTS: usize = 5;
 
 /// One manner of running a layer.
 pub trait Way: Send + Sync {
@@ -26,6 +30,8 @@ pub trait Way: Send + Sync {
 pub enum Choice<'a> {
     /// Nobody: the first way of all, our own kernel.
     First,
+    /// Nobody: our own kernel on tensor cores where they take the layer, by one block a tile or as many as seem best.
+    TensorCores { tf32: Tf32, clusters: bool },
     /// It is settled.
     Settled(Arc<dyn Way>),
     /// The device.
@@ -40,6 +46,10 @@ pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32) -> Vec<
     if is_short(a, layer) {
         out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
     }
+    let clusters = a.target.capability >= 90;
+    out.extend(
+        on_tensor_cores(a, layer, tf32, clusters).into_iter().map(|way| -> Arc<dyn Way> { Arc::new(way) }),
+    );
     match &layer.kind {
         LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution)),
         LayerKind::MatMul { transpose_a, transpose_b } => {
@@ -48,6 +58,29 @@ pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32) -> Vec<
         _ => {}
     }
     out
+}
+
+/// Our own kernel on tensor cores.
+struct OnTensorCores(Cut);
+
+/// The ways on tensor cores that promise most.
+fn on_tensor_cores(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Vec<OnTensorCores> {
+    let Some(form) = tensor::form(a, layer, tf32) else { return vec![] };
+    let size = (form.batch, form.m, form.n, form.steps);
+    let cuts = tensor::cuts(size, a.target.multiprocessors, clusters, CUTS);
+    cuts.into_iter().map(OnTensorCores).collect()
+}
+
+impl Way for OnTensorCores {
+    fn name(&self) -> String {
+        let Cut { rows, columns, shares, .. } = self.0;
+        format!("own tensor cores {rows}x{columns} by {shares}")
+    }
+
+    fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
+        let product = tensor::product(a, layer)?;
+        tensor::emit(a, product, self.0)
+    }
 }
 
 /// Are its sums so short that a thread may well do some alone?
@@ -85,6 +118,12 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
     }
     let way: Arc<dyn Way> = match a.choice.clone() {
         Choice::First => Arc::new(Own(Kernel::Suitable)),
+        Choice::TensorCores { tf32, clusters } => {
+            match on_tensor_cores(a, layer, tf32, clusters).into_iter().next() {
+                Some(way) => Arc::new(way),
+                None => Arc::new(Own(Kernel::Suitable)),
+            }
+        }
         Choice::Settled(way) => way,
         Choice::Timed(timer) => timer.choose(a, layer),
         Choice::Listed(timer, list) => {

@@ -1,13 +1,13 @@
 //! Timing ways of running a layer on the device, each assembled alone on memory of its own.
 
 use super::assemble::Assembler;
-use super::compile::compile;
+use super::compile::{Compiled, compile};
 use super::device::Device;
 use super::kernel::product::Kernel;
 use super::library::{Address, Handles};
 use super::load::Loaded;
 use super::memory::Buffer;
-use super::program::Source;
+use super::program::{Program, Source};
 use super::queue::Queue;
 use super::replay::Replay;
 use super::tactic::{Choice, Own, Way, ways};
@@ -61,12 +61,12 @@ impl Timer {
         }
         let candidates = ways(a, self, layer, self.tf32);
         let mut best: (f32, Arc<dyn Way>) = (f32::INFINITY, Arc::new(Own(Kernel::Suitable)));
-        for way in candidates {
-            match self.time(a, layer, &way) {
+        for (way, ready) in candidates.iter().zip(self.ready(a, layer, &candidates)) {
+            match ready.and_then(|ready| self.time(ready)) {
                 Ok(time) => {
                     log::debug!("{}: {} takes {:.2} us", a.origin(), way.name(), time * 1e3);
                     if time < best.0 {
-                        best = (time, way);
+                        best = (time, way.clone());
                     }
                 }
                 Err(why) => log::debug!("{}: {} does not run: {why}", a.origin(), way.name()),
@@ -76,22 +76,36 @@ impl Timer {
         best.1
     }
 
-    /// Milliseconds of the layer, run this way.
-    fn time(&self, a: &mut Assembler, layer: &Layer, way: &Arc<dyn Way>) -> Result<f32, String> {
+    /// The layer alone in each of these ways, compiled side by side.
+    fn ready(&self, a: &mut Assembler, layer: &Layer, ways: &[Arc<dyn Way>]) -> Vec<Result<Ready, String>> {
         let (network, views) = alone(a, layer);
-        let mut assembler = Assembler::new(&network, a.target, Choice::Settled(way.clone()));
-        for (value, view) in views {
-            let (low, high) = view.reach();
-            let slot = assembler.slot(Source::Arena((high - low) as usize));
-            assembler.define(value, View { slot, offset: view.offset - low, ..view });
-        }
-        let (mut program, wanted) = assembler.run().map_err(|(_, why)| why)?;
-        // All slots at once: nothing that the way reads may be overwritten between repeats.
-        program.spread();
-        let code = compile(&program, &a.target)?;
+        let target = a.target;
+        let assembled = |way: &Arc<dyn Way>| {
+            let mut assembler = Assembler::new(&network, target, Choice::Settled(way.clone()));
+            for (value, view) in &views {
+                let (low, high) = view.reach();
+                let slot = assembler.slot(Source::Arena((high - low) as usize));
+                assembler.define(*value, View { slot, offset: view.offset - low, ..view.clone() });
+            }
+            let (mut program, wanted) = assembler.run().map_err(|(_, why)| why)?;
+            // All slots at once: nothing that the way reads may be overwritten between repeats.
+            program.spread();
+            let code = compile(&program, &target)?;
+            Ok(Ready { program, code, weights: wanted.bytes })
+        };
+        std::thread::scope(|scope| {
+            let running: Vec<_> = ways.iter().map(|way| scope.spawn(|| assembled(way))).collect();
+            let lost = |_| Err("its compilation panicked".to_string());
+            running.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
+        })
+    }
+
+    /// Milliseconds of the layer, run this way.
+    fn time(&self, ready: Ready) -> Result<f32, String> {
+        let Ready { program, code, weights } = ready;
         let loaded = Loaded::new(&self.device, program, &code)?;
         let (weights, arena) =
-            (Buffer::new(&self.device, wanted.bytes)?, Buffer::new(&self.device, loaded.program.arena)?);
+            (Buffer::new(&self.device, weights)?, Buffer::new(&self.device, loaded.program.arena)?);
         // Small positive numbers in every floating-point type.
         weights.set(0x3c)?;
         arena.set(0x3c)?;
@@ -106,6 +120,14 @@ impl Timer {
         let mut replay = Replay::new(&loaded, &queue, REPEATS)?.ok_or("no graph of it can be made")?;
         Ok(replay.time(&loaded, &queue, ROUNDS)? / REPEATS as f32)
     }
+}
+
+/// A layer alone in one way, with machine code.
+struct Ready {
+    program: Program,
+    code: Vec<Compiled>,
+    /// Bytes of prepared weights.
+    weights: usize,
 }
 
 /// A network of this layer alone: static operands are prepared values, others inputs; and the views of those.

@@ -50,7 +50,8 @@ pub const Y: i64 = 3;
 pub const OPERANDS: i64 = 4;
 const INNER: i64 = 100;
 
-/// Can every step of the epilogue be said in the library's words, in one precision?
+/// Can every step of the epilogue be said in the library's words? Steps compute in f32; what is rounded in between is a virtual tensor of
+/// the narrower type.
 pub fn is_sayable(expr: &Expr) -> bool {
     let last = expr.nodes.len() - 1;
     expr.nodes.iter().enumerate().all(|(at, node)| match node {
@@ -61,7 +62,8 @@ pub fn is_sayable(expr: &Expr) -> bool {
         Node::Binary(Binary::Max, a, b) => is_zero(expr, *a) != is_zero(expr, *b),
         Node::Binary(f, a, b) => binary(*f).is_some() && !(is_constant(expr, *a) && is_constant(expr, *b)),
         Node::Cast(d, r) => {
-            let keeps = *d == DType::F32 || (at == last && d.is_float()) || is_operand(expr, *r);
+            let stored = at == last && d.is_float();
+            let keeps = *d == DType::F32 || stored || is_operand(expr, *r) || rounding(expr, *r) == Some(*d);
             keeps && !is_constant(expr, *r)
         }
         Node::Select(..) => false,
@@ -78,6 +80,25 @@ fn is_zero(expr: &Expr, r: Ref) -> bool {
 
 fn is_operand(expr: &Expr, r: Ref) -> bool {
     matches!(expr.nodes[r as usize], Node::Input(i) if i > 0)
+}
+
+/// The 16-bit type that a step's result is rounded to before anything reads it.
+fn rounding(expr: &Expr, r: Ref) -> Option<DType> {
+    let reads = |n: &&Node| {
+        let mut found = false;
+        n.map(|operand| {
+            found |= operand == r;
+            operand
+        });
+        found
+    };
+    let mut readers = expr.nodes.iter().filter(reads);
+    match (&expr.nodes[r as usize], readers.next(), readers.next()) {
+        (Node::Unary(..) | Node::Binary(..), Some(Node::Cast(d @ (DType::F16 | DType::BF16), _)), None) => {
+            Some(*d)
+        }
+        _ => None,
+    }
 }
 
 fn unary(f: Unary) -> Option<Mode> {
@@ -142,10 +163,10 @@ impl Writer {
         Ok(self.keep(d))
     }
 
-    /// A virtual tensor like `y`, in f32.
-    fn inner(&mut self, y: &Tensor) -> Result<usize, String> {
+    /// A virtual tensor like `y`.
+    fn inner(&mut self, y: &Tensor, dtype: DType) -> Result<usize, String> {
         self.next += 1;
-        self.tensor(INNER + self.next, &Tensor { dtype: DType::F32, ..y.clone() }, true, false)
+        self.tensor(INNER + self.next, &Tensor { dtype, ..y.clone() }, true, false)
     }
 
     fn scalar(&mut self, value: f64, rank: usize) -> Result<usize, String> {
@@ -225,7 +246,7 @@ pub fn graph(dnn: &'static Cudnn, handle: cudnnHandle_t, p: &Problem) -> Result<
     match &p.epilogue {
         None => g.convolution(p, x, w, y)?,
         Some(expr) => {
-            let own = g.inner(&p.y)?;
+            let own = g.inner(&p.y, DType::F32)?;
             g.convolution(p, x, w, own)?;
             epilogue(&mut g, p, expr, own, y)?;
         }
@@ -262,7 +283,10 @@ fn epilogue(g: &mut Writer, p: &Problem, expr: &Expr, own: usize, y: usize) -> R
                     Node::Const(_, v) => g.scalar(v.as_f64(), p.y.sizes.len()),
                     _ => Ok(at[r as usize]),
                 };
-                let to = if position == last { y } else { g.inner(&p.y)? };
+                let to = match position {
+                    _ if position == last => y,
+                    _ => g.inner(&p.y, rounding(expr, position as Ref).unwrap_or(DType::F32))?,
+                };
                 match *node {
                     Node::Unary(f, r) => {
                         g.pointwise(unary(f).ok_or("no such function")?, at[r as usize], None, to)?
@@ -315,6 +339,10 @@ mod tests {
         assert!(!sayable(&[x, six, Node::Binary(Binary::Min, 0, 1)]));
         assert!(!sayable(&[x, six, Node::Binary(Binary::Max, 0, 1)]));
         assert!(!sayable(&[x, Node::Cast(DType::F16, 0), Node::Unary(Unary::Tanh, 1)]));
+        let rounded =
+            [x, b, Node::Binary(Binary::Mul, 0, 1), Node::Cast(DType::F16, 2), Node::Unary(Unary::Tanh, 3)];
+        assert!(sayable(&rounded));
+        assert!(!sayable(&[&rounded[..], &[Node::Binary(Binary::Add, 2, 4)]].concat()));
         assert!(!sayable(&[x]));
         // Scalars alone.
         assert!(!sayable(&[x, six, Node::Unary(Unary::Exp, 1), Node::Binary(Binary::Add, 0, 2)]));

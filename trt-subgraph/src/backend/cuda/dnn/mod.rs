@@ -6,19 +6,25 @@ mod graph;
 mod plan;
 
 use super::assemble::{Assembler, Fault};
-use super::kernel::{pad, pointwise};
+use super::channels;
+use super::kernel::pointwise;
 use super::layout::channels_last;
 use super::layout::order_of;
 use super::render::Argument;
 use super::tactic::Way;
 use super::timer::Timer;
 use crate::backend::view::View;
-use crate::network::layer::{Convolution, PadMode};
+use crate::network::layer::Convolution;
 use crate::network::{Expr, Layer, ValueId};
 use crate::{DType, TensorType};
 use graph::{Problem, Tensor, is_sayable};
 use plan::{Plan, Planned, plans};
 use std::sync::Arc;
+
+/// Most plans that are built for a layer with its epilogue.
+const FUSED_PLANS: usize = 4;
+/// Most plans that are built for a layer without one, which take less time to build.
+const PLAIN_PLANS: usize = 2;
 
 /// The library's ways to run a convolution.
 pub fn ways(
@@ -32,14 +38,14 @@ pub fn ways(
     if timer.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).dnn.is_null() {
         return out;
     }
-    // The epilogue in the plan where that is possible, else after it.
-    let sayable = layer.epilogue.as_ref().is_some_and(is_sayable);
-    for fused in [true, false].into_iter().filter(|&fused| sayable || !fused) {
-        if !out.is_empty() {
-            break;
-        }
-        let Some(form) = Form::of(a, layer, c, fused, tf32) else { continue };
-        match plans(&timer.device, &form.problem) {
+    // The epilogue in the plan, where that can be said, and after it.
+    let mut forms = vec![(None, PLAIN_PLANS)];
+    if let Some(expr) = &layer.epilogue {
+        forms.extend(is_sayable(expr).then(|| (Some(expr.clone()), FUSED_PLANS)));
+    }
+    for (epilogue, most) in forms {
+        let Some(form) = Form::of(a, layer, c, epilogue, tf32) else { continue };
+        match plans(&timer.device, &form.problem, most) {
             Ok(plans) => out.extend(plans.into_iter().map(|plan| -> Arc<dyn Way> {
                 Arc::new(Library { form: form.clone(), plan: Arc::new(plan) })
             })),
@@ -60,7 +66,13 @@ struct Form {
 
 impl Form {
     /// `None` where the library has no such convolution.
-    fn of(a: &mut Assembler, layer: &Layer, c: &Convolution, fused: bool, tf32: bool) -> Option<Form> {
+    fn of(
+        a: &mut Assembler,
+        layer: &Layer,
+        c: &Convolution,
+        epilogue: Option<Expr>,
+        tf32: bool,
+    ) -> Option<Form> {
         let ty = |v: ValueId| a.network.ty(v).clone();
         let (x, w, y) = (ty(layer.inputs[0]), ty(layer.inputs[1]), ty(layer.outputs[0]));
         let unit = match x.dtype {
@@ -74,6 +86,7 @@ impl Form {
             return None;
         }
         let mut operands = Vec::new();
+        let fused = epilogue.is_some();
         if fused {
             if y.dtype == DType::F64 {
                 return None;
@@ -82,7 +95,8 @@ impl Form {
                 operands.push(operand(&ty(v), &y)?);
             }
         }
-        let own = if fused || layer.epilogue.is_none() { y.dtype } else { DType::F32 };
+        // A kernel of ours reads what the host would: the convolution's result in its own type.
+        let own = if fused || layer.epilogue.is_none() { y.dtype } else { x.dtype };
         let widen = |t: &TensorType, channels: usize| {
             let mut shape = t.shape.clone();
             shape[1] = channels;
@@ -102,7 +116,7 @@ impl Form {
             after: spatial(c.padding.iter().map(|p| p.1).collect(), 0),
             stride: spatial(c.stride.clone(), 1),
             dilation: spatial(c.dilation.clone(), 1),
-            epilogue: layer.epilogue.clone().filter(|_| fused),
+            epilogue,
             operands,
             tf32,
         };
@@ -143,8 +157,8 @@ impl Way for Library {
     }
 
     fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
-        let x = self.input(a, layer.inputs[0])?;
-        let w = self.filter(a, layer.inputs[1])?;
+        let x = channels::dense_image(a, layer.inputs[0], self.form.channels)?;
+        let w = channels::filter(a, layer.inputs[1], self.form.problem.w.sizes[1] as usize)?;
         let mut arguments = vec![Argument::of(&x, false), Argument::of(&w, false)];
         let y = a.network.ty(layer.outputs[0]).clone();
         let order = channels_last(y.rank());
@@ -164,7 +178,7 @@ impl Way for Library {
             a.define(value, out);
             return Ok(());
         }
-        let result = a.temporary(&y.with_dtype(DType::F32), &order);
+        let result = a.temporary(&y.with_dtype(self.form.problem.y.dtype), &order);
         arguments.push(Argument::of(&result, true));
         self.call(a, arguments);
         let tail = a.tail(layer, &order)?;
@@ -179,34 +193,6 @@ impl Library {
     fn call(&self, a: &mut Assembler, mut arguments: Vec<Argument>) {
         arguments.push(a.workspace(self.plan.workspace));
         a.call(Planned(self.plan.clone()), arguments);
-    }
-
-    /// The input with channels innermost, dense and padded.
-    fn input(&self, a: &mut Assembler, value: ValueId) -> Result<View, Fault> {
-        let view = a.view(value);
-        let order = channels_last(view.rank());
-        let ready = view.is_dense_in(&order) && view.shape[1] == self.form.channels && !a.is_given(view.slot);
-        if ready && view.offset % 16 == 0 {
-            return Ok(view);
-        }
-        let to = a.temporary(&padded(&view.ty(), self.form.channels), &order);
-        fill(a, view, to.clone())?;
-        Ok(to)
-    }
-
-    /// The filter with channels innermost, dense and padded.
-    fn filter(&self, a: &mut Assembler, value: ValueId) -> Result<View, Fault> {
-        let ty = a.network.ty(value).clone();
-        let inputs = self.form.problem.w.sizes[1] as usize;
-        let wide = padded(&ty, inputs);
-        let order = channels_last(ty.rank());
-        let form = View::dense(super::program::WEIGHTS, &wide, &order);
-        let to = form.clone();
-        let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
-            fill(a, from, View { slot, offset, ..to })
-        });
-        let (slot, offset) = a.packed(value, wide.bytes(), packing)?;
-        Ok(View { slot, offset, ..form })
     }
 
     /// A further operand: dense, channels innermost.
@@ -231,20 +217,4 @@ impl Library {
         a.copy(&view, to.clone())?;
         Ok(to)
     }
-}
-
-fn padded(ty: &TensorType, channels: usize) -> TensorType {
-    let mut shape = ty.shape.clone();
-    shape[1] = channels;
-    ty.with_shape(shape)
-}
-
-/// Copies `from` into `to`, which may have more channels; those are zero.
-fn fill(a: &mut Assembler, from: View, to: View) -> Result<(), Fault> {
-    if from.shape == to.shape {
-        return a.copy(&from, to);
-    }
-    let mut border = vec![(0, 0); from.rank()];
-    border[1].1 = to.shape[1] - from.shape[1];
-    pad::emit(a, &from, &border, PadMode::Constant(0.0), to)
 }

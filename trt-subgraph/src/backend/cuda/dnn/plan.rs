@@ -15,9 +15,6 @@ use cudarc::driver::sys::CUstream;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most plans that are built for a problem.
-const PLANS: usize = 6;
-
 /// A built plan.
 pub struct Plan {
     dnn: &'static Cudnn,
@@ -33,11 +30,14 @@ pub struct Plan {
     pub name: String,
 }
 
-/// The library's best plans for a problem, in its own order of preference.
-pub fn plans(device: &Arc<Device>, p: &Problem) -> Result<Vec<Plan>, String> {
+/// At most so many configurations are asked for.
+const CONFIGURATIONS: usize = 18;
+
+/// The library's `most` best plans for a problem, in its own order of preference.
+pub fn plans(device: &Arc<Device>, p: &Problem, most: usize) -> Result<Vec<Plan>, String> {
     let dnn = Cudnn::get()?;
     let handles = Handles::new(device)?;
-    let count = configurations(dnn, &handles, p)?.1.len().min(PLANS);
+    let count = configurations(dnn, &handles, p)?.1.len().min(most);
     let out: Mutex<Vec<(usize, Plan)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for rank in 0..count {
@@ -67,7 +67,7 @@ fn configurations(
     let found = heuristic.fill(
         Name::CUDNN_ATTR_ENGINEHEUR_RESULTS,
         Object::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
-        3 * PLANS,
+        CONFIGURATIONS,
     )?;
     Ok((graph, found.into_iter().filter(|c| keeps_precision(c, p).unwrap_or(false)).collect()))
 }

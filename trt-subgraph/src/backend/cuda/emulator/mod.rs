@@ -7,7 +7,7 @@ mod tests;
 
 use super::assemble::Assembler;
 use super::program::{Action, Program, Source};
-use super::render::module;
+use super::render::{TENSOR, module};
 use super::tactic::Choice;
 use super::target::Target;
 use crate::Literal;
@@ -40,7 +40,7 @@ impl Drop for Folder {
 /// The program's kernels as host code.
 fn translate(program: &Program, folder: &Folder) -> Library {
     let kernels = program.kernels.iter().enumerate().map(|(at, (k, origins))| (at, k, &origins[..]));
-    let mut text = module(kernels);
+    let mut text = module(kernels).replace(TENSOR, include_str!("tensor.h"));
     for (ours, theirs) in [
         (r#"asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v.bits))"#, "r = device::from_f16(v.bits)"),
         (r#"asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v))"#, "r = device::to_f16(v)"),
@@ -125,10 +125,15 @@ fn run(program: &Program, mut place: impl FnMut(&Source) -> *mut u8) {
 }
 
 /// The outputs of a network on the emulated device.
-pub fn evaluate(network: &Network, parameters: &[Literal], inputs: &[Literal]) -> Vec<Literal> {
+pub fn evaluate(
+    network: &Network,
+    parameters: &[Literal],
+    inputs: &[Literal],
+    choice: Choice,
+) -> Vec<Literal> {
     let target = Target { capability: 90, multiprocessors: 132 };
     let split = network.split();
-    let (program, wanted) = Assembler::new(&split.run, target, Choice::First).run().expect("assembles");
+    let (program, wanted) = Assembler::new(&split.run, target, choice).run().expect("assembles");
     let mut weights = Memory::new(wanted.bytes);
     let prepare = Assembler::new(&split.prepare, target, Choice::First).prepare(wanted).expect("assembles");
     let mut fault = Memory::holding(&[0; 24]);

@@ -1,8 +1,10 @@
 //! Layers larger than operator cases and random networks have them, so that every branch of every kernel runs somewhere.
 
-use crate::backend::reference;
+use super::super::tactic::Choice;
+use crate::backend::{Tf32, reference};
+use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::layer::{Convolution, Pool, PoolOp, ReduceOp, ScanOp};
-use crate::network::{Builder, LayerKind, ValueId};
+use crate::network::{Builder, Expr, LayerKind, Network, ValueId};
 use crate::{DType, Literal, Random, TensorType, compare, tolerance};
 
 /// Layers side by side in one network, for one translation of all of their kernels.
@@ -26,7 +28,7 @@ impl Batch {
         let inputs: Vec<Literal> =
             network.inputs.iter().map(|&v| random.literal_in(network.ty(v).clone(), -2.0, 2.0)).collect();
         let expected = reference::evaluate(&network, &[], &inputs).expect("runs");
-        let found = super::evaluate(&network, &[], &inputs);
+        let found = super::evaluate(&network, &[], &inputs, Choice::First);
         for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
             compare(found, expected, tolerance(expected.ty().dtype))
                 .unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));
@@ -203,4 +205,71 @@ fn copies_across_the_grain() {
         batch.check(LayerKind::Permute { axes: axes.to_vec() }, &[ty(dtype, shape)]);
     }
     batch.agrees();
+}
+
+/// Every product that tensor cores take, on them: convolutions of padded, strided, few and many channels, matrices of every form.
+#[test]
+fn products_on_tensor_cores() {
+    let convolution = |stride: usize, padding: usize, dilation: usize| {
+        LayerKind::Convolution(Convolution {
+            stride: vec![stride; 2],
+            padding: vec![(padding, padding); 2],
+            dilation: vec![dilation; 2],
+            groups: 1,
+            transposed: false,
+            output_padding: vec![0; 2],
+        })
+    };
+    let product = |transpose_a, transpose_b| LayerKind::MatMul { transpose_a, transpose_b };
+    // A scale of each column in f32, a sum, a relu.
+    let epilogue = |dtype| Expr {
+        nodes: vec![
+            Node::Input(0),
+            Node::Cast(DType::F32, 0),
+            Node::Input(1),
+            Node::Binary(Binary::Mul, 1, 2),
+            Node::Cast(dtype, 3),
+            Node::Input(2),
+            Node::Binary(Binary::Add, 4, 5),
+            Node::Const(dtype, Scalar::Float(0.0)),
+            Node::Binary(Binary::Max, 6, 7),
+        ],
+    };
+    let mut networks: Vec<Network> = Vec::new();
+    for (dtype, kind, x, w, scale) in [
+        (DType::F16, convolution(1, 1, 1), &[2, 16, 9, 7][..], &[16, 16, 3, 3][..], &[16, 1, 1][..]),
+        (DType::BF16, convolution(2, 3, 1), &[1, 3, 20, 17], &[24, 3, 7, 7], &[24, 1, 1]),
+        (DType::F16, convolution(1, 2, 2), &[3, 40, 8, 8], &[70, 40, 3, 3], &[70, 1, 1]),
+        (DType::F32, convolution(2, 0, 1), &[2, 10, 9, 9], &[33, 10, 1, 1], &[33, 1, 1]),
+        (DType::F16, product(false, true), &[37, 72], &[50, 72], &[50]),
+        (DType::BF16, product(false, false), &[2, 5, 3, 64], &[64, 20], &[20]),
+        (DType::F16, product(false, true), &[2, 3, 33, 16], &[2, 3, 40, 16], &[40]),
+    ] {
+        let mut b = Builder::new();
+        let x = b.input(ty(dtype, x));
+        let batched = matches!(kind, LayerKind::MatMul { .. }) && w.len() > 2;
+        let w = if batched { b.input(ty(dtype, w)) } else { b.parameter("w", ty(dtype, w)) };
+        let shape = {
+            let y = b.add(kind.clone(), &[x, w]).expect("well typed");
+            b.ty(y).shape.clone()
+        };
+        let (scale, more) = (b.parameter("scale", ty(DType::F32, scale)), b.input(ty(dtype, &shape)));
+        let plain = b.fused(kind.clone(), &[x, w], None).expect("well typed");
+        let whole = b.fused(kind, &[x, w, scale, more], Some(epilogue(dtype))).expect("well typed");
+        networks.push(b.finish(vec![plain[0], whole[0]]));
+    }
+    let choice = Choice::TensorCores { tf32: Tf32::default(), clusters: false };
+    for network in networks {
+        let mut random = Random::new(7);
+        let mut values = |ty: &TensorType| random.literal_in(ty.clone(), -1.0, 1.0);
+        let parameters: Vec<Literal> = network.parameters.iter().map(|p| values(&p.ty)).collect();
+        let inputs: Vec<Literal> = network.inputs.iter().map(|&v| values(network.ty(v))).collect();
+        let expected = reference::evaluate(&network, &parameters, &inputs).expect("runs");
+        let found = super::evaluate(&network, &parameters, &inputs, choice.clone());
+        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let rounded = if expected.ty().dtype == DType::F32 { 4e-3 } else { 0.0 };
+            let tolerance = tolerance(expected.ty().dtype).max(rounded);
+            compare(found, expected, tolerance).unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));
+        }
+    }
 }

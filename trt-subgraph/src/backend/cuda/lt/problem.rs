@@ -58,15 +58,23 @@ impl Problem {
             return None;
         }
         let (x, w) = (matrices(&x, transposed.0, batch), matrices(&w, transposed.1, batch));
+        let (rows, columns) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+        let (x, w) = one_of_all(&x, &w).unwrap_or((x, w));
+        let count: usize = x.shape[..x.rank() - 2].iter().product();
+        let rows = if count == 1 { batch.iter().product::<usize>() * rows } else { rows };
         // A sum that an epilogue goes on with is not rounded before.
         let out = if layer.epilogue.is_none() || bias.is_some() || dtype == DType::F64 {
             dtype
         } else {
             DType::F32
         };
-        let count: usize = batch.iter().product();
-        let (m, n) = (shape[shape.len() - 2], shape[shape.len() - 1]);
-        let result = Matrix { rows: n, columns: m, lead: n, step: (m * n) as isize, transposed: false };
+        let result = Matrix {
+            rows: columns,
+            columns: rows,
+            lead: columns,
+            step: (rows * columns) as isize,
+            transposed: false,
+        };
         let (left, right) = (matrix(&w, count)?, matrix(&x, count)?);
         Some(Problem { dtype, out, batch: count, left, right, result, tf32, bias })
     }
@@ -75,6 +83,16 @@ impl Problem {
     pub fn depth(&self) -> usize {
         if self.left.transposed { self.left.rows } else { self.left.columns }
     }
+}
+
+/// A batch of products with one right factor as one product of all rows, where the left factor's rows lie at one step.
+fn one_of_all(x: &View, w: &View) -> Option<(View, View)> {
+    let r = x.rank();
+    let alone = (0..r - 2).all(|axis| w.shape[axis] == 1 || w.strides[axis] == 0);
+    let rows: usize = x.shape[..r - 1].iter().product();
+    let flat = x.reshape(&[rows, x.shape[r - 1]]).filter(|_| alone)?;
+    let (shape, strides) = (w.shape[r - 2..].to_vec(), w.strides[r - 2..].to_vec());
+    Some((flat, View { shape, strides, ..w.clone() }))
 }
 
 /// The operand as its kernel would find it, without asking for a static one.

@@ -7,5 +7,7 @@ mod tail;
 
 pub use index::{Loops, index_type, split, sum};
 pub use scalar::{compute_type, expression, literal, storage_type, sum_type};
+#[cfg(test)]
+pub use source::TENSOR;
 pub use source::{Argument, Draft, Kernel, module, width};
-pub use tail::{Tail, indent};
+pub use tail::{Tail, in_runs, indent};

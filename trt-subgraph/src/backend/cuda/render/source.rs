@@ -5,6 +5,11 @@ use crate::DType;
 use crate::backend::view::{Slot, View};
 use std::fmt::Write;
 
+/// What every kernel may use.
+pub const PRELUDE: &str = include_str!("prelude.cuh");
+/// What kernels on tensor cores use besides.
+pub const TENSOR: &str = include_str!("tensor.cuh");
+
 /// Stands in a kernel's text for its name.
 const NAME: &str = "KERNEL_NAME";
 
@@ -42,6 +47,8 @@ pub struct Draft {
     pub threads: usize,
     /// Bytes of dynamic shared memory.
     pub shared: usize,
+    /// So many neighbouring blocks run at the same time and see each other's shared memory; more than 1 from Hopper on.
+    pub cluster: usize,
 }
 
 /// The text of a kernel; equal kernels have equal text.
@@ -62,6 +69,7 @@ impl Draft {
             grid: [1; 3],
             threads: 256,
             shared: 0,
+            cluster: 1,
         }
     }
 
@@ -99,8 +107,12 @@ impl Draft {
     /// The kernel's text.
     pub fn kernel(&self) -> Kernel {
         let parameters = self.parameters.join(", ");
+        let cluster = match self.cluster {
+            1 => String::new(),
+            n => format!("__cluster_dims__({n}, 1, 1) "),
+        };
         let text = format!(
-            "extern \"C\" __global__ void __launch_bounds__({}) {NAME}({parameters}) {{\n{}}}\n",
+            "extern \"C\" __global__ void {cluster}__launch_bounds__({}) {NAME}({parameters}) {{\n{}}}\n",
             self.threads,
             super::indent(&self.body)
         );
@@ -117,7 +129,7 @@ impl Kernel {
 
 /// The text of a module: the prelude and the kernels under their names, each under the origins of its layers.
 pub fn module<'a>(kernels: impl IntoIterator<Item = (usize, &'a Kernel, &'a [String])>) -> String {
-    let mut text = include_str!("prelude.cuh").to_string();
+    let mut text = [PRELUDE, TENSOR].concat();
     for (at, kernel, origins) in kernels {
         text.push('\n');
         for origin in origins.iter().filter(|o| !o.is_empty()) {

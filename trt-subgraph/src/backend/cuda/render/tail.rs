@@ -62,10 +62,90 @@ impl Tail {
         format!("{{\n{}}}\n", indent(&code))
     }
 
+    /// How many neighbours along `axis` of the result one access stores: as 16 bytes hold, where they lie side by side.
+    pub fn pack(&self, axis: usize) -> usize {
+        let mut pack = 16 / self.out.dtype.size();
+        while pack > 1 && !(self.out.shape[axis].is_multiple_of(pack) && in_runs(&self.out, axis, pack)) {
+            pack /= 2;
+        }
+        pack
+    }
+
+    /// [`Tail::parameters`] for [`Tail::store_packed`].
+    pub fn parameters_packed(&self, draft: &mut Draft, axis: usize, pack: usize) {
+        draft.write("y", &self.out);
+        draft.aligned(pack * self.out.dtype.size());
+        for (i, view) in self.operands.iter().enumerate() {
+            draft.read(&format!("e{}", i + 1), view);
+            if in_runs(view, axis, pack) {
+                draft.aligned(pack * view.dtype.size());
+            }
+        }
+    }
+
+    /// Code that ends with the `pack` values of the array `values` at these positions, and the next ones along `axis`.
+    pub fn store_packed(
+        &self,
+        values: &str,
+        positions: &[String],
+        (axis, pack): (usize, usize),
+        index: &str,
+    ) -> String {
+        let mut code = String::new();
+        let at = |v: &View| format!("({index})({})", sum(positions, &v.strides));
+        let mut inputs = vec![format!("{values}[j]")];
+        for (i, view) in self.operands.iter().enumerate() {
+            let (name, memory, at) = (i + 1, storage_type(view.dtype), at(view));
+            inputs.push(if pack > 1 && in_runs(view, axis, pack) {
+                let pack = format!("Pack<{memory}, {pack}>");
+                let _ = writeln!(
+                    code,
+                    "const {pack} u{name} = *reinterpret_cast<const {pack}*>(e{name} + {at});"
+                );
+                format!("get(u{name}.at[j])")
+            } else if view.strides[axis] == 0 {
+                let _ = writeln!(code, "const auto u{name} = get(e{name}[{at}]);");
+                format!("u{name}")
+            } else {
+                format!("get(e{name}[{at} + j * {}])", view.strides[axis])
+            });
+        }
+        let mut element = String::new();
+        let result = match &self.expr {
+            None => inputs.swap_remove(0),
+            Some(expr) => {
+                for (i, input) in inputs.iter_mut().enumerate() {
+                    let _ = writeln!(element, "const auto v{i} = {input};");
+                    *input = format!("v{i}");
+                }
+                let (steps, result) = expression(expr, &self.typing, &inputs, "t");
+                element.push_str(&steps);
+                result
+            }
+        };
+        let memory = format!("Pack<{}, {pack}>", self.out_type());
+        let _ = writeln!(element, "put(r.at[j], {result});");
+        let _ = write!(
+            code,
+            "{memory} r;\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n{}}}\n*reinterpret_cast<{memory}*>(y + {}) = r;\n",
+            indent(&element),
+            at(&self.out)
+        );
+        format!("{{\n{}}}\n", indent(&code))
+    }
+
     /// The type of an element of the result in memory.
     pub fn out_type(&self) -> &'static str {
         storage_type(self.out.dtype)
     }
+}
+
+/// Do neighbours along this axis lie side by side, in runs that begin at multiples of `pack` elements?
+pub fn in_runs(view: &View, axis: usize, pack: usize) -> bool {
+    let whole =
+        |i: usize| i == axis || view.shape[i] == 1 || view.strides[i].unsigned_abs().is_multiple_of(pack);
+    let aligned = view.offset.unsigned_abs().is_multiple_of(pack * view.dtype.size());
+    view.strides[axis] == 1 && aligned && (0..view.rank()).all(whole)
 }
 
 /// Every line four columns to the right.

@@ -4,6 +4,7 @@ use super::super::super::assemble::{Assembler, Fault};
 use super::super::super::layout::channels_last;
 use super::super::super::render::{index_type, split, sum};
 use super::{Factor, Kernel, Product};
+use crate::backend::view::View;
 use crate::network::Layer;
 use crate::network::layer::Convolution;
 use std::fmt::Write;
@@ -11,6 +12,17 @@ use std::fmt::Write;
 /// Emits `layer`, whose kind is `Convolution(c)`. Channels lie innermost in the result.
 pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Kernel) -> Result<(), Fault> {
     let (x, w) = (a.view(layer.inputs[0]), a.view(layer.inputs[1]));
+    of_operands(a, layer, c, x, w)?.emit(a, kernel)
+}
+
+/// The product that the layer is, of operands that may have more channels than its own.
+pub fn of_operands(
+    a: &mut Assembler,
+    layer: &Layer,
+    c: &Convolution,
+    x: View,
+    w: View,
+) -> Result<Product, Fault> {
     let spatial = c.stride.len();
     let tail = a.tail(layer, &channels_last(x.rank()))?;
     let out = tail.out.clone();
@@ -85,7 +97,7 @@ pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Ke
     };
     let mut positions = vec!["o0".to_string(), format!("(b * {outputs} + n)")];
     positions.extend((0..spatial).map(|i| format!("o{}", i + 1)));
-    let product = Product {
+    Ok(Product {
         what: if c.transposed { "deconvolution" } else { "convolution" },
         batch: groups,
         m,
@@ -96,7 +108,7 @@ pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Ke
         place: split_m,
         positions,
         dense_along_m: out.strides[1] != 1,
+        column_axis: 1,
         tail,
-    };
-    product.emit(a, kernel)
+    })
 }

@@ -59,6 +59,7 @@ pub fn matmul(
         place: place.clone(),
         positions,
         dense_along_m,
+        column_axis: rank - 1,
     };
     product.emit(a, kernel)
 }

@@ -6,6 +6,7 @@ mod convolution;
 mod direct;
 mod few;
 mod matmul;
+pub mod tensor;
 mod tiled;
 
 pub use convolution::convolution;
@@ -49,6 +50,8 @@ pub struct Product {
     pub positions: Vec<String>,
     /// Do neighbours along `m` lie closer in the result than neighbours along `n`?
     pub dense_along_m: bool,
+    /// The axis of the result that `n` walks.
+    pub column_axis: usize,
 }
 
 impl Product {

@@ -1,0 +1,185 @@
+//! Products on tensor cores, of halves and, where TF32 is allowed, of f32: both factors by asynchronous copies through several stages of
+//! shared memory, sums in registers, and the tile of the result back through shared memory, so that rows are stored whole.
+//!
+//! Where there are few tiles, the blocks of a cluster share the sums of one and add them up out of each other's shared memory.
+
+mod cut;
+mod form;
+
+pub use cut::{Cut, cuts};
+pub use form::{form, product};
+
+use super::super::super::assemble::{Assembler, Fault};
+use super::super::super::render::{Draft, indent, split, storage_type};
+use super::{Factor, Product};
+use std::fmt::Write;
+
+/// Bytes of a row of a stage, which is how far one step goes along `k`.
+const ROW: usize = 64;
+/// Bytes of shared memory that every kernel may have.
+const SHARED: usize = 48 << 10;
+/// Most stages.
+const STAGES: usize = 4;
+/// Threads: four warps.
+const THREADS: usize = 128;
+/// Floats between the rows of a tile of results, besides their own: other rows in other banks.
+const GAP: usize = 4;
+
+/// Emits the product, both of whose factors are read 16 bytes along `k` at a time.
+pub fn emit(a: &mut Assembler, p: Product, cut: Cut) -> Result<(), Fault> {
+    let (ty, unit) = (p.index(), 16 / p.a.view.dtype.size());
+    let Cut { rows, columns, warps, shares } = cut;
+    let tiles = [p.batch, p.m.div_ceil(rows), p.n.div_ceil(columns), shares];
+    let stage = (rows + columns) * ROW;
+    let stages = (SHARED / stage).min(STAGES);
+    let pitch = columns + GAP;
+    let (high, wide) = (rows / warps / 16, columns / (THREADS / 32 / warps) / 16);
+    let pack = p.tail.pack(p.column_axis);
+    let mut draft = Draft::new(p.what);
+    (draft.threads, draft.cluster) = (THREADS, shares);
+    draft.grid = [tiles.iter().product(), 1, 1];
+    draft.read("x", &p.a.view);
+    draft.aligned(16);
+    draft.read("w", &p.b.view);
+    draft.aligned(16);
+    p.tail.parameters_packed(&mut draft, p.column_axis, pack);
+    let mut body =
+        format!("alignas(128) __shared__ unsigned char pool[{}];\n", (stages * stage).max(rows * pitch * 4));
+    body.push_str(&split(&tiles, "BLOCK", ty, "tile"));
+    let steps = p.k.div_ceil(unit * ROW / 16);
+    let _ = write!(
+        body,
+        "const {ty} b = tile0, m0 = tile1 * {rows}, n0 = tile2 * {columns};
+const int lane = THREAD % 32, wm = THREAD / 32 % {warps} * {warp_rows}, wn = THREAD / 32 / {warps} * {warp_columns};
+const int first = {steps} * tile3 / {shares}, steps = {steps} * (tile3 + 1) / {shares} - first;
+auto at = [&](int stage, int row, int unit) {{ return pool + stage * {stage} + row * {ROW} + ((unit ^ (row >> 1 & 3)) * 16); }};
+auto fetch = [&](int stage, int step) {{
+    const int unit = THREAD % 4;
+    const {ty} k = (step * 4 + unit) * {unit};
+{loads}    end_group();
+}};
+f32 sums[{high}][{double}][4] = {{}};
+for (int s = 0; s < {ahead}; ++s) {{
+    if (s < steps) fetch(s, first + s);
+    else end_group();
+}}
+for (int s = 0; s < steps; ++s) {{
+    wait_groups<{pending}>();
+    __syncthreads();
+    if (s + {ahead} < steps) fetch((s + {ahead}) % {stages}, first + s + {ahead});
+    else end_group();
+    const int stage = s % {stages};
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {{
+        Four left[{high}], right[{wide}];
+        #pragma unroll
+        for (int i = 0; i < {high}; ++i)
+            left[i] = factor(load_matrices(at(stage, wm + i * 16 + lane % 16, half * 2 + lane / 16)), {element}());
+        #pragma unroll
+        for (int j = 0; j < {wide}; ++j)
+            right[j] = factor(load_matrices(at(stage, {rows} + wn + j * 16 + lane / 16 * 8 + lane % 8, half * 2 + lane / 8 % 2)), {element}());
+        #pragma unroll
+        for (int i = 0; i < {high}; ++i)
+            #pragma unroll
+            for (int j = 0; j < {wide}; ++j) {{
+                multiply(sums[i][2 * j], left[i], right[j].at[0], right[j].at[1], {element}());
+                multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
+            }}
+    }}
+}}
+wait_groups<0>();
+__syncthreads();
+f32* results = reinterpret_cast<f32*>(pool);
+#pragma unroll
+for (int i = 0; i < {high}; ++i)
+    #pragma unroll
+    for (int j = 0; j < {double}; ++j) {{
+        f32* to = results + (wm + i * 16 + lane / 4) * {pitch} + wn + j * 8 + lane % 4 * 2;
+        *reinterpret_cast<Pack<f32, 2>*>(to) = {{sums[i][j][0], sums[i][j][1]}};
+        *reinterpret_cast<Pack<f32, 2>*>(to + 8 * {pitch}) = {{sums[i][j][2], sums[i][j][3]}};
+    }}
+{meet}
+",
+        warp_rows = rows / warps,
+        warp_columns = columns / (THREADS / 32 / warps),
+        ahead = stages - 1,
+        pending = stages - 2,
+        double = 2 * wide,
+        element = storage_type(p.a.view.dtype),
+        meet = if shares > 1 { "cluster_barrier();" } else { "__syncthreads();" },
+        loads = indent(&(load(&p.a, "x", ("m", p.m), (0, rows), p.k, ty) + &load(&p.b, "w", ("n", p.n), (rows, columns), p.k, ty))),
+    );
+    body.push_str(&results(&p, cut, pack, pitch));
+    draft.body = body;
+    a.launch(draft)
+}
+
+/// Begins the copies of a thread's share of one factor's rows of a stage, from row `start` of it on.
+fn load(
+    f: &Factor,
+    pointer: &str,
+    (row, limit): (&str, usize),
+    (start, rows): (usize, usize),
+    depth: usize,
+    ty: &str,
+) -> String {
+    let exists = f.exists.as_deref().unwrap_or("true");
+    let code = format!("{}{}from = {pointer} + ({}); exists = {exists};\n", f.outer, f.inner, f.offset);
+    format!(
+        "#pragma unroll
+for (int u = THREAD / 4; u < {rows}; u += {}) {{
+    const {ty} {row} = {row}0 + u;
+    auto from = {pointer};
+    bool exists = false;
+    if ({row} < {limit} && k < {depth}) {{
+{}    }}
+    begin_copy(at(stage, {start} + u, unit), exists ? from : {pointer}, exists);
+}}
+",
+        THREADS / 4,
+        indent(&indent(&code)),
+    )
+}
+
+/// Stores the tile, or a block's share of it.
+fn results(p: &Product, cut: Cut, pack: usize, pitch: usize) -> String {
+    let (ty, Cut { rows, columns, shares, .. }) = (p.index(), cut);
+    let (units, count) = (columns / pack, rows / shares * (columns / pack));
+    // Neighbouring threads on neighbouring results.
+    let (row, column) = if p.dense_along_m {
+        (format!("e % {}", rows / shares), format!("e / {} * {pack}", rows / shares))
+    } else {
+        (format!("e / {units}"), format!("e % {units} * {pack}"))
+    };
+    let row = if shares > 1 { format!("tile3 * {} + {row}", rows / shares) } else { row };
+    let gather = if shares > 1 {
+        format!(
+            "f32 values[{pack}] = {{}};
+#pragma unroll
+for (int rank = 0; rank < {shares}; ++rank)
+    #pragma unroll
+    for (int j = 0; j < {pack}; ++j) values[j] += from_neighbour(results + row * {pitch} + column + j, rank);
+"
+        )
+    } else {
+        format!("const f32* values = results + row * {pitch} + column;\n")
+    };
+    let store = p.tail.store_packed("values", &p.positions, (p.column_axis, pack), ty);
+    let mut body = format!(
+        "#pragma unroll 4
+for (int e = THREAD; e < {count}; e += {THREADS}) {{
+    const int row = {row}, column = {column};
+    const {ty} m = m0 + row, n = n0 + column;
+    if (m < {} && n < {}) {{
+{}    }}
+}}
+",
+        p.m,
+        p.n,
+        indent(&indent(&format!("{gather}{}{store}", p.place)))
+    );
+    if shares > 1 {
+        body.push_str("cluster_barrier();\n");
+    }
+    body
+}
