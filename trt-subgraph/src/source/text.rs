@@ -198,7 +198,9 @@ mod tests {
             0 => Arg::Var(Var(random.below(99) as u32)),
             1 => Arg::None,
             2 => Arg::Int(*random.pick(&[0, -1, i64::MIN, i64::MAX, random.clone().bits() as i64])),
-            3 => Arg::Float(*random.pick(&[0.0, -0.0, 1e300, 5e-324, -1e16, f64::INFINITY, f64::NEG_INFINITY])),
+            3 => {
+                Arg::Float(*random.pick(&[0.0, -0.0, 1e300, 5e-324, -1e16, f64::INFINITY, f64::NEG_INFINITY]))
+            }
             4 => Arg::Bool(random.chance(0.5)),
             5 => Arg::Str(["", "none", "a \"b\"\\", "two\nlines", "\\\"", "é"][random.below(6)].into()),
             6 => {
