@@ -78,15 +78,18 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
     if (assigned.count(node->s(attr::name)) || !std::all_of(tensors.begin(), tensors.end(), known)) continue;
     torch::jit::WithInsertPoint guard(node);
     std::vector<Value*> elements;
+    std::vector<std::string> named;
     for (const auto& tensor : tensors) {
       Value* value = graph.inputs()[0];
-      for (const auto& name : paths.at(*extent(tensor))) value = graph.insertGetAttr(value, name);
+      const auto& names = paths.at(*extent(tensor));
+      for (const auto& name : names) value = graph.insertGetAttr(value, name);
       elements.push_back(value);
+      named.push_back(c10::Join(".", names));
     }
     Value* list = graph.insertNode(graph.createList(c10::TensorType::get(), elements))->output();
     node->output()->replaceAllUsesWith(list);
     node->destroy();
-    folded.push_back(Folded{place.object, place.slot, place.value(), place.path});
+    folded.push_back(Folded{place.object, place.slot, place.value(), place.path, std::move(named)});
   }
   return folded;
 }
@@ -128,7 +131,7 @@ void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
     Value* constant = graph.insertConstant(place.value());
     node->output()->replaceAllUsesWith(constant);
     node->destroy();
-    folded.push_back(Folded{place.object, place.slot, place.value(), place.path});
+    folded.push_back(Folded{place.object, place.slot, place.value(), place.path, {}});
   }
 }
 

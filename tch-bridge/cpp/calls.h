@@ -16,7 +16,9 @@ struct RawGraph;
 struct RawSeen;
 struct RawOrder;
 struct RawCluster;
+struct RawEngine;
 struct EngineHandle;
+struct KindsHandle;
 struct TraceClosure;
 
 // value.cpp
@@ -67,6 +69,7 @@ std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::
 std::unique_ptr<Module> shell(const Module& module);
 std::unique_ptr<Module> deep_copy(const Module& module);
 rust::Vec<rust::String> method_names(const Module& module);
+rust::Vec<rust::String> attribute_names(const Module& module);
 rust::Vec<RawTensor> named_tensors(const Module& module);
 std::unique_ptr<Module> optimize_for_inference(const Module& module, rust::Str method);
 bool is_training(const Module& module);
@@ -90,6 +93,21 @@ void out_tensor(Outputs& outputs, const at::Tensor& tensor);
 void out_int(Outputs& outputs, int64_t value);
 c10::IValue make_engine(const EngineHandle& handle, size_t tensors, size_t ints);
 
+// places.cpp
+std::unique_ptr<Places> find_places(const Owner& owner, rust::Slice<const rust::String> paths);
+bool places_hold(const Places& places, const Owner& owner);
+bool places_same_owner(const Places& a, const Places& b);
+bool places_owner_lives(const Places& places);
+std::unique_ptr<Stack> place_values(const Places& places);
+
+// form.cpp, select.cpp, modules.cpp
+void register_form(const Module& module, rust::Str name, const KindsHandle& kinds, const Graph& graph);
+void copy_method(const Module& from, rust::Str method, const Module& to, rust::Str name);
+void select_form(const Module& module, rust::Str name, rust::Str host, rust::Slice<const rust::String> methods,
+                 rust::Slice<const rust::String> forms);
+std::unique_ptr<Stack> method_defaults(const Method& method);
+rust::Vec<RawEngine> engines(const Module& module);
+
 // operators.cpp
 // Replaces the arguments on the stack by the results.
 bool operator_exists(rust::Str name, rust::Str overload);
@@ -108,7 +126,7 @@ bool still_holds(const Graph& graph);
 RawGraph extract(const Graph& graph);
 std::unique_ptr<Stack> constants(const Graph& graph);
 rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, bool apart, rust::Slice<const uint32_t> wanted, Stack& kept);
-void stitch(const Graph& graph, const Module& target, rust::Slice<const RawOrder> orders,
+void stitch(const Graph& graph, const Module& target, rust::Str name, rust::Slice<const RawOrder> orders,
             rust::Slice<const RawCluster> clusters);
 std::unique_ptr<Module> carve(const Graph& graph, rust::Slice<const uint32_t> inputs,
                               rust::Slice<const uint32_t> outputs);

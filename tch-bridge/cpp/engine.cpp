@@ -4,9 +4,9 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
-#include <torch/custom_class.h>
 
-#include "tch-bridge/cpp/calls.h"
+#include "tch-bridge/cpp/engine.h"
+#include "tch-bridge/cpp/places.h"
 #include "tch-bridge/src/sys.rs.h"
 
 namespace tch_trt {
@@ -20,23 +20,16 @@ struct Outputs {
 
 namespace {
 
-struct Engine : torch::CustomClassHolder {
-  Engine(rust::Box<EngineHandle> handle, size_t tensors, size_t ints)
-      : handle(std::move(handle)), tensors(tensors), ints(ints) {}
-  rust::Box<EngineHandle> handle;
-  size_t tensors, ints;
-};
+using EngineState = std::tuple<at::Tensor, int64_t, int64_t>;
 
-using State = std::tuple<at::Tensor, int64_t, int64_t>;
-
-State engine_to_state(const c10::intrusive_ptr<Engine>& engine) {
+EngineState engine_to_state(const c10::intrusive_ptr<Engine>& engine) {
   auto bytes = engine_state(*engine->handle);
   auto tensor = at::empty({static_cast<int64_t>(bytes.size())}, at::kByte);
   std::copy(bytes.begin(), bytes.end(), tensor.mutable_data_ptr<uint8_t>());
   return {tensor, static_cast<int64_t>(engine->tensors), static_cast<int64_t>(engine->ints)};
 }
 
-c10::intrusive_ptr<Engine> engine_from_state(const State& state) {
+c10::intrusive_ptr<Engine> engine_from_state(const EngineState& state) {
   auto bytes = std::get<0>(state).cpu().contiguous();
   rust::Slice<const uint8_t> slice(bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.numel()));
   return c10::make_intrusive<Engine>(engine_load(slice), std::get<1>(state), std::get<2>(state));
@@ -48,8 +41,8 @@ bool host_is_watched() {
          at::autocast::is_autocast_enabled(at::kCUDA);
 }
 
-bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, Outputs& outputs) {
-  if (host_is_watched()) return false;
+bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, const IValue& owner, Outputs& outputs) {
+  if (host_is_watched() || !owner.isObject()) return false;
   c10::SmallVector<RawView, 16> views;
   for (const IValue& input : inputs.toListRef()) {
     views.push_back(view(input.toTensor()));
@@ -59,30 +52,35 @@ bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, Outp
   for (const IValue& number : ints.toListRef()) numbers.push_back(number.toInt());
   bool served = engine_try_run(*engine.handle, rust::Slice<const RawView>(views.data(), views.size()),
                                rust::Slice<const int64_t>(numbers.data(), numbers.size()),
-                               at::GradMode::is_enabled(), outputs);
+                               at::GradMode::is_enabled(), Owner{owner.toObject()}, outputs);
   return served && outputs.tensors.size() == engine.tensors && outputs.ints.size() == engine.ints;
 }
 
 void try_run(torch::jit::Stack& stack) {
+  IValue owner = torch::jit::pop(stack);
   auto engine = torch::jit::pop(stack).toCustomClass<Engine>();
   IValue ints = torch::jit::pop(stack);
   IValue inputs = torch::jit::pop(stack);
   Outputs outputs;
-  bool served = serves(*engine, inputs, ints, outputs);
+  bool served = serves(*engine, inputs, ints, owner, outputs);
   stack.emplace_back(served);
   stack.emplace_back(std::move(outputs.tensors));
   stack.emplace_back(std::move(outputs.ints));
 }
 
-const auto engine_class =
-    torch::class_<Engine>("trt", "Engine")
-        .def_pickle([](const c10::intrusive_ptr<Engine>& engine) { return engine_to_state(engine); },
-                    [](State state) { return engine_from_state(state); });
-
-const torch::jit::RegisterOperators operators({torch::jit::Operator(
-    "trt::try_run(Tensor[] inputs, int[] ints, __torch__.torch.classes.trt.Engine engine)"
-    " -> (bool, Tensor[], int[])",
-    [](torch::jit::Stack& stack) { try_run(stack); }, c10::AliasAnalysisKind::FROM_SCHEMA)});
+// A second copy of this library leaves the work to the first.
+const bool engine_registered = [] {
+  if (torch::getCustomClass("__torch__.torch.classes.trt.Engine")) return false;
+  static const auto engine_class =
+      torch::class_<Engine>("trt", "Engine")
+          .def_pickle([](const c10::intrusive_ptr<Engine>& engine) { return engine_to_state(engine); },
+                      [](const EngineState& state) { return engine_from_state(state); });
+  static const torch::jit::RegisterOperators operators({torch::jit::Operator(
+      "trt::try_run(Tensor[] inputs, int[] ints, __torch__.torch.classes.trt.Engine engine, Any owner)"
+      " -> (bool, Tensor[], int[])",
+      [](torch::jit::Stack& stack) { try_run(stack); }, c10::AliasAnalysisKind::FROM_SCHEMA)});
+  return true;
+}();
 
 }  // namespace
 

@@ -156,7 +156,11 @@ std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::
   const auto& from = module.module;
   auto type = from.type();
   torch::jit::Module fork(*type->name(), from._ivalue()->compilation_unit(), true);
+  auto is_dropped = [&](const std::string& name) {
+    return std::any_of(dropped.begin(), dropped.end(), [&](const rust::String& other) { return name == std::string(other); });
+  };
   for (size_t i = 0; i < type->numAttributes(); ++i) {
+    if (is_dropped(type->getAttributeName(i))) continue;
     fork.register_attribute(type->getAttributeName(i), type->getAttribute(i), from._ivalue()->getSlot(i),
                             type->is_parameter(i), type->is_buffer(i));
   }
@@ -164,8 +168,7 @@ std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::
     fork.type()->addConstant(type->getConstantName(i), type->getConstant(i));
   }
   for (torch::jit::Function* function : type->methods()) {
-    auto is_name = [&](const rust::String& name) { return std::string(name) == function->name(); };
-    if (std::none_of(dropped.begin(), dropped.end(), is_name)) fork.clone_method(from, function->name());
+    if (!is_dropped(function->name())) fork.clone_method(from, function->name());
   }
   return owned(std::move(fork));
 }
@@ -184,6 +187,13 @@ std::unique_ptr<Module> deep_copy(const Module& module) {
 rust::Vec<rust::String> method_names(const Module& module) {
   rust::Vec<rust::String> names;
   for (torch::jit::Function* function : module.module.type()->methods()) names.push_back(function->name());
+  return names;
+}
+
+rust::Vec<rust::String> attribute_names(const Module& module) {
+  rust::Vec<rust::String> names;
+  auto type = module.module.type();
+  for (size_t i = 0; i < type->numAttributes(); ++i) names.push_back(type->getAttributeName(i));
   return names;
 }
 

@@ -58,6 +58,8 @@ struct Folded {
   size_t slot;
   c10::IValue value;
   std::string path;
+  // Where it lists parameters: their paths.
+  std::vector<std::string> elements;
 };
 
 // A prepared copy of a method's graph. Immutable after `prepare`: every user works on a copy,
@@ -77,6 +79,8 @@ struct Watched {
 };
 
 struct Outputs;
+struct Owner;
+class Places;
 
 }  // namespace tch_trt
 

@@ -1,5 +1,5 @@
 // A prepared graph with clusters as a new method of a module: each cluster's nodes become the else-branch of
-//   %ok, %tensors, %ints = trt::try_run(inputs, ints, engine)
+//   %ok, %tensors, %ints = trt::try_run(inputs, ints, engine, the module)
 //   outputs = prim::If(%ok) { unpack } else { the nodes }
 #include "tch-bridge/cpp/graph.h"
 #include "tch-bridge/src/sys.rs.h"
@@ -22,11 +22,18 @@ bool is_inside(const Node* node, const Block* block) {
 }
 
 struct Stitcher {
-  Stitcher(const Graph& from, torch::jit::Module target)
-      : source(from), target(std::move(target)), graph(from.graph->copy()), index(*graph), assigned(from.assigned) {}
+  Stitcher(const Graph& from, torch::jit::Module target, std::string name)
+      : source(from),
+        target(std::move(target)),
+        name(std::move(name)),
+        graph(from.graph->copy()),
+        index(*graph),
+        assigned(from.assigned) {}
 
   const Graph& source;
   torch::jit::Module target;
+  // The new method's.
+  std::string name;
   std::shared_ptr<torch::jit::Graph> graph;
   Index index;
   const std::unordered_set<std::string>& assigned;
@@ -61,11 +68,11 @@ struct Stitcher {
   // Registers the engine as an attribute of the target and reads it at the top of the graph.
   Value* engine_value(const RawCluster& cluster, size_t number) {
     c10::IValue engine = make_engine(*cluster.engine, cluster.outputs.size(), cluster.int_outputs.size());
-    std::string name = engine_prefix() + std::to_string(number);
+    std::string attribute = engine_prefix() + std::to_string(number);
     auto type = engine.type();
-    target.register_attribute(name, type, std::move(engine));
+    target.register_attribute(attribute, type, std::move(engine));
     torch::jit::WithInsertPoint guard(*graph->nodes().begin());
-    return graph->insertGetAttr(graph->inputs()[0], name);
+    return graph->insertGetAttr(graph->inputs()[0], attribute);
   }
 
   // Puts the cluster before `end` and moves its nodes into the else-branch.
@@ -79,7 +86,7 @@ struct Stitcher {
     Value* tensor_list = graph->insertNode(graph->createList(c10::TensorType::get(), inputs))->output();
     Value* int_list = graph->insertNode(graph->createList(c10::IntType::get(), ints))->output();
     Node* call = graph->insertNode(
-        graph->create(c10::Symbol::fromQualString("trt::try_run"), {tensor_list, int_list, engine}, 3));
+        graph->create(c10::Symbol::fromQualString("trt::try_run"), {tensor_list, int_list, engine, graph->inputs()[0]}, 3));
     call->output(0)->setType(c10::BoolType::get());
     call->output(1)->setType(c10::ListType::ofTensors());
     call->output(2)->setType(c10::ListType::ofInts());
@@ -178,7 +185,7 @@ struct Stitcher {
     }
   }
 
-  std::string engine_prefix() const { return "trt_" + source.method + "_"; }
+  std::string engine_prefix() const { return name + "_engine_"; }
 
   void finish() {
     auto from = source.owner.type();
@@ -196,7 +203,7 @@ struct Stitcher {
     }
     auto schema = source.owner.get_method(source.method).function().getSchema().cloneWithRemappedTypes(remap);
     auto* function = target._ivalue()->compilation_unit()->create_function(
-        c10::QualifiedName(*to->name(), source.method), graph);
+        c10::QualifiedName(*to->name(), name), graph);
     to->addMethod(function);
     function->setSchema(std::move(schema));
   }
@@ -204,12 +211,13 @@ struct Stitcher {
 
 }  // namespace
 
-void stitch(const Graph& graph, const Module& target, rust::Slice<const RawOrder> orders,
+void stitch(const Graph& graph, const Module& target, rust::Str name, rust::Slice<const RawOrder> orders,
             rust::Slice<const RawCluster> clusters) {
-  if (target.module.find_method(graph.method)) {
-    throw Failure(FailureKind::Graph, "the target already has a method `" + graph.method + "`");
+  std::string method(name);
+  if (target.module.find_method(method)) {
+    throw Failure(FailureKind::Graph, "the target already has a method `" + method + "`");
   }
-  Stitcher stitcher(graph, target.module);
+  Stitcher stitcher(graph, target.module, std::move(method));
   stitcher.graph->inputs()[0]->setType(target.module.type());
   for (const RawOrder& order : orders) {
     Node* end = stitcher.index.block(order.block)->return_node();

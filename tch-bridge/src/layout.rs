@@ -25,6 +25,18 @@ impl AxisOrder {
         AxisOrder { axes, rank: rank as u8 }
     }
 
+    /// The order that [`AxisOrder::axes`] gives as these axes, empty for the default; `None` where they are no such thing.
+    pub(crate) fn of_axes(axes: &[usize]) -> Option<AxisOrder> {
+        let mut order = AxisOrder { axes: [0; MOST], rank: 0 };
+        let each_once = (0..axes.len()).all(|i| axes.contains(&i));
+        if axes.len() > MOST || !each_once {
+            return None;
+        }
+        order.axes.iter_mut().zip(axes).for_each(|(to, &axis)| *to = axis as u8);
+        order.rank = axes.len() as u8;
+        Some(order)
+    }
+
     /// The axes, outermost first; `None` for the default.
     pub(crate) fn axes(&self) -> Option<impl Iterator<Item = usize> + '_> {
         (self.rank > 0).then(|| self.axes[..self.rank as usize].iter().map(|&i| i as usize))
@@ -70,5 +82,10 @@ mod tests {
         assert_eq!(AxisOrder::of(&[], &[]), AxisOrder::default());
         assert_eq!(AxisOrder::default().dense(&[2, 0, 3]), (vec![2, 0, 3], vec![3, 3, 1]));
         assert_eq!(axes(AxisOrder::of(&[2, 3], &[1, 2])), Some(vec![1, 0]));
+        assert_eq!(AxisOrder::of_axes(&[1, 0]), Some(AxisOrder::of(&[2, 3], &[1, 2])));
+        assert_eq!(
+            (AxisOrder::of_axes(&[]), AxisOrder::of_axes(&[0, 2])),
+            (Some(AxisOrder::default()), None)
+        );
     }
 }

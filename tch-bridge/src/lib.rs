@@ -24,6 +24,7 @@ mod method;
 mod module;
 mod options;
 pub mod report;
+mod saved;
 mod switch;
 mod sys;
 mod types;

@@ -1,9 +1,10 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
 use crate::engine::serve_directly;
-use crate::jit::{Fact, Graph, Method, Module, Seen};
+use crate::jit::{Fact, Graph, JitError, Kinds, Method, Module, Seen};
 use crate::report::MethodReport;
-use crate::variant::{Builder, Kinds, Stitched, Variant};
+use crate::saved;
+use crate::variant::{Builder, Stitched, Variant};
 use crate::{Error, switch};
 use arc_swap::ArcSwap;
 use std::borrow::Borrow;
@@ -16,7 +17,11 @@ const VARIANTS: usize = 8;
 
 pub(crate) struct MethodState {
     pub(crate) name: String,
+    /// The name of the host's own form.
+    own: String,
     host: Method,
+    /// The form with the engines that the module was loaded with.
+    loaded: Option<Method>,
     /// Newest first; replaced as a whole.
     variants: ArcSwap<Vec<Arc<Variant>>>,
     observing: Mutex<()>,
@@ -24,9 +29,12 @@ pub(crate) struct MethodState {
 
 impl MethodState {
     pub(crate) fn new(host: &Module, name: &str) -> Result<MethodState, Error> {
+        let own = saved::host_method(host, name);
         Ok(MethodState {
             name: name.to_string(),
-            host: host.method(name)?,
+            host: host.method(&own)?,
+            loaded: if own == name { None } else { Some(host.method(name)?) },
+            own,
             variants: ArcSwap::from_pointee(Vec::new()),
             observing: Mutex::new(()),
         })
@@ -49,6 +57,7 @@ impl MethodState {
             },
             Some(Some(stitched)) => self.one_tensor(stitched.method.run_tensors(inputs)?),
             Some(None) => self.one_tensor(self.host.run_tensors(inputs)?),
+            None if self.loaded.is_some() => self.one_tensor(self.loaded().run_tensors(inputs)?),
             None => {
                 let values: Vec<IValue> =
                     inputs.iter().map(|t| IValue::Tensor(t.borrow().shallow_clone())).collect();
@@ -74,8 +83,13 @@ impl MethodState {
         match found.as_deref().map(Variant::ready) {
             Some(Some(stitched)) => Ok(stitched.method.run(inputs)?),
             Some(None) => Ok(self.host.run(inputs)?),
+            None if self.loaded.is_some() => Ok(self.loaded().run(inputs)?),
             None => self.observe(host, builder, inputs),
         }
+    }
+
+    fn loaded(&self) -> &Method {
+        self.loaded.as_ref().unwrap_or(&self.host)
     }
 
     /// Observes and builds for these arguments unless that was done; waits for the engines. Neither the module nor the
@@ -89,7 +103,7 @@ impl MethodState {
         let kinds = Kinds::of_values(inputs);
         let _guard = lock(&self.observing);
         let Some(variant) = self.find(|v| v.kinds == kinds) else {
-            let graph = match host.prepare(&self.name) {
+            let graph = match host.prepare(&self.own) {
                 Ok(graph) => graph,
                 Err(e) => {
                     log::warn!("{}: the host serves every call: {e}", self.name);
@@ -98,8 +112,8 @@ impl MethodState {
             };
             let alone = !graph.facts()?.repeatable;
             let seen = if alone { graph.rehearse(inputs)? } else { graph.observe(inputs)?.1 };
-            let (graph, seen) = self.settled(graph, seen, inputs, alone);
-            self.build(host, builder, Variant { kinds, graph, made: OnceLock::new() }, seen);
+            let (graph, seen, settled) = self.settled(graph, seen, inputs, alone);
+            self.build(host, builder, Variant { kinds, graph, settled, made: OnceLock::new() }, seen);
             return Ok(());
         };
         let Ok(stitched) = variant.made.wait() else { return Ok(()) };
@@ -113,6 +127,37 @@ impl MethodState {
             stitched.specialise(&variant.graph.facts()?, &seen);
         }
         Ok(())
+    }
+
+    /// Adds the compiled forms that are ready to `target`, as the method of this name; none are added where none are ready.
+    pub(crate) fn add_to(&self, host: &Module, target: &Module) -> Result<(), JitError> {
+        let variants = self.variants.load();
+        let ready: Vec<_> =
+            variants.iter().filter(|v| v.ready().is_some() && v.graph.still_holds()).collect();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let own = saved::host_name(&self.name);
+        host.copy_method(&self.own, target, &own)?;
+        let defaults = self.host.defaults()?;
+        let (mut methods, mut forms) = (Vec::new(), Vec::new());
+        for (at, variant) in ready.iter().enumerate() {
+            let (method, form) = saved::form_names(&self.name, at);
+            variant.add_to(target, (&method, &form), &defaults)?;
+            methods.push(method);
+            forms.push(form);
+        }
+        target.select_form(&self.name, &own, &methods, &forms)
+    }
+
+    /// Was the module loaded with engines for this method?
+    pub(crate) fn was_loaded(&self) -> bool {
+        self.loaded.is_some()
+    }
+
+    /// Does it have compiled forms that are ready?
+    pub(crate) fn has_forms(&self) -> bool {
+        self.variants.load().iter().any(|v| v.ready().is_some() && v.graph.still_holds())
     }
 
     pub(crate) fn describe(&self) -> Vec<MethodReport> {
@@ -142,7 +187,7 @@ impl MethodState {
         if guard.is_none() || self.find(|v| v.kinds == kinds).is_some() {
             return Ok(self.host.run(inputs)?);
         }
-        let graph = match host.prepare(&self.name) {
+        let graph = match host.prepare(&self.own) {
             Ok(graph) => graph,
             Err(e) => {
                 log::warn!("{}: the host serves every call: {e}", self.name);
@@ -150,26 +195,26 @@ impl MethodState {
             }
         };
         let (result, seen) = graph.observe(inputs)?;
-        let (graph, seen) = self.settled(graph, seen, inputs, false);
-        self.build(host, builder, Variant { kinds, graph, made: OnceLock::new() }, seen);
+        let (graph, seen, settled) = self.settled(graph, seen, inputs, false);
+        self.build(host, builder, Variant { kinds, graph, settled, made: OnceLock::new() }, seen);
         Ok(result)
     }
 
-    /// The graph without the branches that arguments of these kinds never take, and what its values hold. That takes another
-    /// run, so graphs with effects keep their branches unless they may run on copies, `alone`.
+    /// The graph without the branches that arguments of these kinds never take, what its values hold, and whether there were such
+    /// branches. That takes another run, so graphs with effects keep their branches unless they may run on copies, `alone`.
     fn settled<V: Borrow<IValue>>(
         &self,
         graph: Graph,
         seen: Vec<Seen>,
         inputs: &[V],
         alone: bool,
-    ) -> (Graph, Vec<Seen>) {
+    ) -> (Graph, Vec<Seen>, bool) {
         match settle(&graph, &seen, inputs, alone) {
-            Ok(Some(settled)) => settled,
-            Ok(None) => (graph, seen),
+            Ok(Some((graph, seen))) => (graph, seen, true),
+            Ok(None) => (graph, seen, false),
             Err(e) => {
                 log::warn!("{}: branches on ranks stay as they are: {e}", self.name);
-                (graph, seen)
+                (graph, seen, false)
             }
         }
     }
@@ -180,10 +225,11 @@ impl MethodState {
         let mut all = vec![variant.clone()];
         all.extend(self.variants.load().iter().filter(|v| v.graph.still_holds()).take(VARIANTS - 1).cloned());
         self.variants.store(Arc::new(all));
-        let (host, builder, name, made) = (host.clone(), builder.clone(), self.name.clone(), variant.clone());
+        let (host, builder, made) = (host.clone(), builder.clone(), variant.clone());
+        let (own, name) = (self.own.clone(), self.name.clone());
         let wait = builder.options.wait;
         let build = move || {
-            let built = catch_unwind(AssertUnwindSafe(|| builder.build(&host, &name, &made.graph, &seen)));
+            let built = catch_unwind(AssertUnwindSafe(|| builder.build(&host, (&own, &name), &made.graph, &seen)));
             let built = match built {
                 Ok(Ok(stitched)) => Ok(stitched),
                 Ok(Err(e)) => Err(e.to_string()),
@@ -217,13 +263,6 @@ impl MethodState {
             expected: "one tensor",
             found: "several values or none (call it with forward_is or method_is)".into(),
         }
-    }
-}
-
-impl Variant {
-    /// The finished rewrite; `None` while it is being made and when that failed.
-    fn ready(&self) -> Option<&Stitched> {
-        self.made.get()?.as_ref().ok()
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::backend::Runners;
 use crate::jit::{Argument, Initial, JitError, Module};
 use crate::method::MethodState;
+use crate::report::LoadedReport;
+use crate::saved;
 use crate::variant::Builder;
 #[cfg(feature = "tool")]
 use crate::variant::Variant;
@@ -24,6 +26,9 @@ const FORWARD: &str = "forward";
 /// its own answer: calls that record gradients, tensors on other devices, operators that are not supported.
 ///
 /// A module may be called from several threads at once.
+///
+/// [`TrtModule::save`] writes the module with its engines. A module that was loaded with engines is called through them;
+/// what they were not compiled for, the host serves, unless [`TrtModule::compile`] compiles it anew.
 pub struct TrtModule {
     host: Arc<Module>,
     builder: Builder,
@@ -106,6 +111,7 @@ impl TrtModule {
             log::warn!("{op} is to stay on the host, but torch has no such operator");
         }
         let runners = Runners::new(&options)?;
+        host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));
         let host = Arc::new(host);
         let forward = match host.method_names().iter().any(|n| n == FORWARD) {
             true => Some(Arc::new(MethodState::new(&host, FORWARD)?)),
@@ -183,12 +189,34 @@ impl TrtModule {
         let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
         let mut states: Vec<&Arc<MethodState>> = self.forward.iter().chain(methods.values()).collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
-        Report::new(&self.builder, states.into_iter().flat_map(|s| s.describe()).collect())
+        let methods = states.into_iter().flat_map(|s| s.describe()).collect();
+        Report::new(&self.builder, methods, LoadedReport::of(&self.host))
+    }
+
+    /// Writes a TorchScript file with the engines of every method that has been compiled so far, by a call or by
+    /// [`TrtModule::compile`]; each of its compiled forms is kept, with the shapes that engines were built for. All other methods,
+    /// parameters, buffers and state are as they are. Weights are in the file once: engines find them in the module.
+    ///
+    /// The file is read by [`TrtModule::load`], by [`CModule::load`] in a program that links this crate, and by Python and C++
+    /// after loading `libtch_trt.so`. There engines are built anew in the background of the first call, while the host serves.
+    /// Arguments of other kinds than those compiled for (element types, ranks, `None`s) are the host's. Waits for nothing: a form
+    /// that is still being compiled is left out.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] when torch cannot write the module, or the module has names that saving needs; [`Error::Io`] when the file
+    /// cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
+        let states: Vec<Arc<MethodState>> = self.forward.iter().chain(methods.values()).cloned().collect();
+        drop(methods);
+        let bytes = saved::with_engines(&self.host, &states)?.save_bytes()?;
+        std::fs::write(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
     }
 
     /// The names of the module's methods.
     pub fn method_names(&self) -> Vec<String> {
-        self.host.method_names()
+        saved::own_methods(&self.host)
     }
 
     /// What a method takes.
@@ -197,6 +225,12 @@ impl TrtModule {
     /// [`Error::Torch`] when there is no such method.
     pub fn arguments(&self, method: &str) -> Result<Vec<Argument>, Error> {
         Ok(self.host.method(method)?.arguments())
+    }
+
+    /// The name of the host's own form of a method.
+    #[cfg(feature = "tool")]
+    pub(crate) fn host_method_name(&self, method: &str) -> String {
+        saved::host_method(&self.host, method)
     }
 
     /// The host's module.

@@ -1,11 +1,11 @@
 //! How a module is compiled.
 
 use crate::env::{self, EnvError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// Who runs the engines.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum BackendChoice {
     /// The fastest one that works here.
     #[default]

@@ -1,6 +1,7 @@
 //! Who runs what, and why: the report of a module.
 
-use crate::engine::Built;
+use crate::engine::{Built, ClusterEngine};
+use crate::jit::Module;
 use crate::variant::{Builder, Stitched, Variant};
 use crate::{Error, env};
 use serde::Serialize;
@@ -15,6 +16,17 @@ pub struct Report {
     pub backend: String,
     /// One for each compiled form of each method; empty before the first call with engines enabled.
     pub methods: Vec<MethodReport>,
+    /// The engines that the module was loaded with.
+    pub loaded: Vec<LoadedReport>,
+}
+
+/// An engine that the module was loaded with.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadedReport {
+    /// The attribute that holds it.
+    pub attribute: String,
+    /// What stands behind it; `None` where it could not be remade and the host serves.
+    pub engine: Option<EngineReport>,
 }
 
 /// One compiled form of a method.
@@ -63,6 +75,10 @@ pub struct BlockReport {
 /// What stands behind one engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct EngineReport {
+    /// Its method and number: `forward, engine 0`.
+    pub name: String,
+    /// Who runs it; `None` until the first call shows that.
+    pub backend: Option<String>,
     /// Calls that it served.
     pub served: u64,
     /// Calls that the host served in its place because they recorded gradients.
@@ -91,13 +107,13 @@ pub struct ShapeReport {
 }
 
 impl Report {
-    pub(crate) fn new(builder: &Builder, methods: Vec<MethodReport>) -> Report {
+    pub(crate) fn new(builder: &Builder, methods: Vec<MethodReport>, loaded: Vec<LoadedReport>) -> Report {
         let mut backends: Vec<String> = methods.iter().filter_map(|m| m.backend.clone()).collect();
         if backends.is_empty() {
             backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe());
         }
         backends.dedup();
-        Report { backend: backends.join("; "), methods }
+        Report { backend: backends.join("; "), methods, loaded }
     }
 
     /// The report as JSON.
@@ -156,6 +172,34 @@ impl MethodReport {
     }
 }
 
+impl LoadedReport {
+    /// Those of a module.
+    pub(crate) fn of(module: &Module) -> Vec<LoadedReport> {
+        let one = |(attribute, engine): (String, std::sync::Arc<dyn crate::jit::HostEngine>)| LoadedReport {
+            attribute,
+            engine: engine.report(),
+        };
+        module.engines().into_iter().map(one).collect()
+    }
+}
+
+impl EngineReport {
+    pub(crate) fn of(cluster: &ClusterEngine) -> EngineReport {
+        EngineReport {
+            name: cluster.name().to_string(),
+            backend: Some(cluster.backend().name().to_string()),
+            served: cluster.served(),
+            recorded: cluster.recorded(),
+            shapes: cluster.specialisations().iter().map(|s| shape(s)).collect(),
+        }
+    }
+
+    /// Of an engine that no call has come to.
+    pub(crate) fn unused(name: String) -> EngineReport {
+        EngineReport { name, backend: None, served: 0, recorded: 0, shapes: Vec::new() }
+    }
+}
+
 fn divided(method: &str, stitched: &Stitched) -> State {
     let blocks = stitched.blocks.iter().enumerate().filter(|(at, (flow, _))| *at == 0 || !flow.is_empty());
     let blocks = blocks.map(|(at, (flow, partition))| {
@@ -166,14 +210,7 @@ fn divided(method: &str, stitched: &Stitched) -> State {
             dot: partitioner::dot(flow, partition),
         }
     });
-    let engines = stitched.clusters.iter().map(|cluster| {
-        let shapes = cluster.specialisations();
-        EngineReport {
-            served: cluster.served(),
-            recorded: cluster.recorded(),
-            shapes: shapes.iter().map(|s| shape(s)).collect(),
-        }
-    });
+    let engines = stitched.clusters.iter().map(|cluster| EngineReport::of(cluster));
     State::Divided { blocks: blocks.collect(), engines: engines.collect(), build: stitched.build }
 }
 
@@ -207,13 +244,14 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "backend {}", self.backend)?;
-        if self.methods.is_empty() {
+        if self.methods.is_empty() && self.loaded.is_empty() {
             writeln!(
                 f,
                 "nothing is compiled yet: the first call with engines enabled does it (USE_TRT=1 or set_enabled)"
             )?;
         }
-        self.methods.iter().try_for_each(|m| m.fmt(f))
+        self.methods.iter().try_for_each(|m| m.fmt(f))?;
+        self.loaded.iter().try_for_each(|l| l.fmt(f))
     }
 }
 
@@ -236,19 +274,31 @@ impl fmt::Display for MethodReport {
                     writeln!(f, "{}", block.partition)?;
                 }
                 for (at, engine) in engines.iter().enumerate() {
-                    writeln!(f, "engine {at} served {}", count(engine.served, "call"))?;
-                    if engine.recorded > 0 {
-                        let calls = count(engine.recorded, "call");
-                        writeln!(
-                            f,
-                            "  the host served {calls} that recorded gradients; for inference use tch::no_grad"
-                        )?;
-                    }
-                    engine.shapes.iter().try_for_each(|s| s.fmt(f))?;
+                    write!(f, "engine {at} {engine}")?;
                 }
                 Ok(())
             }
         }
+    }
+}
+
+impl fmt::Display for LoadedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.engine {
+            Some(engine) => write!(f, "{} (loaded) {engine}", engine.name),
+            None => writeln!(f, "{}: could not be remade, the host serves", self.attribute),
+        }
+    }
+}
+
+impl fmt::Display for EngineReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "served {}", count(self.served, "call"))?;
+        if self.recorded > 0 {
+            let calls = count(self.recorded, "call");
+            writeln!(f, "  the host served {calls} that recorded gradients; for inference use no_grad")?;
+        }
+        self.shapes.iter().try_for_each(|s| s.fmt(f))
     }
 }
 
@@ -275,7 +325,7 @@ fn count(n: u64, what: &str) -> String {
 /// Writes the report of a method that was just compiled where `TRT_REPORT` says.
 pub(crate) fn write_if_asked(builder: &Builder, method: &str, variant: &Variant) {
     let Some(path) = env::REPORT.text() else { return };
-    let report = Report::new(builder, vec![MethodReport::of(method, variant)]);
+    let report = Report::new(builder, vec![MethodReport::of(method, variant)], Vec::new());
     if let Err(e) = report.write(path) {
         log::warn!("{e}");
     }

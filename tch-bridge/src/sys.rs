@@ -3,8 +3,12 @@
 //! A `*mut Tensor` that comes from C++ is a fresh heap allocation that the receiver owns; `jit::tensor::adopt`
 //! takes it over. Numbers of values, nodes and blocks are those of `Index` in `cpp/graph.h`.
 
-pub(crate) use crate::jit::engine::{EngineHandle, engine_load, engine_share, engine_state, engine_try_run};
+pub(crate) use crate::jit::engine::{
+    EngineHandle, engine_build, engine_load, engine_report, engine_share, engine_state, engine_try_run,
+};
+pub(crate) use crate::jit::kinds::{KindsHandle, kinds_fit, kinds_read, kinds_share, kinds_text};
 pub(crate) use crate::jit::trace::{TraceClosure, trace_call};
+use crate::switch::set_enabled;
 
 #[cxx::bridge(namespace = "tch_trt")]
 #[allow(clippy::missing_safety_doc, missing_docs)]
@@ -66,6 +70,26 @@ pub(crate) mod ffi {
         requires_grad: bool,
         contiguous: bool,
         plain: bool,
+    }
+
+    /// A mark in the description of arguments; `Open` and `Close` enclose the elements of a container.
+    enum Mark {
+        Tensor,
+        None,
+        Other,
+        Open,
+        Close,
+    }
+
+    /// The view is a tensor's.
+    struct RawKind {
+        mark: Mark,
+        view: RawView,
+    }
+
+    struct RawEngine {
+        name: String,
+        handle: Box<EngineHandle>,
     }
 
     struct RawValue {
@@ -159,11 +183,22 @@ pub(crate) mod ffi {
             inputs: &[RawView],
             ints: &[i64],
             grad_mode: bool,
+            owner: &Owner,
             outputs: Pin<&mut Outputs>,
         ) -> bool;
         fn engine_share(engine: &EngineHandle) -> Box<EngineHandle>;
         fn engine_state(engine: &EngineHandle) -> Vec<u8>;
         fn engine_load(state: &[u8]) -> Box<EngineHandle>;
+        fn engine_build(engine: &EngineHandle, owner: &Owner) -> bool;
+        fn engine_report(engine: &EngineHandle, name: &str) -> String;
+
+        type KindsHandle;
+        fn kinds_fit(kinds: &KindsHandle, arguments: &[RawKind]) -> bool;
+        fn kinds_share(kinds: &KindsHandle) -> Box<KindsHandle>;
+        fn kinds_text(kinds: &KindsHandle) -> String;
+        fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle>;
+
+        fn set_enabled(on: bool);
 
         type TraceClosure<'a>;
         unsafe fn trace_call<'a>(closure: &mut TraceClosure<'a>, stack: Pin<&mut Stack>) -> bool;
@@ -172,6 +207,7 @@ pub(crate) mod ffi {
     unsafe extern "C++" {
         include!("tch-bridge/cpp/shim.h");
         include!("tch-bridge/cpp/calls.h");
+        include!("tch-bridge/cpp/places.h");
 
         #[namespace = "at"]
         type Tensor;
@@ -186,6 +222,8 @@ pub(crate) mod ffi {
         type Graph;
         type Outputs;
         type Watched;
+        type Owner;
+        type Places;
 
         fn new_stack() -> UniquePtr<Stack>;
         fn stack_len(stack: &Stack) -> usize;
@@ -233,6 +271,7 @@ pub(crate) mod ffi {
         fn shell(module: &Module) -> Result<UniquePtr<Module>>;
         fn deep_copy(module: &Module) -> Result<UniquePtr<Module>>;
         fn method_names(module: &Module) -> Vec<String>;
+        fn attribute_names(module: &Module) -> Vec<String>;
         fn named_tensors(module: &Module) -> Result<Vec<RawTensor>>;
         fn optimize_for_inference(module: &Module, method: &str) -> Result<UniquePtr<Module>>;
         fn is_training(module: &Module) -> Result<bool>;
@@ -261,6 +300,26 @@ pub(crate) mod ffi {
         fn operator_exists(name: &str, overload: &str) -> bool;
         fn call_operator(name: &str, overload: &str, stack: Pin<&mut Stack>) -> Result<()>;
 
+        fn find_places(owner: &Owner, paths: &[String]) -> Result<UniquePtr<Places>>;
+        fn places_hold(places: &Places, owner: &Owner) -> bool;
+        fn places_same_owner(a: &Places, b: &Places) -> bool;
+        fn places_owner_lives(places: &Places) -> bool;
+        /// What was found, the first one on top.
+        fn place_values(places: &Places) -> UniquePtr<Stack>;
+
+        fn register_form(module: &Module, name: &str, kinds: &KindsHandle, graph: &Graph) -> Result<()>;
+        fn copy_method(from: &Module, method: &str, to: &Module, name: &str) -> Result<()>;
+        fn select_form(
+            module: &Module,
+            name: &str,
+            host: &str,
+            methods: &[String],
+            forms: &[String],
+        ) -> Result<()>;
+        /// The default of each argument, the first one on top; None where there is none.
+        fn method_defaults(method: &Method) -> UniquePtr<Stack>;
+        fn engines(module: &Module) -> Vec<RawEngine>;
+
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
         fn any_requires_grad(watched: &Watched) -> bool;
         fn fingerprint(watched: &Watched) -> u64;
@@ -281,8 +340,13 @@ pub(crate) mod ffi {
             wanted: &[u32],
             kept: Pin<&mut Stack>,
         ) -> Result<Vec<RawSeen>>;
-        fn stitch(graph: &Graph, target: &Module, orders: &[RawOrder], clusters: &[RawCluster])
-        -> Result<()>;
+        fn stitch(
+            graph: &Graph,
+            target: &Module,
+            name: &str,
+            orders: &[RawOrder],
+            clusters: &[RawCluster],
+        ) -> Result<()>;
 
         fn carve(graph: &Graph, inputs: &[u32], outputs: &[u32]) -> Result<UniquePtr<Module>>;
         fn widen(graph: &Graph) -> Result<UniquePtr<Graph>>;
@@ -309,6 +373,10 @@ unsafe impl Sync for ffi::Method {}
 unsafe impl Send for ffi::Watched {}
 // SAFETY: as above.
 unsafe impl Sync for ffi::Watched {}
+// SAFETY: places never change; what they read of a module is what torch's interpreter reads, from any thread.
+unsafe impl Send for ffi::Places {}
+// SAFETY: as above.
+unsafe impl Sync for ffi::Places {}
 // SAFETY: a prepared graph is immutable; each use copies it.
 unsafe impl Send for ffi::Graph {}
 // SAFETY: as above: `Graph::copy` only reads.

@@ -1,7 +1,7 @@
 //! The types of the layer IR and torch's, both ways.
 
 use crate::jit::TensorView;
-use tch::Kind;
+use tch::{Device, Kind};
 use trt_subgraph::{DType, TensorType};
 
 /// The type of a dense tensor of a known element type.
@@ -40,6 +40,25 @@ pub(crate) fn kind_of_dtype(dtype: DType) -> Kind {
         DType::F64 => Kind::Double,
         DType::Bool => Kind::Bool,
         DType::BF16 => Kind::BFloat16,
+    }
+}
+
+/// torch's notation of a device.
+pub(crate) fn device_text(device: Device) -> String {
+    match device {
+        Device::Cpu => "cpu".into(),
+        Device::Cuda(i) => format!("cuda:{i}"),
+        Device::Mps => "mps".into(),
+        Device::Vulkan => "vulkan".into(),
+    }
+}
+
+/// The device in torch's notation, where engines know it.
+pub(crate) fn device_of_text(text: &str) -> Option<Device> {
+    match text.split_once(':') {
+        None if text == "cpu" => Some(Device::Cpu),
+        Some(("cuda", index)) => index.parse().ok().map(Device::Cuda),
+        _ => None,
     }
 }
 

@@ -2,83 +2,20 @@
 
 use crate::backend::Runners;
 use crate::divide::{ClusterPlan, device_of, divide, observed_border};
-use crate::engine::{ClusterEngine, Serving};
-use crate::jit::{Cluster, Graph, GraphFacts, JitError, Method, Module, Seen, TensorView, ValueId};
-use crate::layout::AxisOrder;
+use crate::engine::{Blueprint, ClusterEngine, Serving};
+use crate::jit::{Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Module, Order, Seen};
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
-use std::borrow::Borrow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tch::{Device, IValue, Kind, Tensor};
-
-/// What a compiled form relies on: element type, rank, device and order in memory of every tensor among the arguments, and
-/// which are `None`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Kinds(Vec<ArgumentKind>);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ArgumentKind {
-    Tensor { kind: Option<Kind>, rank: usize, device: Option<Device>, order: AxisOrder },
-    None,
-    Other,
-    Open,
-    Close,
-}
-
-impl ArgumentKind {
-    fn of(tensor: &Tensor) -> ArgumentKind {
-        let view = TensorView::of(tensor);
-        let order = AxisOrder::of(view.sizes(), view.strides());
-        ArgumentKind::Tensor { kind: view.kind(), rank: view.sizes().len(), device: view.device(), order }
-    }
-}
-
-impl Kinds {
-    pub(crate) fn of_values<V: Borrow<IValue>>(values: &[V]) -> Kinds {
-        let mut out = Vec::new();
-        values.iter().for_each(|v| describe(v.borrow(), &mut out));
-        Kinds(out)
-    }
-
-    /// Are these tensors of these kinds? Allocates nothing.
-    pub(crate) fn fit_tensors<T: Borrow<Tensor>>(&self, tensors: &[T]) -> bool {
-        self.0.len() == tensors.len()
-            && self.0.iter().zip(tensors).all(|(k, t)| *k == ArgumentKind::of(t.borrow()))
-    }
-}
-
-fn describe(value: &IValue, out: &mut Vec<ArgumentKind>) {
-    let list = |items: &[IValue], out: &mut Vec<ArgumentKind>| {
-        out.push(ArgumentKind::Open);
-        items.iter().for_each(|v| describe(v, out));
-        out.push(ArgumentKind::Close);
-    };
-    match value {
-        IValue::Tensor(t) => out.push(ArgumentKind::of(t)),
-        IValue::None => out.push(ArgumentKind::None),
-        IValue::Tuple(items) | IValue::GenericList(items) => list(items, out),
-        IValue::TensorList(tensors) => {
-            out.push(ArgumentKind::Open);
-            out.extend(tensors.iter().map(ArgumentKind::of));
-            out.push(ArgumentKind::Close);
-        }
-        IValue::GenericDict(pairs) => {
-            out.push(ArgumentKind::Open);
-            pairs.iter().for_each(|(k, v)| {
-                describe(k, out);
-                describe(v, out);
-            });
-            out.push(ArgumentKind::Close);
-        }
-        _ => out.push(ArgumentKind::Other),
-    }
-}
+use tch::IValue;
 
 /// A form of a method, from observation to the finished rewrite.
 pub(crate) struct Variant {
     pub(crate) kinds: Kinds,
     pub(crate) graph: Graph,
+    /// Did the kinds of the arguments decide branches of the graph?
+    pub(crate) settled: bool,
     /// Empty while it is being made.
     pub(crate) made: OnceLock<Result<Stitched, String>>,
 }
@@ -89,8 +26,8 @@ pub(crate) struct Stitched {
     /// Keeps the type of `method` alive.
     _module: Module,
     pub(crate) clusters: Vec<Arc<ClusterEngine>>,
-    /// The tensors and the ints that enter each cluster.
-    entries: Vec<[Vec<ValueId>; 2]>,
+    /// The rewrite itself, for another module.
+    rewrite: (Vec<Order>, Vec<Cluster>),
     /// The one cluster that takes the method's arguments, all tensors, and gives its result, one tensor.
     pub(crate) whole: Option<Arc<ClusterEngine>>,
     /// Each block of the graph with its partition, for the report.
@@ -104,11 +41,11 @@ pub(crate) struct Stitched {
 impl Stitched {
     /// Builds the engines for what was seen in a run of the graph.
     pub(crate) fn specialise(&self, graph: &GraphFacts, seen: &[Seen]) {
-        for (cluster, [inputs, ints]) in self.clusters.iter().zip(&self.entries) {
-            let types = cluster.parameters().types();
-            if let Some(border) = types.and_then(|types| observed_border(graph, seen, [inputs, ints], types))
-            {
-                cluster.build(border);
+        for (engine, cluster) in self.clusters.iter().zip(&self.rewrite.1) {
+            let enters = [&cluster.inputs[..], &cluster.ints[..]];
+            let types = engine.parameter_types();
+            if let Some(border) = types.and_then(|types| observed_border(graph, seen, enters, types)) {
+                engine.build(border);
             }
         }
     }
@@ -122,11 +59,12 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Divides, stitches, and builds the engines for the observed shapes.
+    /// Divides, stitches, and builds the engines for the observed shapes. The graph is that of the method `name`, which people know
+    /// as `title`.
     pub(crate) fn build(
         &self,
         host: &Module,
-        name: &str,
+        (name, title): (&str, &str),
         graph: &Graph,
         seen: &[Seen],
     ) -> Result<Stitched, Error> {
@@ -145,13 +83,15 @@ impl Builder {
             plans.extend(block.clusters);
         }
         let is_whole = is_whole(&facts, &blocks, &plans);
-        let entries = plans.iter().map(|p| [p.inputs.clone(), p.ints.clone()]).collect();
         for plan in plans {
-            let title = format!("{name}, engine {}", engines.len());
+            let blueprint = Blueprint {
+                name: format!("{title}, engine {}", engines.len()),
+                source: plan.source,
+                orders: plan.orders,
+                places: plan.places,
+            };
             let engine = ClusterEngine::new(
-                title,
-                plan.source,
-                plan.orders,
+                blueprint,
                 plan.parameters,
                 device,
                 runner.backend.clone(),
@@ -170,7 +110,7 @@ impl Builder {
             engines.push(engine);
         }
         let module = host.shell()?;
-        graph.stitch(&module, &orders, stitches)?;
+        graph.stitch(&module, name, &orders, &stitches)?;
         for (engine, border) in engines.iter().zip(borders) {
             if let Some(border) = border {
                 engine.build(border);
@@ -183,12 +123,33 @@ impl Builder {
             method,
             _module: module,
             clusters: engines,
-            entries,
+            rewrite: (orders, stitches),
             whole,
             blocks,
             backend,
             build: start.elapsed(),
         })
+    }
+}
+
+impl Variant {
+    /// The finished rewrite; `None` while it is being made and when that failed.
+    pub(crate) fn ready(&self) -> Option<&Stitched> {
+        self.made.get()?.as_ref().ok()
+    }
+
+    /// Adds the finished rewrite to `target` as the method `name`, and its form as the attribute `form`; see
+    /// [`Graph::register_form`]. `defaults` are those of the method's arguments.
+    pub(crate) fn add_to(
+        &self,
+        target: &Module,
+        (name, form): (&str, &str),
+        defaults: &[IValue],
+    ) -> Result<(), JitError> {
+        let Some(stitched) = self.ready() else { return Ok(()) };
+        let kinds = KindsHandle::new(self.kinds.with_defaults(defaults), !self.settled);
+        self.graph.register_form(target, form, &kinds)?;
+        self.graph.stitch(target, name, &stitched.rewrite.0, &stitched.rewrite.1)
     }
 }
 

@@ -173,7 +173,7 @@ impl ModelArgs {
             device => TrtModule::load_on_device(&self.model, device, &options)?,
         };
         module.set_eval()?;
-        let host = host_of(module.host_module(), &self.method)?;
+        let host = host_of(module.host_module(), &module.host_method_name(&self.method))?;
         let arguments = host.arguments();
         Ok(Loaded { module, device: self.device, host, arguments })
     }

@@ -2,7 +2,7 @@
 
 use crate::jit::{Fact, GraphFacts, Node, NodeId, Seen, TensorView, ValueId, ValueType};
 use crate::layout::AxisOrder;
-use crate::types::{dtype_of_kind, sizes, type_of_view};
+use crate::types::{device_text, dtype_of_kind, sizes, type_of_view};
 use std::collections::HashSet;
 use tch::{Device, IValue, Tensor};
 use trt_subgraph::source::{Device as SourceDevice, Known};
@@ -167,15 +167,6 @@ fn known_of_constant(value: &IValue) -> Option<Known> {
         }
         _ => return None,
     })
-}
-
-fn device_text(device: Device) -> String {
-    match device {
-        Device::Cpu => "cpu".into(),
-        Device::Cuda(i) => format!("cuda:{i}"),
-        Device::Mps => "mps".into(),
-        Device::Vulkan => "vulkan".into(),
-    }
 }
 
 /// The elements of a CPU tensor of a type that engines know.

@@ -36,6 +36,8 @@ pub(crate) struct ClusterPlan {
     /// How the tensor outputs lie in memory on the host.
     pub(crate) orders: Vec<AxisOrder>,
     pub(crate) parameters: Vec<Tensor>,
+    /// For each parameter the path of its attribute; `None` for a constant.
+    pub(crate) places: Vec<Option<String>>,
     /// The nodes that move into the cluster, packings included, in order.
     pub(crate) nodes: Vec<NodeId>,
     pub(crate) inputs: Vec<ValueId>,
@@ -89,7 +91,7 @@ fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index
     let cluster = &partition.clusters[index];
     let mut source = SourceGraph { device: knowledge.device_name(), ..SourceGraph::default() };
     let mut plan_nodes = Vec::new();
-    let mut parameters = Vec::new();
+    let (mut parameters, mut places) = (Vec::new(), Vec::new());
     let mut declared: HashSet<ValueId> = HashSet::new();
     for id in &cluster.nodes {
         let packings = &flow.packings[id.index()];
@@ -104,9 +106,11 @@ fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index
                 && matches!(knowledge.of(value), Some(Known::Parameter(_)))
                 && declared.insert(value)
             {
-                let name = read.attribute.as_ref().map_or(&graph[value].name, |a| &a.path);
+                let place = read.attribute.as_ref().map(|a| a.path.clone());
+                let name = place.as_ref().unwrap_or(&graph[value].name);
                 source.parameters.push((Var(value.0), name.clone()));
                 parameters.push(tensor.shallow_clone());
+                places.push(place);
             }
         }
         source.calls.push(Call {
@@ -144,7 +148,8 @@ fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index
     let parameter = |t: &Tensor| type_of_view(&TensorView::of(t));
     let types = parameters.iter().map(parameter).collect::<Option<_>>();
     let border = types.and_then(|types| border(knowledge, &inputs, &ints, types));
-    ClusterPlan { source, orders, parameters, nodes: plan_nodes, inputs, ints, outputs, int_outputs, border }
+    let nodes = plan_nodes;
+    ClusterPlan { source, orders, parameters, places, nodes, inputs, ints, outputs, int_outputs, border }
 }
 
 /// What enters a cluster in a run, beside parameters of these types; `None` where the cluster did not run, or where something

@@ -5,36 +5,38 @@
 //! a tensor is not on the engine's device or of an element type that it does not know, while an engine for the shape is still being built, and after
 //! anything has failed. The host then gives its own answer, or its own error.
 
+use super::blueprint::{Blueprint, SavedEngine, Shape};
 use super::pool::Pool;
 use super::profile::Profiler;
+use super::serving::Sink;
 use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
-use crate::jit::{Call, EngineError, JitError, Outcome as Who, TensorView, current_stream};
+use crate::Options;
+use crate::jit::{EngineError, JitError, TensorView, current_stream};
+#[cfg(feature = "tool")]
 use crate::layout::AxisOrder;
 use crate::types::{kind_of_dtype, type_of_view};
-use crate::{Options, switch};
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
+use trt_subgraph::TensorType;
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
 use trt_subgraph::network::Network;
 use trt_subgraph::pass;
-use trt_subgraph::source::{Border, SourceGraph, specialise};
+#[cfg(feature = "tool")]
+use trt_subgraph::source::SourceGraph;
+use trt_subgraph::source::{Border, specialise};
 
 /// One cluster's engine. Shared by the stitched module, which calls it, and by the report.
 pub(crate) struct ClusterEngine {
-    /// For people: `forward, engine 0`.
-    pub(crate) name: String,
-    source: SourceGraph,
-    /// How the tensor outputs lie in memory; the source graph gives each with its axes in that order.
-    orders: Vec<AxisOrder>,
+    blueprint: Blueprint,
     parameters: Parameters,
     /// Where its tensors and parameters are.
-    device: Device,
+    pub(super) device: Device,
     backend: Arc<dyn Backend>,
     options: Options,
     /// Newest first; replaced as a whole.
@@ -42,24 +44,22 @@ pub(crate) struct ClusterEngine {
     /// The parameters' fingerprint that all engines in `built` reflect.
     fingerprint: AtomicU64,
     /// Borders that a thread builds for; its lock also orders changes of `built` and `fingerprint`.
-    building: Mutex<HashSet<Border>>,
+    pub(super) building: Mutex<HashSet<Border>>,
     /// Held while a call waits for its own build.
     compiling: Mutex<()>,
-    clock: AtomicU64,
+    pub(super) clock: AtomicU64,
     /// Calls wait for builds, whatever the options say.
     waiting: AtomicBool,
     /// Calls that the engine served.
-    served: AtomicU64,
+    pub(super) served: AtomicU64,
     /// Calls that the host served because gradients were recorded.
-    recorded: AtomicU64,
+    pub(super) recorded: AtomicU64,
     pub(crate) profiler: Profiler,
 }
 
 impl ClusterEngine {
     pub(crate) fn new(
-        name: String,
-        source: SourceGraph,
-        orders: Vec<AxisOrder>,
+        blueprint: Blueprint,
         parameters: Vec<Tensor>,
         device: Device,
         backend: Arc<dyn Backend>,
@@ -68,9 +68,7 @@ impl ClusterEngine {
         let parameters = Parameters::new(parameters, device)?;
         let fingerprint = AtomicU64::new(parameters.fingerprint());
         Ok(ClusterEngine {
-            name,
-            source,
-            orders,
+            blueprint,
             parameters,
             device,
             backend,
@@ -87,10 +85,14 @@ impl ClusterEngine {
         })
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.blueprint.name
+    }
+
     /// The calls that it replaces. Their variables have the numbers of the graph's values.
     #[cfg(feature = "tool")]
     pub(crate) fn source(&self) -> &SourceGraph {
-        &self.source
+        &self.blueprint.source
     }
 
     /// The tensors that it reads by identity.
@@ -105,10 +107,14 @@ impl ClusterEngine {
         source: SourceGraph,
         parameters: Vec<Tensor>,
     ) -> Result<ClusterEngine, JitError> {
-        let name = format!("a part of {}", self.name);
-        let orders = vec![AxisOrder::default(); source.outputs.len()];
+        let blueprint = Blueprint {
+            name: format!("a part of {}", self.name()),
+            orders: vec![AxisOrder::default(); source.outputs.len()],
+            places: vec![None; source.parameters.len()],
+            source,
+        };
         let (backend, options) = (self.backend.clone(), self.options.clone());
-        ClusterEngine::new(name, source, orders, parameters, self.device, backend, options)
+        ClusterEngine::new(blueprint, parameters, self.device, backend, options)
     }
 
     /// Where its tensors are.
@@ -117,7 +123,6 @@ impl ClusterEngine {
         self.device
     }
 
-    #[cfg(feature = "tool")]
     pub(crate) fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
@@ -142,12 +147,50 @@ impl ClusterEngine {
         self.recorded.load(Ordering::Relaxed)
     }
 
-    fn find(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Arc<Specialisation>> {
+    /// Do calls wait for builds?
+    pub(super) fn waits(&self) -> bool {
+        self.options.wait || self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The types of its parameters as they are now; `None` when one is of a type that engines do not know.
+    pub(crate) fn parameter_types(&self) -> Option<Vec<TensorType>> {
+        self.parameters.types()
+    }
+
+    /// The shapes that engines are built for, newest first.
+    pub(super) fn shapes(&self) -> Vec<Shape> {
+        let ready = |s: &&Arc<Specialisation>| matches!(s.outcome, Outcome::Ready(_));
+        self.built.load().iter().filter(ready).map(|s| Shape::of(&s.border)).collect()
+    }
+
+    /// Is there an engine for some shape?
+    pub(super) fn is_ready(&self) -> bool {
+        !self.shapes().is_empty()
+    }
+
+    /// Takes over the counts of the engine that this one replaces.
+    pub(super) fn count_on_from(&self, old: &ClusterEngine) {
+        self.served.fetch_add(old.served(), Ordering::Relaxed);
+        self.recorded.fetch_add(old.recorded(), Ordering::Relaxed);
+    }
+
+    /// What a saved module keeps of it.
+    pub(super) fn saved(&self) -> Result<SavedEngine, EngineError> {
+        Ok(SavedEngine {
+            blueprint: self.blueprint.clone(),
+            backend: self.options.backend.unwrap_or_default(),
+            specialisations: self.options.specialisations,
+            constants: self.parameters.constants(&self.blueprint.places)?,
+            shapes: self.shapes(),
+        })
+    }
+
+    pub(super) fn find(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Arc<Specialisation>> {
         self.built.load().iter().find(|s| s.serves(inputs, ints)).cloned()
     }
 
     /// Brings the engines up to date with the parameters; drops those whose parameters have other types now.
-    fn refit_if_changed(&self) {
+    pub(super) fn refit_if_changed(&self) {
         if self.parameters.fingerprint() == self.fingerprint.load(Ordering::Acquire) {
             return;
         }
@@ -160,7 +203,7 @@ impl ClusterEngine {
         let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
         let keep = |s: &&Arc<Specialisation>| match (&s.outcome, &weights) {
             (Outcome::Ready(ready), Some(weights)) if s.border.parameters == types => {
-                ready.pool.refit(weights).inspect_err(|e| log::warn!("{}: {e}", self.name)).is_ok()
+                ready.pool.refit(weights).inspect_err(|e| log::warn!("{}: {e}", self.name())).is_ok()
             }
             _ => false,
         };
@@ -169,7 +212,14 @@ impl ClusterEngine {
         self.fingerprint.store(now, Ordering::Release);
     }
 
-    /// Builds the engine for this border, or waits for the thread that does.
+    /// The engine for this border, built here unless it is there already.
+    pub(super) fn build_once(&self, border: Border) -> Arc<Specialisation> {
+        let _one_at_a_time = lock(&self.compiling);
+        let there = self.built.load().iter().find(|s| s.border == border).cloned();
+        there.unwrap_or_else(|| self.build(border))
+    }
+
+    /// Builds the engine for this border.
     pub(crate) fn build(&self, border: Border) -> Arc<Specialisation> {
         let made = catch_unwind(AssertUnwindSafe(|| self.compile(&border)));
         let (prepared_at, outcome) = match made {
@@ -178,7 +228,7 @@ impl ClusterEngine {
             Err(_) => (0, Outcome::Refused("the compiler panicked; this is a bug".into())),
         };
         if let Outcome::Refused(why) = &outcome {
-            log::warn!("{}: the host serves {}: {why}", self.name, describe(&border));
+            log::warn!("{}: the host serves {}: {why}", self.name(), describe(&border));
         }
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
         let new = Arc::new(Specialisation { border, outcome, used });
@@ -202,11 +252,12 @@ impl ClusterEngine {
 
     /// The network of this border after all passes, the ints that leave it, and the number of layers before.
     pub(crate) fn network(&self, border: &Border) -> Result<(Network, Vec<i64>, usize), String> {
-        let made =
-            specialise(&self.source, border).map_err(|(at, refusal)| match self.source.calls.get(at) {
+        let made = specialise(&self.blueprint.source, border).map_err(|(at, refusal)| {
+            match self.blueprint.source.calls.get(at) {
                 Some(call) => format!("{} {}: {refusal}", call.op, call.place),
                 None => refusal.to_string(),
-            })?;
+            }
+        })?;
         let layers = made.network.run_layers();
         Ok((pass::optimize(made.network, &pass::Options::default()), made.ints, layers))
     }
@@ -214,7 +265,7 @@ impl ClusterEngine {
     fn compile(&self, border: &Border) -> Result<(u64, Ready), String> {
         let start = Instant::now();
         let (network, ints, layers) = self.network(border)?;
-        log::debug!("{}: compiles the network\n{network}", self.name);
+        log::debug!("{}: compiles the network\n{network}", self.name());
         let read_at = self.parameters.fingerprint();
         let weights = self
             .parameters
@@ -232,7 +283,7 @@ impl ClusterEngine {
         let options = CompileOptions { threads, device, ..CompileOptions::default() };
         let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let outputs = Signature::of(&network).outputs;
-        let outputs = outputs.iter().zip(&self.orders).map(|(ty, order)| {
+        let outputs = outputs.iter().zip(&self.blueprint.orders).map(|(ty, order)| {
             let in_memory: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
             let (sizes, strides) = order.dense(&in_memory);
             OutputForm { sizes, strides, kind: kind_of_dtype(ty.dtype) }
@@ -246,13 +297,18 @@ impl ClusterEngine {
     }
 
     /// The border of a call; `None` when a tensor has a type that engines do not know.
-    fn border(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Border> {
+    pub(super) fn border(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Border> {
         let tensors = inputs.iter().map(type_of_view).collect::<Option<Vec<_>>>()?;
         let parameters = self.parameters.types()?;
         Some(Border { tensors, ints: ints.to_vec(), parameters })
     }
 
-    fn run(&self, ready: &Ready, inputs: &[TensorView<'_>], sink: &mut dyn Sink) -> Result<(), EngineError> {
+    pub(super) fn run(
+        &self,
+        ready: &Ready,
+        inputs: &[TensorView<'_>],
+        sink: &mut dyn Sink,
+    ) -> Result<(), EngineError> {
         let mut copies: Vec<Tensor> = Vec::new();
         let mut addresses: Vec<*const u8> = Vec::with_capacity(inputs.len());
         for view in inputs {
@@ -287,76 +343,9 @@ impl ClusterEngine {
         Ok(())
     }
 
-    fn records_gradients(&self, inputs: &[TensorView<'_>]) -> bool {
+    pub(super) fn records_gradients(&self, inputs: &[TensorView<'_>]) -> bool {
         inputs.iter().any(TensorView::requires_grad) || self.parameters.any_requires_grad()
     }
-}
-
-/// Where results go.
-pub(crate) trait Sink {
-    /// The address of a fresh tensor on the device, the next output.
-    fn allocate(
-        &mut self,
-        sizes: &[i64],
-        strides: &[i64],
-        kind: Kind,
-        device: Device,
-    ) -> Result<*mut u8, EngineError>;
-
-    /// The next int.
-    fn int(&mut self, value: i64);
-}
-
-/// Serves one call, or leaves it to the host.
-pub(crate) fn serve(
-    cluster: &Arc<ClusterEngine>,
-    call: &Call<'_>,
-    sink: &mut dyn Sink,
-) -> Result<Who, EngineError> {
-    let elsewhere = |v: &TensorView<'_>| !v.is_plain() || v.device() != Some(cluster.device);
-    if !switch::is_enabled()? || call.inputs.iter().any(elsewhere) {
-        return Ok(Who::Host);
-    }
-    if call.grad_mode && cluster.records_gradients(call.inputs) {
-        if cluster.recorded.fetch_add(1, Ordering::Relaxed) == 0 {
-            log::warn!(
-                "{}: the host serves calls that record gradients; for inference use tch::no_grad",
-                cluster.name
-            );
-        }
-        return Ok(Who::Host);
-    }
-    cluster.refit_if_changed();
-    let found = cluster.find(call.inputs, call.ints).or_else(|| request(cluster, call.inputs, call.ints));
-    let Some(specialisation) = found else { return Ok(Who::Host) };
-    specialisation.touch(cluster.clock.fetch_add(1, Ordering::Relaxed));
-    let Outcome::Ready(ready) = &specialisation.outcome else { return Ok(Who::Host) };
-    cluster.run(ready, call.inputs, sink)?;
-    cluster.served.fetch_add(1, Ordering::Relaxed);
-    Ok(Who::Served)
-}
-
-/// Has an engine built: here when the options ask to wait, else in the background (then nothing is found yet).
-fn request(
-    cluster: &Arc<ClusterEngine>,
-    inputs: &[TensorView<'_>],
-    ints: &[i64],
-) -> Option<Arc<Specialisation>> {
-    let border = cluster.border(inputs, ints)?;
-    if cluster.options.wait || cluster.waiting.load(Ordering::Relaxed) {
-        let _one_at_a_time = lock(&cluster.compiling);
-        return Some(cluster.find(inputs, ints).unwrap_or_else(|| cluster.build(border)));
-    }
-    if !lock(&cluster.building).insert(border.clone()) {
-        return None;
-    }
-    let (thread, key) = (cluster.clone(), border.clone());
-    let spawned = std::thread::Builder::new().name("trt-build".into()).spawn(move || thread.build(border));
-    if let Err(e) = spawned {
-        log::warn!("no thread could be started to build an engine: {e}");
-        lock(&cluster.building).remove(&key);
-    }
-    None
 }
 
 /// The address of a tensor; tensors without elements have none in torch, and engines want one that slices may start at.
@@ -371,6 +360,6 @@ fn describe(border: &Border) -> String {
     types.join(", ")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,17 @@
 //! What runs behind a cluster: engines by shape, parameters by identity, forks by caller.
 
+mod blueprint;
 mod cluster;
+mod loaded;
 mod pool;
 mod profile;
+mod request;
 mod serving;
 mod specialisation;
 mod weights;
 
+pub(crate) use blueprint::Blueprint;
 pub(crate) use cluster::ClusterEngine;
+pub(crate) use loaded::load;
 pub(crate) use serving::{Serving, serve_directly};
 pub(crate) use specialisation::{Outcome as Built, Specialisation};

@@ -1,11 +1,16 @@
 //! The two ways in which a call reaches a cluster: from the interpreter, and straight from the module when the cluster is
 //! the whole method.
 
-use super::cluster::{ClusterEngine, Sink, serve};
+use super::cluster::ClusterEngine;
+use super::request::request;
+use super::specialisation::Outcome as Built;
 use crate::jit::{Call, EngineError, HostEngine, Outcome, Outputs, TensorView, grad_mode_enabled};
+use crate::report::EngineReport;
+use crate::switch;
 use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tch::{Device, Kind, Tensor};
 
 /// What the stitched module holds.
@@ -17,8 +22,59 @@ impl HostEngine for Serving {
     }
 
     fn state(&self) -> Vec<u8> {
-        Vec::new()
+        self.0.saved().map(|saved| saved.to_bytes()).unwrap_or_else(|e| {
+            log::warn!("{}: saved without its engine: {e}", self.0.name());
+            Vec::new()
+        })
     }
+
+    fn report(&self) -> Option<EngineReport> {
+        Some(EngineReport::of(&self.0))
+    }
+}
+
+/// Where results go.
+pub(crate) trait Sink {
+    /// The address of a fresh tensor on the device, the next output.
+    fn allocate(
+        &mut self,
+        sizes: &[i64],
+        strides: &[i64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<*mut u8, EngineError>;
+
+    /// The next int.
+    fn int(&mut self, value: i64);
+}
+
+/// Serves one call, or leaves it to the host.
+pub(super) fn serve(
+    cluster: &Arc<ClusterEngine>,
+    call: &Call<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, EngineError> {
+    let elsewhere = |v: &TensorView<'_>| !v.is_plain() || v.device() != Some(cluster.device);
+    if !switch::is_enabled()? || call.inputs.iter().any(elsewhere) {
+        return Ok(Outcome::Host);
+    }
+    if call.grad_mode && cluster.records_gradients(call.inputs) {
+        if cluster.recorded.fetch_add(1, Ordering::Relaxed) == 0 {
+            log::warn!(
+                "{}: the host serves calls that record gradients; for inference use no_grad",
+                cluster.name()
+            );
+        }
+        return Ok(Outcome::Host);
+    }
+    cluster.refit_if_changed();
+    let found = cluster.find(call.inputs, call.ints).or_else(|| request(cluster, call.inputs, call.ints));
+    let Some(specialisation) = found else { return Ok(Outcome::Host) };
+    specialisation.touch(cluster.clock.fetch_add(1, Ordering::Relaxed));
+    let Built::Ready(ready) = &specialisation.outcome else { return Ok(Outcome::Host) };
+    cluster.run(ready, call.inputs, sink)?;
+    cluster.served.fetch_add(1, Ordering::Relaxed);
+    Ok(Outcome::Served)
 }
 
 impl Sink for Outputs<'_> {
@@ -61,17 +117,17 @@ pub(crate) fn serve_directly<T: Borrow<Tensor>>(
     ints: &[i64],
 ) -> Option<Vec<Tensor>> {
     let views: Vec<TensorView<'_>> = inputs.iter().map(|t| TensorView::of(t.borrow())).collect();
-    let call = Call { inputs: &views, ints, grad_mode: grad_mode_enabled() };
+    let call = Call { inputs: &views, ints, grad_mode: grad_mode_enabled(), owner: None };
     let mut outputs: Vec<Tensor> = Vec::new();
     match catch_unwind(AssertUnwindSafe(|| serve(cluster, &call, &mut outputs))) {
         Ok(Ok(Outcome::Served)) => Some(outputs),
         Ok(Ok(Outcome::Host)) => None,
         Ok(Err(e)) => {
-            log::error!("{}: the host serves the call: {e}", cluster.name);
+            log::error!("{}: the host serves the call: {e}", cluster.name());
             None
         }
         Err(_) => {
-            log::error!("{}: the engine panicked, the host serves the call", cluster.name);
+            log::error!("{}: the engine panicked, the host serves the call", cluster.name());
             None
         }
     }

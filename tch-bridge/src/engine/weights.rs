@@ -1,6 +1,6 @@
 //! The model's parameters as an engine sees them: found by identity, watched by version.
 
-use crate::jit::{JitError, TensorView, Watched};
+use crate::jit::{EngineError, JitError, TensorView, Watched};
 use crate::types::type_of_view;
 use std::marker::PhantomData;
 use tch::{Device, Tensor};
@@ -28,6 +28,23 @@ impl Parameters {
     #[cfg(feature = "tool")]
     pub(crate) fn tensors(&self) -> &[Tensor] {
         &self.tensors
+    }
+
+    /// The parameters without a place in the module, as bytes; see [`super::blueprint::SavedEngine::constants`].
+    pub(crate) fn constants(
+        &self,
+        places: &[Option<String>],
+    ) -> Result<Vec<(TensorType, Vec<u8>)>, EngineError> {
+        let without_place = self.tensors.iter().zip(places).filter(|(_, place)| place.is_none());
+        let one = |(tensor, _): (&Tensor, _)| {
+            let dense = tch::no_grad(|| tensor.f_to_device(Device::Cpu)?.f_contiguous())?;
+            let ty =
+                type_of_view(&TensorView::of(&dense)).ok_or("a constant is of no type that engines know")?;
+            let mut bytes = vec![0; ty.bytes()];
+            dense.f_copy_data_u8(&mut bytes, ty.elements())?;
+            Ok((ty, bytes))
+        };
+        without_place.map(one).collect()
     }
 
     /// Changes when a parameter does; see [`Watched::fingerprint`].

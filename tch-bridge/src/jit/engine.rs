@@ -5,12 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::JitError;
 use super::error::without_stack;
+use super::places::Owner;
 use super::tensor::{TensorView, borrow, device_to_raw, kind_code};
 use crate::layout::AxisOrder;
+use crate::report::EngineReport;
 use crate::sys::ffi;
 
 /// An error of an engine; it is logged and the host serves the call.
@@ -24,6 +27,19 @@ pub trait HostEngine: Send + Sync {
 
     /// What a saved module keeps of the engine; [`set_engine_loader`]'s function gets it back.
     fn state(&self) -> Vec<u8>;
+
+    /// Gets ready now for the calls that it expects from this module; whether it is.
+    fn build(&self, _owner: Owner<'_>) -> Result<bool, EngineError> {
+        Ok(false)
+    }
+
+    /// What it did so far, where it keeps count.
+    fn report(&self) -> Option<EngineReport> {
+        None
+    }
+
+    /// Whether calls wait for what has to be built for them, rather than leave them to the host meanwhile.
+    fn set_waiting(&self, _wait: bool) {}
 }
 
 /// Who serves a call.
@@ -44,6 +60,8 @@ pub struct Call<'a> {
     pub ints: &'a [i64],
     /// Whether autograd records in this thread.
     pub grad_mode: bool,
+    /// The module whose method calls; `None` for a call past the interpreter.
+    pub owner: Option<Owner<'a>>,
 }
 
 impl Call<'_> {
@@ -95,8 +113,8 @@ pub type EngineLoader = fn(&[u8]) -> Result<Arc<dyn HostEngine>, EngineError>;
 
 static LOADER: OnceLock<EngineLoader> = OnceLock::new();
 
-/// Sets the function that remakes engines when a saved module is loaded. The first one set stays; returns whether it
-/// is this one. Without one, or where it fails, the host serves a loaded module and its engines keep their state.
+/// Sets the function that remakes engines when a saved module is loaded, in place of this crate's own. The first one set stays;
+/// returns whether it is this one. Where it fails, the host serves a loaded module and its engines keep their state.
 pub fn set_engine_loader(loader: EngineLoader) -> bool {
     *LOADER.get_or_init(|| loader) as usize == loader as usize
 }
@@ -121,9 +139,11 @@ pub(crate) fn engine_try_run(
     inputs: &[ffi::RawView],
     ints: &[i64],
     grad_mode: bool,
+    owner: &ffi::Owner,
     outputs: Pin<&mut ffi::Outputs>,
 ) -> bool {
-    let call = Call { inputs: TensorView::slice(inputs), ints, grad_mode };
+    let owner = Some(Owner::of(owner));
+    let call = Call { inputs: TensorView::slice(inputs), ints, grad_mode, owner };
     let run = AssertUnwindSafe(|| engine.0.try_run(&call, &mut Outputs { raw: outputs }));
     match catch_unwind(run) {
         Ok(Ok(outcome)) => outcome == Outcome::Served,
@@ -154,13 +174,39 @@ pub(crate) fn engine_load(state: &[u8]) -> Box<EngineHandle> {
         log::warn!("the host serves a loaded cluster: {reason}");
         Arc::new(Absent(state.to_vec()))
     };
-    let engine = match LOADER.get().map(|load| catch_unwind(|| load(state))) {
-        None => absent("no engine loader is set"),
-        Some(Ok(Ok(engine))) => engine,
-        Some(Ok(Err(error))) => absent(&error.to_string()),
-        Some(Err(panic)) => absent(&panic_message(panic.as_ref())),
+    let load = LOADER.get().copied().unwrap_or(crate::engine::load);
+    let engine = match catch_unwind(|| load(state)) {
+        Ok(Ok(engine)) => engine,
+        Ok(Err(error)) => absent(&error.to_string()),
+        Err(panic) => absent(&panic_message(panic.as_ref())),
     };
     Box::new(EngineHandle(engine))
+}
+
+pub(crate) fn engine_build(engine: &EngineHandle, owner: &ffi::Owner) -> bool {
+    match catch_unwind(AssertUnwindSafe(|| engine.0.build(Owner::of(owner)))) {
+        Ok(Ok(ready)) => ready,
+        Ok(Err(error)) => {
+            log::warn!("an engine cannot be built, the host serves its calls: {error}");
+            false
+        }
+        Err(panic) => {
+            log::error!("an engine panicked while it was built: {}", panic_message(panic.as_ref()));
+            false
+        }
+    }
+}
+
+/// The report as JSON, of an engine with this name in its module.
+pub(crate) fn engine_report(engine: &EngineHandle, name: &str) -> String {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        attribute: &'a str,
+        /// Null where the engine could not be remade.
+        engine: Option<EngineReport>,
+    }
+    let engine = catch_unwind(AssertUnwindSafe(|| engine.0.report())).unwrap_or_default();
+    serde_json::to_string(&Named { attribute: name, engine }).expect("a report has only string keys")
 }
 
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -7,9 +7,11 @@ pub(crate) mod engine;
 mod error;
 mod extract;
 mod graph;
+pub(crate) mod kinds;
 mod module;
 mod observe;
 mod operators;
+mod places;
 mod stitch;
 mod tensor;
 pub(crate) mod trace;
@@ -22,9 +24,11 @@ pub use extract::Graph;
 pub use graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
 };
+pub(crate) use kinds::{Kinds, KindsHandle};
 pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
 pub use operators::{call_operator, operator_exists};
+pub use places::{Owner, Places};
 pub use stitch::{Cluster, Item, Order};
 pub use tensor::{TensorView, current_stream, grad_mode_enabled};
 pub use watch::Watched;

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::mem::size_of;
 use std::path::Path;
+use std::sync::Arc;
 
 use cxx::UniquePtr;
 use tch::{CModule, Device, IValue, Tensor};
 
+use super::engine::HostEngine;
 use super::graph::{Role, ValueType};
 use super::tensor::{adopt, borrow, device_to_raw};
 use super::{Graph, JitError, value};
@@ -142,9 +144,9 @@ impl Module {
     }
 
     /// A module of a fresh type that shares this one's parameters, buffers and submodules by identity. Its methods are
-    /// copies that have not run yet, except for `dropped`, which it lacks. This module is left as it is.
-    pub fn fork(&self, dropped: &[&str]) -> Result<Self, JitError> {
-        let dropped: Vec<String> = dropped.iter().map(|name| (*name).to_owned()).collect();
+    /// copies that have not run yet. It lacks the methods and attributes named in `dropped`. This module is left as it is.
+    pub fn fork<N: AsRef<str>>(&self, dropped: &[N]) -> Result<Self, JitError> {
+        let dropped: Vec<String> = dropped.iter().map(|name| name.as_ref().to_owned()).collect();
         Ok(Self { inner: ffi::fork_type(&self.inner, &dropped)? })
     }
 
@@ -160,6 +162,33 @@ impl Module {
     /// [`JitError::Runtime`] where it holds an object that torch cannot copy.
     pub fn deep_copy(&self) -> Result<Self, JitError> {
         Ok(Self { inner: ffi::deep_copy(&self.inner)? })
+    }
+
+    /// Gives `to`, a [`Module::fork`] of this module, a copy of a method under another name.
+    pub(crate) fn copy_method(&self, method: &str, to: &Module, name: &str) -> Result<(), JitError> {
+        Ok(ffi::copy_method(&self.inner, method, &to.inner, name)?)
+    }
+
+    /// Adds the method `name`, which calls the first of `methods` whose form, an attribute that
+    /// [`Graph::register_form`] made, fits the call, else the method `host`.
+    pub(crate) fn select_form(
+        &self,
+        name: &str,
+        host: &str,
+        methods: &[String],
+        forms: &[String],
+    ) -> Result<(), JitError> {
+        Ok(ffi::select_form(&self.inner, name, host, methods, forms)?)
+    }
+
+    /// The engines that the module and its submodules hold, by the names of their attributes.
+    pub(crate) fn engines(&self) -> Vec<(String, Arc<dyn HostEngine>)> {
+        ffi::engines(&self.inner).into_iter().map(|raw| (raw.name, raw.handle.0)).collect()
+    }
+
+    /// The names of the root module's attributes.
+    pub(crate) fn attribute_names(&self) -> Vec<String> {
+        ffi::attribute_names(&self.inner)
     }
 
     /// The names of the methods.
@@ -264,6 +293,16 @@ impl Method {
             has_default: raw.has_default,
         };
         ffi::method_arguments(&self.inner).into_iter().map(argument).collect()
+    }
+
+    /// The default of each argument, without `self`; `None` where there is none.
+    pub(crate) fn defaults(&self) -> Result<Vec<IValue>, JitError> {
+        let mut stack = ffi::method_defaults(&self.inner);
+        let mut defaults = Vec::new();
+        while ffi::stack_len(&stack) > 0 {
+            defaults.push(value::pop(stack.pin_mut())?);
+        }
+        Ok(defaults)
     }
 
     /// The graph of the method as torch prints it.

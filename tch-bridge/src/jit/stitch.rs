@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::engine::{EngineHandle, HostEngine};
 use super::graph::{BlockId, NodeId, ValueId};
-use super::{Graph, JitError, Module};
+use super::{Graph, JitError, KindsHandle, Module};
 use crate::sys::ffi;
 
 /// Nodes of one block that an engine replaces. They stay in the method as the path that serves when the engine does
 /// not. Constants and attribute reads need not be listed: they stay where they are needed.
+#[derive(Clone)]
 pub struct Cluster {
     /// The nodes, in order.
     pub nodes: Vec<NodeId>,
@@ -43,17 +44,34 @@ pub struct Order {
 }
 
 impl Graph {
-    /// Adds the graph, with `clusters` in place, to `target` as the method that it was prepared from. `target` is a
-    /// [`Module::fork`] of the module that the graph was prepared from, with that method dropped. The engines become
-    /// attributes of `target`, so that they are saved with it.
+    /// Adds the graph, with `clusters` in place, to `target` as the method `name`. `target` is a [`Module::fork`] or a
+    /// [`Module::shell`] of the module that the graph was prepared from, without such a method. The engines become attributes of
+    /// `target`, so that they are saved with it.
     ///
     /// # Errors
     /// [`JitError::Graph`] where a value crosses a border unlisted or as another type than listed, where the order
     /// breaks a dependency, or where `target` has the method already. `target` is then not usable.
-    pub fn stitch(&self, target: &Module, orders: &[Order], clusters: Vec<Cluster>) -> Result<(), JitError> {
+    pub fn stitch(
+        &self,
+        target: &Module,
+        name: &str,
+        orders: &[Order],
+        clusters: &[Cluster],
+    ) -> Result<(), JitError> {
         let orders: Vec<_> = orders.iter().map(order_to_raw).collect();
-        let clusters: Vec<_> = clusters.into_iter().map(cluster_to_raw).collect();
-        Ok(ffi::stitch(&self.inner, &target.inner, &orders, &clusters)?)
+        let clusters: Vec<_> = clusters.iter().map(cluster_to_raw).collect();
+        Ok(ffi::stitch(&self.inner, &target.inner, name, &orders, &clusters)?)
+    }
+
+    /// Gives `target` the attribute `name`, which tells whether the graph, stitched into it, may serve a call: for arguments of
+    /// these kinds, while the attributes that became constants have their values.
+    pub(crate) fn register_form(
+        &self,
+        target: &Module,
+        name: &str,
+        kinds: &KindsHandle,
+    ) -> Result<(), JitError> {
+        Ok(ffi::register_form(&target.inner, name, kinds, &self.inner)?)
     }
 }
 
@@ -67,14 +85,14 @@ fn order_to_raw(order: &Order) -> ffi::RawOrder {
     ffi::RawOrder { block: order.block.0, items: items.collect() }
 }
 
-fn cluster_to_raw(cluster: Cluster) -> ffi::RawCluster {
-    let values = |ids: Vec<ValueId>| ids.into_iter().map(|id| id.0).collect();
+fn cluster_to_raw(cluster: &Cluster) -> ffi::RawCluster {
+    let values = |ids: &[ValueId]| ids.iter().map(|id| id.0).collect();
     ffi::RawCluster {
-        nodes: cluster.nodes.into_iter().map(|id| id.0).collect(),
-        inputs: values(cluster.inputs),
-        ints: values(cluster.ints),
-        outputs: values(cluster.outputs),
-        int_outputs: values(cluster.int_outputs),
-        engine: Box::new(EngineHandle(cluster.engine)),
+        nodes: cluster.nodes.iter().map(|id| id.0).collect(),
+        inputs: values(&cluster.inputs),
+        ints: values(&cluster.ints),
+        outputs: values(&cluster.outputs),
+        int_outputs: values(&cluster.int_outputs),
+        engine: Box::new(EngineHandle(cluster.engine.clone())),
     }
 }

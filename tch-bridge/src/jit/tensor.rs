@@ -53,6 +53,10 @@ impl<'a> TensorView<'a> {
         unsafe { std::slice::from_raw_parts(raw.as_ptr().cast(), raw.len()) }
     }
 
+    pub(crate) fn of_raw(raw: &'a ffi::RawView) -> &'a Self {
+        &Self::slice(std::slice::from_ref(raw))[0]
+    }
+
     pub(crate) fn from_raw(raw: ffi::RawView) -> Self {
         Self { raw, tensor: PhantomData }
     }

@@ -113,7 +113,7 @@ fn stitched(module: &Module, kinds: &[&str], engine: &Arc<TenTimes>) -> Module {
         });
     }
     let target = module.fork(&["forward"]).unwrap();
-    graph.stitch(&target, &orders, clusters).unwrap();
+    graph.stitch(&target, "forward", &orders, &clusters).unwrap();
     target
 }
 
@@ -294,7 +294,7 @@ fn attributes_are_read_in_the_host_branch_only() {
     };
     let target = module.fork(&["forward"]).unwrap();
     let order = Order { block, items: vec![Item::Cluster(0), Item::Node(add)] };
-    graph.stitch(&target, &[order], vec![cluster]).unwrap();
+    graph.stitch(&target, "forward", &[order], &[cluster]).unwrap();
     assert_same(&forward(&target, &one(&[1.0])), &vector(&[11.0]));
     let text = target.method("forward").unwrap().graph_text().unwrap();
     let choice = text.find("prim::If").unwrap();
@@ -324,7 +324,7 @@ fn ints_cross_the_border() {
             engine: TenTimes::new(mood),
         };
         let target = module.fork(&["forward"]).unwrap();
-        graph.stitch(&target, &[Order { block, items: items.clone() }], vec![cluster]).unwrap();
+        graph.stitch(&target, "forward", &[Order { block, items: items.clone() }], &[cluster]).unwrap();
         let y = forward(&target, &[IValue::Tensor(vector(&[1.0])), IValue::Int(4)]);
         assert_same(&y, &vector(&[if mood == Mood::Serve { 50.0 } else { 20.0 }]));
     }
@@ -347,7 +347,7 @@ fn wrong_plans_are_errors() {
     };
     let attempt = |items: Vec<Item>, outputs: Vec<ValueId>| {
         let target = module.fork(&["forward"]).unwrap();
-        graph.stitch(&target, &[Order { block, items }], vec![cluster(outputs)]).unwrap_err()
+        graph.stitch(&target, "forward", &[Order { block, items }], &[cluster(outputs)]).unwrap_err()
     };
     let out = facts[mul].outputs.clone();
     let unlisted = attempt(vec![Item::Cluster(0), Item::Node(add)], Vec::new());
@@ -356,6 +356,6 @@ fn wrong_plans_are_errors() {
     assert!(matches!(&order, JitError::Graph(_)), "{order:?}");
     let number = attempt(vec![Item::Cluster(7)], out);
     assert!(matches!(&number, JitError::Graph(_)), "{number:?}");
-    let taken = graph.stitch(&module, &[], Vec::new()).unwrap_err();
+    let taken = graph.stitch(&module, "forward", &[], &[]).unwrap_err();
     assert!(matches!(&taken, JitError::Graph(m) if m.contains("already")), "{taken:?}");
 }

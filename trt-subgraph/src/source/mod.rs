@@ -9,6 +9,7 @@ mod judge;
 mod lower;
 mod schema;
 mod specialise;
+mod text;
 
 pub use args::{Args, code_of_dtype, dtype_of_code, wrap_axis};
 pub use judge::{Judged, Known, judge};

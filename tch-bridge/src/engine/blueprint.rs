@@ -1,0 +1,187 @@
+//! What an engine is made from, apart from weights and whoever runs it; and the form in which a saved module keeps it.
+//!
+//! The form is: the line `tch-trt engine`, a version, a checksum of the rest, the length of a JSON header, the header, the bytes
+//! of large constants. Numbers and elements are little-endian.
+
+use crate::BackendChoice;
+use crate::jit::EngineError;
+use crate::layout::AxisOrder;
+use serde::{Deserialize, Serialize};
+use trt_subgraph::TensorType;
+use trt_subgraph::source::{Border, SourceGraph};
+
+const MAGIC: &[u8] = b"tch-trt engine\n";
+const VERSION: u32 = 1;
+
+/// Operator calls, how they are tied to torch's tensors, and where the parameters are found.
+#[derive(Clone)]
+pub(crate) struct Blueprint {
+    /// For people: `forward, engine 0`.
+    pub(crate) name: String,
+    pub(crate) source: SourceGraph,
+    /// How the tensor outputs lie in memory; the source graph gives each with its axes in that order.
+    pub(crate) orders: Vec<AxisOrder>,
+    /// For each parameter of the source graph the path of the module's attribute; `None` for a constant of the model's code.
+    pub(crate) places: Vec<Option<String>>,
+}
+
+/// An engine as a saved module keeps it.
+#[derive(Clone)]
+pub(crate) struct SavedEngine {
+    pub(crate) blueprint: Blueprint,
+    pub(crate) backend: BackendChoice,
+    /// The most shapes that are kept built.
+    pub(crate) specialisations: usize,
+    /// The parameters without a place, in order, each with its bytes.
+    pub(crate) constants: Vec<(TensorType, Vec<u8>)>,
+    /// The shapes that engines were built for, newest first.
+    pub(crate) shapes: Vec<Shape>,
+}
+
+/// A [`Border`] without the parameters, whose types are the module's matter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    pub(crate) tensors: Vec<TensorType>,
+    pub(crate) ints: Vec<i64>,
+}
+
+impl Shape {
+    pub(crate) fn of(border: &Border) -> Shape {
+        Shape { tensors: border.tensors.clone(), ints: border.ints.clone() }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    name: String,
+    source: String,
+    orders: Vec<Vec<usize>>,
+    places: Vec<Option<String>>,
+    backend: BackendChoice,
+    specialisations: usize,
+    constants: Vec<TensorType>,
+    shapes: Vec<Shape>,
+}
+
+impl SavedEngine {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let blueprint = &self.blueprint;
+        let header = Header {
+            name: blueprint.name.clone(),
+            source: blueprint.source.to_string(),
+            orders: blueprint.orders.iter().map(|o| o.axes().into_iter().flatten().collect()).collect(),
+            places: blueprint.places.clone(),
+            backend: self.backend,
+            specialisations: self.specialisations,
+            constants: self.constants.iter().map(|(ty, _)| ty.clone()).collect(),
+            shapes: self.shapes.clone(),
+        };
+        let header = serde_json::to_vec(&header).expect("a header has only string keys");
+        let mut rest = (header.len() as u64).to_le_bytes().to_vec();
+        rest.extend(header);
+        self.constants.iter().for_each(|(_, bytes)| rest.extend(bytes));
+        [MAGIC, &VERSION.to_le_bytes(), &checksum(&rest).to_le_bytes(), &rest].concat()
+    }
+
+    /// Reads what [`SavedEngine::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// A sentence for the log when the bytes are damaged or of a newer version.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<SavedEngine, EngineError> {
+        let damaged = || EngineError::from("its saved state is damaged");
+        let bytes = bytes.strip_prefix(MAGIC).ok_or_else(damaged)?;
+        let (version, bytes) = bytes.split_first_chunk().ok_or_else(damaged)?;
+        let version = u32::from_le_bytes(*version);
+        if version != VERSION {
+            return Err(format!(
+                "it was saved in version {version} of its form, this library reads {VERSION}"
+            )
+            .into());
+        }
+        let (sum, rest) = bytes.split_first_chunk().ok_or_else(damaged)?;
+        if u64::from_le_bytes(*sum) != checksum(rest) {
+            return Err(damaged());
+        }
+        let (length, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let length = usize::try_from(u64::from_le_bytes(*length))?;
+        let (header, mut rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
+        let header: Header = serde_json::from_slice(header)?;
+        let source = SourceGraph::parse(&header.source)?;
+        let orders = header.orders.iter().map(|axes| AxisOrder::of_axes(axes));
+        let orders = orders.collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+        let mut constants = Vec::new();
+        for ty in header.constants {
+            let size = ty.shape.iter().try_fold(ty.dtype.size(), |n, &d| n.checked_mul(d));
+            let (own, others) = size.and_then(|n| rest.split_at_checked(n)).ok_or_else(damaged)?;
+            constants.push((ty, own.to_vec()));
+            rest = others;
+        }
+        let without_place = header.places.iter().filter(|p| p.is_none()).count();
+        if source.parameters.len() != header.places.len() || without_place != constants.len() {
+            return Err(damaged());
+        }
+        Ok(SavedEngine {
+            blueprint: Blueprint { name: header.name, source, orders, places: header.places },
+            backend: header.backend,
+            specialisations: header.specialisations.max(1),
+            constants,
+            shapes: header.shapes,
+        })
+    }
+}
+
+/// FNV-1a in 64 bits, by words: enough against accidents.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mix = |h: u64, v: u64| (h ^ v).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+    let (words, tail) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(0xcbf2_9ce4_8422_2325, |h, w| mix(h, u64::from_le_bytes(*w)));
+    mix(tail.iter().fold(hash, |h, &b| mix(h, u64::from(b))), bytes.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trt_subgraph::DType;
+
+    fn saved() -> SavedEngine {
+        let source = SourceGraph::parse(
+            "device \"cpu\" input %1 parameter %2 \"w\" parameter %3 \"4\"
+             %5 = aten::clamp(%1, -inf, 0.5) \"model.py:1\" %6 = aten::add.Tensor(%5, %2, 1) \"\" return %6",
+        );
+        SavedEngine {
+            blueprint: Blueprint {
+                name: "forward, engine 0".into(),
+                source: source.expect("it reads"),
+                orders: vec![AxisOrder::of_axes(&[1, 0]).expect("an order")],
+                places: vec![Some("w".into()), None],
+            },
+            backend: BackendChoice::Auto,
+            specialisations: 16,
+            constants: vec![(TensorType::new(DType::U8, [3]), vec![1, 2, 3])],
+            shapes: vec![Shape { tensors: vec![TensorType::new(DType::F32, [2, 3])], ints: vec![7] }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let engine = saved();
+        let bytes = engine.to_bytes();
+        let read = SavedEngine::from_bytes(&bytes).expect("it reads");
+        assert_eq!(read.to_bytes(), bytes);
+        assert_eq!((read.blueprint.source, read.shapes), (engine.blueprint.source, engine.shapes));
+        assert_eq!((read.blueprint.orders, read.constants), (engine.blueprint.orders, engine.constants));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let bytes = saved().to_bytes();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut other = bytes.clone();
+                other[at] ^= 1 << bit;
+                assert!(SavedEngine::from_bytes(&other).is_err(), "bit {bit} of byte {at}");
+            }
+            assert!(SavedEngine::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

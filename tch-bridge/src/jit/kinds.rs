@@ -1,0 +1,244 @@
+//! What a compiled form of a method relies on in its arguments.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use tch::{Device, IValue, Kind, Tensor};
+
+use super::tensor::{TensorView, device_from_raw, device_to_raw, kind_code, kind_from_code};
+use crate::layout::AxisOrder;
+use crate::sys::ffi;
+
+/// Element type, rank, device and order in memory of every tensor among the arguments, and which are `None`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Kinds(Vec<ArgumentKind>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ArgumentKind {
+    Tensor { kind: Option<Kind>, rank: usize, device: Option<Device>, order: AxisOrder },
+    None,
+    Other,
+    Open,
+    Close,
+}
+
+impl ArgumentKind {
+    fn of(view: &TensorView<'_>) -> ArgumentKind {
+        let order = AxisOrder::of(view.sizes(), view.strides());
+        ArgumentKind::Tensor { kind: view.kind(), rank: view.sizes().len(), device: view.device(), order }
+    }
+
+    fn of_raw(raw: &ffi::RawKind) -> ArgumentKind {
+        match raw.mark {
+            ffi::Mark::Tensor => ArgumentKind::of(TensorView::of_raw(&raw.view)),
+            ffi::Mark::None => ArgumentKind::None,
+            ffi::Mark::Open => ArgumentKind::Open,
+            ffi::Mark::Close => ArgumentKind::Close,
+            _ => ArgumentKind::Other,
+        }
+    }
+
+    /// The same for a tensor on any device.
+    fn anywhere(self) -> ArgumentKind {
+        match self {
+            ArgumentKind::Tensor { kind, rank, order, .. } => {
+                ArgumentKind::Tensor { kind, rank, device: None, order }
+            }
+            other => other,
+        }
+    }
+}
+
+impl Kinds {
+    pub(crate) fn of_values<V: Borrow<IValue>>(values: &[V]) -> Kinds {
+        let mut out = Vec::new();
+        values.iter().for_each(|v| describe(v.borrow(), &mut out));
+        Kinds(out)
+    }
+
+    /// Are these tensors of these kinds? Allocates nothing.
+    pub(crate) fn fit_tensors<T: Borrow<Tensor>>(&self, tensors: &[T]) -> bool {
+        self.0.len() == tensors.len()
+            && self.0.iter().zip(tensors).all(|(k, t)| *k == ArgumentKind::of(&TensorView::of(t.borrow())))
+    }
+
+    /// The kinds of all arguments of a method where the last ones were left to their defaults.
+    pub(crate) fn with_defaults(&self, defaults: &[IValue]) -> Kinds {
+        let depth = |depth: &mut usize, kind: &ArgumentKind| {
+            *depth = match kind {
+                ArgumentKind::Open => *depth + 1,
+                ArgumentKind::Close => depth.saturating_sub(1),
+                _ => *depth,
+            };
+            Some(*depth)
+        };
+        let given = self.0.iter().scan(0, depth).zip(&self.0);
+        let given = given.filter(|(depth, kind)| *depth == 0 && **kind != ArgumentKind::Open).count();
+        let mut all = self.0.clone();
+        defaults.iter().skip(given).for_each(|v| describe(v, &mut all));
+        Kinds(all)
+    }
+}
+
+fn describe(value: &IValue, out: &mut Vec<ArgumentKind>) {
+    let list = |items: &[IValue], out: &mut Vec<ArgumentKind>| {
+        out.push(ArgumentKind::Open);
+        items.iter().for_each(|v| describe(v, out));
+        out.push(ArgumentKind::Close);
+    };
+    let of = |t: &Tensor| ArgumentKind::of(&TensorView::of(t));
+    match value {
+        IValue::Tensor(t) => out.push(of(t)),
+        IValue::None => out.push(ArgumentKind::None),
+        IValue::Tuple(items) | IValue::GenericList(items) => list(items, out),
+        IValue::TensorList(tensors) => {
+            out.push(ArgumentKind::Open);
+            out.extend(tensors.iter().map(of));
+            out.push(ArgumentKind::Close);
+        }
+        IValue::GenericDict(pairs) => {
+            out.push(ArgumentKind::Open);
+            pairs.iter().for_each(|(k, v)| {
+                describe(k, out);
+                describe(v, out);
+            });
+            out.push(ArgumentKind::Close);
+        }
+        _ => out.push(ArgumentKind::Other),
+    }
+}
+
+/// The kinds of a form in a saved module.
+#[derive(Clone)]
+pub(crate) struct KindsHandle {
+    /// Nothing fits where they could not be read.
+    kinds: Option<Kinds>,
+    /// Whether tensors may be on any device.
+    anywhere: bool,
+}
+
+impl KindsHandle {
+    pub(crate) fn new(kinds: Kinds, anywhere: bool) -> KindsHandle {
+        let Kinds(mut all) = kinds;
+        if anywhere {
+            all.iter_mut().for_each(|k| *k = k.anywhere());
+        }
+        KindsHandle { kinds: Some(Kinds(all)), anywhere }
+    }
+}
+
+impl fmt::Display for KindsHandle {
+    /// `anywhere 6/4/?/0231 none [ other ]`: for a tensor torch's code of the element type, the rank, the device and the order
+    /// of its axes in memory, where that is not their own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.anywhere { "anywhere" } else { "there" })?;
+        for kind in self.kinds.iter().flat_map(|k| &k.0) {
+            f.write_str(" ")?;
+            match kind {
+                ArgumentKind::None => f.write_str("none")?,
+                ArgumentKind::Other => f.write_str("other")?,
+                ArgumentKind::Open => f.write_str("[")?,
+                ArgumentKind::Close => f.write_str("]")?,
+                ArgumentKind::Tensor { kind, rank, device, order } => {
+                    let code = kind.map_or(-1, kind_code);
+                    let device = device.map(device_to_raw).map(|d| format!("{}.{}", d.kind, d.index));
+                    write!(f, "{code}/{rank}/{}/", device.as_deref().unwrap_or("?"))?;
+                    order.axes().into_iter().flatten().try_for_each(|axis| write!(f, "{axis}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Option<KindsHandle> {
+    let mut words = text.split(' ');
+    let anywhere = match words.next()? {
+        "anywhere" => true,
+        "there" => false,
+        _ => return None,
+    };
+    let kind = |word: &str| {
+        Some(match word {
+            "none" => ArgumentKind::None,
+            "other" => ArgumentKind::Other,
+            "[" => ArgumentKind::Open,
+            "]" => ArgumentKind::Close,
+            tensor => parse_tensor(tensor)?,
+        })
+    };
+    Some(KindsHandle { kinds: Some(Kinds(words.map(kind).collect::<Option<_>>()?)), anywhere })
+}
+
+fn parse_tensor(word: &str) -> Option<ArgumentKind> {
+    let mut parts = word.split('/');
+    let kind = kind_from_code(parts.next()?.parse().ok()?);
+    let rank = parts.next()?.parse().ok()?;
+    let device = match parts.next()? {
+        "?" => None,
+        known => {
+            let (kind, index) = known.split_once('.')?;
+            device_from_raw(&ffi::RawDevice { kind: kind.parse().ok()?, index: index.parse().ok()? })
+        }
+    };
+    let axes = parts.next()?.chars().map(|c| c.to_digit(10).map(|d| d as usize));
+    let order = AxisOrder::of_axes(&axes.collect::<Option<Vec<_>>>()?)?;
+    parts.next().is_none().then_some(ArgumentKind::Tensor { kind, rank, device, order })
+}
+
+pub(crate) fn kinds_fit(handle: &KindsHandle, arguments: &[ffi::RawKind]) -> bool {
+    let Some(kinds) = &handle.kinds else { return false };
+    let fits = |(kind, raw): (&ArgumentKind, &ffi::RawKind)| {
+        let found = ArgumentKind::of_raw(raw);
+        *kind == if handle.anywhere { found.anywhere() } else { found }
+    };
+    kinds.0.len() == arguments.len() && kinds.0.iter().zip(arguments).all(fits)
+}
+
+pub(crate) fn kinds_share(handle: &KindsHandle) -> Box<KindsHandle> {
+    Box::new(handle.clone())
+}
+
+pub(crate) fn kinds_text(handle: &KindsHandle) -> String {
+    handle.to_string()
+}
+
+/// `usable` is false where what the text came with is damaged.
+pub(crate) fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle> {
+    let read = parse(text).filter(|_| usable);
+    if read.is_none() {
+        log::warn!("the host serves a method of a saved module: its compiled form cannot be read");
+    }
+    Box::new(read.unwrap_or(KindsHandle { kinds: None, anywhere: false }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_read_back_from_their_text() {
+        let image = Tensor::zeros([1, 3, 4, 4], tch::kind::FLOAT_CPU).permute([0, 3, 1, 2]);
+        let values = [
+            IValue::Tensor(image),
+            IValue::None,
+            IValue::Tuple(vec![IValue::Int(3), IValue::TensorList(vec![Tensor::from(1i64)])]),
+        ];
+        for anywhere in [false, true] {
+            let handle = KindsHandle::new(Kinds::of_values(&values), anywhere);
+            let read = parse(&handle.to_string()).expect("it reads");
+            assert_eq!((&read.kinds, read.anywhere), (&handle.kinds, anywhere));
+        }
+        for damaged in ["", "nowhere", "there 6/4", "there 6/4/cpu/", "there 6/4/?/0031", "there x"] {
+            assert!(parse(damaged).is_none(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_added_where_arguments_were_left_out() {
+        let list = IValue::GenericList(vec![IValue::Int(1), IValue::None]);
+        let given = Kinds::of_values(&[IValue::Int(1), list]);
+        let all = given.with_defaults(&[IValue::None, IValue::None, IValue::None, IValue::Double(0.5)]);
+        assert_eq!(all.0[given.0.len()..], [ArgumentKind::None, ArgumentKind::Other]);
+    }
+}
