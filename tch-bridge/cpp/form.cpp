@@ -124,7 +124,7 @@ c10::intrusive_ptr<Form> form_from_state(FormState state) {
     // Said below.
   }
   if (!read) values.clear();
-  return c10::make_intrusive<Form>(kinds_read(kinds, read), std::move(paths), std::move(values));
+  return c10::make_intrusive<Form>(kinds_read(rust::String::lossy(kinds), read), std::move(paths), std::move(values));
 }
 
 // A second copy of this library leaves the work to the first.

@@ -2,7 +2,7 @@
 //! symbols to itself: libraries that are made by the same tools have symbols of the same names.
 
 fn main() {
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-Bsymbolic");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-Bsymbolic,-soname,libtch_trt.so");
     println!("cargo::rerun-if-env-changed=DEP_TCH_TRT_RPATH");
     if let Ok(libtorch) = std::env::var("DEP_TCH_TRT_RPATH") {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{libtorch}");

@@ -48,6 +48,19 @@ fn belongs(name: &str, method: &str) -> bool {
     rest.is_some_and(|rest| rest == &HOST[1..] || rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
+/// A module like this one without what saving added. It shares all parameters.
+#[cfg(feature = "tool")]
+pub(crate) fn without_engines(module: &Module) -> Result<Module, JitError> {
+    let compiled: Vec<String> =
+        own_methods(module).into_iter().filter(|method| host_method(module, method) != *method).collect();
+    let names = module.method_names().into_iter().chain(module.attribute_names());
+    let dropped: Vec<String> =
+        names.filter(|name| compiled.iter().any(|m| name == m || belongs(name, m))).collect();
+    let plain = module.fork(&dropped)?;
+    compiled.iter().try_for_each(|method| module.copy_method(&host_name(method), &plain, method))?;
+    Ok(plain)
+}
+
 /// A copy of `host` in which the methods that have compiled forms are as described above. It shares all parameters.
 pub(crate) fn with_engines(host: &Module, states: &[Arc<MethodState>]) -> Result<Module, Error> {
     let compiled: Vec<&Arc<MethodState>> = states.iter().filter(|s| s.has_forms()).collect();

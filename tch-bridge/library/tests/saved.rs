@@ -103,3 +103,155 @@ fn python_runs_a_saved_module() {
     let folder = Folder::new("serves");
     run("serves.py", &[&saved(&folder)], &[]);
 }
+
+#[test]
+fn networks_of_torch_keep_their_state_and_train() {
+    let folder = Folder::new("networks");
+    let at = folder.path("");
+    if run("network.py", &["make", &at], &[]).is_none() {
+        return;
+    }
+    let inputs: [(&str, &[i64]); 4] = [
+        ("convolutions", &[2, 3, 12, 12]),
+        ("recurrent", &[2, 7, 6]),
+        ("counting", &[3, 100]),
+        ("constants", &[3, 100]),
+    ];
+    for (name, shape) in inputs {
+        let options = Options { take_all: true, ..Options::waiting() };
+        let module = TrtModule::load(folder.path(&format!("{name}.pt")), &options).expect("it loads");
+        module.set_eval().expect("it has modes");
+        let x = Tensor::randn(shape, tch::kind::FLOAT_CPU);
+        tch::no_grad(|| module.compile(&[x])).expect("it compiles");
+        assert!(module.report().engines() > 0, "{name}: {}", module.report());
+        module.save(folder.path(&format!("{name}.trt.pt"))).expect("it is saved");
+    }
+    run("network.py", &[&at], &[]);
+}
+
+#[test]
+fn without_the_library_torch_names_the_class() {
+    let folder = Folder::new("alone");
+    run("alone.py", &[&saved(&folder)], &[]);
+}
+
+/// A copy of an archive in which `change` was applied to each record that is the state of an engine.
+fn with_states(path: &str, to: &str, change: impl Fn(&mut Vec<u8>)) -> usize {
+    let file = std::fs::File::open(path).expect("it is there");
+    let mut archive = zip::ZipArchive::new(file).expect("it is an archive");
+    let mut out = zip::ZipWriter::new(std::fs::File::create(to).expect("there is room"));
+    let mut changed = 0;
+    for at in 0..archive.len() {
+        let mut record = archive.by_index(at).expect("it has so many");
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut record, &mut bytes).expect("it reads");
+        if bytes.starts_with(b"tch-trt engine") {
+            change(&mut bytes);
+            changed += 1;
+        }
+        let options = zip::write::FileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        out.start_file_aligned(record.name(), options, 64).expect("it is written");
+        std::io::Write::write_all(&mut out, &bytes).expect("it is written");
+    }
+    out.finish().expect("it is written");
+    changed
+}
+
+#[test]
+fn damaged_engines_leave_their_calls_to_the_host() {
+    let folder = Folder::new("damaged");
+    let path = saved(&folder);
+    let changes: [(&str, fn(&mut Vec<u8>), &str); 3] = [
+        ("flipped", |bytes| *bytes.last_mut().expect("it is not empty") ^= 1, "its saved state is damaged"),
+        ("other", |bytes| bytes[20] ^= 0x40, "its saved state is damaged"),
+        ("newer", |bytes| bytes[15] = 9, "saved in version 9"),
+    ];
+    for (name, change, said) in changes {
+        let to = folder.path(name);
+        let engines = with_states(&path, &to, change);
+        assert!(engines >= 3, "{engines} engines");
+        if let Some(errors) = run("damaged.py", &[&to], &[]) {
+            assert!(errors.matches(said).count() >= engines, "{errors}");
+        }
+    }
+}
+
+#[test]
+fn rust_loads_a_saved_module() {
+    let folder = Folder::new("rust");
+    let path = saved(&folder);
+    let x = Tensor::randn([4, 8], tch::kind::FLOAT_CPU);
+    let call = |module: &TrtModule| tch::no_grad(|| module.forward_is(&[IValue::Tensor(x.shallow_clone())]));
+    let tensor = |value: IValue| match value {
+        IValue::Tuple(mut parts) => match parts.swap_remove(0) {
+            IValue::Tensor(t) => t,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    let served = |module: &TrtModule| -> u64 {
+        module.report().loaded.iter().filter_map(|l| l.engine.as_ref()).map(|e| e.served).sum()
+    };
+    let module = TrtModule::load(&path, &Options::waiting()).expect("it loads");
+    assert_eq!(module.method_names().len(), 3, "{:?}", module.method_names());
+    let host = tensor(call(&module).expect("the host answers"));
+    assert_eq!(served(&module), 0);
+    tch_bridge::set_enabled(true);
+    let got = tensor(call(&module).expect("engines answer"));
+    assert!(served(&module) >= 2, "{}", module.report());
+    assert!(got.allclose(&host, 1e-4, 1e-5, false), "{got}\n{host}");
+
+    // torch's own handle to the same file, in a program that links the bridge.
+    let plain = tch::CModule::load(&path).expect("it loads");
+    let got =
+        tensor(tch::no_grad(|| plain.forward_is(&[IValue::Tensor(x.shallow_clone())])).expect("it answers"));
+    assert!(got.allclose(&host, 1e-4, 1e-5, false), "{got}\n{host}");
+
+    // Compiled further, for another rank, and saved again: both forms, the old one no longer.
+    let batch = Tensor::randn([2, 4, 8], tch::kind::FLOAT_CPU);
+    tch::no_grad(|| module.compile(&[&x]).and_then(|()| module.compile(&[&batch]))).expect("it compiles");
+    let again = folder.path("again.pt");
+    module.save(&again).expect("it is saved");
+    let again = TrtModule::load(&again, &Options::waiting()).expect("it loads");
+    assert_eq!(again.method_names(), module.method_names());
+    for input in [&x, &batch] {
+        let before = served(&again);
+        let values = [IValue::Tensor(input.shallow_clone())];
+        let got = tensor(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
+        assert!(served(&again) > before, "{}", again.report());
+        tch_bridge::set_enabled(false);
+        let want = tensor(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
+        tch_bridge::set_enabled(true);
+        assert!(got.allclose(&want, 1e-4, 1e-5, false), "{got}\n{want}");
+    }
+    // The method that was not compiled again kept its engines.
+    let other = again.method_ts("twice", &[&x]).expect("it answers");
+    assert_eq!(other.size(), [4, 8]);
+    let forms = again.report().loaded.iter().filter(|l| l.attribute.starts_with("trt_twice_0")).count();
+    assert!(forms > 0, "{}", again.report());
+}
+
+#[test]
+fn cpp_runs_a_saved_module() {
+    let folder = Folder::new("cpp");
+    let (model, program, library) = (saved(&folder), folder.path("serve"), library());
+    let torch = PathBuf::from(std::env::var_os("LIBTORCH").expect("the build needs it too"));
+    let torch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(torch);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cpp/serve.cpp");
+    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let mut compile = Command::new(compiler);
+    compile.args(["-std=c++17", "-O0", "-o", &program]).arg(source);
+    compile.arg("-isystem").arg(torch.join("include"));
+    compile.arg("-isystem").arg(torch.join("include/torch/csrc/api/include"));
+    compile.arg("-L").arg(torch.join("lib")).arg("-Wl,--no-as-needed").arg(&library);
+    compile.args(["-ltorch", "-ltorch_cpu", "-lc10", "-Wl,-rpath"]).arg(torch.join("lib"));
+    let compiled = compile.output().expect("there is a C++ compiler");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let ran = Command::new(program)
+        .arg(model)
+        .env("LD_LIBRARY_PATH", library.parent().expect("it is in a folder"))
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+}

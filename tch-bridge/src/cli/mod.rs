@@ -6,6 +6,7 @@
 
 mod archive;
 mod bench;
+mod compile;
 mod completions;
 mod failure;
 mod inspect;
@@ -48,6 +49,8 @@ struct Cli {
 enum Command {
     /// Who runs what, and why not: engines, host operators, coverage, fused layers
     Inspect(inspect::Inspect),
+    /// A TorchScript file with engines in it
+    Compile(compile::Compile),
     /// Do engines give the host's answers?
     Verify(verify::Verify),
     /// How fast are the engines, and whom do they beat?
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     match Cli::parse().command {
         Command::Inspect(args) => finish(args.run(), args.json),
+        Command::Compile(args) => finish(args.run(), args.json),
         Command::Verify(args) => finish(args.run(), args.json),
         Command::Bench(args) => finish(args.run(), args.json),
         Command::Run(args) => finish(args.run(), args.json),

@@ -163,6 +163,11 @@ impl ClusterEngine {
         self.built.load().iter().filter(ready).map(|s| Shape::of(&s.border)).collect()
     }
 
+    /// Was an engine for this border built, or refused?
+    pub(super) fn knows(&self, border: &Border) -> bool {
+        self.built.load().iter().any(|s| s.border == *border)
+    }
+
     /// Is there an engine for some shape?
     pub(super) fn is_ready(&self) -> bool {
         !self.shapes().is_empty()

@@ -145,8 +145,10 @@ impl HostEngine for Loaded {
         let seen_on = call.inputs.first().and_then(|view| view.device());
         match self.bind(owner, seen_on) {
             Ok(Some(bound)) => {
+                // This call's shape comes first.
+                let outcome = serve(&bound.cluster, call, outputs);
                 build_in_background(&bound.cluster, self.borders(&bound.cluster));
-                serve(&bound.cluster, call, outputs)
+                outcome
             }
             Ok(None) => Ok(Outcome::Host),
             Err(e) => {

@@ -20,11 +20,11 @@ pub(super) fn request(
     None
 }
 
-/// Has engines built by one thread, one after the other, for those of these borders that nobody builds yet.
+/// Has engines built by one thread, one after the other, for those of these borders that nobody has built or builds.
 pub(super) fn build_in_background(cluster: &Arc<ClusterEngine>, mut borders: Vec<Border>) {
     {
         let mut building = lock(&cluster.building);
-        borders.retain(|border| building.insert(border.clone()));
+        borders.retain(|border| !cluster.knows(border) && building.insert(border.clone()));
     }
     if borders.is_empty() {
         return;

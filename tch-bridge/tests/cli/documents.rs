@@ -118,6 +118,13 @@ fn documents_are_as_described() {
         json(&["run", model, "--take-all", "--inputs", &inputs, "-o", &folder.path("out.npz")], 0)
     };
     check("run", &[run(&model), run(&named)]);
+    let module = folder.path("out.pt");
+    let compile = ["compile", &model, "-o", &module, "-i", "(4,8)"];
+    let refused: Vec<&str> =
+        compile.iter().copied().chain(["--min-block-size", "99", "--require-full"]).collect();
+    let ranges: Vec<&str> =
+        compile.iter().copied().chain(["-i", "[(1,8);(2,8);(3,8)]", "--take-all"]).collect();
+    check("compile", &[json(&refused, 1), json(&ranges, 0)]);
     let plan = super::plan::saved(&folder);
     let (out, name) = (folder.path("plan.npz"), format!("documents-{}", std::process::id()));
     check("plan info", &[json(&["plan", "info", &plan, "--network"], 0), json(&["plan", "info", &plan], 0)]);
@@ -138,6 +145,7 @@ fn documents_are_as_described() {
 fn every_command_and_option_is_described() {
     let commands = [
         "inspect",
+        "compile",
         "verify",
         "bench",
         "run",

@@ -2,6 +2,7 @@
 
 mod bench;
 mod command_line;
+mod compile;
 mod documents;
 mod inspect;
 mod plan;

@@ -3,7 +3,7 @@
 use super::super::leaves::copies;
 use super::super::model::Loaded;
 use crate::jit::{JitError, Method};
-use crate::{Error, switch};
+use crate::{Error, saved, switch};
 use serde::Serialize;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -44,7 +44,8 @@ impl<'a> Contender<'a> {
         Ok(match rival {
             Rival::Host => Contender { name: "host", loaded, how: How::Host(&loaded.host) },
             Rival::Jit => {
-                let frozen = loaded.module.host_module().optimized_for_inference(method)?;
+                let plain = saved::without_engines(loaded.module.host_module())?;
+                let frozen = plain.optimized_for_inference(method)?;
                 Contender { name: "jit", loaded, how: How::Jit(Box::new(frozen.method(method)?)) }
             }
         })

@@ -2,6 +2,7 @@
 
 use super::super::leaves::widened;
 use crate::jit::{Graph, JitError, Module};
+use crate::saved;
 use std::path::Path;
 use tch::{IValue, Kind};
 
@@ -24,7 +25,7 @@ impl Judge {
                 set.map_err(|e| JitError::Runtime(format!("{} has no float64 form: {e}", named.name)))?;
             }
         }
-        Ok(Judge { graph: module.prepare(method)?.widen()? })
+        Ok(Judge { graph: module.prepare(&saved::host_method(&module, method))?.widen()? })
     }
 
     /// What the method gives in float64. What it does to its own state stays.

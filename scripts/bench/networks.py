@@ -1,0 +1,119 @@
+"""The networks that are timed, with random weights, and their inputs. `NETWORKS` maps a name to a function that gives both."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class LeNet5(nn.Module):
+    """20 and 50 channels, 500 features, tanh."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 20, 5), nn.Conv2d(20, 50, 5)
+        self.hidden, self.scores = nn.Linear(800, 500), nn.Linear(500, 10)
+
+    def forward(self, image):
+        x = F.max_pool2d(torch.tanh(self.first(image)), 2)
+        x = F.max_pool2d(torch.tanh(self.second(x)), 2)
+        return torch.softmax(self.scores(torch.tanh(self.hidden(x.flatten(1)))), 1)
+
+
+class Residual(nn.Module):
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        straight = stride == 1 and channels == width
+        shortcut = nn.Conv2d(channels, width, 1, stride, bias=False)
+        self.shortcut = nn.Identity() if straight else nn.Sequential(shortcut, nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """He et al. 2015, section 4.2, of 6n + 2 layers, with projections."""
+
+    def __init__(self, depth):
+        super().__init__()
+        layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
+        for width in (16, 32, 64):
+            for at in range((depth - 2) // 6):
+                layers.append(Residual(channels, width, 2 if at == 0 and width > 16 else 1))
+                channels = width
+        self.body, self.scores = nn.Sequential(*layers), nn.Linear(channels, 10)
+
+    def forward(self, image):
+        return self.scores(self.body(image).mean((2, 3)))
+
+
+class Recommender(nn.Module):
+    """Embeddings of users and items, a perceptron on both, the ten best of each user's candidates."""
+
+    def __init__(self, users=6040, items=3706, size=32):
+        super().__init__()
+        self.users, self.items = nn.Embedding(users, size), nn.Embedding(items, size)
+        sizes = [2 * size, 256, 128, 64]
+        layers = [part for a, b in zip(sizes, sizes[1:]) for part in (nn.Linear(a, b), nn.ReLU())]
+        self.rate = nn.Sequential(*layers, nn.Linear(64, 1))
+
+    def forward(self, users, items):
+        pairs = torch.cat([self.users(users), self.items(items)], -1)
+        scores, best = torch.topk(torch.sigmoid(self.rate(pairs)).squeeze(-1), 10, -1)
+        return scores, best
+
+
+class CharacterStep(nn.Module):
+    """One step of a character model: two LSTM layers of 512, the likeliest of 65 characters."""
+
+    def __init__(self, characters=65, size=512):
+        super().__init__()
+        self.embed, self.cells = nn.Embedding(characters, size), nn.LSTM(size, size, 2)
+        self.scores = nn.Linear(size, characters)
+
+    def forward(self, character, hidden, cell):
+        y, (hidden, cell) = self.cells(self.embed(character), (hidden, cell))
+        return torch.topk(self.scores(y), 1, -1)[1], hidden, cell
+
+
+def image(batch, channels, size):
+    return (torch.randn(batch, channels, size, size),)
+
+
+def vision(name, batch):
+    import torchvision.models as models
+
+    more = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    return getattr(models, name)(weights=None, **more), image(batch, 3, 224)
+
+
+def recommender():
+    users, items = torch.randint(0, 6040, (32, 1)).expand(32, 100), torch.randint(0, 3706, (32, 100))
+    return Recommender(), (users.contiguous(), items)
+
+
+def character():
+    state = torch.zeros(2, 1, 512)
+    return CharacterStep(), (torch.tensor([[7]]), state, state.clone())
+
+
+NETWORKS = {
+    "lenet5 b1": lambda: (LeNet5(), image(1, 1, 28)),
+    "lenet5 b64": lambda: (LeNet5(), image(64, 1, 28)),
+    "cifar-resnet20 b16": lambda: (CifarResNet(20), image(16, 3, 32)),
+    "cifar-resnet56 b16": lambda: (CifarResNet(56), image(16, 3, 32)),
+    "cifar-resnet110 b16": lambda: (CifarResNet(110), image(16, 3, 32)),
+    "resnet18 b1": lambda: vision("resnet18", 1),
+    "resnet50 b1": lambda: vision("resnet50", 1),
+    "resnet50 b16": lambda: vision("resnet50", 16),
+    "googlenet b1": lambda: vision("googlenet", 1),
+    "vit-b-16 b1": lambda: vision("vit_b_16", 1),
+    "recommender 32 users": recommender,
+    "character step": character,
+}

@@ -1,0 +1,132 @@
+"""Modules of torch's own: `make FOLDER` traces and scripts them, else those of the folder with engines are checked."""
+
+import copy
+import torch
+from torch import nn
+
+
+class Convolutions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        )
+        self.skip = nn.Conv2d(3, 8, 1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.body(x) + self.skip(x))
+        return self.head(x.mean((2, 3)))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.LSTM(6, 8, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        y, _ = self.cells(x)
+        return torch.log_softmax(self.head(y), -1)
+
+
+class Counting(nn.Module):
+    """State that a method changes, constants in the code, a branch on the rank."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+        self.layer = nn.Linear(100, 100)
+        self.n = 0
+
+    def forward(self, x):
+        self.n += 1
+        self.calls.add_(1)
+        y = torch.tanh(self.layer(x)) * torch.sigmoid(x)
+        if x.dim() == 3:
+            y = y.mean(0)
+        return y
+
+
+class Constants(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(100, 100)
+
+    def forward(self, x):
+        return torch.relu(self.layer(x) + torch.linspace(-1, 1, 100)) * torch.ones(3, 100)
+
+
+INPUTS = {
+    "convolutions": torch.randn(2, 3, 12, 12),
+    "recurrent": torch.randn(2, 7, 6),
+    "counting": torch.randn(3, 100),
+    "constants": torch.randn(3, 100),
+}
+
+
+def make(folder):
+    torch.manual_seed(0)
+    net = Convolutions()
+    net(torch.randn(16, 3, 12, 12))
+    torch.jit.script(net).save(f"{folder}/convolutions.pt")
+    torch.jit.script(Recurrent()).save(f"{folder}/recurrent.pt")
+    torch.jit.script(Counting()).save(f"{folder}/counting.pt")
+    torch.jit.trace(Constants().eval(), INPUTS["constants"]).save(f"{folder}/constants.pt")
+
+
+def check(folder):
+    from check import agrees, engines, load, same, served
+
+    for name, x in INPUTS.items():
+        model = load(f"{folder}/{name}.trt.pt")
+        original = torch.jit.load(f"{folder}/{name}.pt").eval()
+        assert torch.ops.trt.build(model) == len(engines(model)) > 0, name
+        with torch.no_grad():
+            for _ in range(3):
+                same(model(x), original(x))
+        assert served(model) >= 3, torch.ops.trt.report(model)
+        assert model.state_dict().keys() == original.state_dict().keys()
+        if name == "counting":
+            assert model.n == 3 and float(model.calls) == 3.0, (model.n, model.calls)
+            with torch.no_grad():
+                same(model(x[None]), original(x[None]))
+            continue
+        # In training mode the host serves: the folded flags do not hold, statistics move, gradients flow.
+        before = served(model)
+        for m in (model, original):
+            m.train()
+            torch.manual_seed(1)
+            m.zero_grad()
+            m(x).sum().backward()
+            m.eval()
+        assert served(model) == before
+        for (key, a), (_, b) in zip(model.named_parameters(), original.named_parameters()):
+            same([a.grad], [b.grad])
+        with torch.no_grad():
+            same(model(x), original(x))
+            assert served(model) > before, torch.ops.trt.report(model)
+            # Half of the weights away: the answers follow at once.
+            for m in (model, original):
+                for p in m.parameters():
+                    p.mul_(0.5)
+            same(model(x), original(x))
+            other = copy.deepcopy(model)
+            torch.ops.trt.build(other)
+            same(other(x), original(x))
+            assert served(other) > 0
+            # Another element type is the host's.
+            same(model.double()(x.double()), original.double()(x.double()))
+    # Freezing keeps the answers, whoever serves.
+    model = load(f"{folder}/convolutions.trt.pt")
+    with torch.no_grad():
+        frozen = torch.jit.freeze(model)
+        x = INPUTS["convolutions"]
+        for _ in range(3):
+            same(frozen(x), model(x))
+
+
+if __name__ == "__main__":
+    import sys
+
+    make(sys.argv[3]) if sys.argv[2] == "make" else check(sys.argv[2])

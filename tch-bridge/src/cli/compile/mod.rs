@@ -1,0 +1,248 @@
+//! `tch-trt compile`: a TorchScript file with engines in it.
+
+mod sets;
+
+use super::Document;
+use super::failure::Failure;
+use super::inspect;
+use super::model::ModelArgs;
+use super::spec::{Filling, InputSpec, Point};
+use super::terminal::{Style, count, progress, table};
+use crate::report::{EngineReport, MethodReport, State};
+use clap::{Args, ValueEnum};
+use partitioner::Coverage;
+use serde::Serialize;
+use sets::{points, sets};
+use std::path::PathBuf;
+
+/// Arguments of `compile`.
+#[derive(Args)]
+pub(crate) struct Compile {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the module with engines goes
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Write nothing, and exit with 1, unless engines take every operator that computes
+    #[arg(long)]
+    require_full: bool,
+    /// Element type that engines compute in; only the model's own, f32 for float32, is there yet
+    #[arg(long, value_name = "TYPE", value_parser = precision)]
+    precision: Option<()>,
+    /// Where engines find the weights; only `reference`, in the module, is there yet
+    #[arg(long, value_name = "WHERE", default_value = "reference")]
+    weights: Weights,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    Reference,
+    Embed,
+}
+
+fn precision(text: &str) -> Result<(), String> {
+    match text {
+        "f32" => Ok(()),
+        "f16" | "bf16" | "int8" => {
+            Err("engines compute in the element types that the model has; convert the model \
+             itself, as with half() in Python, and give inputs of that type"
+                .into())
+        }
+        _ => Err("it takes: f32".into()),
+    }
+}
+
+/// What was compiled.
+#[derive(Serialize)]
+pub(crate) struct Compiled {
+    model: String,
+    method: String,
+    backend: String,
+    /// Where it went; none where it was not written.
+    file: Option<String>,
+    bytes: u64,
+    /// The types of the arguments of each set that was compiled.
+    sets: Vec<Vec<String>>,
+    forms: Vec<Form>,
+    /// Did engines take every operator that computes?
+    full: bool,
+    /// Was that asked for?
+    required_full: bool,
+}
+
+/// The method, compiled for one kind of arguments.
+#[derive(Serialize)]
+struct Form {
+    coverage: Coverage,
+    /// Operators that compute and stay on the host, with the reason.
+    host: Vec<HostOperator>,
+    engines: Vec<Engine>,
+}
+
+#[derive(Serialize)]
+struct HostOperator {
+    name: String,
+    reason: String,
+    count: usize,
+}
+
+#[derive(Serialize)]
+struct Engine {
+    name: String,
+    /// The shapes that it was built for, oldest first.
+    shapes: Vec<Shape>,
+}
+
+#[derive(Serialize)]
+struct Shape {
+    inputs: Vec<String>,
+    /// Why the host serves it, if it does.
+    refused: Option<String>,
+    layers: usize,
+    weight_bytes: usize,
+    build_ms: f64,
+}
+
+impl Compile {
+    /// Compiles the method for each set of inputs and writes the module.
+    pub(crate) fn run(&self) -> Result<Compiled, Failure> {
+        if self.weights == Weights::Embed {
+            return Err("--weights embed is not there yet: engines find the weights in the module"
+                .to_string()
+                .into());
+        }
+        let spinner = progress(0, "reading the model");
+        let loaded = self.model.load()?;
+        let mut compiled_for: Vec<Vec<String>> = Vec::new();
+        for set in sets(&self.model.inputs, &loaded.arguments) {
+            for point in points(&set) {
+                let values = tch::no_grad(|| Filling::usual(0).values(&set, &loaded.arguments, point))?;
+                let values = loaded.place(values)?;
+                let types: Vec<String> = values.iter().map(inspect::type_text).collect();
+                if compiled_for.contains(&types) {
+                    continue;
+                }
+                spinner.set_prefix("building engines");
+                spinner.set_message(types.join(", "));
+                tch::no_grad(|| loaded.module.compile_method(&self.model.method, &values))?;
+                compiled_for.push(types);
+            }
+        }
+        let report = loaded.module.report();
+        let methods = report.methods.iter().filter(|m| m.method == self.model.method);
+        let forms = methods.map(Form::of).collect::<Result<Vec<_>, Failure>>()?;
+        if forms.is_empty() {
+            return Err("the method cannot be prepared for engines; RUST_LOG=warn tells why"
+                .to_string()
+                .into());
+        }
+        let full = forms.iter().all(Form::is_full);
+        let written = full || !self.require_full;
+        if written {
+            loaded.module.save(&self.output)?;
+        }
+        spinner.finish_and_clear();
+        Ok(Compiled {
+            model: self.model.model.display().to_string(),
+            method: self.model.method.clone(),
+            backend: report.backend,
+            file: written.then(|| self.output.display().to_string()),
+            bytes: if written { std::fs::metadata(&self.output).map_or(0, |m| m.len()) } else { 0 },
+            sets: compiled_for,
+            forms,
+            full,
+            required_full: self.require_full,
+        })
+    }
+}
+
+impl Form {
+    fn of(method: &MethodReport) -> Result<Form, Failure> {
+        let (blocks, engines) = match &method.state {
+            State::Divided { blocks, engines, .. } => (blocks, engines),
+            State::Failed(why) => return Err(format!("the method could not be compiled: {why}").into()),
+            State::Building => return Err("the method is still being compiled".to_string().into()),
+        };
+        let mut coverage = Coverage::default();
+        let mut host = Vec::new();
+        for block in blocks {
+            coverage += block.partition.coverage;
+            for group in block.partition.host.iter().filter(|g| g.compute > 0) {
+                let reason = |message: &str| match message {
+                    "" => group.reason.clone(),
+                    more => format!("{}: {more}", group.reason),
+                };
+                host.extend(group.operators.iter().map(|o| HostOperator {
+                    name: o.name.clone(),
+                    reason: reason(&o.message),
+                    count: o.count,
+                }));
+            }
+        }
+        Ok(Form { coverage, host, engines: engines.iter().map(Engine::of).collect() })
+    }
+
+    fn is_full(&self) -> bool {
+        let refused = |e: &Engine| e.shapes.iter().any(|s| s.refused.is_some());
+        self.coverage.taken_compute == self.coverage.compute && !self.engines.iter().any(refused)
+    }
+}
+
+impl Engine {
+    fn of(report: &EngineReport) -> Engine {
+        let shape = |s: &crate::report::ShapeReport| Shape {
+            inputs: s.inputs.clone(),
+            refused: s.refused.clone(),
+            layers: s.layers.1,
+            weight_bytes: s.weight_bytes,
+            build_ms: s.build.as_secs_f64() * 1e3,
+        };
+        Engine { name: report.name.clone(), shapes: report.shapes.iter().rev().map(shape).collect() }
+    }
+}
+
+impl Document for Compiled {
+    fn passed(&self) -> bool {
+        self.full || !self.required_full
+    }
+
+    fn text(&self, style: Style) -> String {
+        let mut out = format!("{} {}\nbackend {}\n", style.bold(&self.model), self.method, self.backend);
+        for types in &self.sets {
+            out += &format!("compiled for ({})\n", types.join(", "));
+        }
+        for form in &self.forms {
+            out += &format!(
+                "{}, {} of {} computing operators\n",
+                count(form.engines.len() as u64, "engine"),
+                form.coverage.taken_compute,
+                form.coverage.compute
+            );
+            for shape in form.engines.iter().flat_map(|e| &e.shapes) {
+                if let Some(why) = &shape.refused {
+                    out +=
+                        &format!("  {} {}: {why}\n", style.yellow("on the host:"), shape.inputs.join(", "));
+                }
+            }
+            let rows = form.host.iter().map(|o| vec![o.name.clone(), o.count.to_string(), o.reason.clone()]);
+            let rows: Vec<_> = rows.collect();
+            if !rows.is_empty() {
+                out += &format!("on the host:\n{}", table(&rows));
+            }
+        }
+        match &self.file {
+            Some(file) => out += &format!("written to {file}, {:.1} MB\n", self.bytes as f64 / 1e6),
+            None => {
+                out +=
+                    &format!("{} engines do not take all of it; nothing was written\n", style.red("failed:"))
+            }
+        }
+        out
+    }
+}
+
+/// The specs of one call.
+type Set = Vec<InputSpec>;
