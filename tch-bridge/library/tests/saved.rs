@@ -213,7 +213,12 @@ fn rust_loads_a_saved_module() {
     let again = folder.path("again.pt");
     module.save(&again).expect("it is saved");
     let again = TrtModule::load(&again, &Options::waiting()).expect("it loads");
-    assert_eq!(again.method_names(), module.method_names());
+    let sorted = |module: &TrtModule| {
+        let mut names = module.method_names();
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(&again), sorted(&module));
     for input in [&x, &batch] {
         let before = served(&again);
         let values = [IValue::Tensor(input.shallow_clone())];
