@@ -229,7 +229,8 @@ impl MethodState {
         let (own, name) = (self.own.clone(), self.name.clone());
         let wait = builder.options.wait;
         let build = move || {
-            let built = catch_unwind(AssertUnwindSafe(|| builder.build(&host, (&own, &name), &made.graph, &seen)));
+            let built =
+                catch_unwind(AssertUnwindSafe(|| builder.build(&host, (&own, &name), &made.graph, &seen)));
             let built = match built {
                 Ok(Ok(stitched)) => Ok(stitched),
                 Ok(Err(e)) => Err(e.to_string()),
