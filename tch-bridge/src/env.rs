@@ -83,9 +83,17 @@ pub const CUDA_DUMP: Variable = Variable {
     doc: "writes the CUDA C of every module of kernels that is compiled, with the layers' names",
 };
 
+/// `TRT_CACHE_DIR`: what is kept from process to process.
+pub const CACHE_DIR: Variable = Variable {
+    name: "TRT_CACHE_DIR",
+    values: "a folder, or off",
+    default: "tch-trt in the platform's folder for caches",
+    doc: "where compiled kernels are kept on disk, at most 1 GiB of them",
+};
+
 /// Every variable.
 pub const ALL: &[Variable] =
-    &[USE_TRT, BACKEND, EXCLUDE_OPS, MIN_BLOCK_SIZE, REPORT, ONEDNN, CUDA_LIBRARIES, CUDA_DUMP];
+    &[USE_TRT, BACKEND, EXCLUDE_OPS, MIN_BLOCK_SIZE, REPORT, ONEDNN, CUDA_LIBRARIES, CUDA_DUMP, CACHE_DIR];
 
 /// A variable whose value is not one of those it takes.
 #[derive(Clone, PartialEq, Eq, Debug)]

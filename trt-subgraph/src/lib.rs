@@ -6,6 +6,7 @@
 
 pub mod backend;
 mod bytes;
+pub mod cache;
 mod compare;
 pub mod cost;
 mod cursor;

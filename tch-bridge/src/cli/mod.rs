@@ -6,6 +6,7 @@
 
 mod archive;
 mod bench;
+mod cache;
 mod compile;
 mod completions;
 mod failure;
@@ -59,6 +60,8 @@ enum Command {
     Run(run::Run),
     /// Saved plans: look, run, time, share between processes
     Plan(plan::PlanCommand),
+    /// What is kept on disk from process to process
+    Cache(cache::CacheCommand),
     /// What this machine can run, and if not, why
     Backends(surroundings::Plain),
     /// The environment variables and their values
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => finish(args.run(), args.json),
         Command::Run(args) => finish(args.run(), args.json),
         Command::Plan(args) => args.run(),
+        Command::Cache(args) => args.run(),
         Command::Backends(args) => finish(surroundings::Backends::gather(), args.json),
         Command::Env(args) => finish(surroundings::Environment::gather(), args.json),
         Command::Completions(args) => finish(args.run(), args.json),

@@ -135,6 +135,7 @@ fn documents_are_as_described() {
     let unshare = || json(&["plan", "unshare", &name], 0);
     check("plan share", &[share("cpu"), (unshare(), share("reference")).1]);
     check("plan unshare", &[unshare()]);
+    check("cache commands", &super::cache::documents(&folder));
     check("backends", &[json(&["backends"], 0)]);
     check("env", &[json(&["env"], 0)]);
     check("completions", &[json(&["completions", "bash"], 0)]);
@@ -154,6 +155,9 @@ fn every_command_and_option_is_described() {
         "plan bench",
         "plan share",
         "plan unshare",
+        "cache list",
+        "cache prune",
+        "cache clear",
         "backends",
         "env",
         "completions",

@@ -1,6 +1,7 @@
 //! The program as its users see it: what it prints, writes and returns.
 
 mod bench;
+mod cache;
 mod command_line;
 mod compile;
 mod documents;

@@ -59,7 +59,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    pub(super) fn io(path: &Path, why: impl fmt::Display) -> PlanError {
+    pub(crate) fn io(path: &Path, why: impl fmt::Display) -> PlanError {
         PlanError::Io { path: path.display().to_string(), why: why.to_string() }
     }
 

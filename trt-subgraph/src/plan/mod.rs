@@ -22,9 +22,9 @@
 //! assert_eq!(engine.signature().outputs[0], plan.outputs()[0].ty);
 //! ```
 
-mod container;
+pub(crate) mod container;
 mod error;
-mod file;
+pub(crate) mod file;
 mod meta;
 mod portable;
 mod prepared;

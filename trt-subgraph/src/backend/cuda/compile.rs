@@ -4,6 +4,7 @@ use super::library::Nvrtc;
 use super::program::Program;
 use super::render::module;
 use super::target::Target;
+use crate::cache::Cache;
 use cudarc::nvrtc::sys::nvrtcProgram;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -50,7 +51,7 @@ pub fn compile(program: &Program, target: &Target) -> Result<Vec<Compiled>, Stri
     results.into_iter().map(|(_, r)| r).collect()
 }
 
-/// The machine code of a module, compiled once in a process.
+/// The machine code of a module, compiled once in a process, and once for all processes that share a [`Cache`].
 fn cached(text: &str, target: &Target) -> Result<Arc<Vec<u8>>, String> {
     type Cache = Mutex<HashMap<(String, u32), Arc<Vec<u8>>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
@@ -60,9 +61,27 @@ fn cached(text: &str, target: &Target) -> Result<Arc<Vec<u8>>, String> {
         return Ok(code.clone());
     }
     dump(text, target);
-    let code = Arc::new(translate(text, target)?);
+    let code = Arc::new(kept(text, target)?);
     cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, code.clone());
     Ok(code)
+}
+
+fn kept(text: &str, target: &Target) -> Result<Vec<u8>, String> {
+    let Some(disk) = Cache::of_process() else { return translate(text, target) };
+    let (major, minor) = Nvrtc::get()?.version();
+    let key = format!("NVRTC {major}.{minor} {}\n{text}", options(target).join(" "));
+    if let Some(code) = disk.get("kernels", key.as_bytes()) {
+        return Ok(code.to_vec());
+    }
+    let code = translate(text, target)?;
+    disk.put("kernels", key.as_bytes(), &code);
+    Ok(code)
+}
+
+/// What a module is compiled with.
+fn options(target: &Target) -> [String; 3] {
+    // Every step of an expression rounds for itself, as the reference has it; products ask for fused steps by name.
+    [target.architecture(), "--std=c++17".to_string(), "--fmad=false".to_string()]
 }
 
 fn dump(text: &str, target: &Target) {
@@ -81,13 +100,7 @@ fn dump(text: &str, target: &Target) {
 pub fn translate(text: &str, target: &Target) -> Result<Vec<u8>, String> {
     let nvrtc = Nvrtc::get()?;
     let text = CString::new(text).map_err(|_| "a module's text has a zero byte".to_string())?;
-    let options = [
-        target.architecture(),
-        "--std=c++17".to_string(),
-        // Every step of an expression rounds for itself, as the reference has it; products ask for fused steps by name.
-        "--fmad=false".to_string(),
-    ];
-    let options: Vec<CString> = options.into_iter().filter_map(|o| CString::new(o).ok()).collect();
+    let options: Vec<CString> = options(target).into_iter().filter_map(|o| CString::new(o).ok()).collect();
     let pointers: Vec<_> = options.iter().map(|o| o.as_ptr()).collect();
     let mut program: nvrtcProgram = std::ptr::null_mut();
     // SAFETY: the text and the options outlive the calls; sizes come from the library.

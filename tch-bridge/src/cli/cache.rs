@@ -1,0 +1,110 @@
+//! `tch-trt cache`: what is kept on disk from process to process.
+
+use super::failure::Failure;
+use super::terminal::{Style, quantity, table};
+use super::{Document, finish};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::time::SystemTime;
+use trt_subgraph::cache::{Cache, Entry, LIMIT, VARIABLE};
+
+/// Arguments of `cache`.
+#[derive(Args)]
+pub(crate) struct CacheCommand {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What is kept, the latest used first
+    List(Plain),
+    /// Remove what was not used for longest
+    Prune(Prune),
+    /// Remove everything
+    Clear(Plain),
+}
+
+#[derive(Args)]
+struct Plain {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Prune {
+    /// Mebibytes that may stay
+    #[arg(long, value_name = "MIB", default_value_t = LIMIT >> 20)]
+    to: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is, or was, kept.
+#[derive(Serialize)]
+struct Kept {
+    /// None where nothing is ever kept.
+    folder: Option<String>,
+    /// What the entries are to the command: `kept` or `removed`.
+    #[serde(skip)]
+    what: &'static str,
+    bytes: u64,
+    entries: Vec<Facts>,
+}
+
+/// An entry.
+#[derive(Serialize)]
+struct Facts {
+    kind: String,
+    file: String,
+    bytes: u64,
+    /// Hours since it was used.
+    age_hours: f64,
+}
+
+impl CacheCommand {
+    pub(crate) fn run(&self) -> ExitCode {
+        match &self.command {
+            Command::List(args) => finish(kept("kept", Cache::list), args.json),
+            Command::Prune(args) => {
+                let limit = args.to.saturating_mul(1 << 20);
+                finish(kept("removed", |c| c.prune(limit)), args.json)
+            }
+            Command::Clear(args) => finish(kept("removed", Cache::clear), args.json),
+        }
+    }
+}
+
+fn kept(what: &'static str, entries: impl FnOnce(&Cache) -> Vec<Entry>) -> Result<Kept, Failure> {
+    let cache = Cache::of_process();
+    let now = SystemTime::now();
+    let facts = |e: Entry| Facts {
+        age_hours: now.duration_since(e.used).unwrap_or_default().as_secs_f64() / 3600.0,
+        kind: e.kind,
+        file: e.file,
+        bytes: e.bytes,
+    };
+    let entries: Vec<Facts> = cache.map(entries).unwrap_or_default().into_iter().map(facts).collect();
+    let folder = cache.map(|c| c.folder().display().to_string());
+    Ok(Kept { folder, what, bytes: entries.iter().map(|e| e.bytes).sum(), entries })
+}
+
+impl Document for Kept {
+    fn text(&self, style: Style) -> String {
+        let Some(folder) = &self.folder else { return format!("nothing is kept ({VARIABLE}=off)\n") };
+        let row = |e: &Facts| {
+            let (size, age) = (quantity(e.bytes as f64, "B"), format!("{:.1} h", e.age_hours));
+            vec![e.file.clone(), size, age]
+        };
+        let rows: Vec<Vec<String>> = self.entries.iter().map(row).collect();
+        let entries = match self.entries.len() {
+            1 => "1 entry".to_string(),
+            n => format!("{n} entries"),
+        };
+        let bytes = quantity(self.bytes as f64, "B");
+        format!("{}{entries} of {bytes} {} in {}\n", table(&rows), self.what, style.bold(folder))
+    }
+}

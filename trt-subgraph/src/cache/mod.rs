@@ -1,0 +1,139 @@
+//! What takes long to make, kept on disk from process to process: machine code of kernels.
+//!
+//! An entry is a file of its own that holds the whole key beside the value, both under checksums; it is used only where the key is the
+//! same to the last byte. Files appear whole (written apart, then renamed), so that any number of processes may read and write at once
+//! and one that is killed leaves at most a file that nobody reads, which [`Cache::prune`] removes. When the cache outgrows its limit, the entries that were not
+//! used for longest go. A cache that cannot be read or written is no fault: things are made again.
+
+mod folder;
+#[cfg(test)]
+mod tests;
+
+use crate::Bytes;
+use crate::plan::container::{Section, read, write};
+use crate::plan::{PlanError, file};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The variable that names the folder; `off` does without a cache.
+pub const VARIABLE: &str = "TRT_CACHE_DIR";
+
+/// Bytes that the process' cache holds at most.
+pub const LIMIT: u64 = 1 << 30;
+
+/// The sections of an entry.
+const KEY: u32 = 16;
+const VALUE: u32 = 17;
+
+/// Unfinished files older than this have lost their writer.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// A folder of entries.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    limit: u64,
+}
+
+/// An entry, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// What it holds: `kernels`.
+    pub kind: String,
+    /// Its file's name.
+    pub file: String,
+    /// Its file's size.
+    pub bytes: u64,
+    /// When it was used last.
+    pub used: SystemTime,
+}
+
+impl Cache {
+    /// The process' cache: in `TRT_CACHE_DIR`, else in the platform's folder for such things. `None` where it is `off`, or
+    /// where there is no such folder.
+    pub fn of_process() -> Option<&'static Cache> {
+        static CACHE: OnceLock<Option<Cache>> = OnceLock::new();
+        CACHE.get_or_init(|| folder::of_process().map(|folder| Cache::new(folder, LIMIT))).as_ref()
+    }
+
+    /// A cache in a folder, which is made when something is kept, of at most so many bytes.
+    pub fn new(folder: impl Into<PathBuf>, limit: u64) -> Cache {
+        Cache { folder: folder.into(), limit }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What was kept under this very key.
+    pub fn get(&self, kind: &str, key: &[u8]) -> Option<Bytes> {
+        let path = self.path(kind, key);
+        let bytes = file::map(&path).ok()?;
+        let sections = read(&bytes, |k| k == KEY || k == VALUE).ok()?;
+        let [stored, value] = &sections[..] else { return None };
+        if (stored.kind, value.kind) != (KEY, VALUE) || stored.bytes(&bytes)[..] != *key {
+            return None;
+        }
+        // So that it is not the next to go.
+        let touched = std::fs::File::options().append(true).open(&path);
+        drop(touched.and_then(|f| f.set_modified(SystemTime::now())));
+        Some(value.bytes(&bytes))
+    }
+
+    /// Keeps a value under a key, which tells everything that the value depends on. `kind` is a word.
+    pub fn put(&self, kind: &str, key: &[u8], value: &[u8]) {
+        let sections = [(KEY, key), (VALUE, value)];
+        let sections = sections.map(|(kind, bytes)| Section { kind, required: true, chunks: vec![bytes] });
+        let path = self.path(kind, key);
+        let kept = std::fs::create_dir_all(&self.folder).map_err(|e| PlanError::io(&self.folder, e));
+        let kept = kept.and_then(|()| {
+            file::replace(&path, |to| write(&sections, to).map_err(|e| PlanError::io(&path, e)))
+        });
+        match kept {
+            Ok(()) => drop(self.prune(self.limit)),
+            Err(e) => log::warn!("{VARIABLE}: nothing is kept: {e}"),
+        }
+    }
+
+    /// The entries, the one that was used last first.
+    pub fn list(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.files().filter(|f| f.is_entry()).map(|f| f.entry).collect();
+        entries.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.file.cmp(&b.file)));
+        entries
+    }
+
+    /// Removes what was not used for longest until at most so many bytes are left, and what killed writers left. Gives what was removed.
+    pub fn prune(&self, limit: u64) -> Vec<Entry> {
+        let now = SystemTime::now();
+        for lost in self.files().filter(|f| f.is_unfinished()) {
+            if now.duration_since(lost.entry.used).is_ok_and(|age| age > ABANDONED) {
+                drop(std::fs::remove_file(self.folder.join(&lost.entry.file)));
+            }
+        }
+        let mut held = 0;
+        let mut is_past = |e: &Entry| {
+            held += e.bytes;
+            held > limit
+        };
+        let gone: Vec<Entry> = self.list().into_iter().filter(|e| is_past(e)).collect();
+        // One that another process removed meanwhile is gone as well.
+        gone.iter().for_each(|e| drop(std::fs::remove_file(self.folder.join(&e.file))));
+        gone
+    }
+
+    /// Removes everything.
+    pub fn clear(&self) -> Vec<Entry> {
+        self.prune(0)
+    }
+
+    fn path(&self, kind: &str, key: &[u8]) -> PathBuf {
+        self.folder.join(format!("{:032x}.{kind}", xxh3_128(key)))
+    }
+
+    fn files(&self) -> impl Iterator<Item = folder::File> {
+        folder::files(&self.folder)
+    }
+}
