@@ -81,8 +81,39 @@ bool draws(Node* node) {
   return node->isNondeterministic();
 }
 
+// The values whose memory some node writes. What a loop carries from one round to the next is one memory with what it starts
+// from and ends with: torch's analysis sees a loop's body once, and its results as those of a round that was run.
+std::unordered_set<const Value*> written_values(const Index& index, const AliasDb& aliases) {
+  std::unordered_set<const Value*> written;
+  for (const Value* value : index.values) {
+    if (aliases.hasWriters(value)) written.insert(value);
+  }
+  std::vector<std::vector<Value*>> carried;
+  for (Node* node : index.nodes) {
+    if (node->kind() != prim::Loop) continue;
+    Block* body = node->blocks()[0];
+    for (size_t i = 0; i < node->outputs().size(); ++i) {
+      if (!holds_tensors(node->outputs()[i]->type())) continue;
+      carried.push_back({node->inputs()[i + 2], body->inputs()[i + 1], body->outputs()[i + 1], node->outputs()[i]});
+    }
+  }
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const auto& one : carried) {
+      auto is_written = [&](const Value* value) { return written.count(value) > 0; };
+      if (std::none_of(one.begin(), one.end(), is_written) || std::all_of(one.begin(), one.end(), is_written)) continue;
+      changed = true;
+      for (Value* value : index.values) {
+        if (holds_tensors(value->type()) && aliases.mayContainAlias(at::ArrayRef<Value*>(value), one)) written.insert(value);
+      }
+      written.insert(one.begin(), one.end());
+    }
+  }
+  return written;
+}
+
 // Whether running the graph once more changes nothing but time.
-bool is_repeatable(const Index& index, const AliasDb& aliases) {
+bool is_repeatable(const Index& index, const AliasDb& aliases, const std::unordered_set<const Value*>& written) {
   // Lists that the graph itself builds may grow, and memory that it makes may be written.
   auto own = [](const Value* value) {
     return is_any_of(value->node(), {"prim::ListConstruct", "prim::DictConstruct"}) || is_pure(value->node());
@@ -94,10 +125,11 @@ bool is_repeatable(const Index& index, const AliasDb& aliases) {
   };
   return std::all_of(index.nodes.begin(), index.nodes.end(), [&](Node* node) {
     bool harmless = node->kind() == prim::RaiseException || is_any_of(node, {"aten::warn"});
-    bool outside = node->kind() == prim::GetAttr || node->kind() == prim::SetAttr;
+    bool outside = node->kind() == prim::GetAttr && written.count(node->output()) > 0;
     return (harmless || !has_effects(node) || !node->blocks().empty()) && !draws(node) && !updates_statistics(node) &&
-           !writes_unknown(node) && !(outside && aliases.hasWriters(node));
-  }) && !aliases.hasWriters(index.blocks[0]->param_node());
+           !writes_unknown(node) && !outside;
+  }) && std::none_of(index.blocks[0]->inputs().begin(), index.blocks[0]->inputs().end(),
+                     [&](const Value* argument) { return written.count(argument) > 0; });
 }
 
 void describe_schema(Node* node, RawNode& out) {
@@ -175,12 +207,13 @@ RawGraph extract(const Graph& graph) {
     for (Value* value : values) out.push_back(index.value_ids.at(value));
     return out;
   };
+  auto written = written_values(index, aliases);
   RawGraph out;
   for (Value* value : index.values) {
     RawValue raw;
     raw.name = value->debugName();
     raw.type_name = rust::String::lossy(value->type()->annotation_str());
-    raw.written = aliases.hasWriters(value);
+    raw.written = written.count(value) > 0;
     raw.may_alias_input = aliases.mayContainAlias(value, copy->inputs().slice(1));
     raw.may_alias_output = aliases.mayContainAlias(value, copy->outputs());
     raw.shared = is_shared(value);
@@ -208,7 +241,7 @@ RawGraph extract(const Graph& graph) {
     raw.nondeterministic = node->isNondeterministic();
     out.nodes.push_back(std::move(raw));
   }
-  out.repeatable = is_repeatable(index, aliases);
+  out.repeatable = is_repeatable(index, aliases, written);
   for (const Folded& folded : graph.folded) out.folded.push_back(folded.path);
   for (const std::string& name : graph.assigned) out.assigned.push_back(name);
   return out;

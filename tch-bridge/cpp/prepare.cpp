@@ -13,6 +13,37 @@
 
 namespace tch_trt {
 
+namespace {
+
+// `x + 0` and its like by numbers that are constants here only because they are attributes. To torch's peephole such a sum is
+// its operand; to the host, which does not know the number, it is a new tensor, of another element type at times.
+struct Neutral {
+  explicit Neutral(torch::jit::Graph& graph) : graph(graph) {
+    each_node(graph.block(), [&](torch::jit::Node* node) {
+      if (!is_any_of(node, {"aten::add", "aten::sub", "aten::mul", "aten::div", "aten::pow"})) return;
+      if (node->inputs().size() < 2 || !holds_tensors(node->input(0)->type())) return;
+      auto number = torch::jit::toIValue(node->input(1));
+      if (!number || !(number->isInt() || number->isDouble())) return;
+      torch::jit::Value* stand_in = graph.addInput()->setType(node->input(1)->type());
+      stand_ins.emplace_back(node->input(1), stand_in);
+      node->replaceInput(1, stand_in);
+    });
+  }
+
+  ~Neutral() {
+    for (auto at = stand_ins.rbegin(); at != stand_ins.rend(); ++at) {
+      at->second->replaceAllUsesWith(at->first);
+      graph.eraseInput(graph.inputs().size() - 1);
+    }
+  }
+
+  torch::jit::Graph& graph;
+  // The number, and what stands for it.
+  std::vector<std::pair<torch::jit::Value*, torch::jit::Value*>> stand_ins;
+};
+
+}  // namespace
+
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   std::string name(method);
   auto found = module.module.find_method(name);
@@ -20,6 +51,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   auto graph = found->graph()->copy();
   torch::jit::Inline(*graph);
   torch::jit::EraseShapeInformation(graph);
+  torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
   auto assigned = assigned_attributes(*graph, module.module);
   auto folded = expand_tensor_lists(*graph, module.module, assigned);
   hoist_attributes(*graph, module.module, assigned);
@@ -32,7 +64,10 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
 }
 
 void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
-  torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+  {
+    Neutral neutral(*graph);
+    torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+  }
   // Each clears the way for the other: a list may hold what is written, a write may stand between a list and its growth.
   for (int round = 0; round < 2; ++round) {
     make_writes_functional(graph);

@@ -32,6 +32,22 @@ fn branches_on_data() {
 }
 
 #[test]
+fn loops_carry_memory() {
+    check(
+        "a = torch.tanh(x) * 2.0\ny = x\nb = torch.exp(a) + 1.0\nfor i in range(n):\n    y.zero_()\n    y = a\nreturn torch.sigmoid(a) * b, x + 0.0",
+    );
+    check(
+        "a = torch.tanh(x) * 2.0\ny = a\nb = torch.exp(a) + 1.0\nfor i in range(n):\n    y = torch.exp(y * 0.1)\ny.add_(1.0)\nreturn torch.sigmoid(a) * b",
+    );
+    check(
+        "a, c = torch.tanh(x), torch.exp(x)\nb = a + c\nfor i in range(n):\n    a.mul_(0.5)\n    a, c = c, a\nreturn a * 2.0 + c, b * c, x + 0.0",
+    );
+    check(
+        "y = x.clone()\nif x.dim() == 1:\n    y = y * 2.0\nfor i in range(n):\n    y.add_(1.0)\n    y = x\nreturn torch.exp(x * 0.01) + 1.0",
+    );
+}
+
+#[test]
 fn loops() {
     check(
         "y = torch.tanh(x)\nfor i in range(n):\n    y = torch.sigmoid(y * 0.5) + y * float(i)\nreturn torch.exp(y * 0.01) + 1.0",

@@ -195,3 +195,18 @@ fn integers_and_masks_as_arguments() {
         kinds.map(|k| [x(), tensor(Tensor::from_slice(&[1i64, 0, 1, 1]).to_kind(k))]).into();
     calls.iter().for_each(|c| script.same(&[c]));
 }
+
+#[test]
+fn a_neutral_number_in_an_attribute_is_still_a_number() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    m = x > 0.5\n    z = torch.tanh(x) * 2.0\n    return m + self.zero, m * self.one, z + self.zero, z, x - self.zero\n";
+    let attributes = [("zero", Initial::Value(IValue::Int(0))), ("one", Initial::Value(IValue::Int(1)))];
+    let script = Script::new(source, &attributes);
+    script.agrees(&[&[tensor(floats(&[3, 4]))]]);
+    let x = floats(&[3, 4]);
+    let Ok(IValue::Tuple(got)) = script.module.forward_is(&[tensor(x)]) else { panic!("a tuple") };
+    let [_, _, IValue::Tensor(sum), IValue::Tensor(z), _] = &got[..] else { panic!("five tensors") };
+    let before = z.copy();
+    drop(sum.shallow_clone().fill_(7.0));
+    assert_eq!(z, &before, "a sum is memory of its own");
+}
