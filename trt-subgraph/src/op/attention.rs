@@ -1,4 +1,4 @@
-//! Scaled dot-product attention: `softmax(q @ k^T * scale + mask) @ v`, computed in f32 or wider.
+//! Scaled dot-product attention: `softmax(q @ k^T * scale + mask) @ v`, sums and softmax in f32 or wider.
 
 use super::formula::{compute_type, pointwise};
 use super::resample::repeat;
@@ -12,16 +12,14 @@ use crate::{DType, Literal, TensorType};
 /// `q[..., L, E] @ k[..., S, E]^T` in the compute type.
 pub(super) fn scores(lower: &mut Lower, q: ValueId, k: ValueId) -> Result<ValueId, Refusal> {
     let wide = compute_type(lower.dtype(q));
-    let (q, k) = (lower.cast(q, wide)?, lower.cast(k, wide)?);
-    lower.add(LayerKind::MatMul { transpose_a: false, transpose_b: true }, &[q, k])
+    let scores = lower.add(LayerKind::MatMul { transpose_a: false, transpose_b: true }, &[q, k])?;
+    lower.cast(scores, wide)
 }
 
-/// `weights[..., L, S] @ v[..., S, E]`, stored in the type of `v`.
+/// `weights[..., L, S] @ v[..., S, E]` in the type of `v`, to which the weights are rounded.
 pub(super) fn weighted(lower: &mut Lower, weights: ValueId, v: ValueId) -> Result<ValueId, Refusal> {
-    let dtype = lower.dtype(v);
-    let v = lower.cast(v, lower.dtype(weights))?;
-    let out = lower.add(LayerKind::MatMul { transpose_a: false, transpose_b: false }, &[weights, v])?;
-    lower.cast(out, dtype)
+    let weights = lower.cast(weights, lower.dtype(v))?;
+    lower.add(LayerKind::MatMul { transpose_a: false, transpose_b: false }, &[weights, v])
 }
 
 /// The positions of an axis of `size`, to be compared in floating point: exact for any axis that fits in memory twice.

@@ -5,6 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory. Nothing here needs a device.
 
 use super::kernel;
+use super::kernel::attention::{self, Attention};
 use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
@@ -14,7 +15,7 @@ use crate::DType;
 use crate::backend::view::{Slot, View};
 use crate::network::layer::Range;
 use crate::network::{Layer, LayerKind, Network, TensorType, ValueId, infer};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Why a layer did not become steps, in words.
 pub type Fault = String;
@@ -56,6 +57,8 @@ pub struct Assembler<'a> {
     flat: Vec<bool>,
     /// By position in the network: where a concatenation's result is.
     joined: HashMap<usize, View>,
+    /// By position of their last layer; the others are assembled with it.
+    attentions: HashMap<usize, Attention>,
     wanted: Wanted,
     origin: String,
 }
@@ -74,6 +77,7 @@ impl<'a> Assembler<'a> {
             bound: vec![None; n],
             flat: flat(network),
             joined: HashMap::new(),
+            attentions: attention::find(network),
             wanted: Wanted::default(),
             origin: String::new(),
         };
@@ -127,7 +131,9 @@ impl<'a> Assembler<'a> {
     fn layers(&mut self) -> Result<(), (String, Fault)> {
         let network = self.network;
         self.bind_joined();
-        for (at, layer) in network.layers.iter().enumerate() {
+        let parts = self.attentions.values().flat_map(|a| [a.scores, a.weights[0], a.weights[1]]);
+        let parts: HashSet<usize> = parts.collect();
+        for (at, layer) in network.layers.iter().enumerate().filter(|(at, _)| !parts.contains(at)) {
             self.origin = match layer.origin.as_str() {
                 "" => layer.kind.name().to_string(),
                 origin => format!("{} ({origin})", layer.kind.name()),
@@ -150,7 +156,12 @@ impl<'a> Assembler<'a> {
                 self.define(value, View::row_major(slot, literal.ty()));
             }
             LayerKind::Prepared(i) => self.prepared[value.index()] = Some(*i as usize),
-            _ => return kernel::assemble(self, at, layer),
+            _ => {
+                return match self.attentions.get(&at).copied() {
+                    Some(attention) => attention::assemble(self, layer, attention),
+                    None => kernel::assemble(self, at, layer),
+                };
+            }
         }
         Ok(())
     }

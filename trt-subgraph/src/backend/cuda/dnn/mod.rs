@@ -21,11 +21,6 @@ use graph::{Problem, Tensor, is_sayable};
 use plan::{Plan, Planned, plans};
 use std::sync::Arc;
 
-/// Most plans that are built for a layer with its epilogue.
-const FUSED_PLANS: usize = 4;
-/// Most plans that are built for a layer without one, which take less time to build.
-const PLAIN_PLANS: usize = 2;
-
 /// The library's ways to run a convolution.
 pub fn ways(
     a: &mut Assembler,
@@ -38,14 +33,14 @@ pub fn ways(
     if timer.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).dnn.is_null() {
         return out;
     }
-    // The epilogue in the plan, where that can be said, and after it.
-    let mut forms = vec![(None, PLAIN_PLANS)];
-    if let Some(expr) = &layer.epilogue {
-        forms.extend(is_sayable(expr).then(|| (Some(expr.clone()), FUSED_PLANS)));
-    }
-    for (epilogue, most) in forms {
+    // The epilogue in the plan where that can be said and the library has one, else after it.
+    let sayable = layer.epilogue.clone().filter(is_sayable);
+    for epilogue in sayable.into_iter().map(Some).chain([None]) {
+        if !out.is_empty() {
+            break;
+        }
         let Some(form) = Form::of(a, layer, c, epilogue, tf32) else { continue };
-        match plans(&timer.device, &form.problem, most) {
+        match plans(&timer.device, &form.problem) {
             Ok(plans) => out.extend(plans.into_iter().map(|plan| -> Arc<dyn Way> {
                 Arc::new(Library { form: form.clone(), plan: Arc::new(plan) })
             })),

@@ -33,11 +33,14 @@ pub struct Plan {
 /// At most so many configurations are asked for.
 const CONFIGURATIONS: usize = 18;
 
-/// The library's `most` best plans for a problem, in its own order of preference.
-pub fn plans(device: &Arc<Device>, p: &Problem, most: usize) -> Result<Vec<Plan>, String> {
+/// Most plans that are built for a problem.
+const PLANS: usize = 4;
+
+/// The library's best plans for a problem, in its own order of preference.
+pub fn plans(device: &Arc<Device>, p: &Problem) -> Result<Vec<Plan>, String> {
     let dnn = Cudnn::get()?;
     let handles = Handles::new(device)?;
-    let count = configurations(dnn, &handles, p)?.1.len().min(most);
+    let count = configurations(dnn, &handles, p)?.1.len().min(PLANS);
     let out: Mutex<Vec<(usize, Plan)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for rank in 0..count {

@@ -24,6 +24,21 @@ static Four load_matrices(const void* row) {
     device::seen();
     return r;
 }
+static Four load_transposed(const void* row) {
+    Four r;
+    device::show(row);
+    const int lane = device::running % 32;
+    for (int m = 0; m < 4; ++m) {
+        unsigned short two[2];
+        for (int i = 0; i < 2; ++i)
+            std::memcpy(&two[i], (const char*)device::shown(m * 8 + lane % 4 * 2 + i) + lane / 4 * 2, 2);
+        std::memcpy(&r.at[m], two, 4);
+    }
+    device::seen();
+    return r;
+}
+DEVICE unsigned halves(f32 low, f32 high, f16) { return device::to_f16(low) | (unsigned)device::to_f16(high) << 16; }
+DEVICE unsigned halves(f32 low, f32 high, bf16) { return device::to_bf16(low) | (unsigned)device::to_bf16(high) << 16; }
 template <class T> void multiply(f32* s, Four a, unsigned b0, unsigned b1, T type) {
     const unsigned own[6] = {a.at[0], a.at[1], a.at[2], a.at[3], b0, b1};
     device::show(own);

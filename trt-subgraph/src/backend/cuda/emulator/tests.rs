@@ -1,5 +1,6 @@
 //! Layers larger than operator cases and random networks have them, so that every branch of every kernel runs somewhere.
 
+use super::super::kernel::attention;
 use super::super::tactic::Choice;
 use crate::backend::{Tf32, reference};
 use crate::network::expr::{Binary, Node, Scalar};
@@ -272,4 +273,46 @@ fn products_on_tensor_cores() {
             compare(found, expected, tolerance).unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));
         }
     }
+}
+
+/// Halves through the fused kernel, one block of queries and several, tiles of keys that are not full, masks that leave nothing.
+#[test]
+fn attention_in_one_kernel() {
+    let product = |transpose_b| LayerKind::MatMul { transpose_a: false, transpose_b };
+    let mut batch = Batch::default();
+    let mut kernels = 0;
+    for (dtype, heads, queries, keys, depth, width, masked) in [
+        (DType::F16, 2, 70, 130, 32, 32, false),
+        (DType::BF16, 1, 5, 40, 64, 16, true),
+        (DType::F16, 1, 33, 65, 128, 128, true),
+    ] {
+        let b = &mut batch.b;
+        let q = b.input(ty(dtype, &[2, queries, heads, depth]));
+        let q = b.add(LayerKind::Permute { axes: vec![0, 2, 1, 3] }, &[q]).expect("well typed");
+        let k = b.input(ty(dtype, &[2, heads, keys, depth]));
+        let v = b.input(ty(dtype, &[2, heads, keys, width]));
+        let mut e = Expr::default();
+        let own = e.push(Node::Input(0));
+        let wide = e.push(Node::Cast(DType::F32, own));
+        let scale = e.push(Node::Const(DType::F32, Scalar::Float(0.25)));
+        let mut last = e.push(Node::Binary(Binary::Mul, wide, scale));
+        let mut operands = vec![q, k];
+        if masked {
+            // Everything, for a first tile of keys and for the third query.
+            let hidden = (0..queries * keys).map(|i| (i % keys < 34 || i / keys == 2) as u8 as f64);
+            let values = hidden.map(|h| if h == 1.0 { f64::NEG_INFINITY } else { 0.5 });
+            let mask = Literal::from_f64(ty(DType::F32, &[queries, keys]), values).expect("as many");
+            operands.push(b.constant(mask));
+            let mask = e.push(Node::Input(1));
+            last = e.push(Node::Binary(Binary::Add, last, mask));
+        }
+        let scores = b.fused(product(true), &operands, Some(e.finish(last))).expect("well typed")[0];
+        let weights = b.add(LayerKind::Softmax { axis: 3, log: false }, &[scores]).expect("well typed");
+        let weights = b.add(LayerKind::Pointwise(Expr::cast(dtype)), &[weights]).expect("well typed");
+        let y = b.add(product(false), &[weights, v]).expect("well typed");
+        batch.outputs.push(y);
+        kernels += 1;
+    }
+    assert_eq!(attention::find(batch.b.network()).len(), kernels);
+    batch.agrees();
 }

@@ -1,6 +1,7 @@
 //! The kernels: for each layer kind, how it is assembled and what its kernels do.
 
 mod arg;
+pub mod attention;
 mod copy;
 mod gather;
 mod moves;

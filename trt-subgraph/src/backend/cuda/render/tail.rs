@@ -43,23 +43,24 @@ impl Tail {
     /// Code that ends with `value` (of the type that the kind's own result computes in) at these positions of the result, one for each
     /// axis.
     pub fn store(&self, value: &str, positions: &[String], index: &str) -> String {
-        let mut code = String::new();
-        let at = |v: &View| format!("({index})({})", sum(positions, &v.strides));
-        let result = match &self.expr {
-            None => value.to_string(),
-            Some(expr) => {
-                let mut inputs = vec![value.to_string()];
-                for (i, view) in self.operands.iter().enumerate() {
-                    let _ = writeln!(code, "const auto u{0} = get(e{0}[{1}]);", i + 1, at(view));
-                    inputs.push(format!("u{}", i + 1));
-                }
-                let (steps, result) = expression(expr, &self.typing, &inputs, "t");
-                code.push_str(&steps);
-                result
-            }
-        };
-        let _ = writeln!(code, "put(y[{}], {result});", at(&self.out));
+        let (mut code, result) = self.value("e", value, positions, index);
+        let _ = writeln!(code, "put(y[({index})({})], {result});", sum(positions, &self.out.strides));
         format!("{{\n{}}}\n", indent(&code))
+    }
+
+    /// Code for the epilogue of `value` at these positions, and its result; the operands are the parameters `{stem}1`, `{stem}2`, ...
+    pub fn value(&self, stem: &str, value: &str, positions: &[String], index: &str) -> (String, String) {
+        let Some(expr) = &self.expr else { return (String::new(), value.to_string()) };
+        let mut code = String::new();
+        let mut inputs = vec![value.to_string()];
+        for (i, view) in self.operands.iter().enumerate() {
+            let (name, at) = (i + 1, sum(positions, &view.strides));
+            let _ = writeln!(code, "const auto u{name} = get({stem}{name}[({index})({at})]);");
+            inputs.push(format!("u{name}"));
+        }
+        let (steps, result) = expression(expr, &self.typing, &inputs, "t");
+        code.push_str(&steps);
+        (code, result)
     }
 
     /// How many neighbours along `axis` of the result one access stores: as 16 bytes hold, where they lie side by side.

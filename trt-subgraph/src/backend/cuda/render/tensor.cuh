@@ -20,6 +20,17 @@ DEVICE Four load_matrices(const void* row) {
     return r;
 }
 
+// The same of transposed matrices of halves: lane l gets rows l % 4 * 2 and the next of column l / 4.
+DEVICE Four load_transposed(const void* row) {
+    Four r;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r.at[0]), "=r"(r.at[1]), "=r"(r.at[2]), "=r"(r.at[3]) : "r"(shared_address(row)) : "memory");
+    return r;
+}
+// Two neighbours as halves in a word.
+DEVICE unsigned halves(f32 low, f32 high, f16) { return bits_f16(low) | (unsigned)bits_f16(high) << 16; }
+DEVICE unsigned halves(f32 low, f32 high, bf16) { return bits_bf16(low) | (unsigned)bits_bf16(high) << 16; }
+
 // sums[16, 8] += a[16, 32 bytes] * b[8, 32 bytes] transposed, in fragments.
 DEVICE void multiply(f32* s, Four a, unsigned b0, unsigned b1, f16) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -50,11 +61,19 @@ DEVICE Four factor(Four v, f32) { return {narrow(v.at[0]), narrow(v.at[1]), narr
 DEVICE void cluster_barrier() {
     asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
-// What the block of this rank has in its shared memory where ours has `p`.
-DEVICE f32 from_neighbour(const f32* p, int rank) {
+// What the block of this rank has in its shared memory where ours has N numbers from `p` on.
+template <int N> DEVICE Pack<f32, N> from_neighbour(const f32* p, int rank) {
+    Pack<f32, N> r;
     unsigned at;
-    f32 r;
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"(shared_address(p)), "r"(rank));
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(r) : "r"(at) : "memory");
+    if (N % 4 == 0) {
+        #pragma unroll
+        for (int i = 0; i < N; i += 4)
+            asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                         : "=f"(r.at[i]), "=f"(r.at[i + 1]), "=f"(r.at[i + 2]), "=f"(r.at[i + 3]) : "r"(at + 4 * i) : "memory");
+    } else {
+        #pragma unroll
+        for (int i = 0; i < N; ++i) asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(r.at[i]) : "r"(at + 4 * i) : "memory");
+    }
     return r;
 }

@@ -12,16 +12,18 @@ use std::fmt::Write;
 /// Emits `layer`, whose kind is `Convolution(c)`. Channels lie innermost in the result.
 pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Kernel) -> Result<(), Fault> {
     let (x, w) = (a.view(layer.inputs[0]), a.view(layer.inputs[1]));
-    of_operands(a, layer, c, x, w)?.emit(a, kernel)
+    of_operands(a, layer, c, x, w, "k")?.emit(a, kernel)
 }
 
-/// The product that the layer is, of operands that may have more channels than its own.
+/// The product that the layer is, of operands that may have more channels than its own. `near` is code for a position along `k` at the
+/// same tap, where channels lie innermost.
 pub fn of_operands(
     a: &mut Assembler,
     layer: &Layer,
     c: &Convolution,
     x: View,
     w: View,
+    near: &str,
 ) -> Result<Product, Fault> {
     let spatial = c.stride.len();
     let tail = a.tail(layer, &channels_last(x.rank()))?;
@@ -36,10 +38,16 @@ pub fn of_operands(
     // k: taps outermost where the channels are innermost in memory.
     let inner = x.strides[1].unsigned_abs() == 1;
     let mut k_sizes = taps.clone();
-    k_sizes.insert(if inner { spatial } else { 0 }, inputs);
+    k_sizes.insert(0, inputs);
     let channel = if inner { format!("k{spatial}") } else { "k0".to_string() };
     let tap = |i: usize| format!("k{}", if inner { i } else { i + 1 });
-    let split_k = split(&k_sizes, "k", ty, "k");
+    let split_k = if inner {
+        let tap =
+            format!("const {ty} tap = {near} / {inputs};\nconst {ty} k{spatial} = k - tap * {inputs};\n");
+        tap + &split(&taps, "tap", ty, "k")
+    } else {
+        split(&k_sizes, "k", ty, "k")
+    };
     let mut m_sizes = vec![out.shape[0]];
     m_sizes.extend(&out.shape[2..]);
     let split_m = split(&m_sizes, "m", ty, "o");

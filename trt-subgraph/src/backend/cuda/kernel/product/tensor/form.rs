@@ -6,7 +6,7 @@ use super::super::super::super::program::WEIGHTS;
 use super::super::super::super::render::{in_runs, index_type, split, sum};
 use super::super::convolution::of_operands;
 use super::super::{Factor, Product, matrices};
-use super::ROW;
+use super::{ROW, STEP};
 use crate::DType;
 use crate::backend::Tf32;
 use crate::backend::view::View;
@@ -74,7 +74,9 @@ fn of_convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, unit: usize
         v.strides[1] = 1;
         v
     };
-    of_operands(a, layer, c, inner(x), inner(w))
+    // Where a step stays inside a tap, the tap is one for all threads.
+    let near = if channels.is_multiple_of(unit * ROW / 16) { STEP } else { "k" };
+    of_operands(a, layer, c, inner(x), inner(w), near)
 }
 
 /// What a matrix product is made of.

@@ -16,6 +16,8 @@ use std::fmt::Write;
 
 /// Bytes of a row of a stage, which is how far one step goes along `k`.
 const ROW: usize = 64;
+/// In a kernel's text: where a step begins along `k`.
+const STEP: &str = "start";
 /// Bytes of shared memory that every kernel may have.
 const SHARED: usize = 48 << 10;
 /// Most stages.
@@ -55,7 +57,7 @@ const int first = {steps} * tile3 / {shares}, steps = {steps} * (tile3 + 1) / {s
 auto at = [&](int stage, int row, int unit) {{ return pool + stage * {stage} + row * {ROW} + ((unit ^ (row >> 1 & 3)) * 16); }};
 auto fetch = [&](int stage, int step) {{
     const int unit = THREAD % 4;
-    const {ty} k = (step * 4 + unit) * {unit};
+    const {ty} {STEP} = step * {depth}, k = {STEP} + unit * {unit};
 {loads}    end_group();
 }};
 f32 sums[{high}][{double}][4] = {{}};
@@ -100,6 +102,7 @@ for (int i = 0; i < {high}; ++i)
     }}
 {meet}
 ",
+        depth = unit * ROW / 16,
         warp_rows = rows / warps,
         warp_columns = columns / (THREADS / 32 / warps),
         ahead = stages - 1,
@@ -154,11 +157,16 @@ fn results(p: &Product, cut: Cut, pack: usize, pitch: usize) -> String {
     let row = if shares > 1 { format!("tile3 * {} + {row}", rows / shares) } else { row };
     let gather = if shares > 1 {
         format!(
-            "f32 values[{pack}] = {{}};
+            "Pack<f32, {pack}> parts[{shares}];
 #pragma unroll
-for (int rank = 0; rank < {shares}; ++rank)
+for (int rank = 0; rank < {shares}; ++rank) parts[rank] = from_neighbour<{pack}>(results + row * {pitch} + column, rank);
+f32 values[{pack}];
+#pragma unroll
+for (int j = 0; j < {pack}; ++j) {{
+    values[j] = parts[0].at[j];
     #pragma unroll
-    for (int j = 0; j < {pack}; ++j) values[j] += from_neighbour(results + row * {pitch} + column + j, rank);
+    for (int rank = 1; rank < {shares}; ++rank) values[j] += parts[rank].at[j];
+}}
 "
         )
     } else {

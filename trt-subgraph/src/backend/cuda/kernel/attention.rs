@@ -1,0 +1,351 @@
+//! Attention of halves in one kernel: `softmax(epilogue(q k^T)) v` without the scores in memory.
+//!
+//! Four warps take 64 queries, each warp 16 of them, and walk over the keys in tiles; maxima, totals and weighted sums of what was seen
+//! are mended when a later tile has a larger score (Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018; Dao et al.,
+//! *FlashAttention*, 2022). Weights are rounded to halves before they meet the values, as the layers say.
+
+use super::super::assemble::{Assembler, Fault};
+use super::super::layout::order_of;
+use super::super::render::{
+    Draft, Tail, compute_type, in_runs, indent, index_type, split, storage_type, sum,
+};
+use super::product::matrices;
+use crate::DType;
+use crate::backend::view::View;
+use crate::network::expr::Node;
+use crate::network::{Expr, Layer, LayerKind, Network, ValueId};
+use std::collections::HashMap;
+use std::fmt::Write;
+
+/// Queries of a block.
+const QUERIES: usize = 64;
+/// Threads: four warps.
+const THREADS: usize = 128;
+/// Elements between the rows of a tile, besides their own: an odd number of 16-byte units from row to row meets every bank.
+const GAP: usize = 8;
+/// Bytes of shared memory that every kernel may have.
+const SHARED: usize = 48 << 10;
+
+/// The layers of one attention; all but the last leave nothing that others read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attention {
+    /// Position of the product of queries and keys.
+    pub scores: usize,
+    /// Positions of the softmax and of the cast of its result.
+    pub weights: [usize; 2],
+}
+
+/// The attentions of a network, by the position of the product with the values.
+pub fn find(network: &Network) -> HashMap<usize, Attention> {
+    let mut readers = vec![0usize; network.values.len()];
+    let mut maker = vec![usize::MAX; network.values.len()];
+    for (at, layer) in network.layers.iter().enumerate() {
+        layer.inputs.iter().for_each(|v| readers[v.index()] += 1);
+        layer.outputs.iter().for_each(|v| maker[v.index()] = at);
+    }
+    network.outputs.iter().for_each(|v| readers[v.index()] += 1);
+    // The layer that makes a value for one reader alone.
+    let own = |v: ValueId| {
+        let at = maker[v.index()];
+        (readers[v.index()] == 1 && at != usize::MAX).then(|| (at, &network.layers[at]))
+    };
+    let mut out = HashMap::new();
+    for (at, layer) in network.layers.iter().enumerate() {
+        let LayerKind::MatMul { transpose_a: false, .. } = layer.kind else { continue };
+        let found = own(layer.inputs[0]).and_then(|(cast, c)| {
+            let (softmax, s) = own(c.inputs[0]).filter(|_| is_cast(network, c))?;
+            let (scores, m) = own(s.inputs[0]).filter(|_| is_softmax(network, s))?;
+            fits(network, m, layer).then_some(Attention { scores, weights: [softmax, cast] })
+        });
+        out.extend(found.map(|attention| (at, attention)));
+    }
+    out
+}
+
+fn is_cast(network: &Network, layer: &Layer) -> bool {
+    let LayerKind::Pointwise(expr) = &layer.kind else { return false };
+    let halves = matches!(network.ty(layer.outputs[0]).dtype, DType::F16 | DType::BF16);
+    halves && matches!(expr.nodes[..], [Node::Input(0), Node::Cast(_, 0)])
+}
+
+fn is_softmax(network: &Network, layer: &Layer) -> bool {
+    let ty = network.ty(layer.inputs[0]);
+    ty.dtype == DType::F32
+        && matches!(layer.kind, LayerKind::Softmax { axis, log: false } if axis + 1 == ty.rank())
+}
+
+/// Are both products of one type of halves, and their sizes those of the kernel?
+fn fits(network: &Network, scores: &Layer, result: &Layer) -> bool {
+    let (q, k, v) =
+        (network.ty(scores.inputs[0]), network.ty(scores.inputs[1]), network.ty(result.inputs[1]));
+    let (s, y) = (network.ty(scores.outputs[0]), network.ty(result.outputs[0]));
+    let LayerKind::MatMul { transpose_a, .. } = scores.kind else { return false };
+    let depth = q.shape[q.rank() - if transpose_a { 2 } else { 1 }];
+    let width = y.shape[y.rank() - 1];
+    let halves = matches!(q.dtype, DType::F16 | DType::BF16) && k.dtype == q.dtype && v.dtype == q.dtype;
+    let size = |n: usize| (16..=128).contains(&n) && n.is_multiple_of(16);
+    halves
+        && size(depth)
+        && size(width)
+        && s.elements() > 0
+        && s.shape[..s.rank() - 2] == y.shape[..y.rank() - 2]
+}
+
+/// Emits the attention whose product with the values is `layer`.
+pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Result<(), Fault> {
+    let network = a.network;
+    let scores = &network.layers[attention.scores];
+    let shape = network.ty(scores.outputs[0]).shape.clone();
+    let (r, batch) = (shape.len(), shape[..shape.len() - 2].to_vec());
+    let (LayerKind::MatMul { transpose_a, transpose_b }, LayerKind::MatMul { transpose_b: of_values, .. }) =
+        (&scores.kind, &layer.kind)
+    else {
+        return Err("an attention is made of two products".to_string());
+    };
+    let q = matrices(&a.view(scores.inputs[0]), *transpose_a, &batch);
+    let order = order_of(&q);
+    let q = in_units(a, q)?;
+    let k = matrices(&a.view(scores.inputs[1]), !*transpose_b, &batch);
+    let k = in_units(a, k)?;
+    let v = matrices(&a.view(layer.inputs[1]), *of_values, &batch);
+    let v = in_units(a, v)?;
+    let operands: Vec<View> = scores.inputs[2..].iter().map(|&v| a.view(v).stretch(&shape)).collect();
+    let mut typing = vec![q.dtype];
+    typing.extend(operands.iter().map(|v| v.dtype));
+    let of_scores = Tail {
+        out: View::row_major(q.slot, network.ty(scores.outputs[0])),
+        expr: Some(scores.epilogue.clone().unwrap_or_else(Expr::identity)),
+        typing,
+        operands,
+    };
+    let tail = a.tail(layer, &order)?;
+    let kernel = Kernel { batch, queries: shape[r - 2], keys: shape[r - 1], q, k, v, of_scores, tail };
+    let draft = kernel.draft();
+    a.launch(draft)
+}
+
+/// The matrices with 16-byte units along their rows.
+fn in_units(a: &mut Assembler, view: View) -> Result<View, Fault> {
+    let axis = view.rank() - 1;
+    if in_runs(&view, axis, 8) {
+        return Ok(view);
+    }
+    let to = a.temporary(&view.ty(), &(0..view.rank()).collect::<Vec<_>>());
+    a.copy(&view, to.clone())?;
+    Ok(to)
+}
+
+struct Kernel {
+    batch: Vec<usize>,
+    queries: usize,
+    keys: usize,
+    q: View,
+    k: View,
+    v: View,
+    /// What becomes of each score.
+    of_scores: Tail,
+    tail: Tail,
+}
+
+impl Kernel {
+    fn draft(&self) -> Draft {
+        let Kernel { q, k, v, of_scores, tail, .. } = self;
+        let r = q.rank();
+        let (depth, width) = (q.shape[r - 1], v.shape[r - 1]);
+        let pack = if tail.pack(r - 1) >= 2 { 2 } else { 1 };
+        let mut views = vec![q, k, v];
+        views.extend(of_scores.operands.iter());
+        views.extend(tail.views());
+        let ty = index_type(&views, tail.out.elements());
+        let bytes = |rows: usize, columns: usize| rows * (columns + GAP) * 2;
+        let tile = |stages: usize, keys: usize| {
+            stages * (bytes(keys, depth) + bytes(keys, width)) + bytes(QUERIES, depth)
+        };
+        let (stages, tile_keys) = *[(2, 64), (1, 64), (2, 32), (1, 32)]
+            .iter()
+            .find(|(stages, keys)| tile(*stages, *keys) <= SHARED)
+            .expect("rows of 128 fit");
+        let mut draft = Draft::new("attention");
+        draft.threads = THREADS;
+        draft.grid = [self.batch.iter().product::<usize>() * self.queries.div_ceil(QUERIES), 1, 1];
+        for (name, view) in [("q", q), ("k", k), ("v", v)] {
+            draft.read(name, view);
+            draft.aligned(16);
+        }
+        for (i, view) in of_scores.operands.iter().enumerate() {
+            draft.read(&format!("s{}", i + 1), view);
+        }
+        tail.parameters_packed(&mut draft, r - 1, pack);
+        let names: Vec<String> = (0..r - 2).map(|i| format!("c{i}")).collect();
+        let origin = |v: &View| sum(&names, &v.strides[..r - 2]);
+        let element = storage_type(q.dtype);
+        let (score_code, score) = self.score(&names, ty);
+        let mut positions = names.clone();
+        positions.extend(["m".to_string(), "n".to_string()]);
+        let store = tail.store_packed("values", &positions, (r - 1, pack), ty);
+        let fetch = |name: &str, to: &str, view: &View, rows: usize, first: &str, limit: usize| {
+            let units = view.shape[r - 1] / 8;
+            format!(
+                "#pragma unroll
+for (int e = THREAD; e < {}; e += {THREADS}) {{
+    const int row = e / {units}, unit = e % {units};
+    const {ty} at = {first} + row;
+    const bool exists = at < {limit};
+    begin_copy({to} + row * {} + unit * 8, {name} + ({} + (exists ? at : 0) * {} + unit * 8), exists);
+}}
+",
+                rows * units,
+                view.shape[r - 1] + GAP,
+                origin(view),
+                view.strides[r - 2],
+            )
+        };
+        let next = format!(
+            "{}{}end_group();\n",
+            fetch("k", "keys[stage]", k, tile_keys, &format!("tile * {tile_keys}"), self.keys),
+            fetch("v", "values_of[stage]", v, tile_keys, &format!("tile * {tile_keys}"), self.keys),
+        );
+        let mut body = format!(
+            "alignas(128) __shared__ {element} queries[{}], keys[{stages}][{}], values_of[{stages}][{}];\n",
+            QUERIES * (depth + GAP),
+            tile_keys * (depth + GAP),
+            tile_keys * (width + GAP),
+        );
+        body.push_str(&split(
+            &[self.batch.iter().product(), self.queries.div_ceil(QUERIES)],
+            "BLOCK",
+            ty,
+            "block",
+        ));
+        body.push_str(&split(&self.batch, "block0", ty, "c"));
+        let _ = write!(
+            body,
+            "const {ty} m0 = block1 * {QUERIES};
+const int lane = THREAD % 32, warp = THREAD / 32;
+auto fetch = [&](int stage, int tile) {{
+{next}}};
+{queries}fetch(0, 0);
+wait_groups<0>();
+__syncthreads();
+Four left[{deep}];
+#pragma unroll
+for (int i = 0; i < {deep}; ++i)
+    left[i] = load_matrices(queries + (warp * 16 + lane % 16) * {depth_pitch} + i * 16 + lane / 16 * 8);
+const f32 none = -__int_as_float(0x7f800000);
+f32 sums[{wide}][4] = {{}}, top[2] = {{none, none}}, total[2] = {{}};
+for (int tile = 0; tile < {tiles}; ++tile) {{
+    const int stage = tile % {stages};
+    {ahead}
+    f32 scores[{many}][4] = {{}};
+    #pragma unroll
+    for (int i = 0; i < {deep}; ++i)
+        #pragma unroll
+        for (int j = 0; j < {many} / 2; ++j) {{
+            const Four right = load_matrices(keys[stage] + (j * 16 + lane / 16 * 8 + lane % 8) * {depth_pitch} + i * 16 + lane / 8 % 2 * 8);
+            multiply(scores[2 * j], left[i], right.at[0], right.at[1], {element}());
+            multiply(scores[2 * j + 1], left[i], right.at[2], right.at[3], {element}());
+        }}
+    #pragma unroll
+    for (int j = 0; j < {many}; ++j)
+        #pragma unroll
+        for (int c = 0; c < 4; ++c) {{
+            const {ty} m = m0 + warp * 16 + lane / 4 + c / 2 * 8, n = tile * {tile_keys} + j * 8 + lane % 4 * 2 + c % 2;
+            f32 score = none;
+            if (m < {queries_count} && n < {keys_count}) {{
+{score_code}                score = {score};
+            }}
+            scores[j][c] = score;
+        }}
+    #pragma unroll
+    for (int h = 0; h < 2; ++h) {{
+        f32 most = top[h];
+        #pragma unroll
+        for (int j = 0; j < {many}; ++j) most = max_of(most, max_of(scores[j][2 * h], scores[j][2 * h + 1]));
+        most = max_of(most, across_lanes(most, 1));
+        most = max_of(most, across_lanes(most, 2));
+        // Where nothing is left so far, the weights are 0.
+        const f32 base = most == none ? 0.0f : most, mend = expf(top[h] - base);
+        top[h] = most;
+        total[h] *= mend;
+        #pragma unroll
+        for (int d = 0; d < {wide}; ++d) {{
+            sums[d][2 * h] *= mend;
+            sums[d][2 * h + 1] *= mend;
+        }}
+        #pragma unroll
+        for (int j = 0; j < {many}; ++j)
+            #pragma unroll
+            for (int c = 2 * h; c < 2 * h + 2; ++c) {{
+                scores[j][c] = expf(scores[j][c] - base);
+                total[h] += scores[j][c];
+            }}
+    }}
+    #pragma unroll
+    for (int j = 0; j < {many} / 2; ++j) {{
+        const f32 *near = scores[2 * j], *far = scores[2 * j + 1];
+        const Four weights = {{halves(near[0], near[1], {element}()), halves(near[2], near[3], {element}()),
+                               halves(far[0], far[1], {element}()), halves(far[2], far[3], {element}())}};
+        #pragma unroll
+        for (int d = 0; d < {wide} / 2; ++d) {{
+            const Four right = load_transposed(values_of[stage] + (j * 16 + lane % 16) * {width_pitch} + d * 16 + lane / 16 * 8);
+            multiply(sums[2 * d], weights, right.at[0], right.at[1], {element}());
+            multiply(sums[2 * d + 1], weights, right.at[2], right.at[3], {element}());
+        }}
+    }}
+    {behind}
+}}
+#pragma unroll
+for (int h = 0; h < 2; ++h) {{
+    total[h] += across_lanes(total[h], 1);
+    total[h] += across_lanes(total[h], 2);
+}}
+#pragma unroll
+for (int d = 0; d < {wide}; ++d)
+    #pragma unroll
+    for (int c = 0; c < 4; c += {pack}) {{
+        const {ty} m = m0 + warp * 16 + lane / 4 + c / 2 * 8, n = d * 8 + lane % 4 * 2 + c % 2;
+        f32 values[{pack}];
+        #pragma unroll
+        for (int j = 0; j < {pack}; ++j) values[j] = sums[d][c + j] / total[c / 2];
+        if (m < {queries_count}) {{
+{store}        }}
+    }}
+",
+            next = indent(&next),
+            queries = fetch("q", "queries", q, QUERIES, "m0", self.queries),
+            deep = depth / 16,
+            wide = width / 8,
+            many = tile_keys / 8,
+            tiles = self.keys.div_ceil(tile_keys),
+            depth_pitch = depth + GAP,
+            width_pitch = width + GAP,
+            queries_count = self.queries,
+            keys_count = self.keys,
+            score_code = indent(&indent(&indent(&indent(&score_code)))),
+            store = indent(&indent(&indent(&store))),
+            ahead = if stages > 1 {
+                format!("if (tile + 1 < {}) fetch((tile + 1) % {stages}, tile + 1);", self.keys.div_ceil(tile_keys))
+            } else {
+                String::new()
+            },
+            behind = if stages > 1 {
+                "wait_groups<0>();\n    __syncthreads();".to_string()
+            } else {
+                format!(
+                    "__syncthreads();\n    if (tile + 1 < {}) fetch(0, tile + 1);\n    wait_groups<0>();\n    __syncthreads();",
+                    self.keys.div_ceil(tile_keys)
+                )
+            },
+        );
+        draft.body = body;
+        draft
+    }
+
+    /// Code that makes a score of the sum `scores[j][c]` at the positions `c0`, ..., `m`, `n`; and the score.
+    fn score(&self, names: &[String], ty: &str) -> (String, String) {
+        let mut positions = names.to_vec();
+        positions.extend(["m".to_string(), "n".to_string()]);
+        let own = compute_type(self.of_scores.typing[0]);
+        self.of_scores.value("s", &format!("({own})scores[j][c]"), &positions, ty)
+    }
+}
