@@ -70,4 +70,8 @@ pub mod documents {
     pub struct Readme;
     #[doc = include_str!("../docs/quick-start.md")]
     pub struct QuickStart;
+    #[doc = include_str!("../docs/training.md")]
+    pub struct Training;
+    #[doc = include_str!("../docs/shapes.md")]
+    pub struct Shapes;
 }

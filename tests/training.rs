@@ -271,3 +271,33 @@ fn an_early_stop_goes_back_to_the_best_weights() {
     traced.vs.copy(&best).expect("they are alike");
     assert_eq!(traced.agreed(), kept);
 }
+
+#[test]
+fn frozen_engines_keep_their_weights_until_they_are_refitted() {
+    let traced = Traced::new();
+    let _ = traced.agreed();
+    let answer = || tch::no_grad(|| traced.module.forward_ts(&[&traced.images])).expect("it answers");
+    let first = answer();
+    traced.module.freeze();
+    let mut sgd = nn::Sgd::default().build(&traced.vs, 0.5).expect("torch has it");
+    sgd.backward_step(&traced.loss());
+    assert_eq!(answer(), first, "nobody looked");
+    traced.module.refit();
+    let second = traced.agreed();
+    assert_ne!(second, first);
+    sgd.backward_step(&traced.loss());
+    traced.module.unfreeze();
+    assert_ne!(traced.agreed(), second);
+}
+
+#[test]
+fn a_write_that_nobody_counts_is_refitted() {
+    let traced = Traced::new();
+    let before = traced.agreed();
+    let weight = &traced.vs.variables()["hidden.weight"];
+    // Element 1 of 3,456 is none of the eight that are looked at.
+    // SAFETY: the tensor is dense f32 on the CPU and has more than two elements.
+    unsafe { *weight.data_ptr().cast::<f32>().add(1) += 100.0 };
+    traced.module.refit();
+    assert_ne!(traced.agreed(), before);
+}

@@ -1,6 +1,6 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
-use crate::engine::serve_directly;
+use crate::engine::{ClusterEngine, serve_directly};
 use crate::jit::{Fact, Graph, JitError, Kinds, Method, Module, Seen};
 use crate::report::MethodReport;
 use crate::saved;
@@ -158,6 +158,12 @@ impl MethodState {
     /// Does it have compiled forms that are ready?
     pub(crate) fn has_forms(&self) -> bool {
         self.variants.load().iter().any(|v| v.ready().is_some() && v.graph.still_holds())
+    }
+
+    /// The engines of all compiled forms that are finished.
+    pub(crate) fn engines(&self) -> Vec<Arc<ClusterEngine>> {
+        let variants = self.variants.load();
+        variants.iter().filter_map(|v| v.ready()).flat_map(|s| s.clusters.iter().cloned()).collect()
     }
 
     pub(crate) fn describe(&self) -> Vec<MethodReport> {

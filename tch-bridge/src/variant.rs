@@ -6,6 +6,7 @@ use crate::engine::{Blueprint, ClusterEngine, Serving};
 use crate::jit::{Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Module, Order, Seen};
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tch::IValue;
@@ -56,6 +57,8 @@ impl Stitched {
 pub(crate) struct Builder {
     pub(crate) runners: Runners,
     pub(crate) options: Options,
+    /// New engines do not watch their parameters.
+    pub(crate) frozen: Arc<AtomicBool>,
 }
 
 impl Builder {
@@ -98,6 +101,7 @@ impl Builder {
                 self.options.clone(),
             );
             let engine = Arc::new(engine?);
+            engine.freeze(self.frozen.load(Ordering::Relaxed));
             stitches.push(Cluster {
                 nodes: plan.nodes,
                 inputs: plan.inputs,

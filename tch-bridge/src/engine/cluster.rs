@@ -50,6 +50,8 @@ pub(crate) struct ClusterEngine {
     pub(super) clock: AtomicU64,
     /// Calls wait for builds, whatever the options say.
     waiting: AtomicBool,
+    /// Calls do not look whether the parameters changed.
+    frozen: AtomicBool,
     /// Calls that the engine served.
     pub(super) served: AtomicU64,
     /// Calls that the host served because gradients were recorded.
@@ -79,6 +81,7 @@ impl ClusterEngine {
             compiling: Mutex::default(),
             clock: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
+            frozen: AtomicBool::new(false),
             served: AtomicU64::new(0),
             recorded: AtomicU64::new(0),
             profiler: Profiler::default(),
@@ -194,16 +197,32 @@ impl ClusterEngine {
         self.built.load().iter().find(|s| s.serves(inputs, ints)).cloned()
     }
 
-    /// Brings the engines up to date with the parameters; drops those whose parameters have other types now.
+    /// Has calls no longer look whether the parameters changed, or look again.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::Relaxed);
+    }
+
+    /// As [`ClusterEngine::refit`], where the parameters changed and are not frozen.
     pub(super) fn refit_if_changed(&self) {
-        if self.parameters.fingerprint() == self.fingerprint.load(Ordering::Acquire) {
+        let changed = || self.parameters.fingerprint() != self.fingerprint.load(Ordering::Acquire);
+        if self.frozen.load(Ordering::Relaxed) || !changed() {
             return;
         }
         let _building = lock(&self.building);
-        let now = self.parameters.fingerprint();
-        if now == self.fingerprint.load(Ordering::Acquire) {
-            return;
+        if changed() {
+            self.prepare_again();
         }
+    }
+
+    /// Brings the engines up to date with the parameters; drops those whose parameters have other types now.
+    pub(crate) fn refit(&self) {
+        let _building = lock(&self.building);
+        self.prepare_again();
+    }
+
+    /// As [`ClusterEngine::refit`], for who holds the lock of `building`.
+    fn prepare_again(&self) {
+        let now = self.parameters.fingerprint();
         let weights = self.parameters.dense();
         let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
         let keep = |s: &&Arc<Specialisation>| match (&s.outcome, &weights) {
