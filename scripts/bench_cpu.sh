@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Our CPU engines and their peers on one machine, in one process: times, agreement, a table, a picture. scripts/setup.sh comes first.
 #
-# Usage: scripts/bench_cpu.sh [--only PATTERN]... [--rounds N] [--threads N]
+# Usage: scripts/bench_cpu.sh [--only PATTERN]... [--without CONTENDER]... [--rounds N] [--threads N]
 #
 # Makes a Python environment of its own in .data/bench/venv, on top of the one in .venv. Writes bench/results/cpu.json and cpu.svg.
 set -euo pipefail

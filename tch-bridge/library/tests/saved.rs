@@ -161,7 +161,8 @@ fn with_states(path: &str, to: &str, change: impl Fn(&mut Vec<u8>)) -> usize {
 fn damaged_engines_leave_their_calls_to_the_host() {
     let folder = Folder::new("damaged");
     let path = saved(&folder);
-    let changes: [(&str, fn(&mut Vec<u8>), &str); 3] = [
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change, &str); 3] = [
         ("flipped", |bytes| *bytes.last_mut().expect("it is not empty") ^= 1, "its saved state is damaged"),
         ("other", |bytes| bytes[20] ^= 0x40, "its saved state is damaged"),
         ("newer", |bytes| bytes[15] = 9, "saved in version 9"),
