@@ -179,7 +179,7 @@ fn literal(c: &mut Cursor, dtype: DType) -> Result<Literal, Unexpected> {
     let size = ty.dtype.size();
     // A shape from a file may be of any size: it is held against the bytes that are there before anything is made of it.
     let wanted = ty.shape.iter().try_fold(size, |n, &d| n.checked_mul(d));
-    let read = (digits.len() % 2 == 0 && wanted == Some(bytes.len()))
+    let read = (digits.len().is_multiple_of(2) && wanted == Some(bytes.len()))
         .then(|| Literal::from_bytes(ty, &swapped(bytes, size)))
         .flatten();
     match read {
