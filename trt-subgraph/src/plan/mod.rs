@@ -199,6 +199,12 @@ impl Plan {
                 Ok(engine) => return Ok(engine),
                 Err(e) => log::warn!("the saved engine does not load, a new one is built: {e}"),
             }
+        } else if let Some((other, _)) = self.of(backend).next() {
+            let (name, here) = (backend.name(), backend.fingerprint(options).unwrap_or_default());
+            log::warn!(
+                "the {name} engine was saved for '{}', this is '{here}': a new one is built",
+                other.fingerprint
+            );
         }
         if let Some(name) = self.0.meta.parameters.iter().find(|p| p.at.is_none()).map(|p| &p.name) {
             return Err(PlanError::NeedsWeights { name: name.clone() });
@@ -207,18 +213,15 @@ impl Plan {
     }
 
     fn saved(&self, backend: &dyn Backend, options: &CompileOptions) -> Option<&Bytes> {
-        let own = |(e, bytes): (&'_ SavedEngine, _)| {
-            (e.backend == backend.name()).then(|| (e.fingerprint.clone(), bytes))
-        };
-        let saved: Vec<(String, &Bytes)> =
-            self.engines().iter().zip(&self.0.engines).filter_map(own).collect();
-        let here = backend.fingerprint(options).filter(|_| !saved.is_empty())?;
-        let found = saved.iter().find(|(fingerprint, _)| *fingerprint == here);
-        if found.is_none() {
-            let name = backend.name();
-            log::info!("the plan's {name} engine was saved for '{}', this is '{here}'", saved[0].0);
-        }
-        found.map(|(_, bytes)| *bytes)
+        self.of(backend).next()?;
+        let here = backend.fingerprint(options)?;
+        self.of(backend).find(|(e, _)| e.fingerprint == here).map(|(_, bytes)| bytes)
+    }
+
+    /// The saved engines of this backend, of whatever machine.
+    fn of(&self, backend: &dyn Backend) -> impl Iterator<Item = (&SavedEngine, &Bytes)> {
+        let name = backend.name();
+        self.engines().iter().zip(&self.0.engines).filter(move |(e, _)| e.backend == name)
     }
 
     /// An engine with other weights, which are given in the order of the network's parameters.
