@@ -25,21 +25,22 @@ struct Neutral {
       auto number = torch::jit::toIValue(node->input(1));
       if (!number || !(number->isInt() || number->isDouble())) return;
       torch::jit::Value* stand_in = graph.addInput()->setType(node->input(1)->type());
-      stand_ins.emplace_back(node->input(1), stand_in);
+      stand_ins.emplace_back(std::move(*number), stand_in);
       node->replaceInput(1, stand_in);
     });
   }
 
   ~Neutral() {
+    torch::jit::WithInsertPoint guard(*graph.nodes().begin());
     for (auto at = stand_ins.rbegin(); at != stand_ins.rend(); ++at) {
-      at->second->replaceAllUsesWith(at->first);
+      if (at->second->hasUses()) at->second->replaceAllUsesWith(graph.insertConstant(at->first));
       graph.eraseInput(graph.inputs().size() - 1);
     }
   }
 
   torch::jit::Graph& graph;
   // The number, and what stands for it.
-  std::vector<std::pair<torch::jit::Value*, torch::jit::Value*>> stand_ins;
+  std::vector<std::pair<c10::IValue, torch::jit::Value*>> stand_ins;
 };
 
 }  // namespace

@@ -32,6 +32,13 @@ fn branches_on_data() {
 }
 
 #[test]
+fn what_may_be_missing_next_to_numbers() {
+    check(
+        "v: Optional[Tensor] = None\nz = torch.tanh(x) * 3.0\nif n > 1:\n    v = z\ny = z * 2.0\nif v is not None:\n    y = y + v\nreturn torch.exp(y) * 2.0",
+    );
+}
+
+#[test]
 fn loops_carry_memory() {
     check(
         "a = torch.tanh(x) * 2.0\ny = x\nb = torch.exp(a) + 1.0\nfor i in range(n):\n    y.zero_()\n    y = a\nreturn torch.sigmoid(a) * b, x + 0.0",
