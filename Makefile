@@ -1,6 +1,6 @@
 # `make demo` and `make test` each do all the set-up that they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test parity fuzz bench-cpu fmt clippy doc
+.PHONY: help setup demo test parity fuzz bench-cpu gpu-bundle fmt clippy doc
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # An empty variable would hide the link that the set-up makes.
@@ -12,7 +12,7 @@ unexport TRT_ONEDNN_LIBRARY
 endif
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## get libtorch and oneDNN into .venv (LIBTORCH, TRT_ONEDNN_LIBRARY: use your own)
 	@scripts/setup.sh
@@ -33,6 +33,9 @@ fuzz: setup ## random TorchScript programs, host against engines; N=20000 progra
 
 bench-cpu: setup ## the CPU engines and their peers, timed in one process; ARGS="--only resnet*" picks some
 	@scripts/bench_cpu.sh $(ARGS)
+
+gpu-bundle: setup ## target/gpu-bundle: tests and benchmarks for a machine with a GPU, which needs torch 2.11 for Python alone
+	@scripts/gpu-bundle.sh
 
 fmt: ## format the Rust code
 	cargo fmt --all

@@ -53,6 +53,54 @@ class CifarResNet(nn.Module):
         return self.scores(self.body(image).mean((2, 3)))
 
 
+class PreActivated(nn.Module):
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.first = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+        )
+        straight = stride == 1 and channels == width
+        self.shortcut = None if straight else nn.Conv2d(channels, width, 1, stride, bias=False)
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.body(y) + (x if self.shortcut is None else self.shortcut(y))
+
+
+class WideResNet(nn.Module):
+    """Zagoruyko and Komodakis 2016, of 6n + 4 layers."""
+
+    def __init__(self, depth, widen):
+        super().__init__()
+        layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)], 16
+        for width in (16 * widen, 32 * widen, 64 * widen):
+            for at in range((depth - 4) // 6):
+                layers.append(PreActivated(channels, width, 2 if at == 0 and width > 16 * widen else 1))
+                channels = width
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
+        self.scores = nn.Linear(channels, 10)
+
+    def forward(self, image):
+        return self.scores(self.body(image).mean((2, 3)))
+
+
+class Bert(nn.Module):
+    """BERT-base without its pooler."""
+
+    def __init__(self):
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        self.model = BertModel(BertConfig(), add_pooling_layer=False)
+
+    def forward(self, words):
+        return self.model(words, return_dict=False)[0]
+
+
 class Recommender(nn.Module):
     """Embeddings of users and items, a perceptron on both, the ten best of each user's candidates."""
 
@@ -116,4 +164,15 @@ NETWORKS = {
     "vit-b-16 b1": lambda: vision("vit_b_16", 1),
     "recommender 32 users": recommender,
     "character step": character,
+}
+
+# On a GPU these too, and each in f32 and f16.
+MORE_ON_A_GPU = {
+    "lenet5 b256": lambda: (LeNet5(), image(256, 1, 28)),
+    "wrn28-10 b16": lambda: (WideResNet(28, 10), image(16, 3, 32)),
+    "resnet50 b128": lambda: vision("resnet50", 128),
+    "googlenet b128": lambda: vision("googlenet", 128),
+    "vit-b-16 b32": lambda: vision("vit_b_16", 32),
+    "bert b1": lambda: (Bert(), (torch.randint(0, 30000, (1, 128)),)),
+    "bert b32": lambda: (Bert(), (torch.randint(0, 30000, (32, 128)),)),
 }

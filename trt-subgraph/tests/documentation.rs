@@ -38,3 +38,29 @@ fn the_builder_page_shows_a_whole_program() {
     let program = &example[example.find("use ").unwrap()..];
     assert!(shown == program, "docs/network-builder.md shows another program than the example");
 }
+
+/// What runs on a machine with a GPU picks tests that there are, from programs that the bundle has.
+#[test]
+fn the_gpu_bundle_names_what_there_is() {
+    let (run, bundle) =
+        (include_str!("../../scripts/gpu/run.sh"), include_str!("../../scripts/gpu-bundle.sh"));
+    let tests: Vec<&str> = include_str!("cuda.rs").split("#[test]\nfn ").skip(1).collect();
+    let mut filters = 0;
+    for line in run.lines().filter_map(|line| line.split("./test-engine ").nth(1)) {
+        let words = line.split_whitespace().take_while(|w| !w.starts_with('>'));
+        for filter in words.filter(|w| !w.starts_with("--")) {
+            let named = tests.iter().any(|t| t.split('(').next().is_some_and(|name| name.contains(filter)));
+            assert!(named, "run.sh picks '{filter}', which no test of cuda.rs is called");
+            filters += 1;
+        }
+    }
+    assert!(filters >= 5, "{filters} filters");
+    for program in run
+        .split("./")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || "-.".contains(c))).next())
+    {
+        let made = program == "run.sh" || bundle.contains(&format!("add {program} "));
+        assert!(made, "run.sh runs '{program}', which gpu-bundle.sh does not make");
+    }
+}

@@ -1,0 +1,177 @@
+"""Engines against what else a user could run on a GPU: one process, equal arguments, in turns, answers compared.
+
+Eager and frozen modules and modules with engines replay a CUDA graph of one call; torch.compile makes its own. Times are medians
+between events after consecutive calls.
+"""
+
+import argparse
+import fnmatch
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import time
+
+import torch
+
+from captured import CONTENDERS
+from networks import MORE_ON_A_GPU, NETWORKS
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16}
+# Greatest distance from the host's answer in float64, beside the host's own in the same type.
+TIMES_HOSTS_ERROR = 4
+
+
+def network(name, dtype):
+    """The network and its arguments on the GPU, with statistics of batch norms that are not those of no data at all."""
+    torch.manual_seed(0)
+    made, given = (NETWORKS | MORE_ON_A_GPU)[name]()
+    for module in made.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    if hasattr(made, "heads"):  # zero otherwise, and so would every score be
+        torch.nn.init.normal_(made.heads.head.weight, std=0.02)
+    given = tuple(t.cuda().to(dtype) if t.is_floating_point() else t.cuda() for t in given)
+    return made.eval().cuda().to(dtype), given
+
+
+def flat(results):
+    return [results] if torch.is_tensor(results) else [t for r in results for t in flat(r)]
+
+
+def distance(results, exact):
+    """The greatest distance of an element in units of its tensor's greatest; whole numbers are places, which equal scores may swap."""
+    worst = 0.0
+    for got, want in zip(flat(results), flat(exact), strict=True):
+        if got.is_floating_point():
+            scale = want.abs().max().clamp(min=1e-30)
+            worst = max(worst, ((got.double() - want).abs().max() / scale).item())
+    return worst
+
+
+def turn(call, seconds):
+    """Milliseconds from the end of one call to the end of the next."""
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(12)]
+    for event in events:
+        call()
+        event.record()
+    torch.cuda.synchronize()
+    one = max(events[1].elapsed_time(events[-1]) / (len(events) - 2), 1e-3)
+    count = max(10, min(2000, int(seconds * 1e3 / one)))
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    events[0].record()
+    for event in events[1:]:
+        call()
+        event.record()
+    torch.cuda.synchronize()
+    return statistics.median(a.elapsed_time(b) for a, b in zip(events, events[1:]))
+
+
+@torch.no_grad()
+def row(name, dtype, options):
+    """One network in one type."""
+    module, given = network(name, DTYPES[dtype])
+    host = module(*given)
+    wide = tuple(t.double() if t.is_floating_point() else t for t in given)
+    exact = network(name, DTYPES[dtype])[0].double()(*wide)
+    allowed = TIMES_HOSTS_ERROR * distance(host, exact) + 1e-6
+    out = {"network": name, "dtype": dtype, "host_error": distance(host, exact), "contenders": {}}
+    ready = {}
+    for contender in options.contenders.split(","):
+        start = time.perf_counter()
+        try:
+            call = CONTENDERS[contender](module, given, options.tool)
+            call()
+            torch.cuda.synchronize()
+        except Exception as error:  # a peer's failure is a result too
+            out["contenders"][contender] = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+            continue
+        error = distance(call.results, exact)
+        entry = {"build_s": round(time.perf_counter() - start, 2), "error": error, "agrees": error <= allowed}
+        ready[contender], out["contenders"][contender] = call, entry
+    turns = {contender: [] for contender in ready}
+    for at in range(options.rounds):
+        order = list(ready)[at % len(ready) :] + list(ready)[: at % len(ready)]
+        for contender in order:
+            turns[contender].append(turn(ready[contender], options.seconds / options.rounds))
+    for contender, times in turns.items():
+        out["contenders"][contender].update(ms=statistics.median(times), turns_ms=times)
+    return out
+
+
+def summary(found):
+    """The row's line in the table."""
+    cells = []
+    for contender in CONTENDERS:
+        entry = found["contenders"].get(contender, {})
+        wrong = "" if entry.get("agrees", True) else "!"
+        cells.append(f"{entry['ms']:9.4f}{wrong}" if "ms" in entry else f"{'failed' if 'error' in entry else '-':>9}")
+    ahead = ratio(found)
+    name = f"{found['network']} {found['dtype']}"
+    return f"{name:24}" + " ".join(cells) + (f"  x {ahead:.2f}" if ahead else "")
+
+
+def ratio(found):
+    """How many times as fast as the fastest of the others the engines are."""
+    times = {name: e["ms"] for name, e in found["contenders"].items() if "ms" in e}
+    own = times.pop("engines", None)
+    return min(times.values()) / own if own and times else None
+
+
+def machine():
+    words = torch.cuda.get_device_properties(0)
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(command, capture_output=True, text=True).stdout.split("\n")[0]
+    return {
+        "gpu": words.name,
+        "multiprocessors": words.multi_processor_count,
+        "memory_gib": round(words.total_memory / 2**30, 1),
+        "driver": driver,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "torch": torch.__version__,
+        "cpu": next((l.split(": ")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine()),
+        "threads": torch.get_num_threads(),
+        "tf32": {"convolutions": torch.backends.cudnn.allow_tf32, "products": torch.backends.cuda.matmul.allow_tf32},
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="a folder for gpu.json")
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="networks with such names: 'resnet* b16'")
+    parser.add_argument("--library", default=HERE / "libtch_trt.so")
+    parser.add_argument("--tool", default=HERE / "tch-trt")
+    parser.add_argument("--dtypes", default="f32,f16")
+    parser.add_argument("--contenders", default=",".join(CONTENDERS), help="torch.compile (compiled) takes minutes to build")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of timing for each contender")
+    options = parser.parse_args()
+    torch.backends.cudnn.benchmark = True
+    torch.backends.mha.set_fastpath_enabled(False)  # it has no operators that can be traced
+    torch.ops.load_library(str(options.library))
+    options.results.mkdir(parents=True, exist_ok=True)
+    rows = []
+    print(f"{'milliseconds':24}" + " ".join(f"{c:>9}" for c in CONTENDERS) + "  engines to the best other")
+    names = [n for n in NETWORKS | MORE_ON_A_GPU if any(fnmatch.fnmatch(n, p) for p in options.only or ["*"])]
+    for name in names:
+        for dtype in options.dtypes.split(","):
+            rows.append(row(name, dtype, options))
+            print(summary(rows[-1]), flush=True)
+            written = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "rows": rows}
+            (options.results / "gpu.json").write_text(json.dumps(written, indent=1) + "\n")
+    ahead = [r for r in map(ratio, rows) if r]
+    if ahead:
+        print(f"geometric mean x {statistics.geometric_mean(ahead):.2f} over {len(ahead)} rows, least x {min(ahead):.2f}")
+    wrong = [summary(r) for r in rows if not r["contenders"].get("engines", {}).get("agrees", False)]
+    if wrong:
+        print("engines that fail or disagree:", *wrong, sep="\n")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Tests and times the engines on this machine's GPU with the torch of its Python, and prints one table.
+#
+# Usage: ./run.sh RESULTS [tests | bench [ARGUMENT]...]    both without a second word; RESULTS is a folder for JSON and logs
+#
+# PYTHON names the interpreter that has torch 2.11; ARGUMENTs are those of gpu.py.
+set -uo pipefail
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+python=${PYTHON:-python3}
+results=${1:?the folder for the results}
+what=${2:-both}
+shift $(($# < 2 ? $# : 2))
+mkdir -p "$results"
+results=$(cd "$results" && pwd -P)
+cd "$folder" || exit
+
+torch=$("$python" -c 'import torch; print(torch.__path__[0] if torch.__version__.startswith("2.11.") else "")')
+[ -n "$torch" ] || {
+    echo "No torch 2.11 in $python; name an interpreter that has it in PYTHON." >&2
+    exit 1
+}
+LD_LIBRARY_PATH=$torch/lib:$(printf '%s:' "$torch"/../nvidia/*/lib)${LD_LIBRARY_PATH:-}
+export LD_LIBRARY_PATH TRT_CASES=$folder/cases RUST_BACKTRACE=0
+
+failed=0
+table=''
+# Runs the command in the other arguments under the name $1, its words going to a log, and notes how it went.
+check() {
+    local name=$1 start=$SECONDS outcome
+    shift
+    if "$@" >"$results/$name.log" 2>&1; then outcome=passed; else outcome=FAILED failed=1; fi
+    grep -q '^not run:\|nothing is tested' "$results/$name.log" && outcome='NOT RUN' failed=1
+    table+=$(printf '%-28s %-8s %4d s' "$name" "$outcome" $((SECONDS - start)))$'\n'
+}
+
+# One file of operator cases.
+operator() {
+    CASES=$1 ./test-engine operator_cases --nocapture >"$results/cases/$1.log" 2>&1 || echo "$1"
+}
+# All of them, several at a time.
+operators() {
+    local wrong
+    mkdir -p "$results/cases"
+    wrong=$(for file in cases/*.cases; do basename "$file" .cases; done |
+        xargs -P "$(nproc)" -I{} bash -c 'operator {}')
+    grep -h '^not run:' "$results"/cases/*.log
+    [ -z "$wrong" ] || { printf 'wrong: %s\n' "$wrong"; return 1; }
+}
+export -f operator
+export results
+
+if [ "$what" != bench ]; then
+    check operator-cases operators
+    check random-networks env RANDOM_NETWORKS="${RANDOM_NETWORKS:-100}" ./test-engine random --nocapture
+    check every-way ./test-engine every_way --nocapture
+    check engine ./test-engine --skip operator_cases --skip random --skip every_way --skip without_a_device --nocapture
+    check modules ./test-module --test-threads 1 --nocapture
+    printf '%s' "$table" | tee "$results/tests.txt"
+fi
+if [ "$what" != tests ]; then
+    "$python" gpu.py --results "$results" "$@" || failed=1
+fi
+exit $failed
