@@ -56,7 +56,7 @@ fn the_gpu_bundle_names_what_there_is() {
     }
     assert!(filters >= 5, "{filters} filters");
     for program in run
-        .split("./")
+        .split(" ./")
         .skip(1)
         .filter_map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || "-.".contains(c))).next())
     {
