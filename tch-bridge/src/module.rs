@@ -119,7 +119,12 @@ impl TrtModule {
             true => Some(Arc::new(MethodState::new(&host, FORWARD)?)),
             false => None,
         };
-        Ok(TrtModule { host, builder: Builder { runners, options, frozen: Arc::default() }, forward, methods: RwLock::default() })
+        Ok(TrtModule {
+            host,
+            builder: Builder { runners, options, frozen: Arc::default() },
+            forward,
+            methods: RwLock::default(),
+        })
     }
 
     /// A module whose engines this backend runs.
