@@ -10,7 +10,8 @@ const SOURCE: &str = "
 def forward(self, x, factor: float = 1.0):
     a = torch.relu(torch.matmul(x, self.w)) * self.scale
     c = torch.real(torch.fft_fft(a)) * factor
-    d = torch.sigmoid(torch.matmul(c, self.w)) + a
+    m = torch.matmul(c, self.w)
+    d = m / (1.0 + torch.abs(m)) + a
     values, indices = torch.topk(d, 2, -1)
     return d, {'values': values, 'indices': indices}
 

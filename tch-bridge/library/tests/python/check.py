@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+torch.manual_seed(0)
 torch.ops.load_library(sys.argv[1])
 torch.ops.trt.set_enabled(True)
 
