@@ -99,6 +99,7 @@ impl ClusterEngine {
     }
 
     /// The tensors that it reads by identity.
+    #[cfg(feature = "tool")]
     pub(crate) fn parameters(&self) -> &Parameters {
         &self.parameters
     }
