@@ -35,14 +35,14 @@ fn main() -> Result<()> {
     };
     println!(
         "{:18}{:>9}{:>10}{:>10}{:>12}{:>12}{:>10}{:>10}{:>12}",
-        "an image's time", "trained", "host", "engines", "host", "engines", "speed-up", "build", "difference"
+        "model", "trained", "accuracy", "engines", "time", "engines", "speed-up", "build", "difference"
     );
     for architecture in chosen {
         let row = measure(&architecture, &data)?;
         println!("{row}");
     }
     println!(
-        "accuracy, then time of an image at batch {BATCH}; difference: the largest, as a part of the answer's scale"
+        "accuracy and time of an image at batch {BATCH}, on the host and in engines; difference: the largest, as a part of the answer's scale"
     );
     Ok(())
 }
