@@ -26,6 +26,20 @@ impl Drop for EnginesOn {
     }
 }
 
+/// Every element type that the host computes with and engines take.
+pub const KINDS: [Kind; 10] = [
+    Kind::Float,
+    Kind::Double,
+    Kind::Half,
+    Kind::BFloat16,
+    Kind::Int64,
+    Kind::Int,
+    Kind::Int16,
+    Kind::Int8,
+    Kind::Uint8,
+    Kind::Bool,
+];
+
 /// Takes whatever is legal and builds engines inside the call that needs them.
 pub fn options() -> Options {
     let mut options = Options::waiting();

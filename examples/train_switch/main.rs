@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The training script. Only its third line knows of engines.
+/// The training script. Only `module` knows of engines.
 fn train(data: &Dataset, name: &'static str) -> Result<Vec<Epoch>> {
     tch::manual_seed(7);
     let vs = VarStore::new(Device::Cpu);

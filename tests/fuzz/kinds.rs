@@ -8,20 +8,6 @@ pub const SETS: usize = 3;
 /// A size in each set.
 pub type Dim = [i64; SETS];
 
-/// Every kind that programs hold.
-pub const KINDS: [Kind; 10] = [
-    Kind::Float,
-    Kind::Double,
-    Kind::Half,
-    Kind::BFloat16,
-    Kind::Int64,
-    Kind::Int,
-    Kind::Int16,
-    Kind::Int8,
-    Kind::Uint8,
-    Kind::Bool,
-];
-
 /// The kind in Python's words and by torch's number.
 fn words(kind: Kind) -> (&'static str, u8) {
     match kind {

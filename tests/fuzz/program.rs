@@ -1,7 +1,8 @@
 //! A TorchScript program as a tree of statements, with the arguments that it is called with, and its smaller neighbours.
 
-use crate::kinds::{Dim, KINDS, code, is_float, name};
+use crate::kinds::{Dim, code, is_float, name};
 use tch::Kind;
+use tests::KINDS;
 
 /// A method `forward` of a module with attributes, and what it is called with.
 #[derive(Clone, Debug)]

@@ -1,24 +1,11 @@
 //! Element types: promotion, overflow, precision.
 
 use tch::{IValue, Kind, Tensor};
-use tests::engines_on;
 use tests::script::{Script, floats, tensor};
+use tests::{KINDS, engines_on};
 
-/// Each kind with the number that TorchScript knows it by.
+/// The number that TorchScript knows each kind by.
 const CODES: [i64; 10] = [6, 7, 5, 15, 4, 3, 2, 1, 0, 11];
-
-const KINDS: [Kind; 10] = [
-    Kind::Float,
-    Kind::Double,
-    Kind::Half,
-    Kind::BFloat16,
-    Kind::Int64,
-    Kind::Int,
-    Kind::Int16,
-    Kind::Int8,
-    Kind::Uint8,
-    Kind::Bool,
-];
 
 /// Small whole numbers of any kind, some negative where there are such.
 fn of(kind: Kind, shape: &[i64]) -> Tensor {

@@ -1,9 +1,10 @@
 //! How a program begins (its arguments and attributes) and ends (its results).
 
 use super::scope::{Generator, ROUGH, Tensor, Variable};
-use crate::kinds::{Dim, KINDS, SETS, digits, is_float};
+use crate::kinds::{Dim, SETS, digits, is_float};
 use crate::program::{Argument, Attribute, Fill, Layout, Program, Statement};
 use tch::Kind;
+use tests::KINDS;
 use trt_subgraph::Random;
 
 impl Generator {
