@@ -88,4 +88,10 @@ pub mod documents {
     pub struct Training;
     #[doc = include_str!("../docs/shapes.md")]
     pub struct Shapes;
+    #[doc = include_str!("../docs/wrapping.md")]
+    pub struct Wrapping;
+    #[doc = include_str!("../docs/precision.md")]
+    pub struct Precision;
+    #[doc = include_str!("../docs/serving.md")]
+    pub struct Serving;
 }

@@ -99,7 +99,10 @@ def row(name, dtype, options):
         for contender in order:
             turns[contender].append(turn(ready[contender], options.seconds / options.rounds))
     for contender, times in turns.items():
-        out["contenders"][contender].update(ms=statistics.median(times), turns_ms=times)
+        entry = out["contenders"][contender]
+        # The answer after thousands of calls in a row counts as the first one does.
+        error = max(entry["error"], distance(ready[contender].results, exact))
+        entry.update(ms=statistics.median(times), turns_ms=times, error=error, agrees=error <= allowed)
     return out
 
 

@@ -19,11 +19,11 @@ pub(crate) struct Runner {
     pub(crate) policy: Policy,
 }
 
-/// The runners by device. A GPU is looked for when the first tensor on one comes, or when it is asked for by name.
+/// The runners by device. What runs on one is looked for when the first tensor there comes, or when it is asked for by name.
 #[derive(Clone)]
 pub(crate) struct Runners {
     choice: BackendChoice,
-    cpu: Runner,
+    cpu: Arc<OnceLock<Runner>>,
     gpu: Arc<OnceLock<Runner>>,
 }
 
@@ -32,29 +32,36 @@ impl Runners {
     /// says why; a backend asked for by name that does not run here is an error.
     pub(crate) fn new(options: &Options) -> Result<Runners, Unavailable> {
         let choice = options.backend.unwrap_or_default();
-        let gpu = OnceLock::new();
-        let cpu: Arc<dyn Backend> = match choice {
-            BackendChoice::Reference => Arc::new(Reference),
+        let runners = Runners { choice, cpu: Arc::default(), gpu: Arc::default() };
+        let on_cpu = |backend| Runner { backend, policy: priced(Policy::cpu(), options) };
+        match choice {
+            BackendChoice::Auto => {}
+            BackendChoice::Reference => drop(runners.cpu.set(on_cpu(Arc::new(Reference)))),
+            BackendChoice::Cpu => drop(runners.cpu.set(on_cpu(probed(Cpu)?))),
             BackendChoice::Cuda => {
                 let cuda = probed(Cuda)?;
-                drop(gpu.set(Runner { backend: cuda, policy: priced(Policy::cuda(), options) }));
-                Arc::new(HostOnly(Unavailable { backend: "cuda", why: "the tensors are on the CPU".into() }))
+                drop(runners.gpu.set(Runner { backend: cuda, policy: priced(Policy::cuda(), options) }));
+                let elsewhere = Unavailable { backend: "cuda", why: "the tensors are on the CPU".into() };
+                drop(runners.cpu.set(on_cpu(Arc::new(HostOnly(elsewhere)))));
             }
-            BackendChoice::Cpu => probed(Cpu)?,
-            BackendChoice::Auto => probed(Cpu).unwrap_or_else(HostOnly::warned),
-        };
-        let cpu = Runner { backend: cpu, policy: priced(Policy::cpu(), options) };
-        Ok(Runners { choice, cpu, gpu: Arc::new(gpu) })
+        }
+        Ok(runners)
     }
 
     /// The runner of tensors on this device.
     pub(crate) fn of(&self, device: Device, options: &Options) -> Runner {
         let nobody = |backend: &'static str, why: &str| Runner {
             backend: Arc::new(HostOnly(Unavailable { backend, why: why.into() })),
-            policy: self.cpu.policy,
+            policy: priced(Policy::cpu(), options),
         };
         match (device, self.choice) {
-            (Device::Cpu, _) => self.cpu.clone(),
+            (Device::Cpu, _) => {
+                let look = || Runner {
+                    backend: probed(Cpu).unwrap_or_else(HostOnly::warned),
+                    policy: priced(Policy::cpu(), options),
+                };
+                self.cpu.get_or_init(look).clone()
+            }
             (Device::Cuda(_), BackendChoice::Cpu) => nobody("cpu", "the tensors are on a GPU"),
             (Device::Cuda(_), BackendChoice::Reference) => nobody("reference", "the tensors are on a GPU"),
             (Device::Cuda(_), BackendChoice::Auto | BackendChoice::Cuda) => {
@@ -71,8 +78,8 @@ impl Runners {
     /// Runs everything on the CPU in this backend.
     #[cfg(all(test, feature = "tool"))]
     pub(crate) fn only(backend: Arc<dyn Backend>, options: &Options) -> Runners {
-        let cpu = Runner { backend, policy: priced(Policy::cpu(), options) };
-        Runners { choice: BackendChoice::Auto, cpu, gpu: Arc::default() }
+        let cpu = OnceLock::from(Runner { backend, policy: priced(Policy::cpu(), options) });
+        Runners { choice: BackendChoice::Auto, cpu: Arc::new(cpu), gpu: Arc::default() }
     }
 }
 

@@ -35,6 +35,14 @@ pub const BACKEND: Variable = Variable {
     doc: "which backend runs the engines; auto takes the fastest one for the device of the tensors",
 };
 
+/// `TRT_PRECISION`: what engines compute in.
+pub const PRECISION: Variable = Variable {
+    name: "TRT_PRECISION",
+    values: "model, f16, bf16",
+    default: "model",
+    doc: "what engines compute in where the model has f32; model leaves its types as they are",
+};
+
 /// `TRT_EXCLUDE_OPS`: operators that stay on the host.
 pub const EXCLUDE_OPS: Variable = Variable {
     name: "TRT_EXCLUDE_OPS",
@@ -80,7 +88,7 @@ pub const CUDA_DUMP: Variable = Variable {
     name: "TRT_CUDA_DUMP",
     values: "a folder",
     default: "not written",
-    doc: "writes the CUDA C of every module of kernels that is compiled, with the layers' names",
+    doc: "writes the CUDA C of every kernel that is compiled, with the layers' names",
 };
 
 /// `TRT_CACHE_DIR`: what is kept from process to process.
@@ -92,8 +100,18 @@ pub const CACHE_DIR: Variable = Variable {
 };
 
 /// Every variable.
-pub const ALL: &[Variable] =
-    &[USE_TRT, BACKEND, EXCLUDE_OPS, MIN_BLOCK_SIZE, REPORT, ONEDNN, CUDA_LIBRARIES, CUDA_DUMP, CACHE_DIR];
+pub const ALL: &[Variable] = &[
+    USE_TRT,
+    BACKEND,
+    PRECISION,
+    EXCLUDE_OPS,
+    MIN_BLOCK_SIZE,
+    REPORT,
+    ONEDNN,
+    CUDA_LIBRARIES,
+    CUDA_DUMP,
+    CACHE_DIR,
+];
 
 /// A variable whose value is not one of those it takes.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,6 +3,7 @@
 use crate::env::{self, EnvError};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
+use trt_subgraph::DType;
 
 /// Who runs the engines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -39,11 +40,53 @@ impl FromStr for BackendChoice {
     }
 }
 
+/// What engines compute in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Precision {
+    /// The element types that the model has.
+    #[default]
+    Model,
+    /// f16 for what the model computes in f32; sums, and what may leave f16's range, stay in f32.
+    F16,
+    /// bf16 for what the model computes in f32; sums stay in f32.
+    BF16,
+}
+
+impl Precision {
+    /// As `TRT_PRECISION` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Model => "model",
+            Precision::F16 => "f16",
+            Precision::BF16 => "bf16",
+        }
+    }
+
+    /// The element type in place of f32.
+    pub(crate) fn dtype(self) -> Option<DType> {
+        match self {
+            Precision::Model => None,
+            Precision::F16 => Some(DType::F16),
+            Precision::BF16 => Some(DType::BF16),
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<Precision, ()> {
+        [Precision::Model, Precision::F16, Precision::BF16].into_iter().find(|p| p.name() == s).ok_or(())
+    }
+}
+
 /// How a module is compiled. `Options::default()` is what most callers want; fields that stay `None` follow the environment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
     /// Who runs the engines; `None` follows `TRT_BACKEND`.
     pub backend: Option<BackendChoice>,
+    /// What engines compute in; `None` follows `TRT_PRECISION`. Arguments and results keep their types whatever it is.
+    pub precision: Option<Precision>,
     /// The fewest computing operators of a cluster; `None` follows `TRT_MIN_BLOCK_SIZE`, then the backend's policy.
     pub min_block_size: Option<usize>,
     /// Keep every legal cluster, whatever the cost model says of it.
@@ -62,6 +105,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             backend: None,
+            precision: None,
             min_block_size: None,
             take_all: false,
             exclude_ops: Vec::new(),
@@ -83,6 +127,9 @@ impl Options {
         let mut out = self.clone();
         if out.backend.is_none() {
             out.backend = Some(env::BACKEND.read()?.unwrap_or_default());
+        }
+        if out.precision.is_none() {
+            out.precision = Some(env::PRECISION.read()?.unwrap_or_default());
         }
         if out.min_block_size.is_none() {
             let least: Option<std::num::NonZeroUsize> = env::MIN_BLOCK_SIZE.read()?;

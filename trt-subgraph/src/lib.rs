@@ -17,6 +17,7 @@ pub mod network;
 pub mod op;
 pub mod pass;
 pub mod plan;
+pub mod precision;
 mod random;
 pub mod schedule;
 pub mod session;

@@ -155,6 +155,52 @@ fn every_way_to_run_a_layer_agrees() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// Rounding to fewer bits may not shift results to one side: over many layers a shift adds up where rounding errors cancel.
+#[test]
+fn no_way_to_run_a_layer_shifts_its_results() {
+    let Some(device) = gpu() else { return };
+    let mut failures = Vec::new();
+    for dtype in [DType::F32, DType::F16] {
+        for [batch, channels, outputs, side, window, stride] in [
+            [1, 64, 64, 14, 3, 1],
+            [16, 3, 64, 56, 7, 2],
+            [16, 64, 64, 14, 3, 1],
+            [16, 128, 128, 14, 3, 2],
+            [16, 512, 128, 7, 3, 1],
+            [16, 256, 64, 14, 1, 1],
+            [16, 256, 512, 14, 1, 2],
+            [16, 2048, 128, 7, 1, 1],
+        ] {
+            for residual in [false, true] {
+                let (network, parameters, inputs) = layers::positive(
+                    dtype,
+                    [batch, channels, side, side],
+                    [outputs, channels, window, window],
+                    stride,
+                    residual,
+                );
+                let expected = evaluate(&network, &parameters, &inputs).expect("a sample runs")[0].to_f64();
+                let engines =
+                    Cuda.every_way(&network, &parameters, &CompileOptions::default()).expect("compiles");
+                for (name, mut engine) in engines {
+                    let found = call(&device, &mut *engine, &inputs).expect("runs")[0].to_f64();
+                    let shift: f64 = found.iter().zip(&expected).map(|(f, e)| (f - e) / e).sum();
+                    let shift = shift / expected.len() as f64;
+                    let line = format!(
+                        "{dtype} {batch}x{channels}x{side}x{side} to {outputs} by {window}x{window} / {stride}, residual: {residual}, \
+                         {name}: {shift:.1e}"
+                    );
+                    eprintln!("{line}");
+                    if shift.abs() > 1e-4 {
+                        failures.push(line);
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} shifts:\n{}", failures.len(), failures.join("\n"));
+}
+
 #[test]
 fn an_index_out_of_range_is_reported_by_the_next_call() {
     let Some(device) = gpu() else { return };

@@ -2,16 +2,27 @@
 
 use std::path::Path;
 
-/// Every Rust and case block of the guide stands word for word in an operator's file.
 #[test]
 fn the_operator_guide_quotes_the_tree() {
+    let quotes = quoted("docs/adding-an-operator.md", "trt-subgraph/src/op", "tests/cases/op");
+    assert!(quotes >= 4, "the guide has lost its examples");
+}
+
+#[test]
+fn the_pass_guide_quotes_the_tree() {
+    let quotes = quoted("docs/adding-a-pass.md", "trt-subgraph/src/pass", "tests/cases/pass");
+    assert!(quotes >= 3, "the guide has lost its examples");
+}
+
+/// How many Rust and case blocks a guide has, each of which stands word for word in a file of those folders.
+fn quoted(guide: &str, code: &str, cases: &str) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let guide = std::fs::read_to_string(root.join("docs/adding-an-operator.md")).unwrap();
+    let guide = std::fs::read_to_string(root.join(guide)).unwrap();
     let texts = |folder: &str| -> Vec<String> {
         let entries = root.join(folder).read_dir().unwrap();
         entries.map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap()).collect()
     };
-    let (code, cases) = (texts("trt-subgraph/src/op"), texts("tests/cases/op"));
+    let (code, cases) = (texts(code), texts(cases));
     let mut quotes = 0;
     for block in guide.split("\n```").skip(1).step_by(2) {
         let (kind, body) = block.split_once('\n').unwrap();
@@ -23,7 +34,7 @@ fn the_operator_guide_quotes_the_tree() {
         assert!(held, "not in the tree:\n{body}");
         quotes += 1;
     }
-    assert!(quotes >= 4, "the guide has lost its examples");
+    quotes
 }
 
 /// The program of the page on networks by hand is the example, which runs.

@@ -5,11 +5,11 @@ use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
 use crate::report::State;
-use crate::{BackendChoice, Options, TrtModule, env};
+use crate::{BackendChoice, Options, Precision, TrtModule, env};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
-use tch::{Device, IValue, Tensor};
+use tch::{Device, IValue, Kind, Tensor};
 
 /// A model and the inputs to call it with.
 #[derive(Args)]
@@ -53,6 +53,9 @@ pub(crate) struct EngineArgs {
     /// Who runs the engines
     #[arg(long, value_parser = backend_choice, value_name = "NAME")]
     backend: Option<BackendChoice>,
+    /// What engines compute in where the model has f32: model, f16 or bf16
+    #[arg(long, value_parser = precision, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
     /// Clusters with fewer computing operators stay on the host
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     min_block_size: Option<u32>,
@@ -71,7 +74,24 @@ fn backend_choice(text: &str) -> Result<BackendChoice, String> {
     text.parse().map_err(|()| format!("it takes: {}", env::BACKEND.values))
 }
 
+fn precision(text: &str) -> Result<Precision, String> {
+    text.parse().map_err(|()| format!("it takes: {}", env::PRECISION.values))
+}
+
 impl EngineArgs {
+    /// The element type in place of f32, if one is asked for here or by the environment.
+    pub(crate) fn narrow(&self) -> Result<Option<Kind>, Failure> {
+        let precision = match self.precision {
+            Some(precision) => precision,
+            None => env::PRECISION.read().map_err(crate::Error::from)?.unwrap_or_default(),
+        };
+        Ok(match precision {
+            Precision::Model => None,
+            Precision::F16 => Some(Kind::Half),
+            Precision::BF16 => Some(Kind::BFloat16),
+        })
+    }
+
     /// As options whose engines are built inside the call that needs them. Sets torch's number of threads.
     pub(crate) fn options(&self) -> Options {
         if self.threads > 0 {
@@ -79,6 +99,7 @@ impl EngineArgs {
         }
         Options {
             backend: self.backend,
+            precision: self.precision,
             min_block_size: self.min_block_size.map(|n| n as usize),
             take_all: self.take_all,
             exclude_ops: self.exclude_ops.clone(),
@@ -153,6 +174,9 @@ impl ModelArgs {
         }
         if let Some(backend) = self.engines.backend {
             options += &format!(" --backend {}", backend.name());
+        }
+        if let Some(precision) = self.engines.precision {
+            options += &format!(" --precision {}", precision.name());
         }
         if self.engines.threads > 0 {
             options += &format!(" --threads {}", self.engines.threads);

@@ -3,9 +3,9 @@
 //! The form is: the line `tch-trt engine`, a version, a checksum of the rest, the length of a JSON header, the header, the bytes
 //! of large constants. Numbers and elements are little-endian.
 
-use crate::BackendChoice;
 use crate::jit::EngineError;
 use crate::layout::AxisOrder;
+use crate::{BackendChoice, Precision};
 use serde::{Deserialize, Serialize};
 use trt_subgraph::TensorType;
 use trt_subgraph::source::{Border, SourceGraph};
@@ -30,6 +30,7 @@ pub(crate) struct Blueprint {
 pub(crate) struct SavedEngine {
     pub(crate) blueprint: Blueprint,
     pub(crate) backend: BackendChoice,
+    pub(crate) precision: Precision,
     /// The most shapes that are kept built.
     pub(crate) specialisations: usize,
     /// The parameters without a place, in order, each with its bytes.
@@ -58,6 +59,8 @@ struct Header {
     orders: Vec<Vec<usize>>,
     places: Vec<Option<String>>,
     backend: BackendChoice,
+    #[serde(default)]
+    precision: Precision,
     specialisations: usize,
     constants: Vec<TensorType>,
     shapes: Vec<Shape>,
@@ -72,6 +75,7 @@ impl SavedEngine {
             orders: blueprint.orders.iter().map(|o| o.axes().into_iter().flatten().collect()).collect(),
             places: blueprint.places.clone(),
             backend: self.backend,
+            precision: self.precision,
             specialisations: self.specialisations,
             constants: self.constants.iter().map(|(ty, _)| ty.clone()).collect(),
             shapes: self.shapes.clone(),
@@ -123,6 +127,7 @@ impl SavedEngine {
         Ok(SavedEngine {
             blueprint: Blueprint { name: header.name, source, orders, places: header.places },
             backend: header.backend,
+            precision: header.precision,
             specialisations: header.specialisations.max(1),
             constants,
             shapes: header.shapes,
@@ -156,6 +161,7 @@ mod tests {
                 places: vec![Some("w".into()), None],
             },
             backend: BackendChoice::Auto,
+            precision: Precision::BF16,
             specialisations: 16,
             constants: vec![(TensorType::new(DType::U8, [3]), vec![1, 2, 3])],
             shapes: vec![Shape { tensors: vec![TensorType::new(DType::F32, [2, 3])], ints: vec![7] }],
@@ -168,6 +174,7 @@ mod tests {
         let bytes = engine.to_bytes();
         let read = SavedEngine::from_bytes(&bytes).expect("it reads");
         assert_eq!(read.to_bytes(), bytes);
+        assert_eq!(read.precision, Precision::BF16);
         assert_eq!((read.blueprint.source, read.shapes), (engine.blueprint.source, engine.shapes));
         assert_eq!((read.blueprint.orders, read.constants), (engine.blueprint.orders, engine.constants));
     }

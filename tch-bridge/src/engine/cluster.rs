@@ -27,6 +27,7 @@ use trt_subgraph::TensorType;
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
 use trt_subgraph::network::Network;
 use trt_subgraph::pass;
+use trt_subgraph::precision;
 #[cfg(feature = "tool")]
 use trt_subgraph::source::SourceGraph;
 use trt_subgraph::source::{Border, specialise};
@@ -188,6 +189,7 @@ impl ClusterEngine {
         Ok(SavedEngine {
             blueprint: self.blueprint.clone(),
             backend: self.options.backend.unwrap_or_default(),
+            precision: self.options.precision.unwrap_or_default(),
             specialisations: self.options.specialisations,
             constants: self.parameters.constants(&self.blueprint.places)?,
             shapes: self.shapes(),
@@ -284,7 +286,13 @@ impl ClusterEngine {
             }
         })?;
         let layers = made.network.run_layers();
-        Ok((pass::optimize(made.network, &pass::Options::default()), made.ints, layers))
+        let options = pass::Options::default();
+        let mut network = pass::optimize(made.network, &options);
+        if let Some(dtype) = self.options.precision.unwrap_or_default().dtype() {
+            let narrow = precision::narrow(&network, dtype).map_err(|e| e.to_string())?;
+            network = pass::optimize(narrow, &options);
+        }
+        Ok((network, made.ints, layers))
     }
 
     fn compile(&self, border: &Border) -> Result<(u64, Ready), String> {

@@ -29,6 +29,7 @@ pub(crate) fn load(state: &[u8]) -> Result<Arc<dyn HostEngine>, EngineError> {
     let saved = SavedEngine::from_bytes(state)?;
     let options = Options {
         backend: Some(env::BACKEND.read()?.unwrap_or(saved.backend)),
+        precision: Some(env::PRECISION.read()?.unwrap_or(saved.precision)),
         specialisations: saved.specialisations,
         ..Options::default()
     };

@@ -67,7 +67,7 @@ fn what_is_not_there_yet_is_refused() {
     let folder = Folder::new();
     let (dense, out) = (folder.model("dense.pt", DENSE), folder.path("out.pt"));
     for (option, value, why) in
-        [("--precision", "f16", "convert the model"), ("--weights", "embed", "not there yet")]
+        [("--precision", "int8", "it takes: model, f16, bf16"), ("--weights", "embed", "not there yet")]
     {
         let output = tool(&["compile", &dense, "-o", &out, "-i", "(4,8)", option, value]);
         let errors = String::from_utf8(output.stderr).unwrap();

@@ -29,6 +29,18 @@ fn a_tolerance_that_nothing_meets_fails_with_status_1() {
 }
 
 #[test]
+fn fewer_bits_are_judged_as_such() {
+    let folder = Folder::new();
+    let model =
+        folder.model("dense.pt", "def forward(self, x):\n    return torch.tanh(torch.mm(x, x.t()))\n");
+    let arguments = ["verify", &model, "-i", "(8,16)", "--take-all", "--runs", "1", "--precision", "f16"];
+    let found = json(&arguments, 0);
+    let off = found["runs"][0]["outputs"][0]["max_abs"].as_f64().unwrap();
+    assert!(off > 1e-6, "nothing was rounded: {found}");
+    assert_eq!(json(&[&arguments[..], &["--rtol", "1e-7", "--atol", "0"]].concat(), 1)["passed"], false);
+}
+
+#[test]
 fn nothing_verified_is_a_failure() {
     let folder = Folder::new();
     let model = folder.model("fft.pt", "def forward(self, x):\n    return torch.real(torch.fft_fft(x))\n");

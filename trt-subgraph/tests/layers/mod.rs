@@ -20,6 +20,53 @@ pub fn sample(seed: u64) -> (Network, Vec<Literal>, Vec<Literal>) {
     (s.b.finish(vec![y]), s.parameters, s.inputs)
 }
 
+/// A convolution of positive numbers, `x` by a window of `w`, with half a window around `x`, a bias, maybe a residual, and a relu.
+pub fn positive(
+    dtype: DType,
+    x: [usize; 4],
+    w: [usize; 4],
+    stride: usize,
+    residual: bool,
+) -> (Network, Vec<Literal>, Vec<Literal>) {
+    let (mut b, mut random) = (Builder::new(), Random::new(1));
+    let types = [
+        x.to_vec(),
+        w.to_vec(),
+        vec![w[0], 1, 1],
+        vec![x[0], w[0], x[2].div_ceil(stride), x[3].div_ceil(stride)],
+    ];
+    let [x, window, bias, more] = types.map(|shape| TensorType::new(dtype, shape));
+    // The sums are about one half.
+    let scale = 0.5 / (w[1] * w[2] * w[3]) as f64;
+    let mut inputs = vec![random.literal_in(x.clone(), 0.5, 1.5)];
+    let parameters = vec![
+        random.literal_in(window.clone(), 0.5 * scale, 1.5 * scale),
+        random.literal_in(bias.clone(), 0.5, 1.0),
+    ];
+    let mut operands = vec![b.input(x), b.parameter("w", window), b.parameter("b", bias)];
+    let mut e = Expr::default();
+    let (own, add) = (e.push(Node::Input(0)), e.push(Node::Input(1)));
+    let mut last = e.push(Node::Binary(Binary::Add, own, add));
+    if residual {
+        inputs.push(random.literal_in(more.clone(), 0.5, 1.0));
+        operands.push(b.input(more));
+        let more = e.push(Node::Input(2));
+        last = e.push(Node::Binary(Binary::Add, last, more));
+    }
+    let zero = e.push(Node::Const(dtype, Scalar::Float(0.0)));
+    let last = e.push(Node::Binary(Binary::Max, last, zero));
+    let kind = LayerKind::Convolution(Convolution {
+        stride: vec![stride; 2],
+        padding: vec![(w[2] / 2, w[2] / 2), (w[3] / 2, w[3] / 2)],
+        dilation: vec![1, 1],
+        groups: 1,
+        transposed: false,
+        output_padding: vec![0, 0],
+    });
+    let y = b.fused(kind, &operands, Some(e.finish(last))).expect("well typed")[0];
+    (b.finish(vec![y]), parameters, inputs)
+}
+
 struct Sample {
     b: Builder,
     random: Random,

@@ -26,9 +26,6 @@ pub(crate) struct Compile {
     /// Write nothing, and exit with 1, unless engines take every operator that computes
     #[arg(long)]
     require_full: bool,
-    /// Element type that engines compute in; only the model's own, f32 for float32, is there yet
-    #[arg(long, value_name = "TYPE", value_parser = precision)]
-    precision: Option<()>,
     /// Where engines find the weights; only `reference`, in the module, is there yet
     #[arg(long, value_name = "WHERE", default_value = "reference")]
     weights: Weights,
@@ -41,18 +38,6 @@ pub(crate) struct Compile {
 enum Weights {
     Reference,
     Embed,
-}
-
-fn precision(text: &str) -> Result<(), String> {
-    match text {
-        "f32" => Ok(()),
-        "f16" | "bf16" | "int8" => {
-            Err("engines compute in the element types that the model has; convert the model \
-             itself, as with half() in Python, and give inputs of that type"
-                .into())
-        }
-        _ => Err("it takes: f32".into()),
-    }
 }
 
 /// What was compiled.

@@ -11,17 +11,20 @@ pub(crate) struct Tolerance {
     pub(crate) rtol: Option<f64>,
     /// Absolute; `None` is a tenth of `rtol` times the largest finite magnitude that is expected.
     pub(crate) atol: Option<f64>,
-    /// Factors of float32 products may have been rounded to TF32, which is as coarse as float16.
+    /// What float32 values may have been rounded to on the way, TF32 counting as float16, which is as coarse.
     #[serde(skip)]
-    pub(crate) tf32: bool,
+    pub(crate) narrow: Option<Kind>,
 }
 
 /// The relative tolerance of an element type where the user gives none; 0 for those that are compared exactly.
-fn usual_rtol(kind: Kind, tf32: bool) -> f64 {
+fn usual_rtol(kind: Kind, narrow: Option<Kind>) -> f64 {
+    let kind = match (kind, narrow) {
+        (Kind::Float | Kind::ComplexFloat, Some(narrow)) => narrow,
+        _ => kind,
+    };
     match kind {
         Kind::Double | Kind::ComplexDouble => 1e-9,
-        Kind::Float | Kind::ComplexFloat if !tf32 => 1e-4,
-        Kind::Float | Kind::ComplexFloat => 1e-2,
+        Kind::Float | Kind::ComplexFloat => 1e-4,
         Kind::Half | Kind::ComplexHalf => 1e-2,
         Kind::BFloat16 => 8e-2,
         _ => 0.0,
@@ -111,7 +114,7 @@ pub(crate) fn compare(
     out.cosine =
         if norms > 0.0 { (number(fa.f_dot(&fb)?) / norms).min(1.0) } else { f64::from(fa.equal(&fb)) };
 
-    let rtol = tolerance.rtol.unwrap_or_else(|| usual_rtol(found.kind(), tolerance.tf32));
+    let rtol = tolerance.rtol.unwrap_or_else(|| usual_rtol(found.kind(), tolerance.narrow));
     let atol = tolerance.atol.unwrap_or_else(|| 0.1 * rtol * size.max().double_value(&[]));
     let close = off.f_le_tensor(&(&size * rtol).f_add_scalar(atol)?)?.f_logical_and(&both)?;
     let both_nan = a.f_isnan()?.f_logical_and(&b.f_isnan()?)?;

@@ -22,7 +22,7 @@ use compare::{Comparison, Tolerance, compare};
 use judge::Judge;
 use serde::Serialize;
 use std::path::PathBuf;
-use tch::IValue;
+use tch::{IValue, Kind};
 
 /// Arguments of `verify`.
 #[derive(Args)]
@@ -178,7 +178,10 @@ impl Verify {
     }
 
     fn tolerance(&self) -> Tolerance {
-        Tolerance { rtol: self.rtol, atol: self.atol, tf32: self.model.is_on_gpu() }
+        let tf32 = self.model.is_on_gpu().then_some(Kind::Half);
+        // What the environment holds was checked when the model was loaded.
+        let narrow = self.model.engines.narrow().ok().flatten().or(tf32);
+        Tolerance { rtol: self.rtol, atol: self.atol, narrow }
     }
 
     /// The given inputs, or random ones: a seed for each, floating-point values of several sizes, and the smallest, usual and

@@ -2,66 +2,72 @@
 
 use super::library::Nvrtc;
 use super::program::Program;
-use super::render::module;
+use super::render::{Kernel, module};
 use super::target::Target;
 use crate::cache::Cache;
 use cudarc::nvrtc::sys::nvrtcProgram;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The variable that names a folder for the text of every module that is compiled, for people to read.
+/// The variable that names a folder for the text of every kernel that is compiled, for people to read.
 pub const DUMP_VARIABLE: &str = "TRT_CUDA_DUMP";
 
-/// Kernels of one module; more of them are spread over several, which are compiled side by side.
-const MODULE: usize = 12;
-
-/// Machine code of some kernels of a program.
+/// Machine code of a kernel of a program.
 pub struct Compiled {
-    /// Positions in the program's kernels.
-    pub kernels: std::ops::Range<usize>,
-    /// What the driver loads.
+    /// Its position among the program's kernels.
+    pub kernel: usize,
+    /// What the driver loads. The kernel has the name that it has at position 0: the same code serves wherever the same kernel is.
     pub code: Arc<Vec<u8>>,
 }
 
-/// Compiles every kernel of a program.
+/// Compiles every kernel of a program, side by side.
 pub fn compile(program: &Program, target: &Target) -> Result<Vec<Compiled>, String> {
-    let count = program.kernels.len();
-    let ranges: Vec<_> = (0..count).step_by(MODULE).map(|start| start..(start + MODULE).min(count)).collect();
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(ranges.len().max(1));
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Result<Compiled, String>)>> = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let Some(range) = ranges.get(at) else { return };
-                    let kernels =
-                        range.clone().map(|i| (i, &program.kernels[i].0, &program.kernels[i].1[..]));
-                    let text = module(kernels);
-                    let code = cached(&text, target).map(|code| Compiled { kernels: range.clone(), code });
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((at, code));
-                }
-            });
-        }
+    let kernels: Vec<usize> = (0..program.kernels.len()).collect();
+    let compiled = side_by_side(&kernels, |&kernel| {
+        let (text, origins) = &program.kernels[kernel];
+        cached(text, origins, target).map(|code| Compiled { kernel, code })
     });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, r)| r).collect()
+    compiled.into_iter().collect()
 }
 
-/// The machine code of a module, compiled once in a process, and once for all processes that share a [`Cache`].
-fn cached(text: &str, target: &Target) -> Result<Arc<Vec<u8>>, String> {
+/// What `make` makes of each item, in their order, on all cores.
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let next = AtomicUsize::new(0);
+    let made: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return };
+            let result = make(item);
+            made.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..cores.min(items.len())).map(|_| scope.spawn(work)).collect();
+        work();
+        drop(others);
+    });
+    let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    made.sort_by_key(|(at, _)| *at);
+    made.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The machine code of a kernel, compiled once in a process, and once for all processes that share a [`Cache`].
+fn cached(kernel: &Kernel, origins: &[String], target: &Target) -> Result<Arc<Vec<u8>>, String> {
     type Cache = Mutex<HashMap<(String, u32), Arc<Vec<u8>>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
     let cache = CACHE.get_or_init(Cache::default);
-    let key = (text.to_string(), target.capability);
+    // Without the layers' names: the same kernel is the same code.
+    let text = module([(0, kernel, &[][..])]);
+    let key = (text, target.capability);
     if let Some(code) = cache.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(code.clone());
     }
-    dump(text, target);
-    let code = Arc::new(kept(text, target)?);
+    dump(|| module([(0, kernel, origins)]), target);
+    let code = Arc::new(kept(&key.0, target)?);
     cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, code.clone());
     Ok(code)
 }
@@ -84,9 +90,10 @@ fn options(target: &Target) -> [String; 3] {
     [target.architecture(), "--std=c++17".to_string(), "--fmad=false".to_string()]
 }
 
-fn dump(text: &str, target: &Target) {
+fn dump(text: impl FnOnce() -> String, target: &Target) {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let Some(folder) = std::env::var_os(DUMP_VARIABLE).filter(|v| !v.is_empty()) else { return };
+    let text = text();
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let file =

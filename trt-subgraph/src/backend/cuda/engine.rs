@@ -12,7 +12,7 @@ use super::queue::Queue;
 use super::replay::Replay;
 use super::stream::OwnStream;
 use super::tactic::{Choice, Way};
-use super::timer::Timer;
+use super::timer::{Alone, Timer};
 use crate::backend::{
     CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights,
 };
@@ -20,6 +20,7 @@ use crate::network::Network;
 use cudarc::driver::sys::CUstream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// What forks share.
 struct Shared {
@@ -64,10 +65,25 @@ impl CudaEngine {
         options: &CompileOptions,
     ) -> Result<CudaEngine, CompileError> {
         let timer = Timer::of(device, options.tf32).map_err(modules)?;
-        CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer)).or_else(|e| {
+        timer.foresee(CudaEngine::layers_to_time(network, device, &timer));
+        let start = Instant::now();
+        let timed = CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer));
+        timer.forget();
+        log::debug!("timed, compiled and loaded in {:.1?}", start.elapsed());
+        timed.or_else(|e| {
             log::warn!("{e}; compiling again with our own kernels alone");
             CudaEngine::choosing(network, device, weights, options, Choice::First)
         })
+    }
+
+    /// The layers whose fastest way is not known, as far as can be said before they are timed: a way may change where its neighbours find
+    /// their operands.
+    fn layers_to_time(network: &Network, device: &Arc<Device>, timer: &Timer) -> Vec<Alone> {
+        let list = Mutex::new(Vec::new());
+        let run = network.split().run;
+        // What fails here fails again where it is reported.
+        let _ = Assembler::new(&run, device.target, Choice::Foreseen(timer, &list)).run();
+        list.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Engines of a network, of which one layer has several ways to run: one for each way, with its name.

@@ -36,13 +36,12 @@ impl Loaded {
             };
             driver.check("loading kernels", result)?;
             out.modules.push(module);
-            for at in compiled.kernels.clone() {
-                let name = CString::new(out.program.kernels[at].0.name(at)).map_err(|e| e.to_string())?;
-                // SAFETY: the module has a kernel of this name.
-                let result =
-                    unsafe { (driver.cuModuleGetFunction)(&mut out.functions[at], module, name.as_ptr()) };
-                driver.check("finding a kernel", result)?;
-            }
+            let (at, name) = (compiled.kernel, out.program.kernels[compiled.kernel].0.name(0));
+            let name = CString::new(name).map_err(|e| e.to_string())?;
+            // SAFETY: the module has a kernel of this name.
+            let result =
+                unsafe { (driver.cuModuleGetFunction)(&mut out.functions[at], module, name.as_ptr()) };
+            driver.check("finding a kernel", result)?;
         }
         for step in &out.program.steps {
             if let Action::Launch(launch) = &step.action

@@ -2,6 +2,7 @@
 
 use super::library::{Address, Handles};
 use super::load::Loaded;
+use super::memory::Buffer;
 use super::program::{Action, Source};
 use super::replay::Replay;
 use crate::backend::Io;
@@ -30,6 +31,9 @@ pub struct Queue {
     pub given: Vec<usize>,
     /// The libraries' state of this thread's engine.
     pub handles: Handles,
+    /// A byte that is set between one library call and the next where no graph orders them. Library kernels may start before the one ahead
+    /// of them is done, as far as they can tell that they do not need it; they know nothing of others that use the same memory.
+    spacer: Buffer,
 }
 
 #[derive(Clone, Copy)]
@@ -49,6 +53,8 @@ impl Queue {
         } else {
             Handles::none()
         };
+        let calls = program.steps.iter().filter(|s| matches!(s.action, Action::Call(_))).count();
+        let spacer = Buffer::new(&loaded.device, if calls > 1 { 1 } else { 0 })?;
         let mut out = Queue {
             values: vec![],
             pointers: vec![],
@@ -57,6 +63,7 @@ impl Queue {
             outputs: vec![],
             given: vec![],
             handles,
+            spacer,
         };
         for (at, step) in program.steps.iter().enumerate() {
             if step
@@ -101,7 +108,7 @@ impl Queue {
         }
     }
 
-    /// Enqueues all steps: through `replay` where there is one and the caller is not capturing a graph of its own.
+    /// Enqueues all steps: through `replay` where there is one, as a part of the caller's graph if one is being captured.
     ///
     /// # Safety
     /// `io` has the program's tensors on the device, `stream` is a stream of it, every slot has its memory.
@@ -122,18 +129,30 @@ impl Queue {
         let misaligned = |g: &Given| !self.values[g.value].is_multiple_of(g.alignment as Address);
         if self.inputs.iter().chain(&self.outputs).any(misaligned) {
             // SAFETY: the caller's promise.
-            return unsafe { self.run_aligned(loaded, io, stream) };
+            return unsafe { self.run_aligned(loaded, replay, io, stream) };
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.start(loaded, replay, stream) }
+    }
+
+    /// # Safety
+    /// Every argument has its value; see [`Queue::run`].
+    unsafe fn start(
+        &mut self,
+        loaded: &Loaded,
+        replay: Option<&mut Replay>,
+        stream: CUstream,
+    ) -> Result<(), String> {
+        let driver = loaded.device.driver;
         let mut capturing = 0;
         match replay {
             // SAFETY: a place for the answer; the caller's promise.
             Some(replay) => unsafe {
-                let driver = loaded.device.driver;
                 driver.check("cuStreamIsCapturing", (driver.cuStreamIsCapturing)(stream, &mut capturing))?;
                 if capturing == 0 {
                     replay.launch(loaded, self, stream)
                 } else {
-                    self.enqueue(loaded, stream)
+                    replay.join(loaded, self, stream)
                 }
             },
             // SAFETY: the caller's promise.
@@ -146,6 +165,7 @@ impl Queue {
     unsafe fn enqueue(&mut self, loaded: &Loaded, stream: CUstream) -> Result<(), String> {
         let driver = loaded.device.driver;
         let (mut few, mut many) = ([std::ptr::null_mut::<c_void>(); 32], Vec::new());
+        let mut after_call = false;
         for (at, step) in loaded.program.steps.iter().enumerate() {
             let values = &mut self.values[self.starts[at]..self.starts[at + 1]];
             let result = match &step.action {
@@ -181,9 +201,17 @@ impl Queue {
                     };
                     driver.check("launching a kernel", result)
                 }
-                // SAFETY: the caller's promise.
-                Action::Call(call) => unsafe { call.enqueue(&self.handles, values, stream) },
+                Action::Call(call) => {
+                    if after_call {
+                        // SAFETY: the spacer is there where there are several calls.
+                        let spaced = unsafe { (driver.cuMemsetD8Async)(self.spacer.address(), 0, 1, stream) };
+                        driver.check("setting apart two library calls", spaced)?;
+                    }
+                    // SAFETY: the caller's promise.
+                    unsafe { call.enqueue(&self.handles, values, stream) }
+                }
             };
+            after_call = matches!(step.action, Action::Call(_));
             result.map_err(|why| format!("{}: {why}", step.origin))?;
         }
         Ok(())
@@ -193,7 +221,13 @@ impl Queue {
     ///
     /// # Safety
     /// As [`Queue::run`].
-    unsafe fn run_aligned(&mut self, loaded: &Loaded, io: &Io<'_>, stream: CUstream) -> Result<(), String> {
+    unsafe fn run_aligned(
+        &mut self,
+        loaded: &Loaded,
+        replay: Option<&mut Replay>,
+        io: &Io<'_>,
+        stream: CUstream,
+    ) -> Result<(), String> {
         let driver = loaded.device.driver;
         let staged = |given: &[Given], tensor: usize| given.iter().any(|g| g.tensor == tensor);
         let mut copies: Vec<(Address, Address, usize, bool)> = Vec::new();
@@ -222,7 +256,7 @@ impl Queue {
             }
         }
         // SAFETY: the caller's promise, with copies in place of the caller's tensors.
-        let result = unsafe { self.enqueue(loaded, stream) };
+        let result = unsafe { self.start(loaded, replay, stream) };
         for (copy, original, bytes, write) in copies {
             // SAFETY: allocated above; freed behind the work that uses it.
             unsafe {

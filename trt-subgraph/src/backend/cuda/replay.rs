@@ -104,6 +104,37 @@ impl Replay {
 }
 
 impl Replay {
+    /// Puts the graph, with the queue's present addresses of the caller's tensors, into the one that the caller is capturing on this stream.
+    ///
+    /// # Safety
+    /// As [`Replay::launch`]; the stream is capturing.
+    pub unsafe fn join(&mut self, loaded: &Loaded, queue: &Queue, stream: CUstream) -> Result<(), String> {
+        let driver = self.device.driver;
+        for &at in &queue.given {
+            if let Action::Launch(launch) = &loaded.program.steps[at].action {
+                let node = self.nodes[at].0;
+                // SAFETY: the node is this step's, of our graph.
+                with_parameters(loaded, launch, queue.arguments(at), |parameters| unsafe {
+                    let set = driver.cuGraphKernelNodeSetParams_v2;
+                    driver.check("cuGraphKernelNodeSetParams", set(node, parameters))
+                })?;
+            }
+        }
+        const SET: u32 = 1;
+        let (mut status, mut id, mut graph) = (0, 0, std::ptr::null_mut());
+        let (mut before, mut count, mut node) = (std::ptr::null(), 0, std::ptr::null_mut());
+        // SAFETY: places for the answers; `before` has `count` nodes of the caller's graph until it changes.
+        unsafe {
+            let info = driver.cuStreamGetCaptureInfo_v2;
+            let result = info(stream, &mut status, &mut id, &mut graph, &mut before, &mut count);
+            driver.check("cuStreamGetCaptureInfo", result)?;
+            let add = driver.cuGraphAddChildGraphNode;
+            driver.check("cuGraphAddChildGraphNode", add(&mut node, graph, before, count, self.graph))?;
+            let update = driver.cuStreamUpdateCaptureDependencies;
+            driver.check("cuStreamUpdateCaptureDependencies", update(stream, &node, 1, SET))
+        }
+    }
+
     /// Milliseconds of a launch, the least of some rounds after a first one.
     pub fn time(&mut self, loaded: &Loaded, queue: &Queue, rounds: usize) -> Result<f32, String> {
         let (_current, driver) = (loaded.device.enter()?, loaded.device.driver);

@@ -7,7 +7,7 @@
 use super::assemble::{Assembler, Fault};
 use super::kernel::product::tensor::{self, Cut};
 use super::kernel::product::{self, Kernel};
-use super::timer::Timer;
+use super::timer::{Alone, Timer};
 use super::{dnn, lt};
 use crate::backend::Tf32;
 use crate::network::{Layer, LayerKind};
@@ -36,6 +36,8 @@ pub enum Choice<'a> {
     Settled(Arc<dyn Way>),
     /// The device.
     Timed(&'a Timer),
+    /// Nobody yet: layers that are to be timed are put on the list, and run by our own kernel on tensor cores where that takes them.
+    Foreseen(&'a Timer, &'a Mutex<Vec<Alone>>),
     /// Our own kernel; every way is put on the list.
     Listed(&'a Timer, &'a Mutex<Vec<Arc<dyn Way>>>),
 }
@@ -69,6 +71,14 @@ fn on_tensor_cores(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool)
     let size = (form.batch, form.m, form.n, form.steps);
     let cuts = tensor::cuts(size, a.target.multiprocessors, clusters, CUTS);
     cuts.into_iter().map(OnTensorCores).collect()
+}
+
+/// Our own kernel: on tensor cores where they take the layer.
+fn best_guess(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Arc<dyn Way> {
+    match on_tensor_cores(a, layer, tf32, clusters).into_iter().next() {
+        Some(way) => Arc::new(way),
+        None => Arc::new(Own(Kernel::Suitable)),
+    }
 }
 
 impl Way for OnTensorCores {
@@ -118,14 +128,15 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
     }
     let way: Arc<dyn Way> = match a.choice.clone() {
         Choice::First => Arc::new(Own(Kernel::Suitable)),
-        Choice::TensorCores { tf32, clusters } => {
-            match on_tensor_cores(a, layer, tf32, clusters).into_iter().next() {
-                Some(way) => Arc::new(way),
-                None => Arc::new(Own(Kernel::Suitable)),
-            }
-        }
+        Choice::TensorCores { tf32, clusters } => best_guess(a, layer, tf32, clusters),
         Choice::Settled(way) => way,
         Choice::Timed(timer) => timer.choose(a, layer),
+        Choice::Foreseen(timer, list) => {
+            if let Some(alone) = timer.unknown(a, layer) {
+                list.lock().unwrap_or_else(PoisonError::into_inner).push(alone);
+            }
+            best_guess(a, layer, timer.tf32, a.target.capability >= 90)
+        }
         Choice::Listed(timer, list) => {
             let ways = ways(a, timer, layer, timer.tf32);
             list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);

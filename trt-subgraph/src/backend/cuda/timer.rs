@@ -1,7 +1,7 @@
 //! Timing ways of running a layer on the device, each assembled alone on memory of its own.
 
 use super::assemble::Assembler;
-use super::compile::{Compiled, compile};
+use super::compile::{Compiled, compile, side_by_side};
 use super::device::Device;
 use super::kernel::product::Kernel;
 use super::library::{Address, Handles};
@@ -10,12 +10,14 @@ use super::memory::Buffer;
 use super::program::{Program, Source};
 use super::queue::Queue;
 use super::replay::Replay;
-use super::tactic::{Choice, Own, Way, ways};
+use super::tactic::{Choice, Own, Way};
+use super::target::Target;
 use crate::backend::Tf32;
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind, Network, ValueId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// How often a way is repeated in one timed graph: single launches show their overhead rather than their time.
 const REPEATS: usize = 10;
@@ -30,13 +32,21 @@ pub struct Timer {
     pub tf32: Tf32,
     /// The fastest way by problem; held while a problem is timed, so that timings do not disturb each other.
     chosen: Mutex<HashMap<String, Arc<dyn Way>>>,
+    /// Compiled ahead of their timing, by problem.
+    foreseen: Mutex<HashMap<String, Vec<Candidate>>>,
 }
 
 impl Timer {
     /// Knows nothing yet.
     pub fn new(device: &Arc<Device>, tf32: Tf32) -> Result<Timer, String> {
         let handles = Mutex::new(Handles::new(device)?);
-        Ok(Timer { device: device.clone(), handles, tf32, chosen: Mutex::default() })
+        Ok(Timer {
+            device: device.clone(),
+            handles,
+            tf32,
+            chosen: Mutex::default(),
+            foreseen: Mutex::default(),
+        })
     }
 
     /// The device's own, which lives as long as the process: what was timed once is known to every later engine.
@@ -59,14 +69,18 @@ impl Timer {
         if let Some(way) = chosen.get(&key) {
             return way.clone();
         }
-        let candidates = ways(a, self, layer, self.tf32);
+        let foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let candidates = foreseen.unwrap_or_else(|| {
+            log::debug!("{}: not foreseen", a.origin());
+            self.candidates(&Alone::of(a, layer, key.clone()))
+        });
         let mut best: (f32, Arc<dyn Way>) = (f32::INFINITY, Arc::new(Own(Kernel::Suitable)));
-        for (way, ready) in candidates.iter().zip(self.ready(a, layer, &candidates)) {
+        for Candidate { way, ready } in candidates {
             match ready.and_then(|ready| self.time(ready)) {
                 Ok(time) => {
                     log::debug!("{}: {} takes {:.2} us", a.origin(), way.name(), time * 1e3);
                     if time < best.0 {
-                        best = (time, way.clone());
+                        best = (time, way);
                     }
                 }
                 Err(why) => log::debug!("{}: {} does not run: {why}", a.origin(), way.name()),
@@ -76,28 +90,48 @@ impl Timer {
         best.1
     }
 
-    /// The layer alone in each of these ways, compiled side by side.
-    fn ready(&self, a: &mut Assembler, layer: &Layer, ways: &[Arc<dyn Way>]) -> Vec<Result<Ready, String>> {
-        let (network, views) = alone(a, layer);
-        let target = a.target;
-        let assembled = |way: &Arc<dyn Way>| {
-            let mut assembler = Assembler::new(&network, target, Choice::Settled(way.clone()));
-            for (value, view) in &views {
-                let (low, high) = view.reach();
-                let slot = assembler.slot(Source::Arena((high - low) as usize));
-                assembler.define(*value, View { slot, offset: view.offset - low, ..view.clone() });
-            }
-            let (mut program, wanted) = assembler.run().map_err(|(_, why)| why)?;
-            // All slots at once: nothing that the way reads may be overwritten between repeats.
-            program.spread();
-            let code = compile(&program, &target)?;
-            Ok(Ready { program, code, weights: wanted.bytes })
-        };
-        std::thread::scope(|scope| {
-            let running: Vec<_> = ways.iter().map(|way| scope.spawn(|| assembled(way))).collect();
-            let lost = |_| Err("its compilation panicked".to_string());
-            running.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
-        })
+    /// The layer alone, unless its fastest way is known.
+    pub fn unknown(&self, a: &mut Assembler, layer: &Layer) -> Option<Alone> {
+        let key = key(a, layer);
+        let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        (!chosen.contains_key(&key)).then(|| Alone::of(a, layer, key))
+    }
+
+    /// Compiles the ways of these layers side by side, for [`Timer::choose`] to find: compiling takes much longer than timing.
+    pub fn foresee(&self, mut layers: Vec<Alone>) {
+        layers.sort_by(|a, b| a.key.cmp(&b.key));
+        layers.dedup_by(|a, b| a.key == b.key);
+        let start = Instant::now();
+        let ways: Vec<Vec<Arc<dyn Way>>> = side_by_side(&layers, |alone| alone.ways(self));
+        let listed = start.elapsed();
+        let pairs: Vec<(usize, Arc<dyn Way>)> = ways
+            .into_iter()
+            .enumerate()
+            .flat_map(|(at, ways)| ways.into_iter().map(move |way| (at, way)))
+            .collect();
+        let ready = side_by_side(&pairs, |(at, way)| layers[*at].ready(way, self.device.target));
+        let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = pairs.len();
+        for ((at, way), ready) in pairs.into_iter().zip(ready) {
+            foreseen.entry(layers[at].key.clone()).or_default().push(Candidate { way, ready });
+        }
+        log::debug!(
+            "{} layers, {count} ways: listed in {listed:.1?}, compiled in {:.1?}",
+            layers.len(),
+            start.elapsed() - listed
+        );
+    }
+
+    /// Forgets what was foreseen and not asked for.
+    pub fn forget(&self) {
+        self.foreseen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The ways of a layer, compiled.
+    fn candidates(&self, alone: &Alone) -> Vec<Candidate> {
+        let ways = alone.ways(self);
+        let ready = side_by_side(&ways, |way| alone.ready(way, self.device.target));
+        ways.into_iter().zip(ready).map(|(way, ready)| Candidate { way, ready }).collect()
     }
 
     /// Milliseconds of the layer, run this way.
@@ -130,31 +164,75 @@ struct Ready {
     weights: usize,
 }
 
-/// A network of this layer alone: static operands are prepared values, others inputs; and the views of those.
-fn alone(a: &mut Assembler, layer: &Layer) -> (Network, Vec<(ValueId, View)>) {
-    let mut network = Network { values: a.network.values.clone(), ..Network::default() };
-    let mut views: Vec<(ValueId, View)> = Vec::new();
-    let mut seen = Vec::new();
-    for &v in &layer.inputs {
-        if seen.contains(&v) {
-            continue;
+/// A way to run a layer, ready to be timed, or why it is not.
+struct Candidate {
+    way: Arc<dyn Way>,
+    ready: Result<Ready, String>,
+}
+
+/// A layer alone, with its operands where they lie in the network that it comes from.
+pub struct Alone {
+    /// What decides how long it takes.
+    key: String,
+    /// Static operands are prepared values, others inputs.
+    network: Network,
+    /// Of those that are not static.
+    views: Vec<(ValueId, View)>,
+}
+
+impl Alone {
+    fn of(a: &mut Assembler, layer: &Layer, key: String) -> Alone {
+        let mut network = Network { values: a.network.values.clone(), ..Network::default() };
+        let mut views: Vec<(ValueId, View)> = Vec::new();
+        let mut seen = Vec::new();
+        for &v in &layer.inputs {
+            if seen.contains(&v) {
+                continue;
+            }
+            seen.push(v);
+            if a.is_static(v) {
+                let kind = LayerKind::Prepared(network.layers.len() as u32);
+                network.layers.push(Layer {
+                    kind,
+                    inputs: vec![],
+                    epilogue: None,
+                    outputs: vec![v],
+                    origin: String::new(),
+                });
+            } else {
+                views.push((v, a.view(v)));
+            }
         }
-        seen.push(v);
-        if a.is_static(v) {
-            let kind = LayerKind::Prepared(network.layers.len() as u32);
-            network.layers.push(Layer {
-                kind,
-                inputs: vec![],
-                epilogue: None,
-                outputs: vec![v],
-                origin: String::new(),
-            });
-        } else {
-            views.push((v, a.view(v)));
-        }
+        network.layers.push(layer.clone());
+        Alone { key, network, views }
     }
-    network.layers.push(layer.clone());
-    (network, views)
+
+    fn assembler<'a>(&'a self, target: Target, choice: Choice<'a>) -> Assembler<'a> {
+        let mut assembler = Assembler::new(&self.network, target, choice);
+        for (value, view) in &self.views {
+            let (low, high) = view.reach();
+            let slot = assembler.slot(Source::Arena((high - low) as usize));
+            assembler.define(*value, View { slot, offset: view.offset - low, ..view.clone() });
+        }
+        assembler
+    }
+
+    fn ways(&self, timer: &Timer) -> Vec<Arc<dyn Way>> {
+        let list = Mutex::new(Vec::new());
+        if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, &list)).run() {
+            log::debug!("a layer alone: {why}");
+        }
+        list.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ready(&self, way: &Arc<dyn Way>, target: Target) -> Result<Ready, String> {
+        let assembler = self.assembler(target, Choice::Settled(way.clone()));
+        let (mut program, wanted) = assembler.run().map_err(|(_, why)| why)?;
+        // All slots at once: nothing that the way reads may be overwritten between repeats.
+        program.spread();
+        let code = compile(&program, &target)?;
+        Ok(Ready { program, code, weights: wanted.bytes })
+    }
 }
 
 /// Everything that decides how long a layer takes.

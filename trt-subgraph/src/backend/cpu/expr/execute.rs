@@ -1,6 +1,6 @@
 //! Running the instructions of a chunk, in the widest vectors of the machine.
 
-use super::lane::{Lane, for_lane};
+use super::lane::Lane;
 use super::registers::{map, operand, result};
 use super::{floats, integers};
 use crate::network::expr::{Binary, Unary};
@@ -72,6 +72,9 @@ impl Isa {
 }
 
 /// Defines `$name(isa, ...)` that runs `$body::<FMA>(...)` compiled for each instruction set.
+///
+/// With `narrow` before the name AVX-512 machines run what is compiled for AVX2: for loops that are seldom waited for, since each
+/// copy is compiled, and compilers are slow at it.
 macro_rules! dispatch {
     ($(#[$m:meta])* $vis:vis unsafe fn $name:ident => $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {
         $(#[$m])*
@@ -82,6 +85,22 @@ macro_rules! dispatch {
                 // SAFETY: the caller's promise.
                 unsafe { $body::<true>($($arg),*) }
             }
+            $crate::backend::cpu::expr::dispatch! {
+                narrow unsafe fn narrower => $body($($arg: $ty),*)
+            }
+            // SAFETY: the caller's promise; `isa` is what the machine has.
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::backend::cpu::expr::Isa::Avx512 => avx512($($arg),*),
+                    _ => narrower(isa, $($arg),*),
+                }
+            }
+        }
+    };
+    ($(#[$m:meta])* narrow $vis:vis unsafe fn $name:ident => $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {
+        $(#[$m])*
+        $vis unsafe fn $name(isa: $crate::backend::cpu::expr::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2($($arg: $ty),*) {
@@ -92,9 +111,7 @@ macro_rules! dispatch {
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx512 => avx512($($arg),*),
-                    #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx2 => avx2($($arg),*),
+                    $crate::backend::cpu::expr::Isa::Avx2 | $crate::backend::cpu::expr::Isa::Avx512 => avx2($($arg),*),
                     _ => $body::<false>($($arg),*),
                 }
             }
@@ -103,40 +120,73 @@ macro_rules! dispatch {
 }
 pub(in crate::backend::cpu) use dispatch;
 
-dispatch! {
-    /// Runs `code` on `n` elements. `at` has the address of each register.
-    ///
-    /// # Safety
-    /// Every register that is read holds `n` elements of its lane; every register that is written has room for them, and no
-    /// instruction writes a register that it reads. `isa` is supported by the machine.
-    pub unsafe fn execute => run(code: &[Instruction], at: &[*mut u8], n: usize)
-}
-
-#[inline(always)]
-unsafe fn run<const FMA: bool>(code: &[Instruction], at: &[*mut u8], n: usize) {
+/// Runs `code` on `n` elements. `at` has the address of each register.
+///
+/// # Safety
+/// Every register that is read holds `n` elements of its lane; every register that is written has room for them, and no
+/// instruction writes a register that it reads. `isa` is supported by the machine.
+pub unsafe fn execute(isa: Isa, code: &[Instruction], at: &[*mut u8], n: usize) {
     for i in code {
         // SAFETY: the caller's promise, for each instruction.
         unsafe {
             match (i.operation, i.lane) {
-                (Operation::Select, lane) => for_lane!(lane, T => select::<T>(i, at, n)),
-                (Operation::Convert(to), from) => convert(from, to, i, at, n),
-                (Operation::RoundF16, _) => map!(f32 => f32, i, at, n, |x| f16::from_f32(x).to_f32()),
-                (Operation::RoundBF16, _) => map!(f32 => f32, i, at, n, |x| bf16::from_f32(x).to_f32()),
-                (_, Lane::F32) => floats::f32_step::<FMA>(i, at, n),
-                (_, Lane::F64) => floats::f64_step(i, at, n),
-                (_, Lane::Bool) => integers::bool_step(i, at, n),
-                (_, Lane::U8) => integers::u8_step(i, at, n),
-                (_, Lane::I8) => integers::i8_step(i, at, n),
-                (_, Lane::I16) => integers::i16_step(i, at, n),
-                (_, Lane::I32) => integers::i32_step(i, at, n),
-                (_, Lane::I64) => integers::i64_step(i, at, n),
+                (Operation::Select, _) => select(isa, i, at, n),
+                (Operation::Convert(_), _) => convert(isa, i, at, n),
+                (Operation::RoundF16 | Operation::RoundBF16, _) => round(isa, i, at, n),
+                (_, Lane::F32) => floats::f32_step(isa, i, at, n),
+                (_, Lane::F64) => floats::f64_step(isa, i, at, n),
+                (_, Lane::Bool) => integers::bool_step(isa, i, at, n),
+                (_, Lane::U8) => integers::u8_step(isa, i, at, n),
+                (_, Lane::I8) => integers::i8_step(isa, i, at, n),
+                (_, Lane::I16) => integers::i16_step(isa, i, at, n),
+                (_, Lane::I32) => integers::i32_step(isa, i, at, n),
+                (_, Lane::I64) => integers::i64_step(isa, i, at, n),
             }
         }
     }
 }
 
+dispatch! {
+    /// # Safety
+    /// As for [`execute`].
+    unsafe fn select => select_any(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`execute`].
+    unsafe fn round => round_any(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`execute`].
+    unsafe fn convert => convert_any(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
 #[inline(always)]
-unsafe fn select<T: Copy>(i: &Instruction, at: &[*mut u8], n: usize) {
+unsafe fn round_any<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
+    match i.operation {
+        Operation::RoundF16 => map!(f32 => f32, i, at, n, |x| f16::from_f32(x).to_f32()),
+        _ => map!(f32 => f32, i, at, n, |x| bf16::from_f32(x).to_f32()),
+    }
+}
+
+#[inline(always)]
+unsafe fn select_any<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
+    // SAFETY: the caller's promise. Moved bit by bit, so that only the size of a lane counts.
+    unsafe {
+        match i.lane.size() {
+            1 => select_of::<u8>(i, at, n),
+            2 => select_of::<u16>(i, at, n),
+            4 => select_of::<u32>(i, at, n),
+            _ => select_of::<u64>(i, at, n),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn select_of<T: Copy>(i: &Instruction, at: &[*mut u8], n: usize) {
     // SAFETY: the caller's promise: `a` holds booleans, the others lanes of `T`.
     let (a, b, c, to) = unsafe {
         (operand::<u8>(at, i.a, n), operand::<T>(at, i.b, n), operand::<T>(at, i.c, n), result::<T>(i, at, n))
@@ -163,8 +213,11 @@ macro_rules! convert_from {
 
 /// Floats become integers by way of i64, so that they wrap as integers do.
 #[inline(always)]
-unsafe fn convert(from: Lane, to: Lane, i: &Instruction, at: &[*mut u8], n: usize) {
-    match from {
+unsafe fn convert_any<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
+    let Operation::Convert(to) = i.operation else {
+        unreachable!("a conversion");
+    };
+    match i.lane {
         Lane::Bool | Lane::U8 => convert_from!(u8, 0, to, i, at, n, |x| x),
         Lane::I8 => convert_from!(i8, 0, to, i, at, n, |x| x),
         Lane::I16 => convert_from!(i16, 0, to, i, at, n, |x| x),

@@ -1,6 +1,6 @@
 //! Functions of floating-point registers.
 
-use super::execute::{Instruction, Operation};
+use super::execute::{Instruction, Isa, Operation, dispatch};
 use super::math;
 use super::registers::{map, map2, operand, result};
 use crate::network::expr::{Binary, Unary};
@@ -8,13 +8,48 @@ use crate::network::expr::{Binary, Unary};
 /// One instruction on f32 registers.
 ///
 /// # Safety
-/// The instruction's registers hold `n` elements of its lane at `at`; the result's is none of the operands'.
+/// The instruction's registers hold `n` elements of its lane at `at`; the result's is none of the operands'. `isa` is supported by
+/// the machine.
+pub unsafe fn f32_step(isa: Isa, i: &Instruction, at: &[*mut u8], n: usize) {
+    use Unary::*;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match i.operation {
+            Operation::Unary(Exp | Exp2 | Expm1 | Log | Log2 | Log10 | Log1p | Tanh | Erf | Sigmoid) => {
+                math_f32(isa, i, at, n)
+            }
+            Operation::Unary(_) => unary_f32(isa, i, at, n),
+            _ => binary_f32(isa, i, at, n),
+        }
+    }
+}
+
+/// One instruction on f64 registers.
+///
+/// # Safety
+/// As for [`f32_step`].
+pub unsafe fn f64_step(isa: Isa, i: &Instruction, at: &[*mut u8], n: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match i.operation {
+            Operation::Unary(_) => unary_f64(isa, i, at, n),
+            _ => binary_f64(isa, i, at, n),
+        }
+    }
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`f32_step`].
+    unsafe fn math_f32 => vectors(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
+/// Functions that we have in vectors.
 #[inline(always)]
-pub unsafe fn f32_step<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
+unsafe fn vectors<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
     use Unary::*;
     let Operation::Unary(f) = i.operation else {
-        // SAFETY: the caller's promise.
-        return unsafe { binary_f32(i, at, n) };
+        unreachable!("a function of one value");
     };
     match f {
         Exp => map!(f32 => f32, i, at, n, |x| math::exp::<FMA>(x)),
@@ -26,17 +61,18 @@ pub unsafe fn f32_step<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usiz
         Log1p => map!(f32 => f32, i, at, n, |x| math::log1p::<FMA>(x)),
         Tanh => map!(f32 => f32, i, at, n, |x| math::tanh::<FMA>(x)),
         Erf => map!(f32 => f32, i, at, n, |x| math::erf::<FMA>(x)),
-        Sigmoid => map!(f32 => f32, i, at, n, |x| math::sigmoid::<FMA>(x)),
-        // SAFETY: the caller's promise.
-        _ => unsafe { unary_f32(i, f, at, n) },
+        _ => map!(f32 => f32, i, at, n, |x| math::sigmoid::<FMA>(x)),
     }
 }
 
 macro_rules! float_steps {
     ($unary:ident, $binary:ident, $T:ident, $libm:ident) => {
         #[inline(always)]
-        unsafe fn $unary(i: &Instruction, f: Unary, at: &[*mut u8], n: usize) {
+        unsafe fn $unary<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
             use Unary::*;
+            let Operation::Unary(f) = i.operation else {
+                unreachable!("a function of one value");
+            };
             match f {
                 Neg => map!($T => $T, i, at, n, |x| -x),
                 Abs => map!($T => $T, i, at, n, |x| x.abs()),
@@ -75,12 +111,8 @@ macro_rules! float_steps {
             }
         }
 
-        /// A function of two values.
-        ///
-        /// # Safety
-        /// The instruction's registers hold `n` elements of its lane at `at`; the result's is none of the operands'.
         #[inline(always)]
-        pub unsafe fn $binary(i: &Instruction, at: &[*mut u8], n: usize) {
+        unsafe fn $binary<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
             use Binary::*;
             let Operation::Binary(f) = i.operation else {
                 unreachable!("a function of one or two values");
@@ -137,19 +169,29 @@ macro_rules! float_steps {
     };
 }
 
-float_steps!(unary_f32, binary_f32, f32, division_f32);
-float_steps!(unary_f64, binary_f64, f64, division_f64);
+float_steps!(any_unary_f32, any_binary_f32, f32, division_f32);
+float_steps!(any_unary_f64, any_binary_f64, f64, division_f64);
 
-/// One instruction on f64 registers.
-///
-/// # Safety
-/// As for [`f32_step`].
-#[inline(always)]
-pub unsafe fn f64_step(i: &Instruction, at: &[*mut u8], n: usize) {
-    match i.operation {
-        // SAFETY: the caller's promise.
-        Operation::Unary(f) => unsafe { unary_f64(i, f, at, n) },
-        // SAFETY: the caller's promise.
-        _ => unsafe { binary_f64(i, at, n) },
-    }
+dispatch! {
+    /// # Safety
+    /// As for [`f32_step`].
+    unsafe fn unary_f32 => any_unary_f32(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`f32_step`].
+    unsafe fn binary_f32 => any_binary_f32(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`f64_step`].
+    narrow unsafe fn unary_f64 => any_unary_f64(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`f64_step`].
+    narrow unsafe fn binary_f64 => any_binary_f64(i: &Instruction, at: &[*mut u8], n: usize)
 }

@@ -1,6 +1,6 @@
 //! Functions of integer and boolean registers. Everything wraps at the lane's width.
 
-use super::execute::{Instruction, Operation};
+use super::execute::{Instruction, Operation, dispatch};
 use super::registers::{map, map2, operand, result};
 use crate::network::expr::{Binary, Unary};
 
@@ -85,13 +85,18 @@ macro_rules! int {
 int!(u8 false, i8 true, i16 true, i32 true, i64 true);
 
 macro_rules! int_step {
-    ($name:ident, $T:ident, $neg:expr, $abs:expr, $sign:expr) => {
-        /// One instruction on integer registers.
-        ///
-        /// # Safety
-        /// The instruction's registers hold `n` elements of its lane at `at`; the result's is none of the operands'.
+    ($name:ident, $any:ident, $T:ident, $neg:expr, $abs:expr, $sign:expr) => {
+        dispatch! {
+            /// One instruction on integer registers.
+            ///
+            /// # Safety
+            /// The instruction's registers hold `n` elements of its lane at `at`; the result's is none of the operands'. `isa` is
+            /// supported by the machine.
+            narrow pub unsafe fn $name => $any(i: &Instruction, at: &[*mut u8], n: usize)
+        }
+
         #[inline(always)]
-        pub unsafe fn $name(i: &Instruction, at: &[*mut u8], n: usize) {
+        unsafe fn $any<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
             use Binary::*;
             use Unary::*;
             match i.operation {
@@ -130,18 +135,23 @@ macro_rules! int_step {
         }
     };
 }
-int_step!(u8_step, u8, u8::wrapping_neg, |x| x, |x: u8| (x > 0) as u8);
-int_step!(i8_step, i8, i8::wrapping_neg, i8::wrapping_abs, i8::signum);
-int_step!(i16_step, i16, i16::wrapping_neg, i16::wrapping_abs, i16::signum);
-int_step!(i32_step, i32, i32::wrapping_neg, i32::wrapping_abs, i32::signum);
-int_step!(i64_step, i64, i64::wrapping_neg, i64::wrapping_abs, i64::signum);
+int_step!(u8_step, any_u8, u8, u8::wrapping_neg, |x| x, |x: u8| (x > 0) as u8);
+int_step!(i8_step, any_i8, i8, i8::wrapping_neg, i8::wrapping_abs, i8::signum);
+int_step!(i16_step, any_i16, i16, i16::wrapping_neg, i16::wrapping_abs, i16::signum);
+int_step!(i32_step, any_i32, i32, i32::wrapping_neg, i32::wrapping_abs, i32::signum);
+int_step!(i64_step, any_i64, i64, i64::wrapping_neg, i64::wrapping_abs, i64::signum);
 
-/// One instruction on boolean registers.
-///
-/// # Safety
-/// The instruction's registers hold `n` bytes of 0 or 1 at `at`; the result's is none of the operands'.
+dispatch! {
+    /// One instruction on boolean registers.
+    ///
+    /// # Safety
+    /// The instruction's registers hold `n` bytes of 0 or 1 at `at`; the result's is none of the operands'. `isa` is supported by
+    /// the machine.
+    narrow pub unsafe fn bool_step => any_bool(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
 #[inline(always)]
-pub unsafe fn bool_step(i: &Instruction, at: &[*mut u8], n: usize) {
+unsafe fn any_bool<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
     use Binary::*;
     match i.operation {
         Operation::Unary(_) => map!(u8 => u8, i, at, n, |x| x ^ 1),

@@ -175,126 +175,105 @@ impl Reduce {
 }
 
 macro_rules! reduce_floats {
-    ($T:ident, $r:ident, $to:ident, $from:ident, $items:ident) => {{
-        let count = $r.count() as f64;
-        for i in $items {
-            // SAFETY: the caller's promise.
-            unsafe {
-                match $r.op {
-                    ReduceOp::Prod => $r.item::<$T, f64>(
-                        $to,
-                        $from,
-                        i,
-                        1.0,
-                        (|a, x| a * x as f64, |a, b| a * b, |a| a as $T),
-                    ),
-                    ReduceOp::Max => $r.item::<$T, $T>(
-                        $to,
-                        $from,
-                        i,
-                        $T::NEG_INFINITY,
-                        (
-                            |a, x| if a < x || x.is_nan() { x } else { a },
-                            |a, b| if a < b || b.is_nan() { b } else { a },
-                            |a| a,
+    ($T:ident, $name:ident) => {
+        #[inline(always)]
+        unsafe fn $name<const FMA: bool>(r: &Reduce, to: Address, from: Address, start: usize, end: usize) {
+            // A sum is a mean over one element.
+            let count = if r.op == ReduceOp::Mean { r.count() as f64 } else { 1.0 };
+            let most = |a: $T, x: $T| if a < x || x.is_nan() { x } else { a };
+            let least = |a: $T, x: $T| if x < a || x.is_nan() { x } else { a };
+            for i in start..end {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match r.op {
+                        ReduceOp::Max => r.item(to, from, i, $T::NEG_INFINITY, (most, most, |a| a)),
+                        ReduceOp::Min => r.item(to, from, i, $T::INFINITY, (least, least, |a| a)),
+                        ReduceOp::Prod => {
+                            r.item(to, from, i, 1.0, (|a, x: $T| a * x as f64, |a, b| a * b, |a| a as $T))
+                        }
+                        _ => r.item(
+                            to,
+                            from,
+                            i,
+                            0.0,
+                            (|a, x: $T| a + x as f64, |a, b| a + b, |a| (a / count) as $T),
                         ),
-                    ),
-                    ReduceOp::Min => $r.item::<$T, $T>(
-                        $to,
-                        $from,
-                        i,
-                        $T::INFINITY,
-                        (
-                            |a, x| if x < a || x.is_nan() { x } else { a },
-                            |a, b| if b < a || b.is_nan() { b } else { a },
-                            |a| a,
-                        ),
-                    ),
-                    ReduceOp::Mean => $r.item::<$T, f64>(
-                        $to,
-                        $from,
-                        i,
-                        0.0,
-                        (|a, x| a + x as f64, |a, b| a + b, |a| (a / count) as $T),
-                    ),
-                    _ => $r.item::<$T, f64>(
-                        $to,
-                        $from,
-                        i,
-                        0.0,
-                        (|a, x| a + x as f64, |a, b| a + b, |a| a as $T),
-                    ),
+                    }
                 }
             }
         }
-    }};
+    };
 }
+reduce_floats!(f32, floats_f32);
+reduce_floats!(f64, floats_f64);
 
 macro_rules! reduce_ints {
-    ($T:ident, $r:ident, $to:ident, $from:ident, $items:ident) => {{
-        for i in $items {
-            // SAFETY: the caller's promise.
-            unsafe {
-                match $r.op {
-                    ReduceOp::Prod => $r.item::<$T, $T>(
-                        $to,
-                        $from,
-                        i,
-                        1,
-                        (|a, x| a.wrapping_mul(x), |a, b| a.wrapping_mul(b), |a| a),
-                    ),
-                    ReduceOp::Max | ReduceOp::Any => {
-                        $r.item::<$T, $T>($to, $from, i, $T::MIN, (|a, x| a.max(x), |a, b| a.max(b), |a| a))
+    ($T:ident, $name:ident) => {
+        #[inline(always)]
+        unsafe fn $name<const FMA: bool>(r: &Reduce, to: Address, from: Address, start: usize, end: usize) {
+            // Whether all are true is the least of them; of none it is true.
+            let least = if r.op == ReduceOp::All { 1 } else { $T::MAX };
+            for i in start..end {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match r.op {
+                        ReduceOp::Max | ReduceOp::Any => {
+                            r.item(to, from, i, $T::MIN, ($T::max, $T::max, |a| a))
+                        }
+                        ReduceOp::Min | ReduceOp::All => {
+                            r.item(to, from, i, least, ($T::min, $T::min, |a| a))
+                        }
+                        ReduceOp::Prod => r.item(to, from, i, 1, ($T::wrapping_mul, $T::wrapping_mul, |a| a)),
+                        _ => r.item(to, from, i, 0, ($T::wrapping_add, $T::wrapping_add, |a| a)),
                     }
-                    ReduceOp::Min => {
-                        $r.item::<$T, $T>($to, $from, i, $T::MAX, (|a, x| a.min(x), |a, b| a.min(b), |a| a))
-                    }
-                    ReduceOp::All => {
-                        $r.item::<$T, $T>($to, $from, i, 1, (|a, x| a.min(x), |a, b| a.min(b), |a| a))
-                    }
-                    _ => $r.item::<$T, $T>(
-                        $to,
-                        $from,
-                        i,
-                        0,
-                        (|a, x| a.wrapping_add(x), |a, b| a.wrapping_add(b), |a| a),
-                    ),
                 }
             }
         }
-    }};
+    };
 }
+reduce_ints!(u8, ints_u8);
+reduce_ints!(i8, ints_i8);
+reduce_ints!(i16, ints_i16);
+reduce_ints!(i32, ints_i32);
+reduce_ints!(i64, ints_i64);
 
-dispatch! {
-    /// Items `start..end`.
-    ///
-    /// # Safety
-    /// `to` and `from` are the addresses of result and operand; the items belong to this thread.
-    unsafe fn run_part => part(r: &Reduce, to: Address, from: Address, start: usize, end: usize)
+/// Defines what reduces items `start..end` of elements of a type, compiled for each instruction set.
+macro_rules! parts {
+    ($($name:ident => $body:ident $($narrow:ident)?),* $(,)?) => { $(
+        dispatch! {
+            /// # Safety
+            /// `to` and `from` are the addresses of result and operand; the items belong to this thread.
+            $($narrow)? unsafe fn $name => $body(r: &Reduce, to: Address, from: Address, start: usize, end: usize)
+        }
+    )* };
 }
-
-#[inline(always)]
-unsafe fn part<const FMA: bool>(r: &Reduce, to: Address, from: Address, start: usize, end: usize) {
-    let items = start..end;
-    match r.x.dtype {
-        DType::F64 => reduce_floats!(f64, r, to, from, items),
-        DType::F32 | DType::F16 | DType::BF16 => reduce_floats!(f32, r, to, from, items),
-        DType::Bool | DType::U8 => reduce_ints!(u8, r, to, from, items),
-        DType::I8 => reduce_ints!(i8, r, to, from, items),
-        DType::I16 => reduce_ints!(i16, r, to, from, items),
-        DType::I32 => reduce_ints!(i32, r, to, from, items),
-        DType::I64 => reduce_ints!(i64, r, to, from, items),
-    }
-}
+parts!(
+    part_f32 => floats_f32,
+    part_f64 => floats_f64 narrow,
+    part_u8 => ints_u8 narrow,
+    part_i8 => ints_i8 narrow,
+    part_i16 => ints_i16 narrow,
+    part_i32 => ints_i32 narrow,
+    part_i64 => ints_i64 narrow,
+);
 
 impl Step for Reduce {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
         let (to, from) = (call.of(&self.out), call.of(&self.x));
         let items = self.items();
         let grain = (GRAIN * items / self.x.elements().max(1)).max(1);
+        let run = match self.x.dtype {
+            DType::F64 => part_f64,
+            DType::F32 | DType::F16 | DType::BF16 => part_f32,
+            DType::Bool | DType::U8 => part_u8,
+            DType::I8 => part_i8,
+            DType::I16 => part_i16,
+            DType::I32 => part_i32,
+            DType::I64 => part_i64,
+        };
         call.team.split(items, grain, |_, part| {
             // SAFETY: the caller gives both tensors; parts are disjoint.
-            unsafe { run_part(self.isa, self, to, from, part.start, part.end) };
+            unsafe { run(self.isa, self, to, from, part.start, part.end) };
         });
         Ok(())
     }

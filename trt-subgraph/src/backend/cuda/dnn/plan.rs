@@ -22,7 +22,6 @@ pub struct Plan {
     /// What the plan was made from stays alive with it.
     graph: Graph,
     _engine: Descriptor,
-    _handles: Mutex<Handles>,
     operands: usize,
     /// Bytes of working memory.
     pub workspace: usize,
@@ -91,6 +90,13 @@ fn keeps_precision(configuration: &Descriptor, p: &Problem) -> Result<bool, Stri
     Ok(!coarse && (!narrow || (p.x.dtype == DType::F32 && p.tf32)))
 }
 
+/// The library's number of a configuration's engine.
+fn number(configuration: &Descriptor) -> Result<i64, String> {
+    let engine =
+        configuration.fill(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Object::CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1)?;
+    engine.first().ok_or("no engine")?.integer(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX)
+}
+
 fn plan(dnn: &'static Cudnn, device: &Arc<Device>, p: &Problem, rank: usize) -> Result<Plan, String> {
     let _current = device.enter()?;
     let handles = Handles::new(device)?;
@@ -101,16 +107,16 @@ fn plan(dnn: &'static Cudnn, device: &Arc<Device>, p: &Problem, rank: usize) -> 
         .descriptors(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[&engine])?
         .finish()?;
     let workspace = execution.integer(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?.max(0) as usize;
-    let what = if p.epilogue.is_some() { "fused plan" } else { "plan" };
+    let number = number(&engine).map_or("of unknown number".to_string(), |n| n.to_string());
+    let what = if p.epilogue.is_some() { "fused engine" } else { "engine" };
     Ok(Plan {
         dnn,
         execution,
         graph,
         _engine: engine,
-        _handles: Mutex::new(handles),
         operands: p.operands.len(),
         workspace,
-        name: format!("cuDNN {what} {rank}"),
+        name: format!("cuDNN {what} {number}, choice {rank}"),
     })
 }
 

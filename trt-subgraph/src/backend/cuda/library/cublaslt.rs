@@ -19,7 +19,6 @@ api! {
         cublasLtGetVersion: fn() -> usize;
         cublasLtGetStatusString: fn(u32) -> *const c_char;
         cublasLtCreate: fn(*mut cublasLtHandle_t) -> u32;
-        cublasLtDestroy: fn(cublasLtHandle_t) -> u32;
         cublasLtMatmulDescCreate: fn(*mut cublasLtMatmulDesc_t, cublasComputeType_t, cudaDataType_t) -> u32;
         cublasLtMatmulDescDestroy: fn(cublasLtMatmulDesc_t) -> u32;
         cublasLtMatmulDescSetAttribute: fn(

@@ -18,7 +18,6 @@ api! {
         cudnnGetErrorString: fn(u32) -> *const c_char;
         cudnnGetLastErrorString: fn(*mut c_char, usize) -> ();
         cudnnCreate: fn(*mut cudnnHandle_t) -> u32;
-        cudnnDestroy: fn(cudnnHandle_t) -> u32;
         cudnnSetStream: fn(cudnnHandle_t, CUstream) -> u32;
         cudnnBackendCreateDescriptor: fn(cudnnBackendDescriptorType_t, *mut cudnnBackendDescriptor_t) -> u32;
         cudnnBackendDestroyDescriptor: fn(cudnnBackendDescriptor_t) -> u32;

@@ -46,6 +46,7 @@ api! {
         cuMemcpyDtoHAsync_v2: fn(*mut c_void, Address, usize, CUstream) -> Status;
         cuMemcpyDtoDAsync_v2: fn(Address, Address, usize, CUstream) -> Status;
         cuMemsetD8_v2: fn(Address, u8, usize) -> Status;
+        cuMemsetD8Async: fn(Address, u8, usize, CUstream) -> Status;
         cuPointerGetAttribute: fn(*mut c_void, CUpointer_attribute, Address) -> Status;
         cuModuleLoadDataEx: fn(*mut CUmodule, *const c_void, c_uint, *mut c_int, *mut *mut c_void) -> Status;
         cuModuleUnload: fn(CUmodule) -> Status;
@@ -61,6 +62,10 @@ api! {
         cuStreamIsCapturing: fn(CUstream, *mut c_uint) -> Status;
         cuThreadExchangeStreamCaptureMode: fn(*mut CUstreamCaptureMode) -> Status;
         cuStreamBeginCapture_v2: fn(CUstream, CUstreamCaptureMode) -> Status;
+        cuStreamGetCaptureInfo_v2: fn(
+            CUstream, *mut c_uint, *mut c_ulonglong, *mut CUgraph, *mut *const CUgraphNode, *mut usize,
+        ) -> Status;
+        cuStreamUpdateCaptureDependencies: fn(CUstream, *const CUgraphNode, usize, c_uint) -> Status;
         cuStreamEndCapture: fn(CUstream, *mut CUgraph) -> Status;
         cuEventCreate: fn(*mut CUevent, c_uint) -> Status;
         cuEventDestroy_v2: fn(CUevent) -> Status;
@@ -75,6 +80,7 @@ api! {
         cuGraphUpload: fn(CUgraphExec, CUstream) -> Status;
         cuGraphInstantiateWithFlags: fn(*mut CUgraphExec, CUgraph, c_ulonglong) -> Status;
         cuGraphExecKernelNodeSetParams_v2: fn(CUgraphExec, CUgraphNode, *const CUDA_KERNEL_NODE_PARAMS) -> Status;
+        cuGraphKernelNodeSetParams_v2: fn(CUgraphNode, *const CUDA_KERNEL_NODE_PARAMS) -> Status;
         cuGraphLaunch: fn(CUgraphExec, CUstream) -> Status;
         cuGraphExecDestroy: fn(CUgraphExec) -> Status;
         cuGraphDestroy: fn(CUgraph) -> Status;

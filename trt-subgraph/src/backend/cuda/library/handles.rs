@@ -5,9 +5,13 @@ use super::{CublasLt, Cudnn};
 use cudarc::cublaslt::sys::cublasLtHandle_t;
 use cudarc::cudnn::sys::cudnnHandle_t;
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// cuDNN's and cuBLASLt's handles on one device, for one thread at a time.
+/// Handles that nobody has at the moment. They are never destroyed: making one takes longer than many a layer's timing, and a plan may
+/// refer to the one that it was made with.
+static IDLE: Mutex<Vec<Handles>> = Mutex::new(Vec::new());
+
+/// cuDNN's and cuBLASLt's handles on one device, for one thread at a time. Dropped, they wait for the next who asks.
 pub struct Handles {
     device: Option<Arc<Device>>,
     /// Null where there is no cuDNN.
@@ -27,8 +31,14 @@ impl Handles {
 
     /// One of each library that is there.
     pub fn new(device: &Arc<Device>) -> Result<Handles, String> {
+        let is_here = |h: &Handles| h.device.as_ref().is_some_and(|d| d.ordinal == device.ordinal);
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = idle.iter().position(is_here) {
+            return Ok(idle.swap_remove(at));
+        }
+        drop(idle);
         let _current = device.enter()?;
-        let mut out = Handles { device: Some(device.clone()), ..Handles::none() };
+        let mut out = Handles::none();
         if let Ok(dnn) = Cudnn::get() {
             // SAFETY: a place for the handle.
             dnn.check("cudnnCreate", unsafe { (dnn.cudnnCreate)(&mut out.dnn) })?;
@@ -37,21 +47,16 @@ impl Handles {
             // SAFETY: a place for the handle.
             lt.check("cublasLtCreate", unsafe { (lt.cublasLtCreate)(&mut out.lt) })?;
         }
+        out.device = Some(device.clone());
         Ok(out)
     }
 }
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        let Some(device) = &self.device else { return };
-        let Ok(_current) = device.enter() else { return };
-        if let (false, Ok(dnn)) = (self.dnn.is_null(), Cudnn::get()) {
-            // SAFETY: made in `new`.
-            unsafe { (dnn.cudnnDestroy)(self.dnn) };
-        }
-        if let (false, Ok(lt)) = (self.lt.is_null(), CublasLt::get()) {
-            // SAFETY: made in `new`.
-            unsafe { (lt.cublasLtDestroy)(self.lt) };
+        if self.device.is_some() {
+            let whole = std::mem::replace(self, Handles::none());
+            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(whole);
         }
     }
 }
