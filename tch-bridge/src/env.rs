@@ -96,7 +96,7 @@ pub const CACHE_DIR: Variable = Variable {
     name: "TRT_CACHE_DIR",
     values: "a folder, or off",
     default: "tch-trt in the platform's folder for caches",
-    doc: "where compiled kernels are kept on disk, at most 1 GiB of them",
+    doc: "where compiled kernels, and what was timed, are kept on disk, at most 1 GiB",
 };
 
 /// Every variable.

@@ -1,4 +1,4 @@
-//! What takes long to make, kept on disk from process to process: machine code of kernels.
+//! What takes long to make, kept on disk from process to process: machine code of kernels, and which way of running a layer is fastest.
 //!
 //! An entry is a file of its own that holds the whole key beside the value, both under checksums; it is used only where the key is the
 //! same to the last byte. Files appear whole (written apart, then renamed), so that any number of processes may read and write at once
@@ -40,7 +40,7 @@ pub struct Cache {
 /// An entry, for people.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// What it holds: `kernels`.
+    /// What it holds: `kernels`, `ways`.
     pub kind: String,
     /// Its file's name.
     pub file: String,

@@ -1,6 +1,6 @@
 //! A GPU of this process, by its primary context: the one that libtorch uses too.
 
-use super::library::Driver;
+use super::library::{CublasLt, Cudnn, Driver, Nvrtc};
 use super::target::Target;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute, CUstreamCaptureMode};
 use std::collections::BTreeMap;
@@ -43,6 +43,23 @@ impl Device {
         let device = Device::find(ordinal)?;
         opened.insert(ordinal, device.clone());
         Ok(device)
+    }
+
+    /// What decides how fast anything is here: the device, the driver, the libraries, this crate.
+    pub(super) fn circumstances(&self) -> String {
+        let mut driver = 0;
+        // SAFETY: a place for the answer.
+        unsafe { (self.driver.cuDriverGetVersion)(&mut driver) };
+        format!(
+            "{} {:?} driver {driver} NVRTC {:?} cuDNN {:?} cuBLASLt {:?} tch-trt {} {}",
+            self.name,
+            self.target,
+            Nvrtc::get().ok().map(Nvrtc::version),
+            Cudnn::get().ok().map(Cudnn::version),
+            CublasLt::get().ok().map(CublasLt::version),
+            env!("CARGO_PKG_VERSION"),
+            env!("TRT_SUBGRAPH_SOURCES"),
+        )
     }
 
     fn find(ordinal: usize) -> Result<Arc<Device>, String> {

@@ -95,7 +95,7 @@ impl CudaEngine {
     ) -> Result<Vec<(String, CudaEngine)>, CompileError> {
         let timer = Timer::of(device, options.tf32).map_err(modules)?;
         let list = Mutex::new(Vec::new());
-        CudaEngine::choosing(network, device, weights, options, Choice::Listed(&timer, &list))?;
+        CudaEngine::choosing(network, device, weights, options, Choice::Listed(&timer, None, &list))?;
         let ways = list.into_inner().unwrap_or_else(PoisonError::into_inner);
         let engine = |way: Arc<dyn Way>| {
             let name = way.name();

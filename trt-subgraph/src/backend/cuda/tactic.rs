@@ -38,12 +38,18 @@ pub enum Choice<'a> {
     Timed(&'a Timer),
     /// Nobody yet: layers that are to be timed are put on the list, and run by our own kernel on tensor cores where that takes them.
     Foreseen(&'a Timer, &'a Mutex<Vec<Alone>>),
-    /// Our own kernel; every way is put on the list.
-    Listed(&'a Timer, &'a Mutex<Vec<Arc<dyn Way>>>),
+    /// Our own kernel; every way, or the one of this name, is put on the list.
+    Listed(&'a Timer, Option<&'a str>, &'a Mutex<Vec<Arc<dyn Way>>>),
 }
 
-/// Every way to run this layer here, our own kernel first.
-pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32) -> Vec<Arc<dyn Way>> {
+/// Every way to run this layer here, our own kernel first; with `only` the one of that name, if there is one.
+pub fn ways(
+    a: &mut Assembler,
+    timer: &Timer,
+    layer: &Layer,
+    tf32: Tf32,
+    only: Option<&str>,
+) -> Vec<Arc<dyn Way>> {
     let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own(Kernel::Suitable))];
     if is_short(a, layer) {
         out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
@@ -53,12 +59,13 @@ pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32) -> Vec<
         on_tensor_cores(a, layer, tf32, clusters).into_iter().map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
     match &layer.kind {
-        LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution)),
+        LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, only)),
         LayerKind::MatMul { transpose_a, transpose_b } => {
             out.extend(lt::ways(a, timer, layer, (*transpose_a, *transpose_b), tf32.product));
         }
         _ => {}
     }
+    out.retain(|way| only.is_none_or(|name| way.name() == name));
     out
 }
 
@@ -137,8 +144,8 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
             }
             best_guess(a, layer, timer.tf32, a.target.capability >= 90)
         }
-        Choice::Listed(timer, list) => {
-            let ways = ways(a, timer, layer, timer.tf32);
+        Choice::Listed(timer, only, list) => {
+            let ways = ways(a, timer, layer, timer.tf32, only);
             list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);
             Arc::new(Own(Kernel::Suitable))
         }

@@ -14,11 +14,14 @@ use super::tactic::{Choice, Own, Way};
 use super::target::Target;
 use crate::backend::Tf32;
 use crate::backend::view::View;
+use crate::cache::Cache;
 use crate::network::{Layer, LayerKind, Network, ValueId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+/// The kind of entries of the cache on disk that say which way is fastest.
+const CACHED: &str = "ways";
 /// How often a way is repeated in one timed graph: single launches show their overhead rather than their time.
 const REPEATS: usize = 10;
 /// How often such a graph is timed; the least time counts.
@@ -29,6 +32,8 @@ pub struct Timer {
     pub device: Arc<Device>,
     /// For one thread at a time.
     pub handles: Mutex<Handles>,
+    /// The device and the versions of all that takes part.
+    machine: String,
     pub tf32: Tf32,
     /// The fastest way by problem; held while a problem is timed, so that timings do not disturb each other.
     chosen: Mutex<HashMap<String, Arc<dyn Way>>>,
@@ -43,6 +48,7 @@ impl Timer {
         Ok(Timer {
             device: device.clone(),
             handles,
+            machine: device.circumstances(),
             tf32,
             chosen: Mutex::default(),
             foreseen: Mutex::default(),
@@ -70,10 +76,18 @@ impl Timer {
             return way.clone();
         }
         let foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        let candidates = foreseen.unwrap_or_else(|| {
-            log::debug!("{}: not foreseen", a.origin());
-            self.candidates(&Alone::of(a, layer, key.clone()))
-        });
+        let candidates = match foreseen {
+            Some(candidates) => candidates,
+            None => {
+                let alone = Alone::of(a, layer, key.clone());
+                if let Some(way) = self.remembered(&alone) {
+                    chosen.insert(key, way.clone());
+                    return way;
+                }
+                log::debug!("{}: not foreseen", a.origin());
+                self.candidates(&alone)
+            }
+        };
         let mut best: (f32, Arc<dyn Way>) = (f32::INFINITY, Arc::new(Own(Kernel::Suitable)));
         for Candidate { way, ready } in candidates {
             match ready.and_then(|ready| self.time(ready)) {
@@ -86,6 +100,11 @@ impl Timer {
                 Err(why) => log::debug!("{}: {} does not run: {why}", a.origin(), way.name()),
             }
         }
+        if best.0.is_finite()
+            && let Some(cache) = Cache::of_process()
+        {
+            cache.put(CACHED, self.circumstances(&key).as_bytes(), best.1.name().as_bytes());
+        }
         chosen.insert(key, best.1.clone());
         best.1
     }
@@ -97,12 +116,23 @@ impl Timer {
         (!chosen.contains_key(&key)).then(|| Alone::of(a, layer, key))
     }
 
-    /// Compiles the ways of these layers side by side, for [`Timer::choose`] to find: compiling takes much longer than timing.
+    /// Finds the ways that earlier processes took, and compiles those of the other layers side by side, for [`Timer::choose`] to find: compiling takes much longer than timing.
     pub fn foresee(&self, mut layers: Vec<Alone>) {
         layers.sort_by(|a, b| a.key.cmp(&b.key));
         layers.dedup_by(|a, b| a.key == b.key);
         let start = Instant::now();
-        let ways: Vec<Vec<Arc<dyn Way>>> = side_by_side(&layers, |alone| alone.ways(self));
+        let kept = side_by_side(&layers, |alone| self.remembered(alone));
+        let mut unknown = Vec::new();
+        let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (alone, way) in layers.into_iter().zip(kept) {
+            match way {
+                Some(way) => drop(chosen.insert(alone.key, way)),
+                None => unknown.push(alone),
+            }
+        }
+        drop(chosen);
+        let layers = unknown;
+        let ways: Vec<Vec<Arc<dyn Way>>> = side_by_side(&layers, |alone| alone.ways(self, None));
         let listed = start.elapsed();
         let pairs: Vec<(usize, Arc<dyn Way>)> = ways
             .into_iter()
@@ -122,6 +152,17 @@ impl Timer {
         );
     }
 
+    /// The way that an earlier process found fastest under the very same circumstances.
+    fn remembered(&self, alone: &Alone) -> Option<Arc<dyn Way>> {
+        let name = Cache::of_process()?.get(CACHED, self.circumstances(&alone.key).as_bytes())?;
+        alone.ways(self, Some(std::str::from_utf8(&name).ok()?)).pop()
+    }
+
+    /// Everything that decides which way is fastest.
+    fn circumstances(&self, key: &str) -> String {
+        format!("{} {:?}\n{key}", self.machine, self.tf32)
+    }
+
     /// Forgets what was foreseen and not asked for.
     pub fn forget(&self) {
         self.foreseen.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -129,7 +170,7 @@ impl Timer {
 
     /// The ways of a layer, compiled.
     fn candidates(&self, alone: &Alone) -> Vec<Candidate> {
-        let ways = alone.ways(self);
+        let ways = alone.ways(self, None);
         let ready = side_by_side(&ways, |way| alone.ready(way, self.device.target));
         ways.into_iter().zip(ready).map(|(way, ready)| Candidate { way, ready }).collect()
     }
@@ -217,9 +258,10 @@ impl Alone {
         assembler
     }
 
-    fn ways(&self, timer: &Timer) -> Vec<Arc<dyn Way>> {
+    /// Every way to run it, or the one of this name.
+    fn ways(&self, timer: &Timer, only: Option<&str>) -> Vec<Arc<dyn Way>> {
         let list = Mutex::new(Vec::new());
-        if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, &list)).run() {
+        if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, only, &list)).run() {
             log::debug!("a layer alone: {why}");
         }
         list.into_inner().unwrap_or_else(PoisonError::into_inner)

@@ -18,18 +18,23 @@ use crate::network::layer::Convolution;
 use crate::network::{Expr, Layer, ValueId};
 use crate::{DType, TensorType};
 use graph::{Problem, Tensor, is_sayable};
-use plan::{Plan, Planned, plans};
+use plan::{Plan, Planned, plans, rank};
 use std::sync::Arc;
 
-/// The library's ways to run a convolution.
+/// The library's ways to run a convolution; with `only` the one of that name, if it is one of the library's.
 pub fn ways(
     a: &mut Assembler,
     timer: &Timer,
     layer: &Layer,
     c: &Convolution,
     tf32: bool,
+    only: Option<&str>,
 ) -> Vec<Arc<dyn Way>> {
     let mut out: Vec<Arc<dyn Way>> = Vec::new();
+    let rank = only.map(rank);
+    if rank == Some(None) {
+        return out;
+    }
     if timer.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).dnn.is_null() {
         return out;
     }
@@ -40,7 +45,7 @@ pub fn ways(
             break;
         }
         let Some(form) = Form::of(a, layer, c, epilogue, tf32) else { continue };
-        match plans(&timer.device, &form.problem) {
+        match plans(&timer.device, &form.problem, rank.flatten()) {
             Ok(plans) => out.extend(plans.into_iter().map(|plan| -> Arc<dyn Way> {
                 Arc::new(Library { form: form.clone(), plan: Arc::new(plan) })
             })),

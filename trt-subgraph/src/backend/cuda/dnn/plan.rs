@@ -35,14 +35,19 @@ const CONFIGURATIONS: usize = 18;
 /// Most plans that are built for a problem.
 const PLANS: usize = 4;
 
-/// The library's best plans for a problem, in its own order of preference.
-pub fn plans(device: &Arc<Device>, p: &Problem) -> Result<Vec<Plan>, String> {
+/// The place of a plan of this name in the library's order of preference; `None` where it is none of the library's.
+pub fn rank(name: &str) -> Option<usize> {
+    name.strip_prefix("cuDNN ")?.rsplit_once(", choice ")?.1.parse().ok()
+}
+
+/// The library's best plans for a problem, in its own order of preference; with `only` the one at that place.
+pub fn plans(device: &Arc<Device>, p: &Problem, only: Option<usize>) -> Result<Vec<Plan>, String> {
     let dnn = Cudnn::get()?;
     let handles = Handles::new(device)?;
     let count = configurations(dnn, &handles, p)?.1.len().min(PLANS);
     let out: Mutex<Vec<(usize, Plan)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for rank in 0..count {
+        for rank in (0..count).filter(|rank| only.is_none_or(|only| only == *rank)) {
             let out = &out;
             scope.spawn(move || match plan(dnn, device, p, rank) {
                 Ok(plan) => out.lock().unwrap_or_else(PoisonError::into_inner).push((rank, plan)),
