@@ -1,0 +1,60 @@
+//! The programs themselves, on little data; each checks its answers itself, and ends with exit code 1 when they are not the host's.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A file of this process alone, gone when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("programs-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).expect("there is room");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Runs an example of this package, which cargo builds with the tests of a workspace, beside this program.
+fn run(name: &str, file: &Path) -> Output {
+    let tests = std::env::current_exe().expect("the test is a program");
+    let target = tests.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
+    let program = target.join("examples").join(name);
+    assert!(program.exists(), "`cargo build --workspace --example {name}` comes first");
+    Command::new(program).arg(file).env("TRT_BACKEND", "cpu").output().expect("it is a program")
+}
+
+fn succeed(name: &str, file: &Path) -> String {
+    let output = run(name, file);
+    let said = String::from_utf8(output.stdout).expect("it writes text");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+#[test]
+fn workers_recommend_what_the_host_does() {
+    // Users 1 to 60 rate every fourth of 120 items, high where both numbers leave the same rest.
+    let rating = |user: usize, item: usize| {
+        let stars = if user % 3 == item % 3 { 5 } else { 1 + (user + item) % 3 };
+        format!("{user}::{item}::{stars}::978300760\n")
+    };
+    let of = |user: usize| (0..30).map(move |i| rating(user, 1000 + i * 4 + user % 4));
+    let file = Scratch::new("ratings.dat", &(1..=60).flat_map(of).collect::<String>());
+    let said = succeed("movielens_mlp", &file.0);
+    assert!(said.contains("60 users, 120 items, 1620 ratings to train with, 180 held out"), "{said}");
+    assert_eq!(said.matches("us a batch").count(), 3, "{said}");
+    assert!(said.contains("all recommend what the host does"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_none_is_named() {
+    let file = Scratch::new("bad.dat", "1::2::3::4\nhello\n");
+    let output = run("movielens_mlp", &file.0);
+    let errors = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(!output.status.success() && errors.contains("bad.dat, line 2: expected user::item"), "{errors}");
+}
