@@ -9,6 +9,7 @@ pub mod plot;
 pub mod ratings;
 pub mod residual;
 pub mod shapes;
+pub mod text;
 pub mod weights;
 
 use std::path::{Path, PathBuf};

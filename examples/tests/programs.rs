@@ -26,7 +26,10 @@ fn run(name: &str, file: &Path) -> Output {
     let target = tests.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
     let program = target.join("examples").join(name);
     assert!(program.exists(), "`cargo build --workspace --example {name}` comes first");
-    Command::new(program).arg(file).env("TRT_BACKEND", "cpu").output().expect("it is a program")
+    // One thread: tests run side by side.
+    let mut command = Command::new(program);
+    command.arg(file).env("TRT_BACKEND", "cpu").env("OMP_NUM_THREADS", "1");
+    command.output().expect("it is a program")
 }
 
 fn succeed(name: &str, file: &Path) -> String {
@@ -52,9 +55,21 @@ fn workers_recommend_what_the_host_does() {
 }
 
 #[test]
+fn engines_write_the_text_of_the_host() {
+    let verses = "the fox jumps over the dog; the dog sleeps under the fox, and so on.\n".repeat(80);
+    let file = Scratch::new("verses.txt", &verses);
+    let said = succeed("char_rnn", &file.0);
+    assert!(said.contains("4968 characters to train with"), "{said}");
+    assert!(said.contains("from TorchScript") && said.contains("all three wrote the same text"), "{said}");
+}
+
+#[test]
 fn a_file_that_is_none_is_named() {
     let file = Scratch::new("bad.dat", "1::2::3::4\nhello\n");
     let output = run("movielens_mlp", &file.0);
     let errors = String::from_utf8_lossy(&output.stderr).to_string();
     assert!(!output.status.success() && errors.contains("bad.dat, line 2: expected user::item"), "{errors}");
+    let output = run("char_rnn", Path::new("no/such.txt"));
+    let errors = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(!output.status.success() && errors.contains("no/such.txt"), "{errors}");
 }
