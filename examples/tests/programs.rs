@@ -85,6 +85,22 @@ fn googlenet_is_fused_and_saved() {
 }
 
 #[test]
+fn yolox_finds_the_boxes_of_the_host() {
+    let said = succeed("yolox", &["--side", "96"]);
+    assert!(said.contains("25.3 million weights") && said.contains("1 engine"), "{said}");
+    let boxes = |name: &str| -> Option<usize> {
+        said.lines()
+            .find(|l| l.starts_with(name) && l.ends_with('s'))?
+            .split_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()
+    };
+    assert!(boxes("host ") > Some(10) && boxes("host ") == boxes("engines "), "{said}");
+    assert!(said.contains("error against float64"), "{said}");
+}
+
+#[test]
 fn a_file_that_is_none_is_named() {
     let file = Scratch::new("bad.dat", "1::2::3::4\nhello\n");
     let output = run("movielens_mlp", &[file.path()]);
