@@ -38,9 +38,8 @@ struct Row {
 }
 
 fn main() -> Outcome {
-    let folder = std::env::args_os()
-        .nth(1)
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/googlenet"), PathBuf::from);
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the project");
+    let folder = std::env::args_os().nth(1).map_or_else(|| project.join("target/googlenet"), PathBuf::from);
     let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
     let backend = choose(name.as_deref().unwrap_or("auto"))?;
     let batches = batches(&folder)?;
