@@ -1,13 +1,16 @@
-//! What the examples share: images to train on, residual networks, the measured evaluation of a path, how far answers lie apart,
-//! and plots.
+//! What the examples share: images, ratings and text to train on, residual networks, the measured evaluation of a path, how far
+//! answers lie apart, weights for networks by hand, and plots.
 
 pub mod difference;
 pub mod digits;
 pub mod evaluation;
 pub mod idx;
 pub mod plot;
+pub mod ratings;
 pub mod residual;
 pub mod shapes;
+pub mod text;
+pub mod weights;
 
 use std::path::{Path, PathBuf};
 

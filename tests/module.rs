@@ -96,6 +96,30 @@ fn writes_are_seen_by_the_caller() {
 }
 
 #[test]
+fn numbered_layers_come_back_from_a_file() {
+    let _on = engines_on();
+    let vs = VarStore::new(Device::Cpu);
+    let path = vs.root() / "layers";
+    let net = nn::seq()
+        .add(nn::linear(&path / 0, 4, 5, Default::default()))
+        .add_fn(|x| x.relu())
+        .add(nn::linear(&path / "2-last", 5, 3, Default::default()));
+    let x = floats(&[2, 4]);
+    let module = tch::no_grad(|| {
+        TrtModule::trace(&vs, &[x.shallow_clone()], |xs| net.forward(&xs[0]), &options()).unwrap()
+    });
+    let file = std::env::temp_dir().join(format!("tch-trt-module-{}-numbered.pt", std::process::id()));
+    module.compile(&[&x]).unwrap();
+    module.save(&file).unwrap();
+    let loaded = TrtModule::load(&file, &options());
+    std::fs::remove_file(&file).unwrap();
+    let loaded = loaded.unwrap();
+    tch::no_grad(|| assert_close(&loaded.forward_ts(&[&x]).unwrap(), &net.forward(&x)));
+    let report = loaded.report().to_string();
+    assert!(report.contains("served 1 call"), "{report}");
+}
+
+#[test]
 fn branches_and_loops_hold_engines() {
     let _on = engines_on();
     let source = "def forward(self, x, n: int):\n    if bool(x.sum() > 0):\n        y = torch.tanh(x) * 2.0 + 1.0\n    else:\n        y = torch.relu(x) - 3.0\n    for i in range(n):\n        y = torch.sigmoid(y * 0.5) + y\n    return y\n";

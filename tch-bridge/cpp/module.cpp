@@ -1,4 +1,5 @@
 // Modules: load, save, build, enumerate, run.
+#include <cctype>
 #include <sstream>
 
 #include <caffe2/serialize/read_adapter_interface.h>
@@ -41,6 +42,15 @@ torch::jit::Module fresh(const std::string& name, std::shared_ptr<torch::jit::Co
   return module;
 }
 
+// A class's name for a submodule of this name: TorchScript files hold it as an identifier, which `0` is not.
+std::string class_of(const std::string& name) {
+  std::string out = name;
+  for (char& c : out) {
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return out.empty() || std::isdigit(static_cast<unsigned char>(out[0])) ? "_" + out : out;
+}
+
 // The submodule that holds the last component of `path`, made on the way, and that component.
 std::pair<torch::jit::Module, std::string> holder(const Module& root, rust::Str path) {
   torch::jit::Module module = root.module;
@@ -48,7 +58,7 @@ std::pair<torch::jit::Module, std::string> holder(const Module& root, rust::Str 
   std::string name, next;
   std::getline(parts, name, '.');
   while (std::getline(parts, next, '.')) {
-    if (!module.hasattr(name)) module.register_module(name, fresh(name, module._ivalue()->compilation_unit()));
+    if (!module.hasattr(name)) module.register_module(name, fresh(class_of(name), module._ivalue()->compilation_unit()));
     IValue child = module.attr(name);
     if (!child.isModule()) throw Failure(FailureKind::Argument, "`" + name + "` is not a submodule");
     module = child.toModule();

@@ -1,0 +1,146 @@
+//! A character model from training to text, written by the host and by engines: a two-layer LSTM trained with tch; its weights exported,
+//! and the network built by hand from them, gate by gate; and the same network as a TorchScript file. Each writes on from a seed, one
+//! character a step, with the state carried over.
+//!
+//! `cargo run --release --example char_rnn [TEXT]`: `TEXT` is any text file; without it, the project's own sources are read. Ends with
+//! exit code 1 when an engine writes another text than the host.
+
+mod by_hand;
+mod generate;
+mod net;
+
+use anyhow::{Context, Result, ensure};
+use by_hand::ByHand;
+use examples::difference::Difference;
+use examples::text::{self, Vocabulary};
+use examples::weights::Weights;
+use generate::{Measured, Task};
+use net::{CharRnn, Stepwise};
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tch::nn::VarStore;
+use tch::{CModule, Device, IValue, Tensor};
+use tch_bridge::jit::{Initial, Module};
+use tch_bridge::{Options, TrtModule};
+use trt_subgraph::backend::{CompileOptions, choose};
+use trt_subgraph::session::Session;
+
+/// Characters of the seed, of the generated text, and of the held-out text that is read.
+const SEED: usize = 40;
+const WRITTEN: usize = 400;
+const HELD_OUT: usize = 1_000;
+
+fn main() -> Result<()> {
+    env_logger::init();
+    let text = match std::env::args_os().nth(1) {
+        Some(file) => text::read(Path::new(&file))?,
+        None => text::sources()?,
+    };
+    let vocabulary = Vocabulary::of(&text)?;
+    let text = vocabulary.encode(&text);
+    let (training, held_out) = text.split_at(text.len() / 10 * 9);
+    println!("{} characters to train with, {} different ones", training.len(), vocabulary.size());
+    ensure!(held_out.len() >= CharRnn::SHORTEST, "the text is too short: 1,000 characters are enough");
+
+    // Training, on the host.
+    tch::manual_seed(1);
+    let mut vs = VarStore::new(Device::Cpu);
+    let net = CharRnn::new(&vs.root(), vocabulary.size());
+    net.train(&vs, training)?;
+    vs.freeze();
+
+    // What other programs would take: the weights in a file, and the network as TorchScript.
+    let folder = Folder::new()?;
+    let (weights, script) = (folder.0.join("weights.ot"), folder.0.join("model.pt"));
+    vs.save(&weights)?;
+    let [hidden, cell] = net::silence();
+    let character = Tensor::zeros([1, 1], tch::kind::INT64_CPU);
+    let silent = Tensor::zeros([1, vocabulary.size() as i64], tch::kind::FLOAT_CPU);
+    let sample = [character, silent, hidden, cell];
+    record(&net, &vs, &sample)?.save(&script)?;
+
+    // The engine by hand.
+    let start = Instant::now();
+    let backend = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
+    let backend = choose(backend.as_deref().unwrap_or("auto"))?;
+    let options = CompileOptions { threads: tch::get_num_threads() as usize, ..Default::default() };
+    let plan = by_hand::define(&Weights::load(&weights)?, vocabulary.size())?.build(backend, &options)?;
+    let mut by_hand = ByHand(Session::new(&plan, backend, &options)?);
+    let build_by_hand = start.elapsed();
+
+    // The engine from TorchScript.
+    let module = TrtModule::load(&script, &Options::waiting())?;
+    let start = Instant::now();
+    module.compile(&sample)?;
+    let build_script = start.elapsed();
+    ensure!(module.report().engines() > 0, "no engine was built\n{}", module.report());
+    tch_bridge::set_enabled(true);
+    let mut scripted = Stepwise::new(|inputs: &[Tensor]| tensors(&module, inputs));
+
+    let mut host = Stepwise::new(|inputs: &[Tensor]| Ok(net.step(inputs)));
+    let noise = generate::noise(WRITTEN, vocabulary.size());
+    let task = Task { held_out: &held_out[..HELD_OUT.min(held_out.len())], seed: &held_out[..SEED], noise };
+    let measured = task.compare(&mut [&mut host, &mut by_hand, &mut scripted])?;
+
+    println!("\n{}[{}]\n", vocabulary.decode(task.seed), vocabulary.decode(&measured[0].text));
+    print(&measured, [None, Some(build_by_hand), Some(build_script)]);
+    for (name, engine) in ["by hand", "from TorchScript"].into_iter().zip(&measured[1..]) {
+        let difference = Difference::between(&engine.scores, &measured[0].scores);
+        println!("largest difference of the scores {name} from the host's: {difference}");
+        ensure!(difference.relative() < 1e-4, "the scores {name} are not the host's");
+        ensure!(
+            engine.text == measured[0].text,
+            "the engine {name} writes: {}",
+            vocabulary.decode(&engine.text)
+        );
+    }
+    println!("all three wrote the same text");
+    Ok(())
+}
+
+/// The network in TorchScript, with its weights.
+fn record(net: &CharRnn, vs: &VarStore, sample: &[Tensor]) -> Result<CModule> {
+    let weights: Vec<(String, Initial)> =
+        vs.variables().into_iter().map(|(name, tensor)| (name, Initial::Parameter(tensor))).collect();
+    let step = |inputs: &[Tensor]| {
+        Ok::<_, Infallible>(IValue::Tuple(net.step(inputs).into_iter().map(IValue::Tensor).collect()))
+    };
+    Ok(Module::trace("forward", sample, &weights, step)?.to_cmodule())
+}
+
+/// A call of a module that gives several tensors.
+fn tensors(module: &TrtModule, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let inputs: Vec<IValue> = inputs.iter().map(|t| IValue::Tensor(t.shallow_clone())).collect();
+    let IValue::Tuple(outputs) = module.forward_is(&inputs)? else { anyhow::bail!("a tuple was expected") };
+    outputs.into_iter().map(|v| Ok(Tensor::try_from(v)?)).collect()
+}
+
+/// A folder of this process alone, gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Folder> {
+        let path = std::env::temp_dir().join(format!("char-rnn-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn print(measured: &[Measured], builds: [Option<Duration>; 3]) {
+    println!("{:36}{:>8}{:>18}{:>10}{:>12}", "", "bits", "characters a s", "speed-up", "build");
+    let names = ["host", "engine, built by hand", "engine, from TorchScript"];
+    for ((name, m), build) in names.into_iter().zip(measured).zip(builds) {
+        let rate = (SEED + WRITTEN - 1) as f64 / m.time.as_secs_f64();
+        let speed_up = measured[0].time.as_secs_f64() / m.time.as_secs_f64();
+        let build = build.map_or(String::new(), |time| format!("{time:.1?}"));
+        println!("{name:36}{:>8.3}{rate:>18.0}{:>10}{build:>12}", m.bits, format!("{speed_up:.2} x"));
+    }
+    println!("bits: what a held-out character costs");
+}

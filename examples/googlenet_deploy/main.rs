@@ -1,0 +1,178 @@
+//! GoogLeNet, the deploy phase: no framework on the machine. Opens the plans that the example `googlenet` built, one for each batch,
+//! checks the answers on the input that lies beside them, and measures latency and throughput against the batch.
+//!
+//! `cargo run --release -p googlenet_deploy [FOLDER]`; `FOLDER` is where the plans are, `target/googlenet` without. Leaves two plots there.
+//! `TRT_BACKEND` names the backend. Ends with exit code 1 when an answer is not the host's.
+
+#[path = "../plot.rs"]
+mod plot;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use plot::Line;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use trt_subgraph::backend::{Backend, choose};
+use trt_subgraph::plan::Plan;
+use trt_subgraph::session::Session;
+use trt_subgraph::{Literal, TensorType};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// Time for measuring a batch, in each of two ways.
+const BUDGET: Duration = Duration::from_secs(2);
+
+/// The farthest that a probability may lie from the host's, as a part of the largest.
+const TOLERANCE: f64 = 1e-4;
+
+/// One batch, measured.
+struct Row {
+    batch: usize,
+    /// From the file to an engine that can be called.
+    ready: Duration,
+    /// Median time of a call, with its copies.
+    latency: Duration,
+    /// Images a second of one session, and of two in flight.
+    rates: [f64; 2],
+    /// From the host, as a part of the largest probability.
+    difference: f64,
+}
+
+fn main() -> Outcome {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the project");
+    let folder = std::env::args_os().nth(1).map_or_else(|| project.join("target/googlenet"), PathBuf::from);
+    let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
+    let backend = choose(name.as_deref().unwrap_or("auto"))?;
+    let batches = batches(&folder)?;
+    println!("{}: {}", backend.name(), backend.probe()?);
+    println!(
+        "{:>6}{:>12}{:>14}{:>16}{:>16}{:>12}",
+        "batch", "ready", "latency", "images a s", "two in flight", "difference"
+    );
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} batches, {elapsed}")?;
+    let bar = ProgressBar::new(batches.len() as u64).with_style(style);
+    let mut rows = Vec::new();
+    for batch in batches {
+        let row = measure(&folder, batch, backend)?;
+        bar.suspend(|| print(&row));
+        bar.inc(1);
+        rows.push(row);
+    }
+    bar.finish_and_clear();
+    println!("difference: of the probabilities from the host's, the largest, as a part of their scale");
+    draw(&folder, &rows)
+}
+
+/// The batches that there are plans for, in order.
+fn batches(folder: &Path) -> Outcome<Vec<usize>> {
+    let hint =
+        || format!("{}: no plans; `cargo run --release --example googlenet` makes them", folder.display());
+    let files = std::fs::read_dir(folder).map_err(|_| hint())?;
+    let batch =
+        |name: &str| -> Option<usize> { name.strip_prefix("batch-")?.strip_suffix(".plan")?.parse().ok() };
+    let mut batches = Vec::new();
+    for file in files {
+        batches.extend(file?.file_name().to_str().and_then(batch));
+    }
+    batches.sort_unstable();
+    if batches.is_empty() { Err(hint().into()) } else { Ok(batches) }
+}
+
+fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Outcome<Row> {
+    let file = |kind: &str| folder.join(format!("batch-{batch}.{kind}"));
+    let start = Instant::now();
+    let plan = Plan::open(file("plan"))?;
+    let mut session = Session::new(&plan, backend, plan.options())?;
+    let ready = start.elapsed();
+
+    let image = tensor(&file("image"), &plan.inputs()[0].ty)?;
+    session.set("image", &image)?;
+    session.run()?;
+    let expected = tensor(&file("probability"), &plan.outputs()[0].ty)?;
+    let difference = difference(&session.get("probability")?, &expected);
+    if difference > TOLERANCE || difference.is_nan() {
+        return Err(format!("batch {batch}: the answer differs from the host's by {difference:.1e}").into());
+    }
+
+    let mut times = Vec::new();
+    let whole = Instant::now();
+    while times.is_empty() || whole.elapsed() < BUDGET {
+        let start = Instant::now();
+        session.set("image", &image)?;
+        session.run()?;
+        session.output("probability")?;
+        times.push(start.elapsed());
+    }
+    let one = (batch * times.len()) as f64 / whole.elapsed().as_secs_f64();
+    let two = in_flight(&mut session, &image, times.len())? * batch as f64;
+    times.sort_unstable();
+    Ok(Row { batch, ready, latency: times[times.len() / 2], rates: [one, two], difference })
+}
+
+/// Calls a second of two sessions side by side, each on a thread and a stream of its own.
+fn in_flight(session: &mut Session, image: &Literal, calls: usize) -> Outcome<f64> {
+    let mut other = session.fork()?;
+    let run = |session: &mut Session| -> Result<(), trt_subgraph::session::SessionError> {
+        (0..calls.div_ceil(2)).try_for_each(|_| {
+            session.set("image", image)?;
+            session.run()
+        })
+    };
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| run(&mut other));
+        run(session)?;
+        beside.join().expect("a session does not panic")
+    })?;
+    Ok((2 * calls.div_ceil(2)) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// A tensor whose bytes are a file.
+fn tensor(path: &Path, ty: &TensorType) -> Outcome<Literal> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let tensor = Literal::from_bytes(ty.clone(), &bytes);
+    Ok(tensor.ok_or_else(|| format!("{}: not the bytes of {ty}", path.display()))?)
+}
+
+fn difference(found: &Literal, expected: &Literal) -> f64 {
+    let (found, expected) = (found.to_f64(), expected.to_f64());
+    let largest = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, nan_or_larger);
+    largest / expected.iter().copied().fold(0.0, nan_or_larger)
+}
+
+fn nan_or_larger(a: f64, b: f64) -> f64 {
+    if a >= b { a } else { b }
+}
+
+fn print(row: &Row) {
+    let [one, two] = row.rates;
+    println!(
+        "{:>6}{:>12}{:>14}{one:>16.1}{two:>16.1}{:>12}",
+        row.batch,
+        format!("{:.1?}", row.ready),
+        format!("{:.2?}", row.latency),
+        format!("{:.1e}", row.difference)
+    );
+}
+
+fn draw(folder: &Path, rows: &[Row]) -> Outcome {
+    let line = |name, colour, of: &dyn Fn(&Row) -> f64| Line {
+        name,
+        colour,
+        dashed: false,
+        points: rows.iter().map(|row| (row.batch as f64, of(row))).collect(),
+    };
+    let latency = [line("one session", "#36c", &|row| 1e3 * row.latency.as_secs_f64())];
+    let rates = [
+        line("one session", "#36c", &|row| row.rates[0]),
+        line("two in flight", "#c33", &|row| row.rates[1]),
+    ];
+    for (file, title, unit, lines) in [
+        ("latency.svg", "latency", "ms", &latency[..]),
+        ("throughput.svg", "throughput", "images a second", &rates),
+    ] {
+        let path = folder.join(file);
+        std::fs::write(&path, plot::lines(title, ["batch", unit], lines))?;
+        println!("a plot is in {}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! YOLOX-m finds objects in a photograph: TorchScript from pixels to boxes. The network, the decoding and the overlaps of the boxes run
+//! in an engine; the loop that strikes out doubles, whose length and branches hang on the boxes, is the host's.
+//!
+//! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [PHOTOGRAPH]`: weights under the names of the authors' checkpoints,
+//! as safetensors; without them they are random, and so are the boxes. What the network sees is 640 pixels wide and high, or as many as
+//! `--side` says. Without a photograph, the one that ships is used. Ends with exit code 1 when the engines find other boxes than the host.
+
+mod picture;
+mod script;
+
+use anyhow::{Context, Result, ensure};
+use examples::difference::Difference;
+use indicatif::{ProgressBar, ProgressStyle};
+use picture::Photograph;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+use tch_bridge::{Options, TrtModule};
+
+/// Time for comparing host and engines, and the fewest and the most calls of each.
+const BUDGET: Duration = Duration::from_secs(15);
+const CALLS: (usize, usize) = (2, 20);
+
+/// How much farther from the boxes in float64 the engines' may lie than the host's.
+const FARTHER: f64 = 4.0;
+
+/// The photograph that ships, see `data/photograph/README.md`.
+const SHIPPED: &[u8] = include_bytes!("../data/photograph/grace_hopper.jpg");
+
+fn main() -> Result<()> {
+    env_logger::init();
+    let Arguments { weights, side, photograph } = Arguments::read()?;
+    let photograph = match &photograph {
+        Some(file) => Photograph::load(Path::new(file))?,
+        None => Photograph::from_bytes(SHIPPED)?,
+    };
+    let _no_grad = tch::no_grad_guard();
+    tch::manual_seed(1);
+    let mut vs = VarStore::new(Device::Cpu);
+    let network = script::module(&vs, side)?;
+    let image = photograph.input(side)?;
+    let size: i64 = vs.trainable_variables().iter().map(|t| t.numel() as i64).sum();
+    println!("YOLOX-m: {:.1} million weights, {side} by {side} pixels", size as f64 / 1e6);
+    match &weights {
+        Some(file) => vs.load(file).with_context(|| format!("no weights of YOLOX-m in {file}"))?,
+        None => {
+            script::observe(&network, &image)?;
+            println!("random weights: the boxes mean nothing");
+        }
+    }
+    vs.freeze();
+
+    let module = TrtModule::wrap(network.to_cmodule(), &Options::waiting())?;
+    let start = Instant::now();
+    module.compile(&[&image])?;
+    let build = start.elapsed();
+    println!("{}", module.report());
+    ensure!(module.report().engines() > 0, "no engine was built");
+
+    let [host, engines] = compare(&module, &image)?;
+    println!("{:12}{:>10}{:>14}", "", "boxes", "time");
+    for (name, (boxes, time)) in [("host", &host), ("engines", &engines)] {
+        println!("{name:12}{:>10}{:>14}", boxes.size()[0], format!("{time:.1?}"));
+    }
+    let speed_up = host.1.as_secs_f64() / engines.1.as_secs_f64();
+    println!("speed-up without build time {speed_up:.2} x, build time {build:.1?}");
+    ensure!(host.0.size() == engines.0.size(), "the engines find another number of boxes");
+    let picture = examples::picture("yolox.png")?;
+    photograph.draw(&engines.0, side, &picture)?;
+    println!("the boxes are drawn into {}", picture.display());
+    if host.0.size()[0] == 0 {
+        println!("there is nothing to compare: no box is good enough");
+        return Ok(());
+    }
+    let exact = exact(&vs, &image, side)?;
+    ensure!(
+        exact.size() == host.0.size(),
+        "in float64 there is another number of boxes: nothing to judge by"
+    );
+    println!("largest difference of the boxes from the host's: {}", difference(&engines.0, &host.0));
+    let [of_host, of_engines] = [&host, &engines].map(|found| difference(&found.0, &exact));
+    println!("error against float64: host {of_host}; engines {of_engines}");
+    ensure!(of_engines.absolute <= FARTHER * of_host.absolute, "the engines' boxes are off");
+    Ok(())
+}
+
+/// How far boxes lie from those that are wanted, each from its nearest: where scores are all but equal, the order is chance.
+fn difference(found: &Tensor, wanted: &Tensor) -> Difference {
+    let apart = (found.unsqueeze(0) - wanted.unsqueeze(1)).abs().amax([2i64].as_slice(), false);
+    Difference::between(&found.index_select(0, &apart.argmin(1, false)), wanted)
+}
+
+/// The boxes of the same network with the same weights in float64, on the host.
+fn exact(vs: &VarStore, image: &Tensor, side: i64) -> Result<Tensor> {
+    let mut double = VarStore::new(Device::Cpu);
+    let network = script::module(&double, side)?;
+    double.copy(vs)?;
+    double.double();
+    Ok(network.to_cmodule().forward_ts(&[image.to_kind(Kind::Double)])?)
+}
+
+struct Arguments {
+    weights: Option<String>,
+    side: i64,
+    photograph: Option<String>,
+}
+
+impl Arguments {
+    fn read() -> Result<Arguments> {
+        let mut found = Arguments { weights: None, side: 640, photograph: None };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{word} wants a value"));
+            match word.as_str() {
+                "--weights" => found.weights = Some(value()?),
+                "--side" => found.side = value()?.parse().context("--side wants a number")?,
+                _ => found.photograph = Some(word),
+            }
+        }
+        ensure!(found.side > 0 && found.side % 32 == 0, "--side wants a multiple of 32");
+        Ok(found)
+    }
+}
+
+/// The boxes of the host and of the engines, and the medians of their times, calls taken by turns.
+fn compare(module: &TrtModule, image: &Tensor) -> Result<[(Tensor, Duration); 2]> {
+    let call = |enabled: bool| -> Result<(Tensor, Duration)> {
+        tch_bridge::set_enabled(enabled);
+        let start = Instant::now();
+        Ok((module.forward_ts(&[image])?, start.elapsed()))
+    };
+    let style = ProgressStyle::with_template("{spinner} {pos} calls of each, {elapsed}")?;
+    let bar = ProgressBar::new_spinner().with_style(style);
+    let boxes = [call(false)?.0, call(true)?.0];
+    let mut times = [Vec::new(), Vec::new()];
+    let start = Instant::now();
+    while times[0].len() < CALLS.0 || (times[0].len() < CALLS.1 && start.elapsed() < BUDGET) {
+        times[0].push(call(false)?.1);
+        times[1].push(call(true)?.1);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let [host, engines] = times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
+    let [of_host, of_engines] = boxes;
+    Ok([(of_host, host), (of_engines, engines)])
+}
