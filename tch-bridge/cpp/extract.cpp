@@ -82,7 +82,8 @@ bool draws(Node* node) {
 }
 
 // The values whose memory some node writes. What a loop carries from one round to the next is one memory with what it starts
-// from and ends with: torch's analysis sees a loop's body once, and its results as those of a round that was run.
+// from and ends with: torch's analysis sees a loop's body once, and its results as those of a round that was run. So are the
+// arguments and results of operators that may give an argument without their schema saying so.
 std::unordered_set<const Value*> written_values(const Index& index, const AliasDb& aliases) {
   std::unordered_set<const Value*> written;
   for (const Value* value : index.values) {
@@ -90,6 +91,19 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
   }
   std::vector<std::vector<Value*>> carried;
   for (Node* node : index.nodes) {
+    if (may_give_its_argument(node)) {
+      std::vector<Value*> tensors;
+      // Nobody else can tell whether memory was written of which this node is the only reader.
+      auto collect = [&](Value* value) {
+        bool unread = is_pure(value->node()) && value->uses().size() == 1;
+        if (holds_tensors(value->type()) && !unread) tensors.push_back(value);
+      };
+      // Of the argument `other` it reads the type.
+      auto inputs = is_any_of(node, {"aten::type_as"}) ? node->inputs().slice(0, 1) : node->inputs();
+      std::for_each(inputs.begin(), inputs.end(), collect);
+      std::for_each(node->outputs().begin(), node->outputs().end(), collect);
+      carried.push_back(std::move(tensors));
+    }
     if (node->kind() != prim::Loop) continue;
     Block* body = node->blocks()[0];
     for (size_t i = 0; i < node->outputs().size(); ++i) {
@@ -139,9 +153,10 @@ void describe_schema(Node* node, RawNode& out) {
   text << *schema;
   out.schema = text.str();
   out.overload = schema->overload_name();
-  out.view = std::any_of(schema->returns().begin(), schema->returns().end(), [](const c10::Argument& argument) {
+  bool shares = std::any_of(schema->returns().begin(), schema->returns().end(), [](const c10::Argument& argument) {
     return argument.alias_info() && !argument.alias_info()->isWrite();
-  }) || may_give_its_argument(node);
+  });
+  out.view = (shares && !is_pure(node)) || may_give_its_argument(node);
 }
 
 // Reads a line of a Python stack as tracing records it: `file.py(12): function`.

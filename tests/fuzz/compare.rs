@@ -158,12 +158,18 @@ fn scale(t: &Tensor) -> f64 {
     t.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]).max(LEAST_SCALE)
 }
 
-/// Do the axes follow each other in memory in the same order?
+/// Do they lie in memory alike? What the host gives with gaps or repetitions may be dense.
 fn is_laid_alike(got: &Tensor, want: &Tensor) -> bool {
     let (sizes, got, want) = (want.size(), got.stride(), want.stride());
     let axes: Vec<usize> = (0..sizes.len()).filter(|&i| sizes[i] > 1).collect();
     if sizes.contains(&0) || axes.iter().any(|&i| want[i] == 0) {
         return true;
+    }
+    let mut inner: Vec<usize> = axes.clone();
+    inner.sort_by_key(|&i| want[i]);
+    let dense = inner.iter().try_fold(1, |n, &i| (want[i] == n).then_some(n * sizes[i])).is_some();
+    if dense {
+        return axes.iter().all(|&i| got[i] == want[i]);
     }
     let pairs = axes.iter().flat_map(|&i| axes.iter().map(move |&j| (i, j)));
     pairs.filter(|&(i, j)| want[i] > want[j]).all(|(i, j)| got[i] > got[j])

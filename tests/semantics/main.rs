@@ -3,5 +3,6 @@
 mod control;
 mod dtypes;
 mod effects;
+mod layout;
 mod shapes;
 mod values;
