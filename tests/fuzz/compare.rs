@@ -7,7 +7,7 @@ use tch::{IValue, Kind, Tensor};
 use tch_bridge::jit::TensorView;
 
 /// What is left of numbers of this size is taken for rounding errors of larger ones that cancelled out.
-const LEAST_SCALE: f64 = 1e-2;
+const LEAST_SCALE: f64 = 1e-4;
 
 /// As many elements of a tensor are shown.
 const SHOWN: i64 = 16;
@@ -158,17 +158,23 @@ fn scale(t: &Tensor) -> f64 {
     t.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]).max(LEAST_SCALE)
 }
 
-/// Do they lie in memory alike? What the host gives with gaps or repetitions may be dense.
+/// Do they lie in memory alike? What the host gives with gaps or repetitions may be dense, with the axes in the same order.
 fn is_laid_alike(got: &Tensor, want: &Tensor) -> bool {
     let (sizes, got, want) = (want.size(), got.stride(), want.stride());
     let axes: Vec<usize> = (0..sizes.len()).filter(|&i| sizes[i] > 1).collect();
     if sizes.contains(&0) || axes.iter().any(|&i| want[i] == 0) {
         return true;
     }
-    let mut inner: Vec<usize> = axes.clone();
-    inner.sort_by_key(|&i| want[i]);
-    let dense = inner.iter().try_fold(1, |n, &i| (want[i] == n).then_some(n * sizes[i])).is_some();
-    if dense {
+    // Whether the strides of these axes, from the inside outwards, are those of dense memory.
+    let is_dense = |axes: &[usize]| {
+        let mut inner = axes.to_vec();
+        inner.sort_by_key(|&i| (want[i], sizes[i]));
+        inner.iter().try_fold(1, |n, &i| (want[i] == n).then_some(n * sizes[i])).is_some()
+    };
+    if is_dense(&(0..sizes.len()).collect::<Vec<_>>()) {
+        return got == want;
+    }
+    if is_dense(&axes) {
         return axes.iter().all(|&i| got[i] == want[i]);
     }
     let pairs = axes.iter().flat_map(|&i| axes.iter().map(move |&j| (i, j)));

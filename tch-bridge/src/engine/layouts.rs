@@ -1,6 +1,6 @@
 //! How a cluster's results lie in memory on the host. The host's rules look at the strides of operands, and axes of one element
 //! have none that mean anything: what one run shows holds for other sizes as long as the same axes, of all that the cluster
-//! computes, have one element or none. For others its calls are carried out once on the host.
+//! computes, have no element, one, or more. For others its calls are carried out once on the host.
 
 use super::cluster::lock;
 use super::entry::{Entry, Shape};
@@ -67,17 +67,17 @@ pub(super) struct Layouts {
 #[derive(PartialEq, Eq, Hash)]
 struct Pattern {
     inputs: Vec<AxisOrder>,
-    /// For each value of the network, which axes have at most one element.
-    small: Vec<Vec<bool>>,
+    /// For each value of the network, which axes have no element, one, or more.
+    sizes: Vec<Vec<u8>>,
 }
 
 impl Pattern {
     fn of(network: &Network, entry: &Entry) -> Pattern {
         let values = network.inputs.iter().chain(network.layers.iter().flat_map(|l| &l.outputs));
-        let small = |shape: &[usize]| shape.iter().map(|&n| n <= 1).collect();
+        let sizes = |shape: &[usize]| shape.iter().map(|&n| n.min(2) as u8).collect();
         Pattern {
             inputs: entry.orders.clone(),
-            small: values.map(|&v| small(&network.ty(v).shape)).collect(),
+            sizes: values.map(|&v| sizes(&network.ty(v).shape)).collect(),
         }
     }
 }

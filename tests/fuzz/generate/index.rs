@@ -86,7 +86,7 @@ pub fn replaced(g: &mut Generator) -> Option<()> {
     let bits = g.bits(&a) + 2;
     let index = format!("torch.zeros_like({x}, dtype=torch.int64)");
     let line = super::views::slice_text(&x, axis, ":1");
-    let (text, bits) = match g.random.below(9) {
+    let (text, bits) = match g.random.below(14) {
         0 => (format!("torch.scatter({x}, {axis}, {index}, 2)"), bits.max(6)),
         1 if a.kind != Kind::Bool => (format!("torch.scatter_add({x}, {axis}, {index}, {x})"), bits + 9),
         2 if a.kind != Kind::Bool => {
@@ -102,6 +102,24 @@ pub fn replaced(g: &mut Generator) -> Option<()> {
         8 if is_float(a.kind) => {
             let way = *g.random.pick(&["amax", "amin", "sum"]);
             (format!("torch.scatter_reduce({x}, {axis}, {index}, {x}, '{way}')"), bits + 9)
+        }
+        9 if is_float(a.kind) => {
+            let (way, own) = (*g.random.pick(&["mean", "prod", "amax"]), *g.random.pick(&["True", "False"]));
+            let rest = format!("{x} * 0.5, '{way}', include_self={own}");
+            (format!("torch.scatter_reduce({x}, {axis}, {index}, {rest})"), ROUGH)
+        }
+        10 => (format!("torch.scatter({x}, {axis}, {index}, {x}.clone())"), bits),
+        11 => (format!("torch.masked_scatter({x}, {x} > 0, {x}.flip([{axis}]))"), bits),
+        12 if a.kind != Kind::Bool => {
+            let source = format!("torch.cat([{line}, {line}], {axis})");
+            (format!("torch.index_add({x}, {axis}, torch.tensor([0, 0]), {source}, alpha=2)"), bits + 3)
+        }
+        13 => {
+            let source = format!("torch.cat([{line}, -{line}], {axis})");
+            if a.kind == Kind::Bool {
+                return None;
+            }
+            (format!("torch.index_copy({x}, {axis}, torch.tensor([0, 0]), {source})"), bits)
         }
         _ => return None,
     };
