@@ -120,8 +120,16 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
   for (bool changed = true; changed;) {
     changed = false;
     for (const auto& one : carried) {
-      auto is_written = [&](const Value* value) { return written.count(value) > 0; };
-      if (std::none_of(one.begin(), one.end(), is_written) || std::all_of(one.begin(), one.end(), is_written)) continue;
+      // Of a list, what it holds.
+      auto is_written = [&](Value* value) {
+        if (written.count(value) > 0 || value->type()->isSubtypeOf(*c10::TensorType::get())) return written.count(value) > 0;
+        return std::any_of(index.values.begin(), index.values.end(), [&](Value* other) {
+          return written.count(other) > 0 && holds_tensors(other->type()) &&
+                 aliases.mayContainAlias(at::ArrayRef<Value*>(value), at::ArrayRef<Value*>(other));
+        });
+      };
+      auto is_noted = [&](const Value* value) { return written.count(value) > 0; };
+      if (std::all_of(one.begin(), one.end(), is_noted) || std::none_of(one.begin(), one.end(), is_written)) continue;
       changed = true;
       for (Value* value : index.values) {
         if (holds_tensors(value->type()) && aliases.mayContainAlias(at::ArrayRef<Value*>(value), one)) written.insert(value);

@@ -38,7 +38,8 @@ bool may_give_its_argument(const Node* node) {
   return is_any_of(node, {"aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout",
                           "aten::type_as", "aten::einsum", "aten::_unsafe_view", "aten::atleast_1d", "aten::atleast_2d",
                           "aten::atleast_3d", "aten::pixel_shuffle", "aten::pixel_unshuffle", "aten::meshgrid",
-                          "aten::broadcast_tensors", "aten::_to_copy"});
+                          "aten::broadcast_tensors", "aten::_to_copy", "aten::data", "aten::unsafe_chunk",
+                          "aten::unsafe_split", "aten::unsafe_split_with_sizes"});
 }
 
 bool is_pure(const Node* node) {

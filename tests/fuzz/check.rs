@@ -1,8 +1,8 @@
 //! One program on the host and with engines: results, what the calls leave behind, and who shares memory with whom.
 
-use crate::compare::{Leaf, Mismatch, as_exact, leaves, mismatch, overlaps};
+use crate::compare::{Leaf, Mismatch, Strides, as_exact, leaves, mismatch, overlaps};
 use crate::inputs::{attributes, inputs};
-use crate::program::Program;
+use crate::program::{Layout, Program};
 use tch::IValue;
 use tch_bridge::TrtModule;
 use tch_bridge::jit::Module;
@@ -131,10 +131,15 @@ fn same(program: &Program, call: usize, got: &Seen, want: &Seen) -> Result<(), S
     overlaps(&got_all, &want_all, results, constants)
 }
 
-/// Do results lie in memory as on the host? Not so where an attribute may be replaced, and where torch may take one constant for
-/// another of the same elements.
-fn follows_layout(program: &Program) -> bool {
-    !program.source().contains("self.b") && !makes_constants(program)
+/// How results lie in memory as on the host: not at all where an attribute may be replaced, and where torch may take one constant for
+/// another of the same elements; not for axes of one element where an argument repeats its own.
+fn follows_layout(program: &Program) -> Strides {
+    let expanded = program.arguments.iter().any(|a| matches!(a.layout, Layout::Expanded(_)));
+    match program.source().contains("self.b") || makes_constants(program) {
+        true => Strides::Any,
+        false if expanded => Strides::Significant,
+        false => Strides::Same,
+    }
 }
 
 /// Does it make tensors that do not depend on its arguments?

@@ -74,8 +74,19 @@ fn tolerance(coarsest: Kind) -> f64 {
     200.0 * 0.5f64.powi(digits(coarsest) as i32).max(1e-15)
 }
 
-/// In what a value differs from the host's, with `layout` also in the order of its axes in memory.
-pub fn mismatch(got: &Leaf, want: &Leaf, coarsest: Kind, layout: bool) -> Option<Mismatch> {
+/// Which strides a result has in common with the host's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Strides {
+    /// None.
+    Any,
+    /// Those of axes of more than one element.
+    Significant,
+    /// All.
+    Same,
+}
+
+/// In what a value differs from the host's.
+pub fn mismatch(got: &Leaf, want: &Leaf, coarsest: Kind, layout: Strides) -> Option<Mismatch> {
     let certain = |why: String| Some(Mismatch::Certain(why));
     let (got, want) = match (&got.value, &want.value) {
         (IValue::Tensor(got), IValue::Tensor(want)) => (got, want),
@@ -86,7 +97,7 @@ pub fn mismatch(got: &Leaf, want: &Leaf, coarsest: Kind, layout: bool) -> Option
         let form = |t: &Tensor| format!("{:?} {:?}", t.kind(), t.size());
         return certain(format!("{} instead of {}", form(got), form(want)));
     }
-    if layout && !is_laid_alike(got, want) {
+    if layout != Strides::Any && !is_laid_alike(got, want, layout) {
         return certain(format!(
             "strides {:?} instead of {:?} of {:?}",
             got.stride(),
@@ -159,7 +170,7 @@ fn scale(t: &Tensor) -> f64 {
 }
 
 /// Do they lie in memory alike? What the host gives with gaps or repetitions may be dense, with the axes in the same order.
-fn is_laid_alike(got: &Tensor, want: &Tensor) -> bool {
+fn is_laid_alike(got: &Tensor, want: &Tensor, layout: Strides) -> bool {
     let (sizes, got, want) = (want.size(), got.stride(), want.stride());
     let axes: Vec<usize> = (0..sizes.len()).filter(|&i| sizes[i] > 1).collect();
     if sizes.contains(&0) || axes.iter().any(|&i| want[i] == 0) {
@@ -171,7 +182,7 @@ fn is_laid_alike(got: &Tensor, want: &Tensor) -> bool {
         inner.sort_by_key(|&i| (want[i], sizes[i]));
         inner.iter().try_fold(1, |n, &i| (want[i] == n).then_some(n * sizes[i])).is_some()
     };
-    if is_dense(&(0..sizes.len()).collect::<Vec<_>>()) {
+    if layout == Strides::Same && is_dense(&(0..sizes.len()).collect::<Vec<_>>()) {
         return got == want;
     }
     if is_dense(&axes) {
@@ -204,8 +215,10 @@ pub fn overlaps(got: &[Leaf], want: &[Leaf], results: usize, constants: bool) ->
     Ok(())
 }
 
+/// Do both hold the same elements, whatever their shapes? One may be a view of what is equal to the other.
 fn is_equal(a: &Leaf, b: &Leaf) -> bool {
-    matches!((&a.value, &b.value), (IValue::Tensor(a), IValue::Tensor(b)) if a.kind() == b.kind() && a.equal(b))
+    let (IValue::Tensor(a), IValue::Tensor(b)) = (&a.value, &b.value) else { return false };
+    a.kind() == b.kind() && a.flatten(0, -1).equal(&b.flatten(0, -1))
 }
 
 enum Shared {

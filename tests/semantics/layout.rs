@@ -122,5 +122,21 @@ fn strides_decide_between_a_copy_and_the_argument_itself() {
         "v = {'a': torch.exp(x) * 2.0}\nv['a'].copy_(torch.tanh(x.t().contiguous()).t())\nreturn v['a'] * 2.0",
         &[columns(4, 4)],
     );
-    check("v = torch.exp(x) * 2.0\nw = v.type_as(x)\nw.add_(1.0)\nreturn v * 3.0 + 1.0, v", &[columns(4, 4)]);
+}
+
+#[test]
+fn operators_that_may_give_their_argument() {
+    for same in [
+        "v.type_as(x)",
+        "torch.atleast_2d(v)",
+        "torch.einsum('ij', [v])",
+        "torch.broadcast_tensors([v, v])[0]",
+        "torch.unsafe_chunk(v, 2)[0]",
+        "torch.unsafe_split(v, 3)[0]",
+        "torch.dropout(v, 0.5, False)",
+        "torch.pixel_shuffle(v.view(1, 1, 4, 4), 1)",
+    ] {
+        let body = format!("v = torch.exp(x) * 2.0\nw = {same}\nw.add_(1.0)\nreturn v * 3.0 + 1.0, v");
+        check(&body, &[floats(&[4, 4])]);
+    }
 }

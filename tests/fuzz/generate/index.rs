@@ -78,7 +78,8 @@ pub fn joined(g: &mut Generator) -> Option<()> {
     }
 }
 
-/// A copy with some places replaced or added to.
+/// A copy with some places replaced or added to. What puts a part back keeps the strides of what it copies, also where elements
+/// share a place.
 pub fn replaced(g: &mut Generator) -> Option<()> {
     let a = g.tensor(|_, t| !t.shape.is_empty() && t.shape.iter().flatten().all(|&n| n > 0))?;
     let axis = g.axis(&a)?;
@@ -94,9 +95,9 @@ pub fn replaced(g: &mut Generator) -> Option<()> {
         }
         3 => (format!("torch.index_copy({x}, {axis}, torch.tensor([0]), {line})"), bits),
         4 => (format!("torch.index_fill({x}, {axis}, torch.tensor([0]), 1)"), bits),
-        5 => (format!("torch.select_scatter({x}, {x}.select({axis}, 0), {axis}, -1)"), bits),
-        6 => (format!("torch.slice_scatter({x}, {line}, {axis}, 0, 1)"), bits),
-        7 if a.shape.len() == 2 => {
+        5 if !a.stretched => (format!("torch.select_scatter({x}, {x}.select({axis}, 0), {axis}, -1)"), bits),
+        6 if !a.stretched => (format!("torch.slice_scatter({x}, {line}, {axis}, 0, 1)"), bits),
+        7 if a.shape.len() == 2 && !a.stretched => {
             (format!("torch.diagonal_scatter({x}, torch.zeros_like({x}.diagonal()))"), bits)
         }
         8 if is_float(a.kind) => {

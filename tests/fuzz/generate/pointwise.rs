@@ -23,7 +23,7 @@ pub fn arithmetic(g: &mut Generator) -> Option<()> {
         0..=2 => (format!("{x} + {y}"), mixed(sum)),
         3 | 4 if !any_bool => (format!("{x} - {y}"), mixed(sum)),
         5 | 6 => (format!("{x} * {y}"), mixed(product)),
-        7 if float => (format!("{x} / (({y} * 1).abs() + 1)"), ROUGH),
+        7 if float => (format!("{x} / (({y} * 2).abs() + 1)"), ROUGH),
         8 => (format!("torch.maximum({x}, {y})"), mixed(bits_a.max(bits_b))),
         9 => (format!("torch.minimum({x}, {y})"), mixed(bits_a.max(bits_b))),
         10 if !any_bool => (format!("torch.add({x}, {y}, alpha=2)"), mixed(sum + 1)),
