@@ -132,9 +132,10 @@ fn same(program: &Program, call: usize, got: &Seen, want: &Seen) -> Result<(), S
 }
 
 /// How results lie in memory as on the host: not at all where an attribute may be replaced, and where torch may take one constant for
-/// another of the same elements; not for axes of one element where an argument repeats its own.
+/// another of the same elements; not for axes of one element where a tensor repeats elements.
 fn follows_layout(program: &Program) -> Strides {
-    let expanded = program.arguments.iter().any(|a| matches!(a.layout, Layout::Expanded(_)));
+    let expanded = program.arguments.iter().any(|a| matches!(a.layout, Layout::Expanded(_)))
+        || program.source().contains("expand(");
     match program.source().contains("self.b") || makes_constants(program) {
         true => Strides::Any,
         false if expanded => Strides::Significant,
