@@ -7,6 +7,7 @@
 #include "form.cpp"
 #include "functional.cpp"
 #include "graph.cpp"
+#include "laid.cpp"
 #include "module.cpp"
 #include "modules.cpp"
 #include "observe.cpp"

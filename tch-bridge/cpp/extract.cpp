@@ -28,21 +28,27 @@ bool updates_statistics(Node* node) {
   return (!training || *training) && !node->input(3)->mustBeNone();
 }
 
-// Whether each attribute may count as memory of its own: every read is a tensor read once, in its own storage, and
-// no node writes one without telling.
-bool attributes_are_distinct(const Index& index, const Graph& graph, const torch::jit::Graph& copy) {
-  std::unordered_set<const void*> storages;
+// The reads of attributes that share memory, for which torch's analysis would take any two attributes. None where that cannot be
+// told from what they hold now: an attribute is something else than a tensor, gets another one, or is written without telling.
+std::optional<std::vector<std::vector<Value*>>> shared_attributes(const Index& index, const Graph& graph,
+                                                                  const torch::jit::Graph& copy) {
+  std::unordered_map<const void*, std::vector<Value*>> reads;
   for (Node* node : index.nodes) {
-    if (node->kind() == prim::SetAttr || updates_statistics(node)) return false;
+    if (updates_statistics(node)) return std::nullopt;
+    if (node->kind() == prim::SetAttr && holds_tensors(node->input(1)->type())) return std::nullopt;
     if (node->kind() != prim::GetAttr) continue;
     auto place = resolve(*node, copy, graph.owner);
-    if (!place) return false;
+    if (!place) return std::nullopt;
     const c10::IValue& value = place->value();
     if (value.isModule() || !holds_tensors(node->output()->type())) continue;
-    if (!value.isTensor() || !value.toTensor().has_storage()) return false;
-    if (!storages.insert(value.toTensor().storage().unsafeGetStorageImpl()).second) return false;
+    if (!value.isTensor() || !value.toTensor().has_storage()) return std::nullopt;
+    reads[value.toTensor().storage().unsafeGetStorageImpl()].push_back(node->output());
   }
-  return true;
+  std::vector<std::vector<Value*>> shared;
+  for (auto& [storage, values] : reads) {
+    if (values.size() > 1) shared.push_back(std::move(values));
+  }
+  return shared;
 }
 
 bool writes(Node* node, const AliasDb& aliases) {
@@ -82,14 +88,28 @@ bool draws(Node* node) {
 }
 
 // The values whose memory some node writes. What a loop carries from one round to the next is one memory with what it starts
-// from and ends with: torch's analysis sees a loop's body once, and its results as those of a round that was run.
-std::unordered_set<const Value*> written_values(const Index& index, const AliasDb& aliases) {
+// from and ends with: torch's analysis sees a loop's body once, and its results as those of a round that was run. So are the
+// arguments and results of operators that may give an argument without their schema saying so, and each group in `carried`.
+std::unordered_set<const Value*> written_values(const Index& index, const AliasDb& aliases,
+                                                std::vector<std::vector<Value*>> carried) {
   std::unordered_set<const Value*> written;
   for (const Value* value : index.values) {
     if (aliases.hasWriters(value)) written.insert(value);
   }
-  std::vector<std::vector<Value*>> carried;
   for (Node* node : index.nodes) {
+    if (may_give_its_argument(node)) {
+      std::vector<Value*> tensors;
+      // Nobody else can tell whether memory was written of which this node is the only reader.
+      auto collect = [&](Value* value) {
+        bool unread = is_pure(value->node()) && value->uses().size() == 1;
+        if (holds_tensors(value->type()) && !unread) tensors.push_back(value);
+      };
+      // Of the argument `other` it reads the type.
+      auto inputs = is_any_of(node, {"aten::type_as"}) ? node->inputs().slice(0, 1) : node->inputs();
+      std::for_each(inputs.begin(), inputs.end(), collect);
+      std::for_each(node->outputs().begin(), node->outputs().end(), collect);
+      carried.push_back(std::move(tensors));
+    }
     if (node->kind() != prim::Loop) continue;
     Block* body = node->blocks()[0];
     for (size_t i = 0; i < node->outputs().size(); ++i) {
@@ -100,8 +120,16 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
   for (bool changed = true; changed;) {
     changed = false;
     for (const auto& one : carried) {
-      auto is_written = [&](const Value* value) { return written.count(value) > 0; };
-      if (std::none_of(one.begin(), one.end(), is_written) || std::all_of(one.begin(), one.end(), is_written)) continue;
+      // Of a list, what it holds.
+      auto is_written = [&](Value* value) {
+        if (written.count(value) > 0 || value->type()->isSubtypeOf(*c10::TensorType::get())) return written.count(value) > 0;
+        return std::any_of(index.values.begin(), index.values.end(), [&](Value* other) {
+          return written.count(other) > 0 && holds_tensors(other->type()) &&
+                 aliases.mayContainAlias(at::ArrayRef<Value*>(value), at::ArrayRef<Value*>(other));
+        });
+      };
+      auto is_noted = [&](const Value* value) { return written.count(value) > 0; };
+      if (std::all_of(one.begin(), one.end(), is_noted) || std::none_of(one.begin(), one.end(), is_written)) continue;
       changed = true;
       for (Value* value : index.values) {
         if (holds_tensors(value->type()) && aliases.mayContainAlias(at::ArrayRef<Value*>(value), one)) written.insert(value);
@@ -139,9 +167,10 @@ void describe_schema(Node* node, RawNode& out) {
   text << *schema;
   out.schema = text.str();
   out.overload = schema->overload_name();
-  out.view = std::any_of(schema->returns().begin(), schema->returns().end(), [](const c10::Argument& argument) {
+  bool shares = std::any_of(schema->returns().begin(), schema->returns().end(), [](const c10::Argument& argument) {
     return argument.alias_info() && !argument.alias_info()->isWrite();
-  }) || may_give_its_argument(node);
+  });
+  out.view = (shares && !is_pure(node)) || may_give_its_argument(node);
 }
 
 // Reads a line of a Python stack as tracing records it: `file.py(12): function`.
@@ -201,13 +230,14 @@ void describe_attribute(Node* node, const Graph& graph, const torch::jit::Graph&
 RawGraph extract(const Graph& graph) {
   auto copy = graph.graph->copy();
   Index index(*copy);
-  AliasDb aliases(copy, attributes_are_distinct(index, graph, *copy));
+  auto shared = shared_attributes(index, graph, *copy);
+  AliasDb aliases(copy, /*isFrozen=*/shared.has_value());
   auto ids = [&](at::ArrayRef<Value*> values) {
     rust::Vec<uint32_t> out;
     for (Value* value : values) out.push_back(index.value_ids.at(value));
     return out;
   };
-  auto written = written_values(index, aliases);
+  auto written = written_values(index, aliases, shared.value_or(std::vector<std::vector<Value*>>()));
   RawGraph out;
   for (Value* value : index.values) {
     RawValue raw;

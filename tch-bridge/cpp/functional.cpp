@@ -30,13 +30,21 @@ bool has_alias(const std::vector<c10::Argument>& arguments) {
 }  // namespace
 
 bool may_give_its_argument(const Node* node) {
+  // A product of two or more has memory of its own.
+  if (is_any_of(node, {"aten::einsum"}) && node->input(1)->node()->kind() == prim::ListConstruct &&
+      node->input(1)->node()->inputs().size() > 1) {
+    return false;
+  }
   return is_any_of(node, {"aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout",
                           "aten::type_as", "aten::einsum", "aten::_unsafe_view", "aten::atleast_1d", "aten::atleast_2d",
                           "aten::atleast_3d", "aten::pixel_shuffle", "aten::pixel_unshuffle", "aten::meshgrid",
-                          "aten::broadcast_tensors", "aten::_to_copy"});
+                          "aten::broadcast_tensors", "aten::_to_copy", "aten::data", "aten::unsafe_chunk",
+                          "aten::unsafe_split", "aten::unsafe_split_with_sizes"});
 }
 
 bool is_pure(const Node* node) {
+  // It may give its first argument, which nothing else reads: see `Write::lay`.
+  if (is_any_of(node, {"trt::laid_as"})) return true;
   const auto* schema = node->maybeSchema();
   // `list(t[] l) -> t[]` and its like: a list of their own, but of the very elements.
   auto of_any_type = [](const c10::Argument& result) { return result.type()->hasFreeVariables(); };
@@ -135,7 +143,8 @@ std::string functional_name(const Node* node) {
 // Whether the result of the operator without the write always has the element type of its first argument.
 bool keeps_type(const Node* node) {
   if (is_any_of(node, {"aten::masked_fill_", "aten::masked_scatter_", "aten::index_put_", "aten::index_fill_",
-                       "aten::index_copy_", "aten::index_add_", "aten::scatter_", "aten::scatter_add_"})) {
+                       "aten::index_copy_", "aten::index_add_", "aten::index_reduce_", "aten::scatter_",
+                       "aten::scatter_add_", "aten::scatter_reduce_"})) {
     return true;
   }
   auto inputs = node->inputs().slice(1);
@@ -233,6 +242,12 @@ struct Write {
     return make("aten::expand_as", {cast, old});
   }
 
+  // The new value of the base with the strides of the old one, as a write leaves it. What puts a part back keeps them.
+  Value* lay(Value* value) {
+    if (is_any_of(value->node(), {"aten::slice_scatter", "aten::select_scatter", "aten::diagonal_scatter"})) return value;
+    return graph.insertNode(graph.create(c10::Symbol::fromQualString("trt::laid_as"), {value, base}))->output();
+  }
+
   bool replace() {
     std::string name = functional_name(node);
     if (name.empty() || !find_base() || !accounts_for(base, true)) return false;
@@ -240,6 +255,7 @@ struct Write {
     Value* value = result(name);
     if (!value) return false;
     for (Node* view : chain) value = put_back(graph, view, view->input(0), value);
+    value = lay(value);
     fresh.insert(value);
     std::sort(views.begin(), views.end(), [](const Node* a, const Node* b) { return a->isBefore(b); });
     std::unordered_map<Value*, Value*> renewed{{base, value}};

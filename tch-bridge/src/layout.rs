@@ -12,15 +12,18 @@ pub(crate) struct AxisOrder {
 }
 
 impl AxisOrder {
-    /// The order of these strides. Where an axis repeats its elements (its stride is 0), there is none but the default.
+    /// The order of these strides: the one in which [`AxisOrder::dense`] gives a dense tensor its strides back, those of axes of one
+    /// element too. Where an axis repeats its elements (its stride is 0), there is none but the default.
     pub(crate) fn of(sizes: &[i64], strides: &[i64]) -> AxisOrder {
         let rank = strides.len();
         let repeats = |i: usize| sizes[i] > 1 && strides[i] == 0;
-        if rank > MOST || strides.windows(2).all(|w| w[0] >= w[1]) || (0..rank).any(repeats) {
+        // Of axes of one stride, those of one element are the inner ones.
+        let place = |i: usize| (std::cmp::Reverse(strides[i]), sizes[i] <= 1);
+        if rank > MOST || (1..rank).all(|i| place(i - 1) <= place(i)) || (0..rank).any(repeats) {
             return AxisOrder::default();
         }
         let mut axes: [u8; MOST] = std::array::from_fn(|i| i as u8);
-        axes[..rank].sort_by_key(|&i| std::cmp::Reverse(strides[i as usize]));
+        axes[..rank].sort_by_key(|&i| place(i as usize));
         axes[rank..].fill(0);
         AxisOrder { axes, rank: rank as u8 }
     }
@@ -72,6 +75,10 @@ mod tests {
         assert_eq!(order.dense(&[2, 4, 5, 3]), (vec![2, 3, 4, 5], vec![60, 1, 15, 3]));
         let point = AxisOrder::of(&[2, 3, 1, 1], &[3, 1, 3, 3]);
         assert_eq!(point.dense(&[2, 1, 1, 3]), (vec![2, 3, 1, 1], vec![3, 1, 3, 3]));
+        let grey = AxisOrder::of(&[2, 1, 4, 4], &[16, 1, 4, 1]);
+        assert_eq!(grey.dense(&[2, 4, 4, 1]), (vec![2, 1, 4, 4], vec![16, 1, 4, 1]));
+        let column = AxisOrder::of(&[1, 3], &[1, 1]);
+        assert_eq!(column.dense(&[3, 1]), (vec![1, 3], vec![1, 1]));
     }
 
     #[test]
@@ -80,6 +87,8 @@ mod tests {
         assert_eq!(AxisOrder::of(&[2, 3], &[6, 2]), AxisOrder::default());
         assert_eq!(AxisOrder::of(&[2, 3], &[0, 1]), AxisOrder::default());
         assert_eq!(AxisOrder::of(&[], &[]), AxisOrder::default());
+        assert_eq!(AxisOrder::of(&[2, 1, 4], &[4, 4, 1]), AxisOrder::default());
+        assert_eq!(AxisOrder::of(&[3, 1], &[1, 1]), AxisOrder::default());
         assert_eq!(AxisOrder::default().dense(&[2, 0, 3]), (vec![2, 0, 3], vec![3, 3, 1]));
         assert_eq!(axes(AxisOrder::of(&[2, 3], &[1, 2])), Some(vec![1, 0]));
         assert_eq!(AxisOrder::of_axes(&[1, 0]), Some(AxisOrder::of(&[2, 3], &[1, 2])));

@@ -215,7 +215,7 @@ fn divided(method: &str, stitched: &Stitched) -> State {
 }
 
 fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
-    let inputs = specialisation.border.tensors.iter().map(ToString::to_string).collect();
+    let inputs = specialisation.entry.border.tensors.iter().map(ToString::to_string).collect();
     match &specialisation.outcome {
         Built::Refused(why) => ShapeReport {
             inputs,

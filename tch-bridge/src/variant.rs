@@ -1,8 +1,8 @@
 //! One compiled form of a method: the graph observed for one kind of arguments, divided, stitched and ready to run.
 
 use crate::backend::Runners;
-use crate::divide::{ClusterPlan, device_of, divide, observed_border};
-use crate::engine::{Blueprint, ClusterEngine, Serving};
+use crate::divide::{ClusterPlan, device_of, divide, observed_entry};
+use crate::engine::{Blueprint, ClusterEngine, SeenLayout, Serving, Shape};
 use crate::jit::{Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Module, Order, Seen};
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
@@ -45,8 +45,8 @@ impl Stitched {
         for (engine, cluster) in self.clusters.iter().zip(&self.rewrite.1) {
             let enters = [&cluster.inputs[..], &cluster.ints[..]];
             let types = engine.parameter_types();
-            if let Some(border) = types.and_then(|types| observed_border(graph, seen, enters, types)) {
-                engine.build(border);
+            if let Some(entry) = types.and_then(|types| observed_entry(graph, seen, enters, types)) {
+                engine.build(entry);
             }
         }
     }
@@ -76,7 +76,7 @@ impl Builder {
         let device = device_of(seen);
         let runner = self.runners.of(device, &self.options);
         let division = divide(&facts, seen, device, &runner, &self.options);
-        let (mut engines, mut stitches, mut borders) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut engines, mut stitches, mut entries) = (Vec::new(), Vec::new(), Vec::new());
         let (mut orders, mut blocks, mut plans) = (Vec::new(), Vec::new(), Vec::new());
         for block in division.map_err(|e| JitError::Graph(e.to_string()))? {
             if !block.clusters.is_empty() {
@@ -90,7 +90,10 @@ impl Builder {
             let blueprint = Blueprint {
                 name: format!("{title}, engine {}", engines.len()),
                 source: plan.source,
-                orders: plan.orders,
+                seen: plan
+                    .entry
+                    .as_ref()
+                    .map(|entry| SeenLayout { shape: Shape::of(entry), orders: plan.orders }),
                 places: plan.places,
             };
             let engine = ClusterEngine::new(
@@ -110,14 +113,14 @@ impl Builder {
                 int_outputs: plan.int_outputs,
                 engine: Arc::new(Serving(engine.clone())),
             });
-            borders.push(plan.border);
+            entries.push(plan.entry);
             engines.push(engine);
         }
         let module = host.shell()?;
         graph.stitch(&module, name, &orders, &stitches)?;
-        for (engine, border) in engines.iter().zip(borders) {
-            if let Some(border) = border {
-                engine.build(border);
+        for (engine, entry) in engines.iter().zip(entries) {
+            if let Some(entry) = entry {
+                engine.build(entry);
             }
         }
         let method = module.method(name)?;

@@ -1,8 +1,8 @@
 //! One program on the host and with engines: results, what the calls leave behind, and who shares memory with whom.
 
-use crate::compare::{Leaf, Mismatch, as_exact, leaves, mismatch, overlaps};
+use crate::compare::{Leaf, Mismatch, Strides, as_exact, leaves, mismatch, overlaps};
 use crate::inputs::{attributes, inputs};
-use crate::program::{Argument, Program};
+use crate::program::{Layout, Program};
 use tch::IValue;
 use tch_bridge::TrtModule;
 use tch_bridge::jit::Module;
@@ -127,22 +127,26 @@ fn same(program: &Program, call: usize, got: &Seen, want: &Seen) -> Result<(), S
         return Err(format!("the module's ints are {:?} instead of {:?}", got.ints, want.ints));
     }
     let results = want.result.as_ref().map_or(0, Vec::len);
-    let source = program.source();
-    let constants =
-        ["zeros(", "ones(", "full(", "arange(", "eye(", "torch.tensor("].iter().any(|t| source.contains(t));
+    let constants = makes_constants(program) || program.source().contains("torch.tensor(");
     overlaps(&got_all, &want_all, results, constants)
 }
 
-/// Do results lie in memory as on the host, whatever the sizes? Not so where an axis has one element in some call, since then its
-/// place in memory means nothing, where the host's operator lays out its result otherwise than its form in place, and where an
-/// attribute may be replaced.
-fn follows_layout(program: &Program) -> bool {
-    let sizes = |a: &Argument| {
-        program.calls.iter().flat_map(|&set| a.shape.iter().map(move |d| d[set])).collect::<Vec<_>>()
-    };
+/// How results lie in memory as on the host: not at all where an attribute may be replaced, and where torch may take one constant for
+/// another of the same elements; not for axes of one element where a tensor repeats elements.
+fn follows_layout(program: &Program) -> Strides {
+    let expanded = program.arguments.iter().any(|a| matches!(a.layout, Layout::Expanded(_)))
+        || program.source().contains("expand(");
+    match program.source().contains("self.b") || makes_constants(program) {
+        true => Strides::Any,
+        false if expanded => Strides::Significant,
+        false => Strides::Same,
+    }
+}
+
+/// Does it make tensors that do not depend on its arguments?
+fn makes_constants(program: &Program) -> bool {
     let source = program.source();
-    program.arguments.iter().flat_map(sizes).all(|n| n > 1)
-        && !["scatter", "index_", "torch.tensor(", "self.b"].iter().any(|text| source.contains(text))
+    ["zeros(", "ones(", "full(", "arange(", "eye("].iter().any(|text| source.contains(text))
 }
 
 /// What the calls up to this one give in float64.

@@ -269,6 +269,35 @@ fn attributes_that_share_memory() {
 }
 
 #[test]
+fn counting_calls_pins_nothing_else() {
+    let _on = engines_on();
+    let source = "def forward(self, x, y):\n    self.n.add_(1)\n    self.k = self.k + 1\n    z = torch.tanh(x @ self.w) * 2.0 + y\n    return torch.relu(z @ self.u) + y, self.n * 2\n";
+    let (tied, x, y) = (floats(&[3, 3]), floats(&[4, 3]), floats(&[4, 3]));
+    let attributes = [
+        ("w", Initial::Parameter(tied.shallow_clone())),
+        ("u", Initial::Parameter(tied.shallow_clone())),
+        ("n", Initial::Buffer(Tensor::zeros([1], tch::kind::INT64_CPU))),
+        ("k", Initial::Value(IValue::Int(0))),
+    ];
+    let module = tch_bridge::jit::Module::from_source(source, &attributes).unwrap();
+    let module = tch_bridge::TrtModule::wrap(module.to_cmodule(), &tests::options()).unwrap();
+    let want = ((x.matmul(&tied).tanh() * 2.0 + &y).matmul(&tied)).relu() + &y;
+    for call in 1..4 {
+        let Ok(IValue::Tuple(got)) =
+            tch::no_grad(|| module.forward_is(&[tensor(x.copy()), tensor(y.copy())]))
+        else {
+            panic!("a tuple")
+        };
+        let [IValue::Tensor(got), IValue::Tensor(count)] = &got[..] else { panic!("two tensors") };
+        tests::assert_close(got, &want);
+        assert_eq!(count.int64_value(&[0]), 2 * call);
+    }
+    let report = module.report();
+    let State::Divided { engines, .. } = &report.methods[0].state else { panic!("{report}") };
+    assert_eq!((engines.len(), tests::served(&module)), (1, 2), "{report}");
+}
+
+#[test]
 fn lists_and_dicts_are_written() {
     check(
         "l = [torch.tanh(x), y]\nl.append(torch.exp(x) + 1.0)\nl[0] = l[2] * 2.0\nreturn torch.cat(l, 1) + 1.0",

@@ -3,5 +3,7 @@
 mod control;
 mod dtypes;
 mod effects;
+mod indices;
+mod layout;
 mod shapes;
 mod values;

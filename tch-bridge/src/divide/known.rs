@@ -65,9 +65,9 @@ impl<'a> Knowledge<'a> {
         self.seen[value.0 as usize].map(|s| &s.last)
     }
 
-    /// The order of a tensor's axes in memory in the last run.
+    /// The order of a tensor's axes in memory when it was first seen, as [`Knowledge::of`] has its type.
     pub(crate) fn order(&self, value: ValueId) -> AxisOrder {
-        match self.fact(value) {
+        match self.seen[value.0 as usize].map(|s| &s.first) {
             Some(Fact::Tensor { sizes, strides, plain: true, .. }) => AxisOrder::of(sizes, strides),
             _ => AxisOrder::default(),
         }

@@ -10,6 +10,7 @@ pub(crate) use known::literal_of;
 
 use crate::Options;
 use crate::backend::Runner;
+use crate::engine::Entry;
 use crate::jit::{BlockId, GraphFacts, Item, NodeId, Order, Seen, TensorView, ValueId, ValueType};
 use crate::layout::AxisOrder;
 use crate::types::type_of_view;
@@ -20,7 +21,7 @@ use partitioner::{FlowGraph, Partition, Step};
 use std::collections::HashSet;
 use tch::Tensor;
 use trt_subgraph::TensorType;
-use trt_subgraph::source::{Arg, Border, Call, Input, InputKind, Known, SourceGraph, Var};
+use trt_subgraph::source::{Border, Call, Input, InputKind, Known, SourceGraph, Var};
 
 /// What is to be done to one block.
 pub(crate) struct BlockDivision {
@@ -33,7 +34,7 @@ pub(crate) struct BlockDivision {
 /// A cluster as a source graph, and how it is tied into the method.
 pub(crate) struct ClusterPlan {
     pub(crate) source: SourceGraph,
-    /// How the tensor outputs lie in memory on the host.
+    /// How the tensor outputs lay in memory in the observed run.
     pub(crate) orders: Vec<AxisOrder>,
     pub(crate) parameters: Vec<Tensor>,
     /// For each parameter the path of its attribute; `None` for a constant.
@@ -44,8 +45,8 @@ pub(crate) struct ClusterPlan {
     pub(crate) ints: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
     pub(crate) int_outputs: Vec<ValueId>,
-    /// The shapes of the observed run: the first specialisation.
-    pub(crate) border: Option<Border>,
+    /// What entered it in the observed run: the first specialisation. `None` where it did not run.
+    pub(crate) entry: Option<Entry>,
 }
 
 /// Divides every block of the graph, whose engines are to run on `device`.
@@ -129,55 +130,42 @@ fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index
     source.inputs.extend(inputs.iter().map(input(InputKind::Tensor)));
     source.inputs.extend(ints.iter().map(input(InputKind::Int)));
     let orders: Vec<AxisOrder> = outputs.iter().map(|&v| knowledge.order(v)).collect();
-    for (at, (value, order)) in outputs.iter().zip(&orders).enumerate() {
-        let laid = Var((graph.values.len() + at) as u32);
-        let laid = order.axes().map(|axes| {
-            let axes = Arg::List(axes.map(|i| Arg::Int(i as i64)).collect());
-            let args = vec![Arg::Var(Var(value.0)), axes];
-            source.calls.push(Call {
-                op: "aten::permute".into(),
-                args,
-                outputs: vec![laid],
-                place: String::new(),
-            });
-            laid
-        });
-        source.outputs.push(laid.unwrap_or(Var(value.0)));
-    }
+    source.outputs.extend(outputs.iter().map(|v| Var(v.0)));
     source.outputs.extend(int_outputs.iter().map(|v| Var(v.0)));
     let parameter = |t: &Tensor| type_of_view(&TensorView::of(t));
     let types = parameters.iter().map(parameter).collect::<Option<_>>();
-    let border = types.and_then(|types| border(knowledge, &inputs, &ints, types));
+    let entry = types.and_then(|types| entry(knowledge, &inputs, &ints, types));
     let nodes = plan_nodes;
-    ClusterPlan { source, orders, parameters, places, nodes, inputs, ints, outputs, int_outputs, border }
+    ClusterPlan { source, orders, parameters, places, nodes, inputs, ints, outputs, int_outputs, entry }
 }
 
 /// What enters a cluster in a run, beside parameters of these types; `None` where the cluster did not run, or where something
 /// enters that engines do not take.
-pub(crate) fn observed_border(
+pub(crate) fn observed_entry(
     graph: &GraphFacts,
     seen: &[Seen],
     [inputs, ints]: [&[ValueId]; 2],
     parameters: Vec<TensorType>,
-) -> Option<Border> {
-    border(&Knowledge::new(graph, seen, device_of(seen)), inputs, ints, parameters)
+) -> Option<Entry> {
+    entry(&Knowledge::new(graph, seen, device_of(seen)), inputs, ints, parameters)
 }
 
-fn border(
+fn entry(
     knowledge: &Knowledge<'_>,
     inputs: &[ValueId],
     ints: &[ValueId],
     parameters: Vec<TensorType>,
-) -> Option<Border> {
+) -> Option<Entry> {
     let tensor = |v: &ValueId| match knowledge.of(*v) {
         Some(Known::Tensor(ty)) => Some(ty.clone()),
         Some(Known::Literal(l)) => Some(l.ty().clone()),
         _ => None,
     };
     let int = |v: &ValueId| if let Some(Known::Int(i)) = knowledge.of(*v) { Some(*i) } else { None };
-    Some(Border {
+    let border = Border {
         tensors: inputs.iter().map(tensor).collect::<Option<_>>()?,
         ints: ints.iter().map(int).collect::<Option<_>>()?,
         parameters,
-    })
+    };
+    Some(Entry { border, orders: inputs.iter().map(|&v| knowledge.order(v)).collect() })
 }

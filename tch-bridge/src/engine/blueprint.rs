@@ -3,15 +3,17 @@
 //! The form is: the line `tch-trt engine`, a version, a checksum of the rest, the length of a JSON header, the header, the bytes
 //! of large constants. Numbers and elements are little-endian.
 
+use super::entry::Shape;
+use super::layouts::Seen;
 use crate::jit::EngineError;
 use crate::layout::AxisOrder;
 use crate::{BackendChoice, Precision};
 use serde::{Deserialize, Serialize};
 use trt_subgraph::TensorType;
-use trt_subgraph::source::{Border, SourceGraph};
+use trt_subgraph::source::SourceGraph;
 
 const MAGIC: &[u8] = b"tch-trt engine\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Operator calls, how they are tied to torch's tensors, and where the parameters are found.
 #[derive(Clone)]
@@ -19,8 +21,8 @@ pub(crate) struct Blueprint {
     /// For people: `forward, engine 0`.
     pub(crate) name: String,
     pub(crate) source: SourceGraph,
-    /// How the tensor outputs lie in memory; the source graph gives each with its axes in that order.
-    pub(crate) orders: Vec<AxisOrder>,
+    /// How the results lay in memory in the observed run; `None` where the cluster did not run.
+    pub(crate) seen: Option<Seen>,
     /// For each parameter of the source graph the path of the module's attribute; `None` for a constant of the model's code.
     pub(crate) places: Vec<Option<String>>,
 }
@@ -39,24 +41,12 @@ pub(crate) struct SavedEngine {
     pub(crate) shapes: Vec<Shape>,
 }
 
-/// A [`Border`] without the parameters, whose types are the module's matter.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Shape {
-    pub(crate) tensors: Vec<TensorType>,
-    pub(crate) ints: Vec<i64>,
-}
-
-impl Shape {
-    pub(crate) fn of(border: &Border) -> Shape {
-        Shape { tensors: border.tensors.clone(), ints: border.ints.clone() }
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 struct Header {
     name: String,
     source: String,
-    orders: Vec<Vec<usize>>,
+    /// What entered in the observed run, and how each result lay in memory.
+    seen: Option<(Shape, Vec<Vec<usize>>)>,
     places: Vec<Option<String>>,
     backend: BackendChoice,
     #[serde(default)]
@@ -69,10 +59,11 @@ struct Header {
 impl SavedEngine {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let blueprint = &self.blueprint;
+        let axes = |order: &AxisOrder| order.axes().into_iter().flatten().collect();
         let header = Header {
             name: blueprint.name.clone(),
             source: blueprint.source.to_string(),
-            orders: blueprint.orders.iter().map(|o| o.axes().into_iter().flatten().collect()).collect(),
+            seen: blueprint.seen.as_ref().map(|s| (s.shape.clone(), s.orders.iter().map(axes).collect())),
             places: blueprint.places.clone(),
             backend: self.backend,
             precision: self.precision,
@@ -111,8 +102,11 @@ impl SavedEngine {
         let (header, mut rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
         let header: Header = serde_json::from_slice(header)?;
         let source = SourceGraph::parse(&header.source)?;
-        let orders = header.orders.iter().map(|axes| AxisOrder::of_axes(axes));
-        let orders = orders.collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+        let layout = |(shape, orders): (Shape, Vec<Vec<usize>>)| {
+            let orders = orders.iter().map(|axes| AxisOrder::of_axes(axes)).collect::<Option<_>>();
+            Ok::<_, EngineError>(Seen { shape, orders: orders.ok_or_else(damaged)? })
+        };
+        let seen = header.seen.map(layout).transpose()?;
         let mut constants = Vec::new();
         for ty in header.constants {
             let size = ty.shape.iter().try_fold(ty.dtype.size(), |n, &d| n.checked_mul(d));
@@ -125,7 +119,7 @@ impl SavedEngine {
             return Err(damaged());
         }
         Ok(SavedEngine {
-            blueprint: Blueprint { name: header.name, source, orders, places: header.places },
+            blueprint: Blueprint { name: header.name, source, seen, places: header.places },
             backend: header.backend,
             precision: header.precision,
             specialisations: header.specialisations.max(1),
@@ -153,18 +147,26 @@ mod tests {
             "device \"cpu\" input %1 parameter %2 \"w\" parameter %3 \"4\"
              %5 = aten::clamp(%1, -inf, 0.5) \"model.py:1\" %6 = aten::add.Tensor(%5, %2, 1) \"\" return %6",
         );
+        let shape = Shape {
+            tensors: vec![TensorType::new(DType::F32, [2, 3])],
+            ints: vec![7],
+            orders: vec![vec![1, 0]],
+        };
         SavedEngine {
             blueprint: Blueprint {
                 name: "forward, engine 0".into(),
                 source: source.expect("it reads"),
-                orders: vec![AxisOrder::of_axes(&[1, 0]).expect("an order")],
+                seen: Some(Seen {
+                    shape: shape.clone(),
+                    orders: vec![AxisOrder::of_axes(&[1, 0]).expect("an order")],
+                }),
                 places: vec![Some("w".into()), None],
             },
             backend: BackendChoice::Auto,
             precision: Precision::BF16,
             specialisations: 16,
             constants: vec![(TensorType::new(DType::U8, [3]), vec![1, 2, 3])],
-            shapes: vec![Shape { tensors: vec![TensorType::new(DType::F32, [2, 3])], ints: vec![7] }],
+            shapes: vec![shape],
         }
     }
 
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(read.to_bytes(), bytes);
         assert_eq!(read.precision, Precision::BF16);
         assert_eq!((read.blueprint.source, read.shapes), (engine.blueprint.source, engine.shapes));
-        assert_eq!((read.blueprint.orders, read.constants), (engine.blueprint.orders, engine.constants));
+        assert_eq!((read.blueprint.seen, read.constants), (engine.blueprint.seen, engine.constants));
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! a tensor is not on the engine's device or of an element type that it does not know, while an engine for the shape is still being built, and after
 //! anything has failed. The host then gives its own answer, or its own error.
 
-use super::blueprint::{Blueprint, SavedEngine, Shape};
+use super::blueprint::{Blueprint, SavedEngine};
+use super::entry::{Entry, Shape, order_of};
+use super::layouts::Layouts;
 use super::pool::Pool;
 use super::profile::Profiler;
 use super::serving::Sink;
@@ -13,7 +15,6 @@ use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
 use crate::Options;
 use crate::jit::{EngineError, JitError, TensorView, current_stream};
-#[cfg(feature = "tool")]
 use crate::layout::AxisOrder;
 use crate::types::{kind_of_dtype, type_of_view};
 use arc_swap::ArcSwap;
@@ -28,13 +29,12 @@ use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
 use trt_subgraph::network::Network;
 use trt_subgraph::pass;
 use trt_subgraph::precision;
-#[cfg(feature = "tool")]
-use trt_subgraph::source::SourceGraph;
-use trt_subgraph::source::{Border, specialise};
+use trt_subgraph::source::{Arg, Border, Call, SourceGraph, Var, specialise};
 
 /// One cluster's engine. Shared by the stitched module, which calls it, and by the report.
 pub(crate) struct ClusterEngine {
     blueprint: Blueprint,
+    layouts: Layouts,
     parameters: Parameters,
     /// Where its tensors and parameters are.
     pub(super) device: Device,
@@ -44,8 +44,8 @@ pub(crate) struct ClusterEngine {
     built: ArcSwap<Vec<Arc<Specialisation>>>,
     /// The parameters' fingerprint that all engines in `built` reflect.
     fingerprint: AtomicU64,
-    /// Borders that a thread builds for; its lock also orders changes of `built` and `fingerprint`.
-    pub(super) building: Mutex<HashSet<Border>>,
+    /// What a thread builds for; its lock also orders changes of `built` and `fingerprint`.
+    pub(super) building: Mutex<HashSet<Entry>>,
     /// Held while a call waits for its own build.
     compiling: Mutex<()>,
     pub(super) clock: AtomicU64,
@@ -60,6 +60,18 @@ pub(crate) struct ClusterEngine {
     pub(crate) profiler: Profiler,
 }
 
+/// What is to be compiled for an entry.
+pub(crate) struct Laid {
+    /// After all passes.
+    pub(crate) network: Network,
+    /// How each tensor result lies in memory.
+    pub(crate) orders: Vec<AxisOrder>,
+    /// The ints that leave it.
+    pub(crate) ints: Vec<i64>,
+    /// The number of layers before all passes.
+    pub(crate) layers: usize,
+}
+
 impl ClusterEngine {
     pub(crate) fn new(
         blueprint: Blueprint,
@@ -72,6 +84,7 @@ impl ClusterEngine {
         let fingerprint = AtomicU64::new(parameters.fingerprint());
         Ok(ClusterEngine {
             blueprint,
+            layouts: Layouts::default(),
             parameters,
             device,
             backend,
@@ -114,7 +127,7 @@ impl ClusterEngine {
     ) -> Result<ClusterEngine, JitError> {
         let blueprint = Blueprint {
             name: format!("a part of {}", self.name()),
-            orders: vec![AxisOrder::default(); source.outputs.len()],
+            seen: None,
             places: vec![None; source.parameters.len()],
             source,
         };
@@ -165,12 +178,12 @@ impl ClusterEngine {
     /// The shapes that engines are built for, newest first.
     pub(super) fn shapes(&self) -> Vec<Shape> {
         let ready = |s: &&Arc<Specialisation>| matches!(s.outcome, Outcome::Ready(_));
-        self.built.load().iter().filter(ready).map(|s| Shape::of(&s.border)).collect()
+        self.built.load().iter().filter(ready).map(|s| Shape::of(&s.entry)).collect()
     }
 
-    /// Was an engine for this border built, or refused?
-    pub(super) fn knows(&self, border: &Border) -> bool {
-        self.built.load().iter().any(|s| s.border == *border)
+    /// Was an engine for this entry built, or refused?
+    pub(super) fn knows(&self, entry: &Entry) -> bool {
+        self.built.load().iter().any(|s| s.entry == *entry)
     }
 
     /// Is there an engine for some shape?
@@ -197,7 +210,7 @@ impl ClusterEngine {
     }
 
     pub(super) fn find(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Arc<Specialisation>> {
-        self.built.load().iter().find(|s| s.serves(inputs, ints)).cloned()
+        self.built.load().iter().find(|s| s.entry.fits(inputs, ints)).cloned()
     }
 
     /// Has calls no longer look whether the parameters changed, or look again.
@@ -229,7 +242,7 @@ impl ClusterEngine {
         let weights = self.parameters.dense();
         let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
         let keep = |s: &&Arc<Specialisation>| match (&s.outcome, &weights) {
-            (Outcome::Ready(ready), Some(weights)) if s.border.parameters == types => {
+            (Outcome::Ready(ready), Some(weights)) if s.entry.border.parameters == types => {
                 ready.pool.refit(weights).inspect_err(|e| log::warn!("{}: {e}", self.name())).is_ok()
             }
             _ => false,
@@ -239,28 +252,28 @@ impl ClusterEngine {
         self.fingerprint.store(now, Ordering::Release);
     }
 
-    /// The engine for this border, built here unless it is there already.
-    pub(super) fn build_once(&self, border: Border) -> Arc<Specialisation> {
+    /// The engine for this entry, built here unless it is there already.
+    pub(super) fn build_once(&self, entry: Entry) -> Arc<Specialisation> {
         let _one_at_a_time = lock(&self.compiling);
-        let there = self.built.load().iter().find(|s| s.border == border).cloned();
-        there.unwrap_or_else(|| self.build(border))
+        let there = self.built.load().iter().find(|s| s.entry == entry).cloned();
+        there.unwrap_or_else(|| self.build(entry))
     }
 
-    /// Builds the engine for this border.
-    pub(crate) fn build(&self, border: Border) -> Arc<Specialisation> {
-        let made = catch_unwind(AssertUnwindSafe(|| self.compile(&border)));
+    /// Builds the engine for this entry.
+    pub(crate) fn build(&self, entry: Entry) -> Arc<Specialisation> {
+        let made = catch_unwind(AssertUnwindSafe(|| self.compile(&entry)));
         let (prepared_at, outcome) = match made {
             Ok(Ok((read_at, ready))) => (read_at, Outcome::Ready(Box::new(ready))),
             Ok(Err(why)) => (0, Outcome::Refused(why)),
             Err(_) => (0, Outcome::Refused("the compiler panicked; this is a bug".into())),
         };
         if let Outcome::Refused(why) = &outcome {
-            log::warn!("{}: the host serves {}: {why}", self.name(), describe(&border));
+            log::warn!("{}: the host serves {}: {why}", self.name(), describe(&entry.border));
         }
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let new = Arc::new(Specialisation { border, outcome, used });
+        let new = Arc::new(Specialisation { entry, outcome, used });
         let mut building = lock(&self.building);
-        building.remove(&new.border);
+        building.remove(&new.entry);
         if let Outcome::Ready(ready) = &new.outcome
             && self.fingerprint.load(Ordering::Acquire) != prepared_at
             && self.parameters.dense().is_none_or(|w| ready.pool.refit(&w).is_err())
@@ -268,7 +281,7 @@ impl ClusterEngine {
             return new;
         }
         let mut all = vec![new.clone()];
-        all.extend(self.built.load().iter().filter(|s| s.border != new.border).cloned());
+        all.extend(self.built.load().iter().filter(|s| s.entry != new.entry).cloned());
         if all.len() > self.options.specialisations {
             let oldest = (1..all.len()).min_by_key(|&i| all[i].used.load(Ordering::Relaxed));
             all.remove(oldest.expect("there are at least two"));
@@ -277,14 +290,21 @@ impl ClusterEngine {
         new
     }
 
-    /// The network of this border after all passes, the ints that leave it, and the number of layers before.
-    pub(crate) fn network(&self, border: &Border) -> Result<(Network, Vec<i64>, usize), String> {
-        let made = specialise(&self.blueprint.source, border).map_err(|(at, refusal)| {
-            match self.blueprint.source.calls.get(at) {
+    /// What is built for an entry: each output of the network is a result with its axes in the order in which it lies in memory.
+    pub(crate) fn laid(&self, entry: &Entry) -> Result<Laid, String> {
+        let source = &self.blueprint.source;
+        let replay = |source: &SourceGraph| {
+            specialise(source, &entry.border).map_err(|(at, refusal)| match source.calls.get(at) {
                 Some(call) => format!("{} {}: {refusal}", call.op, call.place),
                 None => refusal.to_string(),
-            }
-        })?;
+            })
+        };
+        let mut made = replay(source)?;
+        let seen = self.blueprint.seen.as_ref();
+        let orders = self.layouts.of((source, seen), entry, &made.network, self.parameters.tensors())?;
+        if orders.iter().any(|o| o.axes().is_some()) {
+            made = replay(&in_order_of_memory(source, &orders))?;
+        }
         let layers = made.network.run_layers();
         let options = pass::Options::default();
         let mut network = pass::optimize(made.network, &options);
@@ -292,12 +312,13 @@ impl ClusterEngine {
             let narrow = precision::narrow(&network, dtype).map_err(|e| e.to_string())?;
             network = pass::optimize(narrow, &options);
         }
-        Ok((network, made.ints, layers))
+        Ok(Laid { network, orders, ints: made.ints, layers })
     }
 
-    fn compile(&self, border: &Border) -> Result<(u64, Ready), String> {
+    fn compile(&self, entry: &Entry) -> Result<(u64, Ready), String> {
         let start = Instant::now();
-        let (network, ints, layers) = self.network(border)?;
+        let border = &entry.border;
+        let Laid { network, orders, ints, layers } = self.laid(entry)?;
         log::debug!("{}: compiles the network\n{network}", self.name());
         let read_at = self.parameters.fingerprint();
         let weights = self
@@ -316,7 +337,7 @@ impl ClusterEngine {
         let options = CompileOptions { threads, device, ..CompileOptions::default() };
         let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let outputs = Signature::of(&network).outputs;
-        let outputs = outputs.iter().zip(&self.blueprint.orders).map(|(ty, order)| {
+        let outputs = outputs.iter().zip(&orders).map(|(ty, order)| {
             let in_memory: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
             let (sizes, strides) = order.dense(&in_memory);
             OutputForm { sizes, strides, kind: kind_of_dtype(ty.dtype) }
@@ -329,11 +350,12 @@ impl ClusterEngine {
         ))
     }
 
-    /// The border of a call; `None` when a tensor has a type that engines do not know.
-    pub(super) fn border(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Border> {
+    /// What enters at a call; `None` when a tensor has a type that engines do not know.
+    pub(super) fn entry(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Entry> {
         let tensors = inputs.iter().map(type_of_view).collect::<Option<Vec<_>>>()?;
         let parameters = self.parameters.types()?;
-        Some(Border { tensors, ints: ints.to_vec(), parameters })
+        let border = Border { tensors, ints: ints.to_vec(), parameters };
+        Some(Entry { border, orders: inputs.iter().map(order_of).collect() })
     }
 
     pub(super) fn run(
@@ -386,6 +408,27 @@ fn present(address: *mut u8) -> *mut u8 {
     #[repr(align(64))]
     struct Aligned;
     if address.is_null() { std::ptr::NonNull::<Aligned>::dangling().as_ptr().cast() } else { address }
+}
+
+/// The graph with each tensor result's axes in its order in memory; tensors come first among the outputs.
+fn in_order_of_memory(source: &SourceGraph, orders: &[AxisOrder]) -> SourceGraph {
+    let mut source = source.clone();
+    let defined = source.calls.iter().flat_map(|c| &c.outputs).chain(source.inputs.iter().map(|i| &i.var));
+    let mut free =
+        defined.chain(source.parameters.iter().map(|p| &p.0)).map(|v| v.0).max().map_or(0, |v| v + 1);
+    for (at, order) in orders.iter().enumerate() {
+        let Some(axes) = order.axes() else { continue };
+        let axes = Arg::List(axes.map(|i| Arg::Int(i as i64)).collect());
+        source.calls.push(Call {
+            op: "aten::permute".into(),
+            args: vec![Arg::Var(source.outputs[at]), axes],
+            outputs: vec![Var(free)],
+            place: String::new(),
+        });
+        source.outputs[at] = Var(free);
+        free += 1;
+    }
+    source
 }
 
 fn describe(border: &Border) -> String {

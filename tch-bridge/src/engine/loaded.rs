@@ -4,8 +4,9 @@
 //! A call is the host's while the shape's engine is being built, when a parameter is missing or replaced by something else than
 //! a tensor, and when the call comes from another module than the first one that is still there.
 
-use super::blueprint::{SavedEngine, Shape};
+use super::blueprint::SavedEngine;
 use super::cluster::ClusterEngine;
+use super::entry::{Entry, Shape};
 use super::request::build_in_background;
 use super::serving::serve;
 use crate::backend::Runners;
@@ -18,7 +19,7 @@ use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tch::{Device, Tensor};
-use trt_subgraph::source::{Border, Device as SourceDevice};
+use trt_subgraph::source::Device as SourceDevice;
 
 /// Remakes an engine of its saved state.
 ///
@@ -122,14 +123,9 @@ impl Loaded {
     }
 
     /// The shapes that it was saved with, as the module's parameters are now.
-    fn borders(&self, cluster: &ClusterEngine) -> Vec<Border> {
+    fn entries(&self, cluster: &ClusterEngine) -> Vec<Entry> {
         let Some(parameters) = cluster.parameter_types() else { return Vec::new() };
-        let border = |shape: &Shape| Border {
-            tensors: shape.tensors.clone(),
-            ints: shape.ints.clone(),
-            parameters: parameters.clone(),
-        };
-        self.saved.shapes.iter().map(border).collect()
+        self.saved.shapes.iter().filter_map(|shape| shape.entry(parameters.clone())).collect()
     }
 }
 
@@ -148,7 +144,7 @@ impl HostEngine for Loaded {
             Ok(Some(bound)) => {
                 // This call's shape comes first.
                 let outcome = serve(&bound.cluster, call, outputs);
-                build_in_background(&bound.cluster, self.borders(&bound.cluster));
+                build_in_background(&bound.cluster, self.entries(&bound.cluster));
                 outcome
             }
             Ok(None) => Ok(Outcome::Host),
@@ -174,8 +170,8 @@ impl HostEngine for Loaded {
 
     fn build(&self, owner: Owner<'_>) -> Result<bool, EngineError> {
         let Some(bound) = self.bind(owner, None)? else { return Ok(false) };
-        for border in self.borders(&bound.cluster) {
-            bound.cluster.build_once(border);
+        for entry in self.entries(&bound.cluster) {
+            bound.cluster.build_once(entry);
         }
         Ok(bound.cluster.is_ready())
     }

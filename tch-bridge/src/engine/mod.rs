@@ -2,9 +2,12 @@
 
 mod blueprint;
 mod cluster;
+mod entry;
+mod layouts;
 mod loaded;
 mod pool;
 mod profile;
+mod replay;
 mod request;
 mod serving;
 mod specialisation;
@@ -12,6 +15,8 @@ mod weights;
 
 pub(crate) use blueprint::Blueprint;
 pub(crate) use cluster::ClusterEngine;
+pub(crate) use entry::{Entry, Shape};
+pub(crate) use layouts::Seen as SeenLayout;
 pub(crate) use loaded::load;
 pub(crate) use serving::{Serving, serve_directly};
 pub(crate) use specialisation::{Outcome as Built, Specialisation};

@@ -25,7 +25,6 @@ impl Parameters {
     }
 
     /// The parameters themselves.
-    #[cfg(feature = "tool")]
     pub(crate) fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }

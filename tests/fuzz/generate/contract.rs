@@ -37,7 +37,7 @@ pub fn product(g: &mut Generator) -> Option<()> {
             "torch.mm($, $.t())",
             "torch.matmul($, $.t())",
             "torch.einsum('ij,kj->ik', [$, $])",
-            "torch.addmm($[:, :1], $, $.t())",
+            "torch.addmm($.sum(1, True), $, $.t())",
         ]);
         return g.fresh(form.replace('$', &a.name), a.kind, vec![a.shape[0], a.shape[0]], ROUGH, true);
     }

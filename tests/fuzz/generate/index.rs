@@ -78,7 +78,8 @@ pub fn joined(g: &mut Generator) -> Option<()> {
     }
 }
 
-/// A copy with some places replaced or added to.
+/// A copy with some places replaced or added to. What puts a part back keeps the strides of what it copies, also where elements
+/// share a place.
 pub fn replaced(g: &mut Generator) -> Option<()> {
     let a = g.tensor(|_, t| !t.shape.is_empty() && t.shape.iter().flatten().all(|&n| n > 0))?;
     let axis = g.axis(&a)?;
@@ -86,7 +87,7 @@ pub fn replaced(g: &mut Generator) -> Option<()> {
     let bits = g.bits(&a) + 2;
     let index = format!("torch.zeros_like({x}, dtype=torch.int64)");
     let line = super::views::slice_text(&x, axis, ":1");
-    let (text, bits) = match g.random.below(9) {
+    let (text, bits) = match g.random.below(14) {
         0 => (format!("torch.scatter({x}, {axis}, {index}, 2)"), bits.max(6)),
         1 if a.kind != Kind::Bool => (format!("torch.scatter_add({x}, {axis}, {index}, {x})"), bits + 9),
         2 if a.kind != Kind::Bool => {
@@ -94,14 +95,32 @@ pub fn replaced(g: &mut Generator) -> Option<()> {
         }
         3 => (format!("torch.index_copy({x}, {axis}, torch.tensor([0]), {line})"), bits),
         4 => (format!("torch.index_fill({x}, {axis}, torch.tensor([0]), 1)"), bits),
-        5 => (format!("torch.select_scatter({x}, {x}.select({axis}, 0), {axis}, -1)"), bits),
-        6 => (format!("torch.slice_scatter({x}, {line}, {axis}, 0, 1)"), bits),
-        7 if a.shape.len() == 2 => {
+        5 if !a.stretched => (format!("torch.select_scatter({x}, {x}.select({axis}, 0), {axis}, -1)"), bits),
+        6 if !a.stretched => (format!("torch.slice_scatter({x}, {line}, {axis}, 0, 1)"), bits),
+        7 if a.shape.len() == 2 && !a.stretched => {
             (format!("torch.diagonal_scatter({x}, torch.zeros_like({x}.diagonal()))"), bits)
         }
         8 if is_float(a.kind) => {
             let way = *g.random.pick(&["amax", "amin", "sum"]);
             (format!("torch.scatter_reduce({x}, {axis}, {index}, {x}, '{way}')"), bits + 9)
+        }
+        9 if is_float(a.kind) => {
+            let (way, own) = (*g.random.pick(&["mean", "prod", "amax"]), *g.random.pick(&["True", "False"]));
+            let rest = format!("{x} * 0.5, '{way}', include_self={own}");
+            (format!("torch.scatter_reduce({x}, {axis}, {index}, {rest})"), ROUGH)
+        }
+        10 => (format!("torch.scatter({x}, {axis}, {index}, {x}.clone())"), bits),
+        11 => (format!("torch.masked_scatter({x}, {x} > 0, {x}.flip([{axis}]))"), bits),
+        12 if a.kind != Kind::Bool => {
+            let source = format!("torch.cat([{line}, {line}], {axis})");
+            (format!("torch.index_add({x}, {axis}, torch.tensor([0, 0]), {source}, alpha=2)"), bits + 3)
+        }
+        13 => {
+            let source = format!("torch.cat([{line}, -{line}], {axis})");
+            if a.kind == Kind::Bool {
+                return None;
+            }
+            (format!("torch.index_copy({x}, {axis}, torch.tensor([0, 0]), {source})"), bits)
         }
         _ => return None,
     };

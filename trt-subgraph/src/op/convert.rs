@@ -94,6 +94,8 @@ pub(super) const OPS: &[Def] = &[
             "aten::lift_fresh_copy(Tensor self) -> Tensor",
             "aten::resolve_conj(Tensor(a) self) -> Tensor(a)",
             "aten::resolve_neg(Tensor(a) self) -> Tensor(a)",
+            // The bridge's own: the tensor with the strides of another, which mean nothing here.
+            "trt::laid_as(Tensor(a) self, Tensor base) -> Tensor(a)",
         ],
         lower: same,
     },

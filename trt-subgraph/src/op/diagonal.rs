@@ -33,7 +33,7 @@ fn masked(
 }
 
 /// A distance from the diagonal, cut to where it no longer matters.
-fn offset(lower: &Lower, args: &Args, name: &str) -> Result<i64, Refusal> {
+pub(super) fn offset(lower: &Lower, args: &Args, name: &str) -> Result<i64, Refusal> {
     const FAR: i64 = 1 << 31;
     Ok(args.int(lower, name)?.clamp(-FAR, FAR))
 }

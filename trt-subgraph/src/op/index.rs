@@ -130,7 +130,7 @@ fn advanced(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
 }
 
 /// Positions in axes of these sizes as one position in their product, broadcast. Where one is out of range, so is the result.
-fn joint_index(lower: &mut Lower, indices: &[ValueId], sizes: &[usize]) -> Result<ValueId, Refusal> {
+pub(super) fn joint_index(lower: &mut Lower, indices: &[ValueId], sizes: &[usize]) -> Result<ValueId, Refusal> {
     let values: Vec<Value> = indices.iter().map(|&v| Value::Tensor(v)).collect();
     let out_of_range = sizes.iter().product::<usize>() as f64;
     elementwise(lower, &values, DType::I64, |terms| {

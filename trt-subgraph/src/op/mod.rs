@@ -28,6 +28,7 @@ pub struct Op {
 mod contraction;
 mod formula;
 mod number;
+mod places;
 mod promote;
 mod resample;
 
@@ -67,12 +68,14 @@ operators! {
     grid_sampler,
     group_norm,
     index,
+    index_update,
     join,
     layer_norm,
     linear,
     list,
     logic,
     loss,
+    masked_scatter,
     matmul,
     measure,
     moments,
@@ -90,6 +93,7 @@ operators! {
     roll,
     scalar,
     scan,
+    scatter,
     search,
     sequence,
     shuffle,

@@ -21,21 +21,23 @@ fn power(lower: &mut Lower, base: Value, exponent: Value) -> Result<Vec<Item>, R
     if dtype.is_int() && n.as_i64() < 0 {
         return Err(Refusal::Invalid("integers to negative integer powers are not allowed".into()));
     }
-    if let Some(short) = short_form(n.as_f64(), dtype) {
+    if let Some(short) = short_form(n.as_f64(), dtype, lower.device.0 == "cpu") {
         return one(elementwise(lower, &[base], dtype, |x| short(x[0]))?);
     }
     one(elementwise(lower, &operands, dtype, |x| x[0].binary(Binary::Pow, x[1]))?)
 }
 
-/// The exponents for which torch's kernels do not call `pow` either.
-fn short_form(exponent: f64, dtype: DType) -> Option<for<'f> fn(Term<'f>) -> Term<'f>> {
+/// The exponents for which torch's kernels do not call `pow` either. Those of f16 on the CPU do for roots, which matters for -0.0 and
+/// negative infinity.
+fn short_form(exponent: f64, dtype: DType, cpu: bool) -> Option<for<'f> fn(Term<'f>) -> Term<'f>> {
     let float = dtype.is_float();
+    let roots = float && !(cpu && dtype == DType::F16);
     match exponent {
         1.0 => Some(|x| x),
         2.0 => Some(|x| x * x),
         3.0 => Some(|x| x * x * x),
-        0.5 if float => Some(|x| x.unary(Unary::Sqrt)),
-        -0.5 if float => Some(|x| x.unary(Unary::Rsqrt)),
+        0.5 if roots => Some(|x| x.unary(Unary::Sqrt)),
+        -0.5 if roots => Some(|x| x.unary(Unary::Rsqrt)),
         -1.0 if float => Some(|x| x.unary(Unary::Recip)),
         -2.0 if float => Some(|x| (x * x).unary(Unary::Recip)),
         _ => None,

@@ -1,20 +1,19 @@
 //! A part of a tensor replaced: what writes through views become.
 
-use super::create::positions;
+use super::create::{literal, positions};
+use super::diagonal::offset;
 use super::join::concat;
 use super::promote::{Value, elementwise};
 use super::slice::{axis_of, python_range};
 use super::view::with_axis;
 use super::{Def, one};
-use crate::DType;
 use crate::network::expr::{Binary, Node};
-use crate::network::layer::{LayerKind, Range, ReduceOp};
-use crate::network::ty::broadcast;
+use crate::network::layer::{LayerKind, Range};
 use crate::network::{Expr, ValueId};
 use crate::source::{Args, Item, Lower, Refusal};
 
 /// `x` with `range` of an axis replaced by `part`, which has the slice's shape.
-fn replaced(
+pub(super) fn replaced(
     lower: &mut Lower,
     x: ValueId,
     part: ValueId,
@@ -45,7 +44,7 @@ fn replaced(
             for i in 0..len {
                 order[range.start + i * step as usize] = (n + i) as i64;
             }
-            let order = super::create::literal(lower, vec![n], order);
+            let order = literal(lower, vec![n], order);
             lower.add(LayerKind::Gather { axis, elements: false }, &[both, order])
         }
     }
@@ -71,51 +70,50 @@ fn select_scatter(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> 
     one(replaced(lower, x, part, axis, range)?)
 }
 
-/// Which positions of an axis of size `n` an index names; its own axis of `count` entries is reduced. The index is checked as it
-/// is read: one out of range is a run-time error.
-fn named(lower: &mut Lower, index: ValueId, axis: usize, n: usize) -> Result<ValueId, Refusal> {
-    const MOST: usize = 1 << 20;
-    let all = positions(lower, 0, n, vec![n]);
-    let index = lower.add(LayerKind::Gather { axis: 0, elements: false }, &[all, index])?;
-    let shape = lower.shape(index).to_vec();
-    let behind = vec![1; shape.len() - axis - 1];
-    let place = positions(lower, 0, n, [&[n], &behind[..]].concat());
-    if shape[axis] == 1 {
-        return lower.pointwise(Expr::binary(Binary::Eq), &[index, place]);
+/// The diagonal of the plane of two axes replaced by `src`, along whose last axis it lies.
+fn diagonal_scatter(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let (x, src) = (args.tensor("self")?, args.tensor("src")?);
+    let shape = lower.shape(x).to_vec();
+    let rank = shape.len();
+    let (a, b) = (args.axis(lower, "dim1", rank)?, args.axis(lower, "dim2", rank)?);
+    if rank < 2 || a == b {
+        return Err(Refusal::Invalid("the axes of a diagonal differ".into()));
     }
-    if shape.iter().product::<usize>() * n > MOST {
-        return Err(Refusal::Attribute { arg: "index".into(), why: "too many positions".into() });
+    let offset = offset(lower, args, "offset")?;
+    let (right, down) = (offset.max(0) as usize, offset.min(0).unsigned_abs() as usize);
+    let (rows, columns) = (shape[a], shape[b]);
+    let len = rows.saturating_sub(down).min(columns.saturating_sub(right));
+    let mut order: Vec<usize> = (0..rank).filter(|&i| i != a && i != b).collect();
+    let expected: Vec<usize> = order.iter().map(|&i| shape[i]).chain([len]).collect();
+    if lower.shape(src) != expected {
+        let found = lower.ty(src).clone();
+        return Err(Refusal::Shape { arg: "src", found, expected: "the shape of the diagonal" });
     }
-    let index = with_axis(lower, index, axis)?;
-    let place = with_axis(lower, place, 1)?;
-    let hits = lower.pointwise(Expr::binary(Binary::Eq), &[index, place])?;
-    lower.add(LayerKind::Reduce { op: ReduceOp::Any, axes: vec![axis + 1], keep: false }, &[hits])
-}
-
-/// The positions that the index names set to one value.
-fn index_fill(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let (x, axis) = axis_of(lower, args, "dim")?;
-    let index = args.tensor("index")?;
-    if lower.dtype(index) != DType::I64 {
-        return Err(Refusal::Dtype { arg: "index", found: lower.dtype(index) });
+    if len == 0 {
+        return one(x);
     }
-    let count = lower.ty(index).elements();
-    let mut shape = vec![1; lower.shape(x).len()];
-    shape[axis] = count;
-    let index = lower.reshape(index, shape)?;
-    let value = Value::of(args, "value")?;
-    if let Value::Tensor(v) = value
-        && !lower.shape(v).is_empty()
-    {
-        let found = lower.ty(v).clone();
-        return Err(Refusal::Shape { arg: "value", found, expected: "a 0-d tensor" });
-    }
-    let mask = named(lower, index, axis, lower.shape(x)[axis])?;
-    chosen(lower, mask, value, x)
+    // For each row the element on the diagonal; rows that it does not cross repeat its ends.
+    let src = lower.cast(src, lower.dtype(x))?;
+    let at = (0..rows as i64).map(|i| (i - down as i64).clamp(0, len as i64 - 1));
+    let at = literal(lower, vec![rows], at);
+    let each = lower.add(LayerKind::Gather { axis: rank - 2, elements: false }, &[src, at])?;
+    let each = with_axis(lower, each, rank - 1)?;
+    let (row, column) = (positions(lower, offset, rows, vec![rows, 1]), positions(lower, 0, columns, vec![columns]));
+    let mask = lower.pointwise(Expr::binary(Binary::Eq), &[row, column])?;
+    order.extend([a, b]);
+    let back = (0..rank).map(|i| order.iter().position(|&o| o == i).expect("a permutation")).collect();
+    let moved = lower.permute(x, order)?;
+    let written = chosen(lower, mask, Value::Tensor(each), moved)?;
+    one(lower.permute(written, back)?)
 }
 
 /// `mask ? value : x` in the type of `x`.
-fn chosen(lower: &mut Lower, mask: ValueId, value: Value, x: ValueId) -> Result<Vec<Item>, Refusal> {
+pub(super) fn chosen(
+    lower: &mut Lower,
+    mask: ValueId,
+    value: Value,
+    x: ValueId,
+) -> Result<ValueId, Refusal> {
     let dtype = lower.dtype(x);
     let value = match value {
         Value::Tensor(v) if lower.dtype(v).category() > dtype.category() => {
@@ -125,66 +123,7 @@ fn chosen(lower: &mut Lower, mask: ValueId, value: Value, x: ValueId) -> Result<
         number => elementwise(lower, &[Value::Tensor(x), number], dtype, |t| t[1])?,
     };
     let nodes = vec![Node::Input(0), Node::Input(1), Node::Input(2), Node::Select(0, 1, 2)];
-    one(lower.pointwise(Expr { nodes }, &[mask, value, x])?)
-}
-
-/// Along an axis, `self` with the positions of the index set: to one value, or (one position a line) to the elements of `src`.
-fn scatter(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let (x, axis) = axis_of(lower, args, "dim")?;
-    let index = args.tensor("index")?;
-    let mut shape = lower.shape(x).to_vec();
-    let n = shape[axis];
-    shape[axis] = lower.shape(index).get(axis).copied().unwrap_or(0);
-    if lower.shape(index) != shape || lower.dtype(index) != DType::I64 {
-        let found = lower.ty(index).clone();
-        return Err(Refusal::Shape { arg: "index", found, expected: "the other axes of self" });
-    }
-    if lower.ty(index).elements() == 0 {
-        return one(x);
-    }
-    let value = if args.has("value") {
-        Value::of(args, "value")?
-    } else {
-        let src = args.tensor("src")?;
-        if shape[axis] != 1 || lower.shape(src) != shape || lower.dtype(src) != lower.dtype(x) {
-            let found = lower.ty(src).clone();
-            return Err(Refusal::Shape { arg: "src", found, expected: "one element along the axis" });
-        }
-        Value::Tensor(src)
-    };
-    let mask = named(lower, index, axis, n)?;
-    chosen(lower, mask, value, x)
-}
-
-/// `self[mask] = values`: where the mask, which covers the first axes, holds, the values, which broadcast over the rest.
-fn index_put(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let (x, values) = (args.tensor("self")?, args.tensor("values")?);
-    let mask = match args.get("indices") {
-        Item::List(items) => match items[..] {
-            [Item::Tensor(v)] if lower.dtype(v) == DType::Bool => v,
-            _ => return Err(Refusal::Attribute { arg: "indices".into(), why: "not one mask".into() }),
-        },
-        _ => return Err(Refusal::Invalid("'indices' is not a list".into())),
-    };
-    let (shape, covered) = (lower.shape(x).to_vec(), lower.shape(mask).to_vec());
-    let Some(rest) = shape.strip_prefix(&covered[..]) else {
-        let found = lower.ty(mask).clone();
-        return Err(Refusal::Shape { arg: "indices", found, expected: "the first axes of self" });
-    };
-    let values = match lower.shape(values).to_vec()[..] {
-        [1, ref each @ ..] if each.len() == rest.len() => lower.reshape(values, each)?,
-        _ => values,
-    };
-    let fits = broadcast([lower.shape(values), rest]).as_deref() == Some(rest);
-    if !fits || args.flag("accumulate")? {
-        let found = lower.ty(values).clone();
-        return Err(Refusal::Shape { arg: "values", found, expected: "one value for every place, set" });
-    }
-    if lower.dtype(values) != lower.dtype(x) {
-        return Err(Refusal::Dtype { arg: "values", found: lower.dtype(values) });
-    }
-    let mask = lower.reshape(mask, [&covered[..], &vec![1; rest.len()][..]].concat())?;
-    chosen(lower, mask, Value::Tensor(values), x)
+    lower.pointwise(Expr { nodes }, &[mask, value, x])
 }
 
 pub(super) const OPS: &[Def] = &[
@@ -199,23 +138,7 @@ pub(super) const OPS: &[Def] = &[
         lower: select_scatter,
     },
     Def {
-        schemas: &[
-            "aten::index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor",
-            "aten::index_fill.int_Tensor(Tensor self, int dim, Tensor index, Tensor value) -> Tensor",
-        ],
-        lower: index_fill,
-    },
-    Def {
-        schemas: &[
-            "aten::index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> Tensor",
-        ],
-        lower: index_put,
-    },
-    Def {
-        schemas: &[
-            "aten::scatter.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor",
-            "aten::scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
-        ],
-        lower: scatter,
+        schemas: &["aten::diagonal_scatter(Tensor self, Tensor src, int offset=0, int dim1=0, int dim2=1) -> Tensor"],
+        lower: diagonal_scatter,
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::super::model::{Loaded, ModelArgs};
 use super::super::spec::kind_name;
-use crate::engine::{Built, ClusterEngine};
+use crate::engine::{Built, ClusterEngine, Entry};
 use crate::variant::Stitched;
 use partitioner::{Coverage, FlowGraph, NodeId, Partition, Role, ValueId};
 use serde::Serialize;
@@ -177,15 +177,15 @@ fn engine_facts(
             facts.steps = info.steps.clone();
             facts.build_ms = ready.build.as_secs_f64() * 1e3;
             facts.layers_before = ready.layers;
-            facts.layers = layer_facts(engine, &newest.border);
+            facts.layers = layer_facts(engine, &newest.entry);
         }
     }
     facts
 }
 
-fn layer_facts(engine: &ClusterEngine, border: &trt_subgraph::source::Border) -> Vec<LayerFacts> {
-    let Ok((network, _, _)) = engine.network(border) else { return Vec::new() };
-    let run = network.split().run;
+fn layer_facts(engine: &ClusterEngine, entry: &Entry) -> Vec<LayerFacts> {
+    let Ok(laid) = engine.laid(entry) else { return Vec::new() };
+    let run = laid.network.split().run;
     let computed = run.layers.iter().filter(|l| !matches!(l.kind, LayerKind::Prepared(_)));
     let fact = |layer: &trt_subgraph::network::Layer| LayerFacts {
         kind: layer.kind.name().to_string(),

@@ -10,7 +10,7 @@ use super::super::terminal::Style;
 use super::super::{archive, verify::compare::describe};
 use super::compare::{Comparison, Tolerance, compare};
 use super::part::{Part, Whole};
-use crate::engine::serve_directly;
+use crate::engine::{Entry, serve_directly};
 use crate::jit::{Module, ValueId};
 use crate::{TrtModule, switch};
 use serde::Serialize;
@@ -110,7 +110,7 @@ impl Search<'_> {
         let part = self.whole.part(range)?;
         let engine = self.whole.engine.for_part(part.source.clone(), part.parameters.clone_handles()).ok()?;
         let engine = Arc::new(engine);
-        engine.build(part.border.clone());
+        engine.build(Entry::of(part.border.clone(), &part.tensors));
         let found = switch::force_enabled(|| {
             tch::no_grad(|| serve_directly(&engine, &part.tensors, &part.border.ints))
         })?;

@@ -1,7 +1,7 @@
 //! A run of an engine's calls by itself, between the host's values.
 
 use crate::divide::literal_of;
-use crate::engine::ClusterEngine;
+use crate::engine::{ClusterEngine, Entry};
 use crate::jit::{TensorView, ValueId};
 use crate::types::type_of_view;
 use std::collections::{HashMap, HashSet};
@@ -188,7 +188,7 @@ impl Part {
         let part = engine
             .for_part(self.source.clone(), self.parameters.clone_handles())
             .map_err(|e| e.to_string())?;
-        Ok(part.network(&self.border)?.0)
+        Ok(part.laid(&Entry::of(self.border.clone(), &self.tensors))?.network)
     }
 
     /// The first layer whose value, computed by the backend from the inputs, is not what the reference computes. Not found on

@@ -1,0 +1,142 @@
+//! How results lie in memory, and what depends on it: whether an operator gives its argument or a copy.
+
+use tch::{IValue, Tensor};
+use tch_bridge::TrtModule;
+use tch_bridge::jit::{Initial, Module};
+use tests::script::{floats, tensor};
+use tests::{engines_on, options, served};
+
+/// The same elements with the same strides in memory of their own.
+fn fresh(t: &Tensor) -> Tensor {
+    let mut out = Tensor::empty_strided(t.size(), t.stride(), (t.kind(), t.device()));
+    out.copy_(t);
+    out
+}
+
+fn tensors(value: IValue) -> Vec<Tensor> {
+    match value {
+        IValue::Tensor(t) => vec![t],
+        IValue::Tuple(all) => all.into_iter().flat_map(tensors).collect(),
+        _ => vec![],
+    }
+}
+
+/// Runs `body` as `forward(self, x)` on each of these, twice: values, strides, sharing and what is left in `x` are the host's.
+fn check(body: &str, calls: &[Tensor]) {
+    let _on = engines_on();
+    let lines: String = body.lines().map(|l| format!("    {l}\n")).collect();
+    let source = format!("def forward(self, x):\n{lines}");
+    let compile = || Module::from_source(&source, &[] as &[(&str, Initial)]).expect("it compiles");
+    let host = compile().method("forward").expect("it is defined");
+    let module = TrtModule::wrap(compile().to_cmodule(), &options()).expect("it can be wrapped");
+    for x in calls.iter().chain(calls) {
+        let (mine, theirs) = (fresh(x), fresh(x));
+        let want: IValue = host.run(&[tensor(mine.shallow_clone())]).expect("the host runs it");
+        let got = module.forward_is(&[tensor(theirs.shallow_clone())]).expect("engines run it");
+        let (mut want, mut got) = (tensors(want), tensors(got));
+        want.push(mine);
+        got.push(theirs);
+        let about = |what: &str| {
+            format!("{what} of\n{body}\nfor {:?} {:?}\n{}", x.size(), x.stride(), module.report())
+        };
+        for (g, w) in got.iter().zip(&want) {
+            assert!(g.allclose(w, 1e-5, 1e-6, true), "{}: {g} instead of {w}", about("values"));
+            assert_eq!(g.stride(), w.stride(), "{}", about("strides"));
+        }
+        let sharing = |all: &[Tensor]| -> Vec<bool> {
+            all.iter().flat_map(|a| all.iter().map(move |b| a.data_ptr() == b.data_ptr())).collect()
+        };
+        assert_eq!(sharing(&got), sharing(&want), "{}", about("sharing"));
+    }
+    assert!(served(&module) > 0, "no engine served\n{}", module.report());
+}
+
+/// A matrix whose columns lie one after the other.
+fn columns(rows: i64, columns: i64) -> Tensor {
+    floats(&[columns, rows]).tr()
+}
+
+#[test]
+fn what_is_written_keeps_its_strides() {
+    let square = [columns(4, 4), columns(4, 4)];
+    check("z = torch.exp(x)\nz.copy_((x * 2.0)[:, :1])\nreturn (z * 2.0).clone().t_()", &square);
+    check("z = torch.clamp(x, max=2.0)\nz.masked_fill_(z > 0.0, 1.0)\nreturn torch.exp(z) * 2.0", &square);
+    check("z = x * 1.0\nz.copy_(torch.tanh(x).t())\nreturn torch.exp(z)", &square);
+    check(
+        "z = torch.tanh(x)\nz.scatter_(0, torch.tensor([[0, 1, 2, 0]]), 9.0)\nreturn torch.exp(z)",
+        &square,
+    );
+    check(
+        "z = torch.tanh(x)\nz.index_add_(0, torch.tensor([0, 0]), z[1:3] * 2.0)\nreturn torch.exp(z), z",
+        &square,
+    );
+    check("z = torch.tanh(x)\nz.cumsum_(0)\nreturn torch.exp(z) + 1.0", &square);
+    check("z = torch.tanh(x)\nz.tril_()\nz.t().triu_(1)\nreturn torch.exp(z) + 1.0", &square);
+    check("z = torch.tanh(x)\nz.t()[0].fill_(z.sum())\nreturn torch.exp(z) + 1.0", &square);
+}
+
+#[test]
+fn an_axis_of_one_element_tells_nothing_of_more() {
+    let calls = [columns(6, 1), columns(6, 3), columns(6, 1), columns(1, 3), columns(5, 4)];
+    check("return torch.exp(x) * 2.0 + 1.0", &calls);
+    check("z = torch.exp(x) * 2.0\nreturn torch.tanh(z.t()) + 1.0, z", &calls);
+    let rows = [floats(&[1, 4]), floats(&[3, 4]), floats(&[3, 1])];
+    check("z = torch.exp(x) * 2.0\nreturn torch.tanh(z.t()) + 1.0, z", &rows);
+    check("z = torch.exp(x).view(-1, 2)\nreturn torch.tanh(z.t()) + 1.0", &[floats(&[2]), floats(&[6])]);
+    let grey = |n: i64| floats(&[n, 4, 4, 1]).permute([0, 3, 1, 2]);
+    check(
+        "z = torch.tanh(x)\nz.relu_()\nreturn torch.exp(z.contiguous()) + 1.0, torch.exp(z)",
+        &[grey(1), grey(2)],
+    );
+}
+
+#[test]
+fn strides_decide_between_a_copy_and_the_argument_itself() {
+    let calls = [columns(6, 1), columns(6, 3), columns(4, 4), columns(1, 4), columns(6, 1)];
+    for same in [
+        "contiguous()",
+        "float()",
+        "to(6)",
+        "reshape([-1, x.size(1)])",
+        "reshape([-1])",
+        "flatten()",
+        "type_as(x)",
+        "expand_as(x)",
+        "reshape_as(x)",
+        "t().contiguous().t()",
+        "t().reshape([x.size(1), x.size(0)])",
+        "clone().contiguous()",
+    ] {
+        check(
+            &format!("v = torch.exp(x) * 2.0\nw = v.{same}\nw[0] = 5.0\nreturn v, w, torch.tanh(v) + 1.0"),
+            &calls,
+        );
+        check(
+            &format!("v = torch.exp(x) * 2.0\nw = v.{same}\nv[0] = 5.0\nreturn w, torch.tanh(w) + 1.0"),
+            &calls,
+        );
+        check(&format!("w = x.{same}\nw[0] = 5.0\nreturn torch.tanh(x) * 2.0 + 1.0"), &calls);
+        check(&format!("w = (x + 1.0).{same}\nreturn w, torch.tanh(w) * 2.0"), &calls);
+    }
+    check(
+        "v = {'a': torch.exp(x) * 2.0}\nv['a'].copy_(torch.tanh(x.t().contiguous()).t())\nreturn v['a'] * 2.0",
+        &[columns(4, 4)],
+    );
+}
+
+#[test]
+fn operators_that_may_give_their_argument() {
+    for same in [
+        "v.type_as(x)",
+        "torch.atleast_2d(v)",
+        "torch.einsum('ij', [v])",
+        "torch.broadcast_tensors([v, v])[0]",
+        "torch.unsafe_chunk(v, 2)[0]",
+        "torch.unsafe_split(v, 3)[0]",
+        "torch.dropout(v, 0.5, False)",
+        "torch.pixel_shuffle(v.view(1, 1, 4, 4), 1)",
+    ] {
+        let body = format!("v = torch.exp(x) * 2.0\nw = {same}\nw.add_(1.0)\nreturn v * 3.0 + 1.0, v");
+        check(&body, &[floats(&[4, 4])]);
+    }
+}
