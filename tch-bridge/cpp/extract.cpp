@@ -117,25 +117,27 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
       carried.push_back({node->inputs()[i + 2], body->inputs()[i + 1], body->outputs()[i + 1], node->outputs()[i]});
     }
   }
+  // Of a list, what it holds.
+  auto is_written = [&](Value* value) {
+    if (written.count(value) > 0 || value->type()->isSubtypeOf(*c10::TensorType::get())) return written.count(value) > 0;
+    return std::any_of(index.values.begin(), index.values.end(), [&](Value* other) {
+      return written.count(other) > 0 && holds_tensors(other->type()) &&
+             aliases.mayContainAlias(at::ArrayRef<Value*>(value), at::ArrayRef<Value*>(other));
+    });
+  };
+  // Each group once, when something in it is written; what may be the same memory as any of it then is.
   for (bool changed = true; changed;) {
-    changed = false;
-    for (const auto& one : carried) {
-      // Of a list, what it holds.
-      auto is_written = [&](Value* value) {
-        if (written.count(value) > 0 || value->type()->isSubtypeOf(*c10::TensorType::get())) return written.count(value) > 0;
-        return std::any_of(index.values.begin(), index.values.end(), [&](Value* other) {
-          return written.count(other) > 0 && holds_tensors(other->type()) &&
-                 aliases.mayContainAlias(at::ArrayRef<Value*>(value), at::ArrayRef<Value*>(other));
-        });
-      };
-      auto is_noted = [&](const Value* value) { return written.count(value) > 0; };
-      if (std::all_of(one.begin(), one.end(), is_noted) || std::none_of(one.begin(), one.end(), is_written)) continue;
-      changed = true;
+    auto rest = std::stable_partition(carried.begin(), carried.end(), [&](const std::vector<Value*>& one) {
+      return std::none_of(one.begin(), one.end(), is_written);
+    });
+    changed = rest != carried.end();
+    for (auto one = rest; one != carried.end(); ++one) {
       for (Value* value : index.values) {
-        if (holds_tensors(value->type()) && aliases.mayContainAlias(at::ArrayRef<Value*>(value), one)) written.insert(value);
+        if (holds_tensors(value->type()) && aliases.mayContainAlias(at::ArrayRef<Value*>(value), *one)) written.insert(value);
       }
-      written.insert(one.begin(), one.end());
+      written.insert(one->begin(), one->end());
     }
+    carried.erase(rest, carried.end());
   }
   return written;
 }

@@ -7,7 +7,7 @@ use tch::{IValue, Kind, Tensor};
 use tch_bridge::jit::TensorView;
 
 /// What is left of numbers of this size is taken for rounding errors of larger ones that cancelled out.
-const LEAST_SCALE: f64 = 1e-4;
+const LEAST_SCALE: f64 = 1e-2;
 
 /// As many elements of a tensor are shown.
 const SHOWN: i64 = 16;

@@ -41,6 +41,9 @@ fn what_may_be_missing_next_to_numbers() {
 #[test]
 fn loops_carry_memory() {
     check(
+        "v = x * 2.0\nb = v + 3.0\nc = torch.softmax(b, 0)\nfor i in range(n):\n    v.mul_(0.5)\n    if i == 1:\n        continue\n    v = c\nreturn torch.exp(b * c), x + 0.0",
+    );
+    check(
         "a = torch.tanh(x) * 2.0\ny = x\nb = torch.exp(a) + 1.0\nfor i in range(n):\n    y.zero_()\n    y = a\nreturn torch.sigmoid(a) * b, x + 0.0",
     );
     check(
