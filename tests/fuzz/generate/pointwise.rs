@@ -57,9 +57,7 @@ pub fn with_number(g: &mut Generator) -> Option<()> {
         7 if known => (format!("{x} // 2"), a.kind, bits),
         8 if known => (format!("{x} % 3"), a.kind, bits),
         9 if not_bool => (format!("{x} ** 2"), a.kind, bits * 2),
-        10 if is_float(a.kind) => {
-            (format!("{x} ** {}", g.random.pick(&["0.5", "-0.5", "1.5"])), a.kind, ROUGH)
-        }
+        10 if is_float(a.kind) => (format!("{x} ** {}", g.random.pick(&["0.5", "1.5"])), a.kind, ROUGH),
         11 if not_bool => (format!("{x}.clamp(0, 2)"), a.kind, bits),
         12 if not_bool => (format!("torch.clamp({x}, max={int})"), a.kind, bits),
         13 if is_float(a.kind) => (format!("{x} * float({int})"), a.kind, bits + 4),
