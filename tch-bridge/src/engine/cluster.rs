@@ -7,6 +7,7 @@
 
 use super::blueprint::{Blueprint, SavedEngine};
 use super::entry::{Entry, Shape, order_of};
+use super::laid::{Laid, lay};
 use super::layouts::Layouts;
 use super::pool::Pool;
 use super::profile::Profiler;
@@ -15,7 +16,6 @@ use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
 use crate::Options;
 use crate::jit::{EngineError, JitError, TensorView, current_stream};
-use crate::layout::AxisOrder;
 use crate::types::{kind_of_dtype, type_of_view};
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
@@ -26,10 +26,7 @@ use std::time::Instant;
 use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
-use trt_subgraph::network::Network;
-use trt_subgraph::pass;
-use trt_subgraph::precision;
-use trt_subgraph::source::{Arg, Border, Call, SourceGraph, Var, specialise};
+use trt_subgraph::source::{Border, SourceGraph};
 
 /// One cluster's engine. Shared by the stitched module, which calls it, and by the report.
 pub(crate) struct ClusterEngine {
@@ -58,18 +55,6 @@ pub(crate) struct ClusterEngine {
     /// Calls that the host served because gradients were recorded.
     pub(super) recorded: AtomicU64,
     pub(crate) profiler: Profiler,
-}
-
-/// What is to be compiled for an entry.
-pub(crate) struct Laid {
-    /// After all passes.
-    pub(crate) network: Network,
-    /// How each tensor result lies in memory.
-    pub(crate) orders: Vec<AxisOrder>,
-    /// The ints that leave it.
-    pub(crate) ints: Vec<i64>,
-    /// The number of layers before all passes.
-    pub(crate) layers: usize,
 }
 
 impl ClusterEngine {
@@ -290,29 +275,13 @@ impl ClusterEngine {
         new
     }
 
-    /// What is built for an entry: each output of the network is a result with its axes in the order in which it lies in memory.
+    /// What is built for an entry.
     pub(crate) fn laid(&self, entry: &Entry) -> Result<Laid, String> {
-        let source = &self.blueprint.source;
-        let replay = |source: &SourceGraph| {
-            specialise(source, &entry.border).map_err(|(at, refusal)| match source.calls.get(at) {
-                Some(call) => format!("{} {}: {refusal}", call.op, call.place),
-                None => refusal.to_string(),
-            })
-        };
-        let mut made = replay(source)?;
-        let seen = self.blueprint.seen.as_ref();
-        let orders = self.layouts.of((source, seen), entry, &made.network, self.parameters.tensors())?;
-        if orders.iter().any(|o| o.axes().is_some()) {
-            made = replay(&in_order_of_memory(source, &orders))?;
-        }
-        let layers = made.network.run_layers();
-        let options = pass::Options::default();
-        let mut network = pass::optimize(made.network, &options);
-        if let Some(dtype) = self.options.precision.unwrap_or_default().dtype() {
-            let narrow = precision::narrow(&network, dtype).map_err(|e| e.to_string())?;
-            network = pass::optimize(narrow, &options);
-        }
-        Ok(Laid { network, orders, ints: made.ints, layers })
+        let (source, seen) = (&self.blueprint.source, self.blueprint.seen.as_ref());
+        let precision = self.options.precision.unwrap_or_default();
+        lay(source, &entry.border, precision, |network| {
+            self.layouts.of((source, seen), entry, network, self.parameters.tensors())
+        })
     }
 
     fn compile(&self, entry: &Entry) -> Result<(u64, Ready), String> {
@@ -408,27 +377,6 @@ fn present(address: *mut u8) -> *mut u8 {
     #[repr(align(64))]
     struct Aligned;
     if address.is_null() { std::ptr::NonNull::<Aligned>::dangling().as_ptr().cast() } else { address }
-}
-
-/// The graph with each tensor result's axes in its order in memory; tensors come first among the outputs.
-fn in_order_of_memory(source: &SourceGraph, orders: &[AxisOrder]) -> SourceGraph {
-    let mut source = source.clone();
-    let defined = source.calls.iter().flat_map(|c| &c.outputs).chain(source.inputs.iter().map(|i| &i.var));
-    let mut free =
-        defined.chain(source.parameters.iter().map(|p| &p.0)).map(|v| v.0).max().map_or(0, |v| v + 1);
-    for (at, order) in orders.iter().enumerate() {
-        let Some(axes) = order.axes() else { continue };
-        let axes = Arg::List(axes.map(|i| Arg::Int(i as i64)).collect());
-        source.calls.push(Call {
-            op: "aten::permute".into(),
-            args: vec![Arg::Var(source.outputs[at]), axes],
-            outputs: vec![Var(free)],
-            place: String::new(),
-        });
-        source.outputs[at] = Var(free);
-        free += 1;
-    }
-    source
 }
 
 fn describe(border: &Border) -> String {

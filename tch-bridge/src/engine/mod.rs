@@ -3,6 +3,7 @@
 mod blueprint;
 mod cluster;
 mod entry;
+mod laid;
 mod layouts;
 mod loaded;
 mod pool;
