@@ -26,7 +26,9 @@ use std::time::Instant;
 use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
 use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
-use trt_subgraph::source::{Border, SourceGraph};
+use trt_subgraph::source::Border;
+#[cfg(feature = "tool")]
+use trt_subgraph::source::SourceGraph;
 
 /// One cluster's engine. Shared by the stitched module, which calls it, and by the report.
 pub(crate) struct ClusterEngine {

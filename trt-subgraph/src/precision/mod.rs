@@ -2,7 +2,7 @@
 //!
 //! [`narrow`] gives a network that keeps the types of its inputs, parameters and outputs and computes between them in f16 or bf16: what
 //! tensor cores take (convolutions, matrix products) and what only moves or scales their results. Sums accumulate in f32 as always; scalar
-//! expressions compute in f32 and round once, where they are stored. What may leave the range of the type ([`magnitude`]) is stored in f32, as
+//! expressions compute in f32 and round once, where they are stored. What may leave the range of the type (`magnitude` tells) is stored in f32, as
 //! are sums and products along an axis and running ones.
 //!
 //! It is meant for a network that has been optimised: a batch norm that was folded in f32 is rounded once with the weights.
