@@ -89,13 +89,8 @@ fn take(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(gather(lower, flat, at, 0, false)?)
 }
 
-/// `self[indices]` as in numpy, where every index is a tensor of positions or nothing; masks are refused. Several indices are
-/// broadcast and pick together. The picked axes stand where the indexed ones were if those are adjacent, else in front.
-fn advanced(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let mut x = args.tensor("self")?;
-    let Item::List(items) = args.get("indices") else {
-        return Err(Refusal::Invalid("'indices' is not a list".into()));
-    };
+/// The axes of `indices` that are indexed, each with its tensor of positions.
+pub(super) fn picked(lower: &Lower, items: &[Item]) -> Result<Vec<(usize, ValueId)>, Refusal> {
     let mut picked = Vec::new();
     for (axis, item) in items.iter().enumerate() {
         match item {
@@ -105,6 +100,17 @@ fn advanced(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
             _ => return Err(Refusal::Invalid("'indices' holds something else than tensors".into())),
         }
     }
+    Ok(picked)
+}
+
+/// `self[indices]` as in numpy, where every index is a tensor of positions or nothing; masks are refused. Several indices are
+/// broadcast and pick together. The picked axes stand where the indexed ones were if those are adjacent, else in front.
+fn advanced(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let mut x = args.tensor("self")?;
+    let Item::List(items) = args.get("indices") else {
+        return Err(Refusal::Invalid("'indices' is not a list".into()));
+    };
+    let picked = picked(lower, items)?;
     let rank = lower.shape(x).len();
     if items.len() > rank {
         return Err(Refusal::Invalid(format!("{} indices for {rank} dimensions", items.len())));

@@ -1,7 +1,7 @@
 //! Slices of an axis written where a vector of positions says, and `self[indices] = values`.
 
 use super::formula::pointwise;
-use super::index::joint_index;
+use super::index::{joint_index, picked};
 use super::places::{Merge, Places, checked};
 use super::promote::{Value, number_or};
 use super::number::Number;
@@ -198,15 +198,7 @@ fn positioned(
     items: &[Item],
     values: ValueId,
 ) -> Result<Vec<Item>, Refusal> {
-    let mut picked = Vec::new();
-    for (axis, item) in items.iter().enumerate() {
-        match item {
-            Item::None => {}
-            Item::Tensor(v) if matches!(lower.dtype(*v), DType::I32 | DType::I64) => picked.push((axis, *v)),
-            Item::Tensor(v) => return Err(Refusal::Dtype { arg: "indices", found: lower.dtype(*v) }),
-            _ => return Err(Refusal::Invalid("'indices' holds something else than tensors".into())),
-        }
-    }
+    let picked = picked(lower, items)?;
     let adjacent = picked.windows(2).all(|w| w[0].0 + 1 == w[1].0);
     let shape = lower.shape(x).to_vec();
     let (Some(&(first, one_index)), true, true) = (picked.first(), adjacent, items.len() <= shape.len()) else {

@@ -116,7 +116,8 @@ impl Timer {
         (!chosen.contains_key(&key)).then(|| Alone::of(a, layer, key))
     }
 
-    /// Finds the ways that earlier processes took, and compiles those of the other layers side by side, for [`Timer::choose`] to find: compiling takes much longer than timing.
+    /// Finds the ways that earlier processes took, and compiles those of the other layers side by side, for [`Timer::choose`] to find:
+    /// compiling takes much longer than timing.
     pub fn foresee(&self, mut layers: Vec<Alone>) {
         layers.sort_by(|a, b| a.key.cmp(&b.key));
         layers.dedup_by(|a, b| a.key == b.key);
@@ -140,11 +141,15 @@ impl Timer {
             .flat_map(|(at, ways)| ways.into_iter().map(move |way| (at, way)))
             .collect();
         let ready = side_by_side(&pairs, |(at, way)| layers[*at].ready(way, self.device.target));
-        let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
         let count = pairs.len();
+        let mut compiled: Vec<Vec<Candidate>> = layers.iter().map(|_| vec![]).collect();
         for ((at, way), ready) in pairs.into_iter().zip(ready) {
-            foreseen.entry(layers[at].key.clone()).or_default().push(Candidate { way, ready });
+            compiled[at].push(Candidate { way, ready });
         }
+        // Another thread may have foreseen the same: one of both is enough.
+        let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
+        foreseen.extend(layers.iter().map(|alone| alone.key.clone()).zip(compiled));
+        drop(foreseen);
         log::debug!(
             "{} layers, {count} ways: listed in {listed:.1?}, compiled in {:.1?}",
             layers.len(),

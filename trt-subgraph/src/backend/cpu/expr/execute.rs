@@ -120,6 +120,45 @@ macro_rules! dispatch {
 }
 pub(in crate::backend::cpu) use dispatch;
 
+/// Defines `$name(dtype)`, which gives the function that `dispatch!` makes of the body for the elements that such a tensor is computed
+/// in. All but those of f32 are narrow.
+macro_rules! dispatch_by_type {
+    (
+        $(#[$m:meta])*
+        fn $name:ident($($arg:ident: $ty:ty),* $(,)?) {
+            f32 => $f32:ident,
+            f64 => $f64:ident,
+            u8 => $u8:ident,
+            i8 => $i8:ident,
+            i16 => $i16:ident,
+            i32 => $i32:ident,
+            i64 => $i64:ident $(,)?
+        }
+    ) => {
+        $(#[$m])*
+        fn $name(dtype: $crate::DType) -> unsafe fn($crate::backend::cpu::expr::Isa, $($ty),*) {
+            use $crate::backend::cpu::expr::dispatch;
+            dispatch! { unsafe fn f32 => $f32($($arg: $ty),*) }
+            dispatch! { narrow unsafe fn f64 => $f64($($arg: $ty),*) }
+            dispatch! { narrow unsafe fn u8 => $u8($($arg: $ty),*) }
+            dispatch! { narrow unsafe fn i8 => $i8($($arg: $ty),*) }
+            dispatch! { narrow unsafe fn i16 => $i16($($arg: $ty),*) }
+            dispatch! { narrow unsafe fn i32 => $i32($($arg: $ty),*) }
+            dispatch! { narrow unsafe fn i64 => $i64($($arg: $ty),*) }
+            match dtype {
+                $crate::DType::F64 => f64,
+                $crate::DType::F32 | $crate::DType::F16 | $crate::DType::BF16 => f32,
+                $crate::DType::Bool | $crate::DType::U8 => u8,
+                $crate::DType::I8 => i8,
+                $crate::DType::I16 => i16,
+                $crate::DType::I32 => i32,
+                $crate::DType::I64 => i64,
+            }
+        }
+    };
+}
+pub(in crate::backend::cpu) use dispatch_by_type;
+
 /// Runs `code` on `n` elements. `at` has the address of each register.
 ///
 /// # Safety

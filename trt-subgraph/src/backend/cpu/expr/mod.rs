@@ -12,5 +12,5 @@ pub mod math;
 mod registers;
 
 pub use compile::Code;
-pub(super) use execute::dispatch;
 pub use execute::{Isa, execute};
+pub(super) use execute::{dispatch, dispatch_by_type};

@@ -4,7 +4,7 @@ use super::plane::Plane;
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
-use crate::backend::cpu::expr::{Isa, dispatch};
+use crate::backend::cpu::expr::{Isa, dispatch_by_type};
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::View;
 use crate::network::Layer;
@@ -276,26 +276,21 @@ pooling!(pool_i16, i16, i16::MIN, |m, v| v > m, |s| |n: usize| *s /= n as i16);
 pooling!(pool_i32, i32, i32::MIN, |m, v| v > m, |s| |n: usize| *s /= n as i32);
 pooling!(pool_i64, i64, i64::MIN, |m, v| v > m, |s| |n: usize| *s /= n as i64);
 
-/// Defines what makes results `start..end`, counted over batch and spatial positions, of elements of a type, compiled for each
-/// instruction set.
-macro_rules! parts {
-    ($($name:ident => $body:ident $($narrow:ident)?),* $(,)?) => { $(
-        dispatch! {
-            /// # Safety
-            /// `to` has the addresses of result, operand and positions; the results belong to this thread.
-            $($narrow)? unsafe fn $name => $body(p: &Pooling, to: [Address; 3], start: usize, end: usize)
-        }
-    )* };
+dispatch_by_type! {
+    /// What makes results `start..end`, counted over batch and spatial positions.
+    ///
+    /// # Safety
+    /// `to` has the addresses of result, operand and positions; the results belong to this thread.
+    fn part(p: &Pooling, to: [Address; 3], start: usize, end: usize) {
+        f32 => pool_f32,
+        f64 => pool_f64,
+        u8 => pool_u8,
+        i8 => pool_i8,
+        i16 => pool_i16,
+        i32 => pool_i32,
+        i64 => pool_i64,
+    }
 }
-parts!(
-    part_f32 => pool_f32,
-    part_f64 => pool_f64 narrow,
-    part_u8 => pool_u8 narrow,
-    part_i8 => pool_i8 narrow,
-    part_i16 => pool_i16 narrow,
-    part_i32 => pool_i32 narrow,
-    part_i64 => pool_i64 narrow,
-);
 
 impl Step for Pooling {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
@@ -303,15 +298,7 @@ impl Step for Pooling {
         let indices = self.indices.as_ref().map_or(out, |v| call.of(v));
         let items = self.out.shape[0] * self.windows.count.iter().product::<usize>();
         let taps: usize = self.windows.window.iter().product();
-        let run = match self.x.dtype {
-            DType::F64 => part_f64,
-            DType::F32 | DType::F16 | DType::BF16 => part_f32,
-            DType::Bool | DType::U8 => part_u8,
-            DType::I8 => part_i8,
-            DType::I16 => part_i16,
-            DType::I32 => part_i32,
-            DType::I64 => part_i64,
-        };
+        let run = part(self.x.dtype);
         call.team.split(items, GRAIN / (taps * self.x.shape[1]).max(1), |_, part| {
             // SAFETY: the caller gives all tensors; parts are disjoint.
             unsafe { run(self.isa, self, [out, x, indices], part.start, part.end) };

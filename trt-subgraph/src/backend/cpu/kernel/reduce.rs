@@ -4,10 +4,9 @@
 //! in memory, a strip of neighbouring results is accumulated at once; otherwise one result at a time, over runs. Floating-point
 //! sums and products accumulate in f64.
 
-use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
-use crate::backend::cpu::expr::{Isa, dispatch};
+use crate::backend::cpu::expr::{Isa, dispatch_by_type};
 use crate::backend::cpu::nest::Nest;
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::View;
@@ -237,40 +236,28 @@ reduce_ints!(i16, ints_i16);
 reduce_ints!(i32, ints_i32);
 reduce_ints!(i64, ints_i64);
 
-/// Defines what reduces items `start..end` of elements of a type, compiled for each instruction set.
-macro_rules! parts {
-    ($($name:ident => $body:ident $($narrow:ident)?),* $(,)?) => { $(
-        dispatch! {
-            /// # Safety
-            /// `to` and `from` are the addresses of result and operand; the items belong to this thread.
-            $($narrow)? unsafe fn $name => $body(r: &Reduce, to: Address, from: Address, start: usize, end: usize)
-        }
-    )* };
+dispatch_by_type! {
+    /// What reduces items `start..end`.
+    ///
+    /// # Safety
+    /// `to` and `from` are the addresses of result and operand; the items belong to this thread.
+    fn part(r: &Reduce, to: Address, from: Address, start: usize, end: usize) {
+        f32 => floats_f32,
+        f64 => floats_f64,
+        u8 => ints_u8,
+        i8 => ints_i8,
+        i16 => ints_i16,
+        i32 => ints_i32,
+        i64 => ints_i64,
+    }
 }
-parts!(
-    part_f32 => floats_f32,
-    part_f64 => floats_f64 narrow,
-    part_u8 => ints_u8 narrow,
-    part_i8 => ints_i8 narrow,
-    part_i16 => ints_i16 narrow,
-    part_i32 => ints_i32 narrow,
-    part_i64 => ints_i64 narrow,
-);
 
 impl Step for Reduce {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
         let (to, from) = (call.of(&self.out), call.of(&self.x));
         let items = self.items();
         let grain = (GRAIN * items / self.x.elements().max(1)).max(1);
-        let run = match self.x.dtype {
-            DType::F64 => part_f64,
-            DType::F32 | DType::F16 | DType::BF16 => part_f32,
-            DType::Bool | DType::U8 => part_u8,
-            DType::I8 => part_i8,
-            DType::I16 => part_i16,
-            DType::I32 => part_i32,
-            DType::I64 => part_i64,
-        };
+        let run = part(self.x.dtype);
         call.team.split(items, grain, |_, part| {
             // SAFETY: the caller gives both tensors; parts are disjoint.
             unsafe { run(self.isa, self, to, from, part.start, part.end) };
