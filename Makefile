@@ -17,7 +17,8 @@ help: ## list the targets
 setup: ## get libtorch and oneDNN into .venv (LIBTORCH, TRT_ONEDNN_LIBRARY: use your own)
 	@scripts/setup.sh
 
-demo: setup ## train LeNet-5 on real digits, compare libtorch with the engines; then a mixed partition
+demo: ## train LeNet-5 on real digits, compare libtorch with the engines; then a mixed partition
+	@scripts/setup.sh demo
 	cargo run --release --example lenet5
 	cargo run --release --example partition_mixed
 

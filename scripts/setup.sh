@@ -5,7 +5,8 @@
 #   .venv/onednn/libdnnl.so.3       link to a oneDNN: TRT_ONEDNN_LIBRARY, else the system's, else a private one
 #   .venv/cuda                      link to CUDA's libraries, where the libtorch is a Python package with CUDA
 #
-# Usage: scripts/setup.sh [test]    with `test`, the Rust components that `make test` needs are demanded too.
+# Usage: scripts/setup.sh [demo|test]    what comes next: while libtorch is downloaded, the part of it that does not
+#                                        need libtorch is compiled; `test` demands the Rust components of the checks.
 #
 # Safe to run again, to interrupt, and to run twice at once. A private environment is a Python venv in .venv; pip obeys
 # its usual PIP_* variables. PYTHON and CXX choose the interpreter and the C++ compiler.
@@ -23,7 +24,9 @@ fail() {
     printf 'Set-up stopped: %s\n' "$*" >&2
     exit 1
 }
+compiler=
 trap 'fail "it was interrupted; run it again, it takes up where it was."' INT TERM
+trap '[ -z "$compiler" ] || kill "$compiler" 2>/dev/null || true' EXIT
 
 check_rust() {
     local tool version
@@ -96,7 +99,10 @@ link_libtorch() {
         if [ "$(libtorch_version /usr)" = $torch_version ]; then
             link /usr "$venv/libtorch"
         else
-            pip_finished "torch-$torch_version" || install "torch==$torch_version" 8
+            if ! pip_finished "torch-$torch_version"; then
+                compile_meanwhile
+                install "torch==$torch_version" 8
+            fi
             link "$(private_torch)" "$venv/libtorch"
         fi
     fi
@@ -180,6 +186,27 @@ install() {
     rm -rf "$tmp"
 }
 
+# Starts compiling what comes next and needs no libtorch; crates that do need it fail here and are compiled later.
+compile_meanwhile() {
+    local what
+    case $next in
+        demo) what=(build --release --example lenet5 --example partition_mixed) ;;
+        test) what=(test --workspace --no-run) ;;
+        *) return 0 ;;
+    esac
+    say "Compiling what does not need libtorch meanwhile (its output: $venv/compile.log)"
+    (cd "$root" && exec cargo "${what[@]}" --keep-going) >"$venv/compile.log" 2>&1 9<&- &
+    compiler=$!
+}
+
+# Waits for compile_meanwhile. What it could not compile, the build that comes next reports.
+finish_compiling() {
+    [ -n "$compiler" ] || return 0
+    ! kill -0 "$compiler" 2>/dev/null || say "Finishing the crates that do not need libtorch"
+    wait "$compiler" || true
+    compiler=
+}
+
 # Ends the set-up with the reason why pip could not install $1, read from its log $2.
 explain_pip() {
     local network='Failed to establish|Temporary failure in name|getaddrinfo|NewConnectionError|timed out|ProxyError|SSLError|IncompleteRead|Connection (reset|aborted|broken)|ConnectionError'
@@ -194,11 +221,11 @@ explain_pip() {
     fail "pip could not install $1; see $2."
 }
 
-need_test=${1:-}
+next=${1:-}
 changed=
 check_rust
 lacking=$(missing_components)
-[ -z "$lacking" ] || [ "$need_test" != test ] ||
+[ -z "$lacking" ] || [ "$next" != test ] ||
     fail "Rust lacks the components that checks need; run \`rustup component add$lacking\`."
 check_cxx
 mkdir -p "$venv" 2>/dev/null || fail "$venv cannot be made; check the folder's permissions, or remove a dead link there."
@@ -210,6 +237,7 @@ fi
 link_libtorch
 link_onednn
 link_cuda
+finish_compiling
 
 state="is complete"
 [ -n "$changed" ] || state="was complete already"
