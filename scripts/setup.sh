@@ -5,8 +5,9 @@
 #   .venv/onednn/libdnnl.so.3       link to a oneDNN: TRT_ONEDNN_LIBRARY, else the system's, else a private one
 #   .venv/cuda                      link to CUDA's libraries, where the libtorch is a Python package with CUDA
 #
-# Usage: scripts/setup.sh [demo|test]    what comes next: while libtorch is downloaded, the part of it that does not
-#                                        need libtorch is compiled; `test` demands the Rust components of the checks.
+# Usage: scripts/setup.sh [demo|test]    what comes next, `make demo` or `make test`: while libtorch is downloaded, the
+#                                        part of it that does not need libtorch is compiled. `test` demands the Rust
+#                                        components of its checks.
 #
 # Safe to run again, to interrupt, and to run twice at once. A private environment is a Python venv in .venv; pip obeys
 # its usual PIP_* variables. PYTHON and CXX choose the interpreter and the C++ compiler.
@@ -192,7 +193,6 @@ compile_meanwhile() {
     case $next in
         demo) what=(build --release --example lenet5 --example partition_mixed) ;;
         test) what=(test --workspace --no-run) ;;
-        *) return 0 ;;
     esac
     say "Compiling what does not need libtorch meanwhile (its output: $venv/compile.log)"
     (cd "$root" && exec cargo "${what[@]}" --keep-going) >"$venv/compile.log" 2>&1 9<&- &
@@ -202,7 +202,11 @@ compile_meanwhile() {
 # Waits for compile_meanwhile. What it could not compile, the build that comes next reports.
 finish_compiling() {
     [ -n "$compiler" ] || return 0
-    ! kill -0 "$compiler" 2>/dev/null || say "Finishing the crates that do not need libtorch"
+    while kill -0 "$compiler" 2>/dev/null; do
+        [ ! -t 1 ] || printf '\rFinishing the crates that do not need libtorch: %s so far' "$(grep -c Compiling "$venv/compile.log")"
+        sleep 0.5
+    done
+    [ ! -t 1 ] || say
     wait "$compiler" || true
     compiler=
 }
@@ -221,7 +225,8 @@ explain_pip() {
     fail "pip could not install $1; see $2."
 }
 
-next=${1:-}
+next=${1:-demo}
+[ "$next" = demo ] || [ "$next" = test ] || fail "what comes next is demo or test, not $next."
 changed=
 check_rust
 lacking=$(missing_components)
