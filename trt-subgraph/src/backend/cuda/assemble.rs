@@ -6,6 +6,7 @@
 
 use super::kernel;
 use super::kernel::attention::{self, Attention};
+use super::kernel::gated::{self, Gated};
 use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
@@ -16,6 +17,7 @@ use crate::backend::view::{Slot, View};
 use crate::network::layer::Range;
 use crate::network::{Layer, LayerKind, Network, TensorType, ValueId, infer};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// Why a layer did not become steps, in words.
 pub type Fault = String;
@@ -59,6 +61,10 @@ pub struct Assembler<'a> {
     joined: HashMap<usize, View>,
     /// By position of their last layer; the others are assembled with it.
     attentions: HashMap<usize, Attention>,
+    /// The same of products and the gates that read them.
+    gated: HashMap<usize, Rc<Gated>>,
+    /// Positions of layers that are assembled with a later one.
+    parts: HashSet<usize>,
     wanted: Wanted,
     origin: String,
 }
@@ -67,6 +73,13 @@ impl<'a> Assembler<'a> {
     /// Nothing yet; inputs are row-major.
     pub fn new(network: &'a Network, target: Target, choice: Choice<'a>) -> Assembler<'a> {
         let n = network.values.len();
+        let attentions = attention::find(network);
+        let mut parts: HashSet<usize> =
+            attentions.values().flat_map(|a| [a.scores, a.weights[0], a.weights[1]]).collect();
+        let taken: HashSet<usize> = parts.iter().chain(attentions.keys()).copied().collect();
+        let gated = gated::find(network, &taken);
+        parts.extend(gated.values().flat_map(Gated::parts));
+        let gated = gated.into_iter().map(|(at, gated)| (at, Rc::new(gated))).collect();
         let mut out = Assembler {
             network,
             target,
@@ -77,7 +90,9 @@ impl<'a> Assembler<'a> {
             bound: vec![None; n],
             flat: flat(network),
             joined: HashMap::new(),
-            attentions: attention::find(network),
+            attentions,
+            gated,
+            parts,
             wanted: Wanted::default(),
             origin: String::new(),
         };
@@ -131,8 +146,7 @@ impl<'a> Assembler<'a> {
     fn layers(&mut self) -> Result<(), (String, Fault)> {
         let network = self.network;
         self.bind_joined();
-        let parts = self.attentions.values().flat_map(|a| [a.scores, a.weights[0], a.weights[1]]);
-        let parts: HashSet<usize> = parts.collect();
+        let parts = std::mem::take(&mut self.parts);
         for (at, layer) in network.layers.iter().enumerate().filter(|(at, _)| !parts.contains(at)) {
             self.origin = match layer.origin.as_str() {
                 "" => layer.kind.name().to_string(),
@@ -157,8 +171,11 @@ impl<'a> Assembler<'a> {
             }
             LayerKind::Prepared(i) => self.prepared[value.index()] = Some(*i as usize),
             _ => {
-                return match self.attentions.get(&at).copied() {
-                    Some(attention) => attention::assemble(self, layer, attention),
+                if let Some(attention) = self.attentions.get(&at).copied() {
+                    return attention::assemble(self, layer, attention);
+                }
+                return match self.gated.get(&at).cloned() {
+                    Some(gated) => gated::assemble(self, &gated),
                     None => kernel::assemble(self, at, layer),
                 };
             }

@@ -3,6 +3,7 @@
 mod arg;
 pub mod attention;
 mod copy;
+pub mod gated;
 mod gather;
 mod moves;
 pub mod pad;

@@ -18,6 +18,19 @@ struct b8 { unsigned char byte; };
 #define BLOCK ((int)blockIdx.x)
 #define DEVICE static __device__ __forceinline__
 
+// The kernel after this one may start as soon as all blocks of this one have; what it reads is there when it has waited.
+DEVICE void release_next() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+// Waits until all that kernels ahead write can be read, and nothing that they read is still needed.
+DEVICE void await_previous() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // N neighbours, loaded and stored at once.
 template <class T, int N> struct alignas(sizeof(T) * N) Pack { T at[N]; };
 

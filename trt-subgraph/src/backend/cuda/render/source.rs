@@ -1,5 +1,6 @@
 //! Kernels as text with typed parameters, and the arguments that a launch passes for them.
 
+use super::super::program::WEIGHTS;
 use super::scalar::storage_type;
 use crate::DType;
 use crate::backend::view::{Slot, View};
@@ -49,6 +50,8 @@ pub struct Draft {
     pub shared: usize,
     /// So many neighbouring blocks run at the same time and see each other's shared memory; more than 1 from Hopper on.
     pub cluster: usize,
+    /// The body waits for the kernels ahead by itself, with `await_previous`.
+    pub waits: bool,
 }
 
 /// The text of a kernel; equal kernels have equal text.
@@ -70,12 +73,15 @@ impl Draft {
             threads: 256,
             shared: 0,
             cluster: 1,
+            waits: false,
         }
     }
 
-    /// A parameter for a tensor that is read: `const f16* __restrict__ x`.
+    /// A parameter for a tensor that is read: `const f16* x`. What kernels ahead may write is not said to stay the same: it does not
+    /// before [`Draft::waits`].
     pub fn read(&mut self, name: &str, view: &View) {
-        self.parameters.push(format!("const {}* __restrict__ {name}", storage_type(view.dtype)));
+        let fixed = if view.slot == WEIGHTS { "__restrict__ " } else { "" };
+        self.parameters.push(format!("const {}* {fixed}{name}", storage_type(view.dtype)));
         self.arguments.push(Argument::of(view, false));
     }
 
@@ -111,8 +117,9 @@ impl Draft {
             1 => String::new(),
             n => format!("__cluster_dims__({n}, 1, 1) "),
         };
+        let wait = if self.waits { "" } else { "    await_previous();\n" };
         let text = format!(
-            "extern \"C\" __global__ void {cluster}__launch_bounds__({}) {NAME}({parameters}) {{\n{}}}\n",
+            "extern \"C\" __global__ void {cluster}__launch_bounds__({}) {NAME}({parameters}) {{\n    release_next();\n{wait}{}}}\n",
             self.threads,
             super::indent(&self.body)
         );
