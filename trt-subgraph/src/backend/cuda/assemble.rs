@@ -7,6 +7,7 @@
 use super::kernel;
 use super::kernel::attention::{self, Attention};
 use super::kernel::gated::{self, Gated};
+use super::kernel::gather;
 use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
@@ -63,6 +64,8 @@ pub struct Assembler<'a> {
     attentions: HashMap<usize, Attention>,
     /// The same of products and the gates that read them.
     gated: HashMap<usize, Rc<Gated>>,
+    /// By position of a layer that picks: that of the expression of its index.
+    indices: HashMap<usize, usize>,
     /// Positions of layers that are assembled with a later one.
     parts: HashSet<usize>,
     wanted: Wanted,
@@ -76,6 +79,8 @@ impl<'a> Assembler<'a> {
         let attentions = attention::find(network);
         let mut parts: HashSet<usize> =
             attentions.values().flat_map(|a| [a.scores, a.weights[0], a.weights[1]]).collect();
+        let indices = gather::find(network);
+        parts.extend(indices.values());
         let taken: HashSet<usize> = parts.iter().chain(attentions.keys()).copied().collect();
         let gated = gated::find(network, &taken);
         parts.extend(gated.values().flat_map(Gated::parts));
@@ -92,6 +97,7 @@ impl<'a> Assembler<'a> {
             joined: HashMap::new(),
             attentions,
             gated,
+            indices,
             parts,
             wanted: Wanted::default(),
             origin: String::new(),
@@ -176,7 +182,7 @@ impl<'a> Assembler<'a> {
                 }
                 return match self.gated.get(&at).cloned() {
                     Some(gated) => gated::assemble(self, &gated),
-                    None => kernel::assemble(self, at, layer),
+                    None => kernel::assemble(self, at, layer, self.indices.get(&at).copied()),
                 };
             }
         }

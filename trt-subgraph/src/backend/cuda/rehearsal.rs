@@ -96,7 +96,9 @@ mod tests {
         let (text, arena) = rendered(&b.finish(vec![y]));
         let expected = r#"
 // pointwise
-extern "C" __global__ void __launch_bounds__(256) pointwise_0(f16* __restrict__ y, const f16* __restrict__ x0, const f16* __restrict__ x1) {
+extern "C" __global__ void __launch_bounds__(256) pointwise_0(f16* __restrict__ y, const f16* x0, const f16* x1) {
+    release_next();
+    await_previous();
     const int i = (int)BLOCK * 256 + THREAD;
     if (i >= 6) return;
     const int a1 = i % 3;

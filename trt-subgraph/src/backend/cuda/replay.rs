@@ -3,11 +3,12 @@
 use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
-use super::program::{Action, Launch};
+use super::program::{Action, Launch, Step};
 use super::queue::Queue;
 use super::stream::OwnStream;
 use cudarc::driver::sys::{
-    CUDA_KERNEL_NODE_PARAMS, CUgraph, CUgraphExec, CUgraphNode, CUstream, CUstreamCaptureMode,
+    CUDA_KERNEL_NODE_PARAMS, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUstream,
+    CUstreamCaptureMode,
 };
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -45,8 +46,11 @@ impl Replay {
             driver.check("cuGraphCreate", (driver.cuGraphCreate)(&mut out.graph, 0))?;
             for (at, step) in (0..repeats).flat_map(|_| steps.iter().enumerate()) {
                 let addresses = queue.arguments(at).to_vec();
-                let before: Vec<CUgraphNode> = out.nodes.last().map(|(n, _)| *n).into_iter().collect();
+                let mut before: Vec<CUgraphNode> = out.nodes.last().map(|(n, _)| *n).into_iter().collect();
                 let mut node = std::ptr::null_mut();
+                // Our kernels wait for each other themselves.
+                let both = both_ours(steps, at) && loaded.device.target.capability >= 90;
+                let ahead = if both { before.pop() } else { None };
                 match &step.action {
                     Action::Launch(launch) => with_parameters(loaded, launch, &addresses, |parameters| {
                         let add = driver.cuGraphAddKernelNode_v2;
@@ -63,6 +67,11 @@ impl Replay {
                         (driver.cuGraphDestroy)(captured);
                         driver.check("cuGraphAddChildGraphNode", result)?;
                     }
+                }
+                if let Some(ahead) = ahead {
+                    let add = driver.cuGraphAddDependencies_v2;
+                    driver
+                        .check("cuGraphAddDependencies", add(out.graph, &ahead, &node, &PROGRAMMATIC, 1))?;
                 }
                 out.nodes.push((node, addresses));
             }
@@ -165,6 +174,21 @@ impl Replay {
             done.map(|()| least)
         }
     }
+}
+
+/// Between kernels of which the second may start before the first is done, and waits for it in its own time.
+const PROGRAMMATIC: CUgraphEdgeData = CUgraphEdgeData {
+    // CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC and CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC.
+    from_port: 1,
+    to_port: 0,
+    type_: 1,
+    reserved: [0; 5],
+};
+
+/// Do this step and the one ahead of it, the last before the first, launch kernels of our own?
+fn both_ours(steps: &[Step], at: usize) -> bool {
+    let ahead = at.checked_sub(1).unwrap_or(steps.len() - 1);
+    [at, ahead].iter().all(|&at| matches!(steps[at].action, Action::Launch(_)))
 }
 
 /// What `use_them` makes of the launch's parameters as the driver wants them.

@@ -1,21 +1,71 @@
-//! Picking elements by an index tensor. An index out of range reads nothing: the result is 0 there, and the engine's fault record says so.
+//! Picking elements by an index tensor, which may be computed where it is read. An index out of range reads nothing: the result is 0 there, and the engine's fault record says so.
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::program::FAULT;
-use super::super::render::{Draft, Tail, compute_type, index_type, split, sum};
+use super::super::render::{Draft, Tail, compute_type, expression, index_type, split, sum};
 use super::pointwise::thread;
-use crate::network::Layer;
+use crate::DType;
+use crate::backend::view::View;
+use crate::network::{Expr, Layer, LayerKind, Network};
+use std::collections::HashMap;
 use std::fmt::Write;
 
-/// Emits `layer`, which picks along `axis`; `at` is its position in the network.
+/// By the position of a layer that picks: that of the scalar expression that gives its index, where nobody else reads that.
+pub fn find(network: &Network) -> HashMap<usize, usize> {
+    let (makers, uses) = (network.definitions(), network.uses());
+    let index = |layer: &Layer| {
+        let LayerKind::Gather { .. } = layer.kind else { return None };
+        let index = layer.inputs[1];
+        let maker = makers[index.index()].filter(|_| uses[index.index()] == 1)?;
+        matches!(network.layers[maker].kind, LayerKind::Pointwise(_)).then_some(maker)
+    };
+    let layers = network.layers.iter().enumerate();
+    layers.filter_map(|(at, layer)| index(layer).map(|maker| (at, maker))).collect()
+}
+
+/// The index: an expression of operands of its shape.
+struct Index {
+    expr: Expr,
+    typing: Vec<DType>,
+    operands: Vec<View>,
+    shape: Vec<usize>,
+}
+
+impl Index {
+    fn of(a: &mut Assembler, layer: &Layer, maker: Option<usize>) -> Index {
+        let network = a.network;
+        let shape = network.ty(layer.inputs[1]).shape.clone();
+        let (expr, values) = match maker.map(|at| &network.layers[at]) {
+            Some(Layer { kind: LayerKind::Pointwise(expr), inputs, .. }) => (expr.clone(), &inputs[..]),
+            _ => (Expr::identity(), &layer.inputs[1..2]),
+        };
+        let operands: Vec<View> = values.iter().map(|&v| a.view(v).stretch(&shape)).collect();
+        Index { expr, typing: operands.iter().map(|v| v.dtype).collect(), operands, shape }
+    }
+
+    /// Code that computes it at these positions, and the name of the result.
+    fn value(&self, positions: &[String]) -> (String, String) {
+        let mut code = String::new();
+        for (i, view) in self.operands.iter().enumerate() {
+            let _ = writeln!(code, "const auto n{i} = get(index{i}[{}]);", sum(positions, &view.strides));
+        }
+        let names: Vec<String> = (0..self.operands.len()).map(|i| format!("n{i}")).collect();
+        let (steps, result) = expression(&self.expr, &self.typing, &names, "t");
+        (code + &steps, result)
+    }
+}
+
+/// Emits `layer`, which picks along `axis`; `at` is its position in the network, `maker` that of the expression of its index.
 pub fn assemble(
     a: &mut Assembler,
     at: usize,
     layer: &Layer,
     axis: usize,
     elements: bool,
+    maker: Option<usize>,
 ) -> Result<(), Fault> {
-    let (x, index, value) = (a.view(layer.inputs[0]), a.view(layer.inputs[1]), layer.outputs[0]);
+    let (x, value) = (a.view(layer.inputs[0]), layer.outputs[0]);
+    let index = Index::of(a, layer, maker);
     let shape = a.network.ty(value).shape.clone();
     let tail = Tail::plain(a.room(value, &(0..shape.len()).collect::<Vec<_>>()));
     a.define(value, tail.out.clone());
@@ -23,32 +73,35 @@ pub fn assemble(
     if count == 0 {
         return Ok(());
     }
-    let ty = index_type(&[&x, &index, &tail.out], count);
+    let views: Vec<&View> = [&x, &tail.out].into_iter().chain(&index.operands).collect();
+    let ty = index_type(&views, count);
     let mut draft = Draft::new("gather");
     draft.cover(count, 256);
     draft.read("x", &x);
-    draft.read("index", &index);
+    for (i, view) in index.operands.iter().enumerate() {
+        draft.read(&format!("index{i}"), view);
+    }
     tail.parameters(&mut draft);
     draft.fault("fault", FAULT);
     let mut body = thread(ty, count);
     body.push_str(&split(&shape, "i", ty, "o"));
     let positions: Vec<String> = (0..shape.len()).map(|i| format!("o{i}")).collect();
     // Result axes that walk the index, and those that walk `x` (but for the picked axis).
-    let (picks, steps) = if elements {
+    let ((code, asked), steps) = if elements {
         let mut steps = x.strides.clone();
         steps[axis] = 0;
-        (sum(&positions, &index.strides), steps)
+        (index.value(&positions), steps)
     } else {
-        let end = axis + index.rank();
+        let end = axis + index.shape.len();
         let mut steps = x.strides[..axis].to_vec();
-        steps.extend(vec![0; index.rank()]);
+        steps.extend(vec![0; index.shape.len()]);
         steps.extend(&x.strides[axis + 1..]);
-        (sum(&positions[axis..end], &index.strides), steps)
+        (index.value(&positions[axis..end]), steps)
     };
     let (size, compute) = (x.shape[axis], compute_type(x.dtype));
     let _ = write!(
         body,
-        "const i64 asked = get(index[{picks}]);
+        "{code}const i64 asked = {asked};
 const i64 picked = asked < 0 ? asked + {size} : asked;
 const bool exists = picked >= 0 && picked < {size};
 {compute} v = 0;

@@ -4,7 +4,7 @@ mod arg;
 pub mod attention;
 mod copy;
 pub mod gated;
-mod gather;
+pub mod gather;
 mod moves;
 pub mod pad;
 pub mod pointwise;
@@ -23,8 +23,8 @@ use super::tactic;
 use crate::network::layer::ReduceOp;
 use crate::network::{Layer, LayerKind};
 
-/// Emits the steps of a layer that has operands; `at` is its position in the network.
-pub fn assemble(a: &mut Assembler, at: usize, layer: &Layer) -> Result<(), Fault> {
+/// Emits the steps of a layer that has operands; `at` is its position in the network, `index` that of the expression of its index.
+pub fn assemble(a: &mut Assembler, at: usize, layer: &Layer, index: Option<usize>) -> Result<(), Fault> {
     match &layer.kind {
         LayerKind::Constant(_) | LayerKind::Parameter(_) | LayerKind::Prepared(_) => {
             Err("a tensor that is given is no step".to_string())
@@ -36,7 +36,7 @@ pub fn assemble(a: &mut Assembler, at: usize, layer: &Layer) -> Result<(), Fault
         LayerKind::Slice { ranges } => moves::slice(a, layer, ranges),
         LayerKind::Concat { axis } => moves::concat(a, at, layer, *axis),
         LayerKind::Pad { border, mode } => pad::assemble(a, layer, border, *mode),
-        LayerKind::Gather { axis, elements } => gather::assemble(a, at, layer, *axis, *elements),
+        LayerKind::Gather { axis, elements } => gather::assemble(a, at, layer, *axis, *elements, index),
         LayerKind::Reduce { op: op @ (ReduceOp::ArgMax | ReduceOp::ArgMin), axes, .. } => {
             arg::assemble(a, layer, *op == ReduceOp::ArgMax, axes[0])
         }

@@ -3,8 +3,8 @@
 use super::open::api;
 use cudarc::driver::sys::{
     CUDA_KERNEL_NODE_PARAMS, CUcontext, CUdevice, CUdevice_attribute, CUevent, CUfunction,
-    CUfunction_attribute, CUgraph, CUgraphExec, CUgraphNode, CUmodule, CUpointer_attribute, CUstream,
-    CUstreamCaptureMode,
+    CUfunction_attribute, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUmodule, CUpointer_attribute,
+    CUstream, CUstreamCaptureMode,
 };
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -75,6 +75,9 @@ api! {
         cuGraphCreate: fn(*mut CUgraph, c_uint) -> Status;
         cuGraphAddKernelNode_v2: fn(
             *mut CUgraphNode, CUgraph, *const CUgraphNode, usize, *const CUDA_KERNEL_NODE_PARAMS,
+        ) -> Status;
+        cuGraphAddDependencies_v2: fn(
+            CUgraph, *const CUgraphNode, *const CUgraphNode, *const CUgraphEdgeData, usize,
         ) -> Status;
         cuGraphAddChildGraphNode: fn(*mut CUgraphNode, CUgraph, *const CUgraphNode, usize, CUgraph) -> Status;
         cuGraphUpload: fn(CUgraphExec, CUstream) -> Status;

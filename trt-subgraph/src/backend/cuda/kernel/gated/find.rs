@@ -57,6 +57,7 @@ pub fn find(network: &Network, taken: &HashSet<usize>) -> HashMap<usize, Gated> 
 
 struct Search<'a> {
     network: &'a Network,
+    taken: &'a HashSet<usize>,
     pieces: HashMap<ValueId, Piece>,
     /// Products whose columns only gates, and epilogues of other products, read.
     products: BTreeSet<usize>,
@@ -65,9 +66,10 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(network: &'a Network, taken: &HashSet<usize>) -> Search<'a> {
+    fn new(network: &'a Network, taken: &'a HashSet<usize>) -> Search<'a> {
         let mut out = Search {
             network,
+            taken,
             pieces: HashMap::new(),
             products: BTreeSet::new(),
             readers: vec![vec![]; network.values.len()],
@@ -102,9 +104,13 @@ impl<'a> Search<'a> {
         let layer = &self.network.layers[at];
         let (own, result) = (self.network.ty(value), self.network.ty(layer.outputs[0]));
         match &layer.kind {
-            LayerKind::Slice { .. } | LayerKind::Reshape { .. } => self.pieces.contains_key(&layer.outputs[0]),
+            LayerKind::Slice { .. } | LayerKind::Reshape { .. } => {
+                self.pieces.contains_key(&layer.outputs[0])
+            }
             LayerKind::Pointwise(_) => {
-                own.shape.last() == result.shape.last() && own.elements() == result.elements()
+                !self.taken.contains(&at)
+                    && own.shape.last() == result.shape.last()
+                    && own.elements() == result.elements()
             }
             LayerKind::MatMul { .. } => {
                 self.products.contains(&at)
@@ -161,9 +167,8 @@ impl<'a> Search<'a> {
         let is_view = |at: usize| !products.contains(&at) && pieces.contains_key(&result(at));
         let views: Vec<usize> = (first..last).filter(|&at| is_view(at)).collect();
         // Gates are there when the last of them is: nobody else asks sooner.
-        let early = (first..last).any(|at| {
-            !gates.contains(&at) && network.layers[at].inputs.iter().any(|v| results.contains(v))
-        });
+        let early = (first..last)
+            .any(|at| !gates.contains(&at) && network.layers[at].inputs.iter().any(|v| results.contains(v)));
         let starts = starts(network, &products, &gates, &pieces);
         let slots: usize = starts.iter().map(Vec::len).sum();
         let fits = alike && !early && (2..=MOST_SLOTS).contains(&slots) && products.len() <= 4;
@@ -202,8 +207,7 @@ fn starts(
 /// Is it one product of few rows of floating-point numbers?
 fn is_product(network: &Network, layer: &Layer) -> bool {
     let LayerKind::MatMul { .. } = layer.kind else { return false };
-    let (ty, x, w) =
-        (network.ty(layer.outputs[0]), network.ty(layer.inputs[0]), network.ty(layer.inputs[1]));
+    let (ty, x, w) = (network.ty(layer.outputs[0]), network.ty(layer.inputs[0]), network.ty(layer.inputs[1]));
     let (batch, rows) = ty.shape.split_at(ty.rank() - 2);
     let floats = x.dtype.is_float() && w.dtype == x.dtype;
     floats && ty.elements() > 0 && x.elements() > 0 && batch.iter().all(|&n| n == 1) && rows[0] <= MOST_ROWS

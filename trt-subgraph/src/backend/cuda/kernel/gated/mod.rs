@@ -80,7 +80,7 @@ fn side(a: &mut Assembler, layer: &Layer, starts: &[usize], first: usize) -> Res
     }
     // What is static may lie as the kernel likes it.
     let w = if a.is_static(weight) { a.ordered(weight, &order)? } else { a.view(weight) };
-    let w = matrices(&w, !transpose_b, batch);
+    let w = matrices(&w, transpose_b, batch);
     let x = matrices(&a.view(layer.inputs[0]), transpose_a, batch);
     let k = x.shape[x.rank() - 1];
     Ok(Side { x, w, k, starts: starts.to_vec(), first })
@@ -125,7 +125,8 @@ impl End<'_> {
                 let (mut inputs, mut typing) = (vec![name], vec![own]);
                 for v in &layer.inputs[2..] {
                     typing.push(network.ty(*v).dtype);
-                    let inside = self.gated.pieces.get(v).and_then(|p| self.value(p.product, p.start + start));
+                    let inside =
+                        self.gated.pieces.get(v).and_then(|p| self.value(p.product, p.start + start));
                     let column = format!("j + {start}");
                     inputs.push(inside.unwrap_or_else(|| self.read(a, *v, &shape, &column)));
                 }
@@ -290,7 +291,11 @@ impl Stream<'_> {
 
     /// Code for the warps of this product alone.
     fn guarded(&self, code: &str, sides: usize) -> String {
-        if sides == 1 { code.to_string() } else { format!("if (side == {}) {{\n{}}}\n", self.at, indent(code)) }
+        if sides == 1 {
+            code.to_string()
+        } else {
+            format!("if (side == {}) {{\n{}}}\n", self.at, indent(code))
+        }
     }
 
     /// Code for each access `c` of a round that begins `from` accesses into the columns.

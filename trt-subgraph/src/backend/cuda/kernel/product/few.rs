@@ -1,11 +1,14 @@
 //! Products with few rows, bound by reading the right factor: a team for each column, all rows at once.
 
 use super::super::super::assemble::{Assembler, Fault};
+use super::super::super::program::WEIGHTS;
 use super::super::super::render::{Draft, indent, split, storage_type};
-use super::Product;
+use super::{Factor, Product};
 use std::fmt::Write;
 
 const THREADS: usize = 256;
+/// Accesses to the right factor that a thread has under way at most.
+const UNDER_WAY: usize = 8;
 
 /// Emits the product, of at most 8 rows, where `k` walks one axis of each factor.
 pub fn emit(a: &mut Assembler, p: Product) -> Result<(), Fault> {
@@ -44,26 +47,43 @@ const {ty} i = active ? wanted : {last};\n",
     let _ = writeln!(body, "const {ty} b = i0, n = i1;\n{t} sums[{rows}] = {{}};");
     let memory = storage_type(p.a.view.dtype);
     let packed = format!("Pack<{memory}, {pack}>");
-    let read = |f: &super::Factor, pointer: &str, name: &str| {
+    let units = p.k / pack;
+    let depth = if near { units.div_ceil(threads).clamp(1, UNDER_WAY) } else { 4 };
+    let read = |f: &Factor, pointer: &str, name: &str| {
         let code = format!(
             "{}{}{name} = *reinterpret_cast<const {packed}*>({pointer} + ({}));\n",
             f.outer, f.inner, f.offset
         );
-        format!("{packed} {name};\n{{\n{}}}\n", indent(&code))
+        format!("{{\n{}}}\n", indent(&code))
     };
+    // A round of accesses that begins `from` accesses into the column.
+    let round = |from: &str, code: &str| {
+        let whole = units > 0 && units.is_multiple_of(threads * depth);
+        let check = if whole { String::new() } else { format!("if (u < {units}) ") };
+        format!(
+            "#pragma unroll\nfor (int c = 0; c < {depth}; ++c) {{\n    const {ty} u = {from} + c * {threads} + lane, k = u * {pack};\n    {check}{{\n{}    }}\n}}\n",
+            indent(&indent(code))
+        )
+    };
+    let load = |from: &str| round(from, &read(&p.b, "w", "q[c]"));
     let step = format!(
-        "const {ty} k = u * {pack};\n{}#pragma unroll\nfor (int m = 0; m < {rows}; ++m) {{\n{}}}\n",
-        read(&p.b, "w", "q"),
+        "#pragma unroll\nfor (int m = 0; m < {rows}; ++m) {{\n{}}}\n",
         indent(&format!(
-            "{}#pragma unroll\nfor (int j = 0; j < {pack}; ++j) sums[m] = fused(({t})get(p.at[j]), ({t})get(q.at[j]), sums[m]);\n",
-            read(&p.a, "x", "p")
+            "{packed} v;\n{}#pragma unroll\nfor (int j = 0; j < {pack}; ++j) sums[m] = fused(({t})get(v.at[j]), ({t})get(q[c].at[j]), sums[m]);\n",
+            read(&p.a, "x", "v")
         ))
     );
-    let units = p.k / pack;
+    // What is static may be read before the kernels ahead are done.
+    let fixed = p.b.view.slot == WEIGHTS;
+    let wait = "await_previous();\n";
+    let (early, late) = if fixed { ("", wait) } else { (wait, "") };
     let _ = write!(
         body,
-        "#pragma unroll 4\nfor ({ty} u = lane; u < {units}; u += {threads}) {{\n{}}}\n",
-        indent(&step)
+        "{packed} q[{depth}];\n{early}{}{late}for ({ty} from = 0;;) {{\n{}    from += {};\n    if (from >= {units}) break;\n{}}}\n",
+        load("0"),
+        indent(&round("from", &step)),
+        threads * depth,
+        indent(&load("from"))
     );
     let plus = format!(
         "[]({t} p, {t} q) {{ return ({t})({}); }}",
@@ -79,7 +99,7 @@ const {ty} i = active ? wanted : {last};\n",
         "#pragma unroll\nfor (int m = 0; m < {rows}; ++m) {{\n    sums[m] = {combine};\n    if (active && lane == m % {threads}) {}}}\n",
         p.store("sums[m]")
     );
-    draft.body = body;
+    (draft.body, draft.waits) = (body, true);
     a.launch(draft)
 }
 
