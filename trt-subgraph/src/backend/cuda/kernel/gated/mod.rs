@@ -15,6 +15,7 @@ use super::super::render::{
     Draft, compute_type, expression, in_runs, indent, index_type, storage_type, sum, sum_type,
 };
 use super::product::matrices;
+use crate::DType;
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind, ValueId};
 use std::fmt::Write;
@@ -134,7 +135,7 @@ impl End<'_> {
                 self.code.push_str(&code);
                 name = result;
             }
-            self.values.push((at, start, name));
+            self.values.push((at, start, rounded(&name, network.ty(layer.outputs[0]).dtype)));
         }
     }
 
@@ -154,7 +155,7 @@ impl End<'_> {
         }
         let (code, result) = expression(expr, &typing, &inputs, &format!("g{at}_"));
         self.code.push_str(&code);
-        self.names.push((value, result.clone()));
+        self.names.push((value, rounded(&result, network.ty(value).dtype)));
         let inside = |reader: &Layer| !reader.inputs.contains(&value);
         let others = network.layers.iter().enumerate().filter(|(at, _)| !self.gated.gates.contains(at));
         if !network.outputs.contains(&value) && others.map(|(_, l)| l).all(inside) {
@@ -164,6 +165,14 @@ impl End<'_> {
         a.define(value, out.clone());
         let _ = writeln!(self.code, "put(y{at}[{}], {result});", sum(&positions(&shape, "j"), &out.strides));
         Some((at, out))
+    }
+}
+
+/// A value in registers as it would be read back from memory: what a layer gives is rounded, as the layers say.
+fn rounded(value: &str, dtype: DType) -> String {
+    match dtype {
+        DType::F16 | DType::BF16 => format!("round_{}({value})", dtype.name()),
+        _ => value.to_string(),
     }
 }
 
