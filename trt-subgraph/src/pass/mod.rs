@@ -22,6 +22,7 @@ mod dead;
 mod epilogue;
 mod fold;
 mod horizontal;
+mod lookup;
 mod operands;
 mod pad;
 mod permute;
@@ -66,6 +67,7 @@ pub const PASSES: &[Pass] = &[
     pointwise::PASS,
     epilogue::PASS,
     affine::PASS,
+    lookup::PASS,
     horizontal::PASS,
 ];
 

@@ -182,7 +182,7 @@ impl<'a> Assembler<'a> {
                 }
                 return match self.gated.get(&at).cloned() {
                     Some(gated) => gated::assemble(self, &gated),
-                    None => kernel::assemble(self, at, layer, self.indices.get(&at).copied()),
+                    None => kernel::assemble(self, at, layer, self.index_maker(at)),
                 };
             }
         }
@@ -238,6 +238,11 @@ impl<'a> Assembler<'a> {
             Box::new(move |a, from, slot, offset| a.copy(&from, View { slot, offset, ..form }));
         let (slot, offset) = self.packed(value, ty.bytes(), packing)?;
         Ok(View { slot, offset, ..dense })
+    }
+
+    /// The position of the expression that gives the index of the layer at a position, if it is computed with that layer.
+    pub fn index_maker(&self, at: usize) -> Option<usize> {
+        self.indices.get(&at).copied()
     }
 
     /// Says where a value is.

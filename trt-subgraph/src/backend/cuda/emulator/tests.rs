@@ -351,16 +351,21 @@ impl Cell {
         b.add(LayerKind::Slice { ranges }, &[v]).expect("well typed")
     }
 
-    /// Four gates on two products, of which the second adds the first; gives the hidden and the cell state.
-    fn lstm(&self, b: &mut Builder) -> [ValueId; 2] {
-        let Cell { dtype, rows, inputs, units, .. } = *self;
-        let x = b.input(ty(dtype, &[1, rows, inputs]));
+    /// The part of the gates that an input gives.
+    fn part(&self, b: &mut Builder) -> ValueId {
+        let x = b.input(ty(self.dtype, &[1, self.rows, self.inputs]));
+        let w = self.weight(b, "w", self.inputs, 4 * self.units);
+        let bias = b.parameter("bias", ty(self.dtype, &[4 * self.units]));
+        self.product(b, x, w, bias)
+    }
+
+    /// Four gates on a part and a product that adds it; gives the hidden and the cell state.
+    fn lstm(&self, b: &mut Builder, part: ValueId) -> [ValueId; 2] {
+        let Cell { dtype, rows, units, .. } = *self;
         let (hidden, last) = (b.input(ty(dtype, &[rows, units])), b.input(ty(dtype, &[rows, units])));
-        let weights = [("w", inputs), ("u", units)].map(|(name, k)| self.weight(b, name, k, 4 * units));
-        let bias = b.parameter("bias", ty(dtype, &[4 * units]));
-        let part = self.product(b, x, weights[0], bias);
+        let w = self.weight(b, "u", units, 4 * units);
         let part = b.add(LayerKind::Reshape { shape: vec![rows, 4 * units] }, &[part]).expect("well typed");
-        let sum = self.product(b, hidden, weights[1], part);
+        let sum = self.product(b, hidden, w, part);
         let [i, f, g, o] = [0, 1, 2, 3].map(|gate| self.columns(b, sum, gate * units));
         let mut e = Expr::default();
         let [i_, f_, g_, c_] = [0, 1, 2, 3].map(|at| e.push(Node::Input(at)));
@@ -391,12 +396,34 @@ fn gates_with_their_products() {
     ] {
         let cell = Cell { dtype, rows, inputs, units, transposed, fixed };
         let mut b = Builder::new();
-        let outputs = cell.lstm(&mut b);
+        let part = cell.part(&mut b);
+        let outputs = cell.lstm(&mut b, part);
         let network = b.finish(outputs.to_vec());
         let found = gated::find(&network.split().run, &Default::default());
         assert_eq!(found.len(), 1, "{network}");
         let group = found.values().next().expect("one");
         assert_eq!((group.products.len(), group.gates.len(), group.starts.concat().len()), (2, 2, 8));
+        agrees(&network);
+    }
+}
+
+/// A part of the gates may be rows of a table, whose positions are computed.
+#[test]
+fn gates_of_picked_rows() {
+    for (dtype, rows, units) in [(DType::F32, 1, 40), (DType::F16, 3, 9)] {
+        let cell = Cell { dtype, rows, inputs: units, units, transposed: true, fixed: true };
+        let mut b = Builder::new();
+        let table = b.parameter("table", ty(dtype, &[7, 4 * units]));
+        let index = b.input(ty(DType::I64, &[1, rows]));
+        let one = Node::Const(DType::I64, Scalar::Int(1));
+        let next = Expr { nodes: vec![Node::Input(0), one, Node::Binary(Binary::Add, 0, 1)] };
+        let index = b.add(LayerKind::Pointwise(next), &[index]).expect("well typed");
+        let kind = LayerKind::Gather { axis: 0, elements: false };
+        let part = b.add(kind, &[table, index]).expect("well typed");
+        let outputs = cell.lstm(&mut b, part);
+        let network = b.finish(outputs.to_vec());
+        let found = gated::find(&network.split().run, &Default::default());
+        assert_eq!(found.values().next().map(|group| group.lookups.len()), Some(1), "{network}");
         agrees(&network);
     }
 }

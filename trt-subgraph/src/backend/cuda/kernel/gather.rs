@@ -24,15 +24,16 @@ pub fn find(network: &Network) -> HashMap<usize, usize> {
 }
 
 /// The index: an expression of operands of its shape.
-struct Index {
+pub struct Index {
     expr: Expr,
     typing: Vec<DType>,
-    operands: Vec<View>,
-    shape: Vec<usize>,
+    pub operands: Vec<View>,
+    pub shape: Vec<usize>,
 }
 
 impl Index {
-    fn of(a: &mut Assembler, layer: &Layer, maker: Option<usize>) -> Index {
+    /// The index of `layer`; `maker` is the position of the expression that gives it.
+    pub fn of(a: &mut Assembler, layer: &Layer, maker: Option<usize>) -> Index {
         let network = a.network;
         let shape = network.ty(layer.inputs[1]).shape.clone();
         let (expr, values) = match maker.map(|at| &network.layers[at]) {
@@ -43,11 +44,11 @@ impl Index {
         Index { expr, typing: operands.iter().map(|v| v.dtype).collect(), operands, shape }
     }
 
-    /// Code that computes it at these positions, and the name of the result.
-    fn value(&self, positions: &[String]) -> (String, String) {
+    /// Code that computes it at these positions, and the name of the result; the operands are the parameters `{stem}0`, ...
+    pub fn value(&self, stem: &str, positions: &[String]) -> (String, String) {
         let mut code = String::new();
         for (i, view) in self.operands.iter().enumerate() {
-            let _ = writeln!(code, "const auto n{i} = get(index{i}[{}]);", sum(positions, &view.strides));
+            let _ = writeln!(code, "const auto n{i} = get({stem}{i}[{}]);", sum(positions, &view.strides));
         }
         let names: Vec<String> = (0..self.operands.len()).map(|i| format!("n{i}")).collect();
         let (steps, result) = expression(&self.expr, &self.typing, &names, "t");
@@ -90,29 +91,36 @@ pub fn assemble(
     let ((code, asked), steps) = if elements {
         let mut steps = x.strides.clone();
         steps[axis] = 0;
-        (index.value(&positions), steps)
+        (index.value("index", &positions), steps)
     } else {
         let end = axis + index.shape.len();
         let mut steps = x.strides[..axis].to_vec();
         steps.extend(vec![0; index.shape.len()]);
         steps.extend(&x.strides[axis + 1..]);
-        (index.value(&positions[axis..end]), steps)
+        (index.value("index", &positions[axis..end]), steps)
     };
-    let (size, compute) = (x.shape[axis], compute_type(x.dtype));
+    let compute = compute_type(x.dtype);
     let _ = write!(
         body,
-        "{code}const i64 asked = {asked};
-const i64 picked = asked < 0 ? asked + {size} : asked;
-const bool exists = picked >= 0 && picked < {size};
-{compute} v = 0;
-if (exists) v = get(x[{base} + ({ty})picked * {step}]);
-else {{ fault[1] = asked; fault[2] = {size}; __threadfence_system(); fault[0] = {mark}; }}
-",
+        "{code}{picked}{compute} v = 0;\nif (exists) v = get(x[{base} + ({ty})picked * {step}]);\n",
+        picked = picked(&asked, x.shape[axis], at, "true"),
         base = sum(&positions, &steps),
         step = x.strides[axis],
-        mark = at + 1,
     );
     body.push_str(&tail.store("v", &positions, ty));
     draft.body = body;
     a.launch(draft)
+}
+
+/// Declares `picked`, the row among `size` that is meant by the number `asked`, and whether it `exists`. If it does not, the first thread
+/// for which `reports` holds tells the engine, in the name of the layer at this position.
+pub fn picked(asked: &str, size: usize, at: usize, reports: &str) -> String {
+    format!(
+        "const i64 asked = {asked};
+const i64 picked = asked < 0 ? asked + {size} : asked;
+const bool exists = picked >= 0 && picked < {size};
+if (!exists && {reports}) {{ fault[1] = asked; fault[2] = {size}; __threadfence_system(); fault[0] = {mark}; }}
+",
+        mark = at + 1
+    )
 }

@@ -18,8 +18,10 @@ pub struct Gated {
     pub gates: Vec<usize>,
     /// Positions of the views between them.
     views: Vec<usize>,
-    /// Which columns of which product each value holds: the position in `products`, and the first column.
+    /// Which columns of which product each value holds.
     pub pieces: HashMap<ValueId, Piece>,
+    /// Operands that are rows of a table, one for each row of the products: position of the layer that picks them.
+    pub lookups: HashMap<ValueId, usize>,
 }
 
 /// Columns of a product, from `start` on; all rows.
@@ -61,6 +63,8 @@ struct Search<'a> {
     pieces: HashMap<ValueId, Piece>,
     /// Products whose columns only gates, and epilogues of other products, read.
     products: BTreeSet<usize>,
+    /// By value: position of the layer that makes it.
+    makers: Vec<Option<usize>>,
     /// By value: positions of the layers that read it.
     readers: Vec<Vec<usize>>,
 }
@@ -72,6 +76,7 @@ impl<'a> Search<'a> {
             taken,
             pieces: HashMap::new(),
             products: BTreeSet::new(),
+            makers: network.definitions(),
             readers: vec![vec![]; network.values.len()],
         };
         for (at, layer) in network.layers.iter().enumerate() {
@@ -169,6 +174,18 @@ impl<'a> Search<'a> {
         // Gates are there when the last of them is: nobody else asks sooner.
         let early = (first..last)
             .any(|at| !gates.contains(&at) && network.layers[at].inputs.iter().any(|v| results.contains(v)));
+        let mut lookups = HashMap::new();
+        let mut moved = vec![];
+        for v in products
+            .iter()
+            .flat_map(|&at| &network.layers[at].inputs[2..])
+            .chain(gates.iter().flat_map(|&at| &network.layers[at].inputs))
+        {
+            if let Some(layers) = self.lookup(*v, like.0) {
+                lookups.insert(*v, layers[0]);
+                moved.extend(layers);
+            }
+        }
         let starts = starts(network, &products, &gates, &pieces);
         let slots: usize = starts.iter().map(Vec::len).sum();
         let fits = alike && !early && (2..=MOST_SLOTS).contains(&slots) && products.len() <= 4;
@@ -176,9 +193,39 @@ impl<'a> Search<'a> {
             products: products.into_iter().collect(),
             starts,
             gates: gates.into_iter().collect(),
-            views,
+            views: views.into_iter().chain(moved).collect(),
             pieces,
+            lookups,
         })
+    }
+
+    /// The layer that picks these rows of a table, and views of them, where nobody else reads them.
+    fn lookup(&self, value: ValueId, (rows, width): (usize, usize)) -> Option<Vec<usize>> {
+        let network = self.network;
+        let mut layers = vec![];
+        let mut v = value;
+        loop {
+            let at = self.makers[v.index()]?;
+            let (layer, ty) = (&network.layers[at], network.ty(v));
+            if self.readers[v.index()].len() != 1 || network.outputs.contains(&v) || self.taken.contains(&at)
+            {
+                return None;
+            }
+            layers.insert(0, at);
+            match &layer.kind {
+                LayerKind::Reshape { shape } if shape.last() == network.ty(layer.inputs[0]).shape.last() => {
+                    v = layer.inputs[0];
+                }
+                LayerKind::Gather { axis: 0, elements: false } => {
+                    let (table, index) = (network.ty(layer.inputs[0]), network.ty(layer.inputs[1]));
+                    let whole =
+                        ty.elements() == index.elements() * table.shape[1..].iter().product::<usize>();
+                    let fits = table.rank() == 2 && index.elements() == rows && table.shape[1] >= width;
+                    return (fits && whole && index.rank() > 0).then_some(layers);
+                }
+                _ => return None,
+            }
+        }
     }
 }
 

@@ -10,10 +10,11 @@ mod find;
 pub use find::{Gated, find};
 
 use super::super::assemble::{Assembler, Fault};
-use super::super::program::WEIGHTS;
+use super::super::program::{FAULT, WEIGHTS};
 use super::super::render::{
     Draft, compute_type, expression, in_runs, indent, index_type, storage_type, sum, sum_type,
 };
+use super::gather::{Index, picked};
 use super::product::matrices;
 use crate::DType;
 use crate::backend::view::View;
@@ -37,12 +38,6 @@ struct Side {
     first: usize,
 }
 
-/// A number that the end of the kernel reads from memory.
-struct Operand {
-    view: View,
-    code: String,
-}
-
 /// Emits the group, whose last gate is the layer that is being assembled.
 pub fn assemble(a: &mut Assembler, gated: &Gated) -> Result<(), Fault> {
     let network = a.network;
@@ -55,7 +50,7 @@ pub fn assemble(a: &mut Assembler, gated: &Gated) -> Result<(), Fault> {
         let first = sides.last().map_or(0, |s: &Side| s.first + s.starts.len());
         sides.push(side(a, &network.layers[at], starts, first)?);
     }
-    let mut end = End { gated, operands: vec![], code: String::new(), values: vec![], names: vec![] };
+    let mut end = End::new(gated);
     for (&at, side) in gated.products.iter().zip(&sides) {
         end.product(a, at, side);
     }
@@ -90,21 +85,95 @@ fn side(a: &mut Assembler, layer: &Layer, starts: &[usize], first: usize) -> Res
 /// The end of the kernel, for row `m` of unit `j`.
 struct End<'a> {
     gated: &'a Gated,
-    operands: Vec<Operand>,
+    /// Tensors that it reads: the parameters `f0`, `f1`, ...
+    tensors: Vec<View>,
+    /// Declares the numbers that it reads from memory, `e0`, `e1`, ...
+    declared: String,
+    /// Reads those that are static.
+    fixed: String,
+    /// Reads the others.
+    given: String,
+    /// Layers that pick rows: position, and the parameter of their table. The row is `row{position}`, or less than 0.
+    tables: Vec<(usize, usize)>,
     code: String,
-    /// By product and slot: the column's first one, and the name of the value.
+    /// By product and first column: the name of the value.
     values: Vec<(usize, usize, String)>,
     /// Names of the gates' results.
     names: Vec<(ValueId, String)>,
+    read: usize,
 }
 
-impl End<'_> {
+impl<'a> End<'a> {
+    fn new(gated: &'a Gated) -> End<'a> {
+        let text = String::new;
+        End {
+            gated,
+            tensors: vec![],
+            declared: text(),
+            fixed: text(),
+            given: text(),
+            tables: vec![],
+            code: text(),
+            values: vec![],
+            names: vec![],
+            read: 0,
+        }
+    }
+
+    fn declare(&mut self, dtype: DType) -> String {
+        self.read += 1;
+        let name = format!("e{}", self.read - 1);
+        let _ = writeln!(self.declared, "{} {name} = 0;", compute_type(dtype));
+        name
+    }
+
     /// Reads an operand, which is stretched to `shape`, at a column.
     fn read(&mut self, a: &mut Assembler, value: ValueId, shape: &[usize], column: &str) -> String {
+        if let Some(&at) = self.gated.lookups.get(&value) {
+            return self.look_up(a, at, column);
+        }
         let view = a.view(value).stretch(shape);
-        let code = sum(&positions(shape, column), &view.strides);
-        self.operands.push(Operand { view, code });
-        format!("e{}", self.operands.len() - 1)
+        let name = self.declare(view.dtype);
+        let at = sum(&positions(shape, column), &view.strides);
+        let code = if view.slot == WEIGHTS { &mut self.fixed } else { &mut self.given };
+        let _ = writeln!(code, "{name} = get(f{}[{at}]);", self.tensors.len());
+        self.tensors.push(view);
+        name
+    }
+
+    /// Reads the row that the layer at a position picks, at a column.
+    fn look_up(&mut self, a: &mut Assembler, at: usize, column: &str) -> String {
+        let layer = &a.network.layers[at];
+        let table = match self.tables.iter().find(|(picks, _)| *picks == at) {
+            Some(&(_, table)) => table,
+            None => {
+                let index = Index::of(a, layer, a.index_maker(at));
+                let mut shape = index.shape.clone();
+                shape.push(1);
+                let mut place = positions(&shape, "0");
+                place.pop();
+                let size = a.network.ty(layer.inputs[0]).shape[0];
+                let stem = format!("i{at}_");
+                let (code, asked) = index.value(&stem, &place);
+                let first = self.tensors.len();
+                // The parameters under the index's own names.
+                let names =
+                    (0..index.operands.len()).map(|i| format!("const auto {stem}{i} = f{};\n", first + i));
+                let body = names.collect::<String>() + &code + &picked(&asked, size, at, "j == 0");
+                let body = body + &format!("if (exists) row{at} = picked;\n");
+                let _ = write!(self.given, "i64 row{at} = -1;\n{{\n{}}}\n", indent(&body));
+                self.tensors.extend(index.operands);
+                self.tensors.push(a.view(layer.inputs[0]));
+                self.tables.push((at, self.tensors.len() - 1));
+                self.tensors.len() - 1
+            }
+        };
+        let view = &self.tensors[table];
+        let (along_row, along_column, dtype) = (view.strides[0], view.strides[1], view.dtype);
+        let name = self.declare(dtype);
+        let place = format!("row{at} * {along_row} + ({column}) * {along_column}");
+        let _ = writeln!(self.given, "if (row{at} >= 0) {name} = get(f{table}[{place}]);");
+        name
     }
 
     fn value(&self, product: usize, start: usize) -> Option<String> {
@@ -203,7 +272,7 @@ fn draft(
     let each = (units / multiprocessors).next_power_of_two().clamp(1, most);
     let slots: usize = sides.iter().map(|s| s.starts.len()).sum();
     let mut views: Vec<&View> = sides.iter().flat_map(|s| [&s.x, &s.w]).collect();
-    views.extend(end.operands.iter().map(|o| &o.view));
+    views.extend(&end.tensors);
     views.extend(outputs.iter().map(|(_, view)| view));
     let ty = index_type(&views, units * sides.len() * 32);
     let (memory, t) = (storage_type(sides[0].x.dtype), sum_type(sides[0].x.dtype));
@@ -217,13 +286,11 @@ fn draft(
         draft.read(&format!("w{i}"), &side.w);
         draft.aligned(pack * size);
     }
-    let (mut given, mut fixed) = (String::new(), String::new());
-    let mut declared = String::new();
-    for (i, operand) in end.operands.iter().enumerate() {
-        draft.read(&format!("f{i}"), &operand.view);
-        let _ = writeln!(declared, "{} e{i} = 0;", compute_type(operand.view.dtype));
-        let code = if operand.view.slot == WEIGHTS { &mut fixed } else { &mut given };
-        let _ = writeln!(code, "e{i} = get(f{i}[{}]);", operand.code);
+    for (i, view) in end.tensors.iter().enumerate() {
+        draft.read(&format!("f{i}"), view);
+    }
+    if !end.tables.is_empty() {
+        draft.fault("fault", FAULT);
     }
     for (at, view) in outputs {
         draft.write(&format!("y{at}"), view);
@@ -259,8 +326,9 @@ if (ends) {{
         sides = sides.len(),
         each_side = 32 * sides.len(),
         last = units - 1,
-        fixed = indent(&fixed),
-        given = indent(&given),
+        declared = end.declared,
+        fixed = indent(&end.fixed),
+        given = indent(&end.given),
         sum = streams.iter().map(|s| s.guarded(&s.sum(), sides.len())).collect::<String>(),
         end = indent(&end.code),
     );
