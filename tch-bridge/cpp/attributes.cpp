@@ -1,6 +1,8 @@
 // What `prepare` does with attributes: each is read once and first; scalars and lists of parameters are folded.
 #include <map>
 
+#include <torch/csrc/jit/ir/constants.h>
+
 #include "tch-bridge/cpp/graph.h"
 
 namespace tch_trt {
@@ -52,6 +54,48 @@ bool is_scalar(const c10::IValue& value) {
   }
   return value.isNone() || value.isInt() || value.isDouble() || value.isBool() || value.isString() ||
          value.isDevice();
+}
+
+// The most entries of a dict that is folded: each call compares it with what it held.
+constexpr size_t kDictEntries = 64;
+
+bool is_dict_of_scalars(const c10::IValue& value) {
+  if (!value.isGenericDict() || value.toGenericDict().size() > kDictEntries) return false;
+  auto dict = value.toGenericDict();
+  return std::all_of(dict.begin(), dict.end(), [](const auto& entry) { return is_scalar(entry.value()); });
+}
+
+// Whether the graph writes a dict that it did not make.
+bool writes_dicts(torch::jit::Graph& graph) {
+  bool found = false;
+  each_node(graph.block(), [&](Node* node) {
+    const auto* schema = node->maybeSchema();
+    if (!schema) return;
+    for (size_t i = 0; i < std::min(node->inputs().size(), schema->arguments().size()); ++i) {
+      const auto* alias = schema->arguments()[i].alias_info();
+      found |= alias && alias->isWrite() && node->input(i)->type()->kind() == c10::TypeKind::DictType &&
+               node->input(i)->node()->kind() != prim::DictConstruct;
+    }
+  });
+  return found;
+}
+
+// Makes constants of what is looked up in the dict that `read` gives; whether something was.
+bool fold_lookups(torch::jit::Graph& graph, Node* read, const c10::Dict<c10::IValue, c10::IValue>& dict) {
+  std::vector<std::pair<Node*, c10::IValue>> found;
+  for (const auto& use : read->output()->uses()) {
+    if (use.user->inputs().size() != 2 || use.offset != 0) continue;
+    auto key = torch::jit::toIValue(use.user->input(1));
+    if (!key) continue;
+    if (is_any_of(use.user, {"aten::__contains__"})) found.emplace_back(use.user, dict.contains(*key));
+    if (is_any_of(use.user, {"aten::__getitem__"}) && dict.contains(*key)) found.emplace_back(use.user, dict.at(*key));
+  }
+  for (auto& [node, value] : found) {
+    torch::jit::WithInsertPoint guard(node);
+    node->output()->replaceAllUsesWith(graph.insertConstant(value));
+    node->destroy();
+  }
+  return !found.empty();
 }
 
 }  // namespace
@@ -121,12 +165,20 @@ void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
 void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
                   const std::unordered_set<std::string>& assigned, std::vector<Folded>& folded) {
   std::vector<std::pair<Node*, Place>> reads;
+  bool dicts = !writes_dicts(graph);
   for (Node* node : graph.nodes()) {
     if (node->kind() != prim::GetAttr || assigned.count(node->s(attr::name))) continue;
     auto place = resolve(*node, graph, owner);
-    if (place && is_scalar(place->value())) reads.emplace_back(node, *place);
+    if (place && (is_scalar(place->value()) || (dicts && is_dict_of_scalars(place->value())))) reads.emplace_back(node, *place);
   }
   for (auto& [node, place] : reads) {
+    if (place.value().isGenericDict()) {
+      auto held = place.value().toGenericDict().copy();
+      if (!fold_lookups(graph, node, held)) continue;
+      if (!node->hasUses()) node->destroy();
+      folded.push_back(Folded{place.object, place.slot, std::move(held), place.path, {}});
+      continue;
+    }
     torch::jit::WithInsertPoint guard(node);
     Value* constant = graph.insertConstant(place.value());
     node->output()->replaceAllUsesWith(constant);

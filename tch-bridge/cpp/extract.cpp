@@ -154,7 +154,7 @@ bool is_repeatable(const Index& index, const AliasDb& aliases, const std::unorde
     return !node->maybeSchema() || !own(node->input(0));
   };
   return std::all_of(index.nodes.begin(), index.nodes.end(), [&](Node* node) {
-    bool harmless = node->kind() == prim::RaiseException || is_any_of(node, {"aten::warn"});
+    bool harmless = node->kind() == prim::RaiseException || reads_mode(node) || is_any_of(node, {"aten::warn"});
     bool outside = node->kind() == prim::GetAttr && written.count(node->output()) > 0;
     return (harmless || !has_effects(node) || !node->blocks().empty()) && !draws(node) && !updates_statistics(node) &&
            !writes_unknown(node) && !outside;
@@ -269,6 +269,7 @@ RawGraph extract(const Graph& graph) {
     if (node->kind() == prim::SetAttr) raw.attribute = node->s(attr::name);
     if (node->kind() == prim::GetAttr) describe_attribute(node, graph, *copy, raw);
     raw.mutates = writes(node, aliases);
+    out.reads_modes |= reads_mode(node);
     raw.side_effects = has_effects(node);
     raw.nondeterministic = node->isNondeterministic();
     out.nodes.push_back(std::move(raw));

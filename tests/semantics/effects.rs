@@ -311,9 +311,41 @@ fn lists_and_dicts_are_written() {
     check(
         "l: List[Tensor] = []\nfor i in range(3):\n    l.append(torch.tanh(x) * float(i) + y)\nreturn torch.stack(l).sum(0) * 2.0",
     );
+    check(
+        "l = [torch.tanh(x)]\nm = [l]\nl.append(torch.exp(x))\nz = torch.cat(m[0], 0)\nl.append(y * 2.0)\nreturn torch.cat(m[0], 0) + torch.cat(l, 0) * z.sum()",
+    );
+    check(
+        "l = [torch.tanh(x)]\nif bool(y.sum() > 0.0):\n    l.append(torch.exp(x))\nl.append(y * 2.0)\nfor i in range(2):\n    z = torch.cat(l, 0)\n    l.append(z * 0.5)\nreturn torch.cat(l, 0) + 1.0",
+    );
+    check(
+        "d = {'a': torch.tanh(x) * 2.0}\nfor i in range(3):\n    z = d['a'] * 0.5 + y\n    d['a'] = z\nd['b'] = d['a'] + 1.0\nreturn torch.sigmoid(d['a']) * d['b']",
+    );
     check("l = [x, y]\nl[0].add_(1.0)\nz = torch.tanh(x) * 2.0 + y\nl[1] = z\nreturn torch.exp(l[0]) + l[1]");
     check(
         "l = [torch.tanh(x), torch.tanh(y)]\nfor t in l:\n    t.mul_(2.0)\nreturn torch.exp(l[0]) + torch.exp(l[1])",
+    );
+}
+
+#[test]
+fn lists_and_dicts_that_grow_divide_nothing() {
+    let _on = engines_on();
+    let one_engine = |body: &str, attributes: &[(&str, Initial)]| {
+        let script = Script::new(&format!("def forward(self, x):\n{}", indented(body)), attributes);
+        script.agrees(&[&[tensor(floats(&[2, 3]))], &[tensor(floats(&[4, 3]))]]);
+        assert_eq!(script.module.report().engines(), 1, "{}", script.module.report());
+    };
+    one_engine(
+        "l = [torch.tanh(x)]\nl.append(torch.exp(torch.cat(l, 1)))\nassert torch.cat(l, 1).dim() == 2, 'a matrix'\nl.append(torch.sigmoid(torch.cat(l, 1)) * 2.0)\nreturn torch.cat(l, 1) + 1.0",
+        &[],
+    );
+    one_engine(
+        "d: Dict[str, Tensor] = {}\nd['a'] = torch.tanh(x) * 2.0\nd['b'] = torch.exp(d['a']) + 1.0\nd['a'] = torch.sigmoid(d['b'] - d['a'])\nreturn torch.exp(d['a'] * 2.0) + d['b']",
+        &[],
+    );
+    let names = IValue::GenericDict(vec![(IValue::String("layer".into()), IValue::String("out".into()))]);
+    one_engine(
+        "d: Dict[str, Tensor] = {}\nif 'layer' in self.names:\n    d[self.names['layer']] = torch.tanh(x) * 2.0\nreturn torch.exp(d['out'] * 2.0) + 1.0",
+        &[("names", Initial::Value(names))],
     );
 }
 
