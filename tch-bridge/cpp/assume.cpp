@@ -29,20 +29,25 @@ bool compares_with_none(const Node* node) {
 // What follows from the kinds of the arguments and the modes of the call.
 class Known {
  public:
+  // What conditions were in a run of the graph.
+  using Truths = std::unordered_map<const Value*, bool>;
+
+  explicit Known(const Truths& truths) : truths(truths) {}
+
   // A number, flag or string.
   bool scalar(const Value* value) {
-    return remembered(scalars, value, [&] { return find_scalar(value); });
+    return remembered(scalars, value, [&] { return find_scalar(origin(value)); });
   }
 
  private:
   // The rank, element type and None-ness of a tensor.
   bool kind(const Value* value) {
-    return remembered(kinds, value, [&] { return find_kind(value); });
+    return remembered(kinds, value, [&] { return find_kind(origin(value)); });
   }
 
   // The length of a list.
   bool length(const Value* list) {
-    return remembered(lengths, list, [&] { return find_length(list); });
+    return remembered(lengths, list, [&] { return find_length(origin(list)); });
   }
 
   using Memory = std::unordered_map<const Value*, bool>;
@@ -51,6 +56,21 @@ class Known {
   static bool remembered(Memory& memory, const Value* value, const Find& find) {
     if (auto found = memory.find(value); found != memory.end()) return found->second;
     return memory[value] = find();
+  }
+
+  // Where the value comes from, through branches that are known to be taken and out of tuples.
+  const Value* origin(const Value* value) {
+    const Node* node = value->node();
+    if (node->kind() == prim::If) {
+      auto truth = truths.find(node->input());
+      if (truth == truths.end() || !scalar(node->input())) return value;
+      return origin(node->blocks().at(truth->second ? 0 : 1)->outputs().at(value->offset()));
+    }
+    if (node->kind() == prim::TupleUnpack) {
+      const Node* tuple = origin(node->input())->node();
+      if (tuple->kind() == prim::TupleConstruct) return origin(tuple->input(value->offset()));
+    }
+    return value;
   }
 
   template <typename Holds>
@@ -112,14 +132,15 @@ class Known {
       return scalar(node->input()) && in_both_branches(value, [&](const Value* made) { return scalar(made); });
     }
     if (is_any_of(node, {"aten::eq", "aten::ne", "aten::lt", "aten::le", "aten::gt", "aten::ge", "aten::__not__",
-                         "aten::__and__", "aten::__or__", "aten::__contains__", "prim::ListConstruct",
-                         "prim::TupleConstruct", "aten::add", "aten::sub"})) {
+                         "aten::__and__", "aten::__or__", "aten::__contains__", "aten::all", "aten::any", "prim::type",
+                         "prim::ListConstruct", "prim::TupleConstruct", "aten::add", "aten::sub"})) {
       return std::all_of(node->inputs().begin(), node->inputs().end(),
                          [&](const Value* input) { return !is_tensor(input) && scalar(input); });
     }
     return false;
   }
 
+  const Truths& truths;
   Memory scalars, kinds, lengths;
 };
 
@@ -142,7 +163,9 @@ std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> val
   auto graph = from.graph->copy();
   Index index(*graph);
   std::vector<std::pair<Node*, bool>> branches;
-  Known known;
+  Known::Truths all;
+  for (size_t i = 0; i < values.size(); ++i) all.emplace(index.value(values[i]), truths[i]);
+  Known known(all);
   for (size_t i = 0; i < values.size(); ++i) {
     Value* value = index.value(values[i]);
     if (!known.scalar(value)) continue;

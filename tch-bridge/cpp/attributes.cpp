@@ -74,7 +74,7 @@ bool writes_dicts(torch::jit::Graph& graph) {
     for (size_t i = 0; i < std::min(node->inputs().size(), schema->arguments().size()); ++i) {
       const auto* alias = schema->arguments()[i].alias_info();
       found |= alias && alias->isWrite() && node->input(i)->type()->kind() == c10::TypeKind::DictType &&
-               node->input(i)->node()->kind() != prim::DictConstruct;
+               !makes_dict(node->input(i)->node());
     }
   });
   return found;

@@ -56,7 +56,7 @@ void append(JitGraph& graph, Node* node) {
 Value* looked_up(Node* node) {
   Value* dict = node->input(0);
   auto key = torch::jit::toIValue(node->input(1));
-  if (!key || dict->node()->kind() != prim::DictConstruct || !is_private(dict, "aten::_set_item")) return nullptr;
+  if (!key || !makes_dict(dict->node()) || !is_private(dict, "aten::_set_item")) return nullptr;
   Value* found = nullptr;
   const Node* last = dict->node();
   auto pairs = dict->node()->inputs();
@@ -90,6 +90,10 @@ void make_functional(JitGraph& graph, Block* block) {
 }
 
 }  // namespace
+
+bool makes_dict(const Node* node) {
+  return node->kind() == prim::DictConstruct || (is_any_of(node, {"aten::dict"}) && node->inputs().empty());
+}
 
 void make_containers_functional(JitGraph& graph) { make_functional(graph, graph.block()); }
 

@@ -146,7 +146,7 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
 bool is_repeatable(const Index& index, const AliasDb& aliases, const std::unordered_set<const Value*>& written) {
   // Lists that the graph itself builds may grow, and memory that it makes may be written.
   auto own = [](const Value* value) {
-    return is_any_of(value->node(), {"prim::ListConstruct", "prim::DictConstruct"}) || is_pure(value->node());
+    return value->node()->kind() == prim::ListConstruct || makes_dict(value->node()) || is_pure(value->node());
   };
   auto writes_unknown = [&](Node* node) {
     if (node->kind() == prim::SetAttr) return true;

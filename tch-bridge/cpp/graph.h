@@ -96,6 +96,9 @@ bool is_shared(const torch::jit::Value* value);
 // Whether the node asks for a mode of the calling thread: are gradients recorded, are types cast automatically?
 bool reads_mode(const torch::jit::Node* node);
 
+// Whether the node makes a dict of the pairs that are its inputs.
+bool makes_dict(const torch::jit::Node* node);
+
 // Makes values of lists and dicts that only this graph sees and that grow: `items.append(x)` is a new list from there on, and
 // `items["a"]` is what was put there.
 void make_containers_functional(torch::jit::Graph& graph);
