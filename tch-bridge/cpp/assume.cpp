@@ -95,8 +95,14 @@ class Known {
                          "aten::__getitem__", "aten::get", "aten::pop", "aten::select_copy", "aten::item"})) {
       return false;
     }
+    // Pools, resizing and padding keep the rank, whatever their lists say.
+    bool keeps_rank = is_any_of(node, {"aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d",
+                                       "aten::adaptive_max_pool1d", "aten::adaptive_max_pool2d", "aten::adaptive_max_pool3d",
+                                       "aten::upsample_nearest2d", "aten::upsample_bilinear2d", "aten::upsample_bicubic2d",
+                                       "aten::pad"});
     return std::all_of(node->inputs().begin(), node->inputs().end(), [&](const Value* input) {
-      return input->type()->kind() == c10::TypeKind::ListType ? length(input) : element(input);
+      bool list = input->type()->kind() == c10::TypeKind::ListType;
+      return list ? keeps_rank || length(input) : element(input);
     });
   }
 

@@ -173,6 +173,7 @@ void describe_schema(Node* node, RawNode& out) {
     return argument.alias_info() && !argument.alias_info()->isWrite();
   });
   out.view = (shares && !is_pure(node)) || may_give_its_argument(node);
+  out.fresh = is_pure(node);
 }
 
 // Reads a line of a Python stack as tracing records it: `file.py(12): function`.

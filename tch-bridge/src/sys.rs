@@ -119,6 +119,7 @@ pub(crate) mod ffi {
         side_effects: bool,
         nondeterministic: bool,
         view: bool,
+        fresh: bool,
     }
 
     struct RawBlock {

@@ -3,7 +3,9 @@
 use crate::backend::Runners;
 use crate::divide::{ClusterPlan, device_of, divide, observed_entry};
 use crate::engine::{Blueprint, ClusterEngine, SeenLayout, Serving, Shape};
-use crate::jit::{Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Modes, Module, Order, Seen};
+use crate::jit::{
+    Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Modes, Module, Order, Seen,
+};
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -350,6 +350,33 @@ fn lists_and_dicts_that_grow_divide_nothing() {
 }
 
 #[test]
+fn what_reads_written_memory_keeps_its_place() {
+    let _on = engines_on();
+    // The writes cannot be made values: they stand in a loop or branch, or reach an argument.
+    let bodies = [
+        "b = torch.zeros_like(x)\nfor i in range(x.size(0)):\n    b[i].copy_(x[i] * 2.0)\nreturn torch.exp(torch.tanh(b) * 2.0) + 1.0",
+        "a = torch.tanh(x)\nb = torch.tanh(x)\nz = torch.exp(a) * 2.0\nif bool(x.sum() > -1000.0):\n    a.add_(1.0)\nreturn torch.exp(a) * 2.0 + z, b + a * 3.0",
+        "z = torch.tanh(x) * 2.0 + 1.0\nx.add_(1.0)\nw = torch.tanh(x) * 3.0 + z\nx.mul_(0.5)\nreturn torch.exp(w) + torch.tanh(x) * 2.0, z",
+        "l = [torch.tanh(x) * 2.0, torch.exp(x)]\nfor t in l:\n    t.add_(1.0)\ny = torch.sigmoid(l[0]) * 2.0 + l[1]\nfor t in l:\n    t.mul_(2.0)\nreturn torch.exp(y) + l[0] * 2.0 + 1.0, l[1]",
+    ];
+    for body in bodies {
+        let script = Script::new(&format!("def forward(self, x):\n{}", indented(body)), &[]);
+        let calls: Vec<[IValue; 1]> = [2, 4].iter().map(|n| [tensor(floats(&[*n, 3]))]).collect();
+        script.agrees(&calls.iter().map(|c| &c[..]).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_whole_is_not_added_to_a_part_of_itself() {
+    let _on = engines_on();
+    let script = Script::new(
+        "def forward(self, x):\n    y = torch.tanh(x) * 2.0\n    y[::2] += y\n    return torch.exp(y) + 1.0\n",
+        &[],
+    );
+    script.same(&[&[tensor(floats(&[1, 1]))], &[tensor(floats(&[1, 3]))]]);
+}
+
+#[test]
 fn a_list_argument_is_written() {
     let _on = engines_on();
     let source = "def forward(self, l: List[Tensor]):\n    z = torch.tanh(l[0]) * 2.0 + l[1]\n    l[0] = z\n    l[1].add_(1.0)\n    return torch.exp(z) + l[1]\n";

@@ -124,5 +124,6 @@ fn node_from_raw(raw: ffi::RawNode) -> Node {
         side_effects: raw.side_effects,
         nondeterministic: raw.nondeterministic,
         view: raw.view,
+        fresh: raw.fresh,
     }
 }

@@ -100,6 +100,8 @@ pub struct Node {
     pub nondeterministic: bool,
     /// Its results share memory with its arguments.
     pub view: bool,
+    /// It only reads its arguments, and its results are memory of their own.
+    pub fresh: bool,
 }
 
 /// A place in the model's source.

@@ -252,7 +252,16 @@ mod tests {
             let read = parse(&handle.to_string()).expect("it reads");
             assert_eq!((&read.kinds, read.anywhere, read.modes), (&handle.kinds, anywhere, modes));
         }
-        for damaged in ["", "there@x", "there@256 none", "nowhere", "there 6/4", "there 6/4/cpu/", "there 6/4/?/0031", "there x"] {
+        for damaged in [
+            "",
+            "there@x",
+            "there@256 none",
+            "nowhere",
+            "there 6/4",
+            "there 6/4/cpu/",
+            "there 6/4/?/0031",
+            "there x",
+        ] {
             assert!(parse(damaged).is_none(), "{damaged}");
         }
     }
