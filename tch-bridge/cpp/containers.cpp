@@ -18,21 +18,13 @@ namespace prim = torch::jit::prim;
 
 namespace {
 
-// A use that neither changes the container nor gives another handle to it. What it holds may be given.
-bool only_reads(const Use& use) {
-  const Node* user = use.user;
-  if (user->kind() == prim::ListUnpack || is_pure(user)) return true;
-  if (user->kind() == prim::Return) return user->owningBlock() == user->owningGraph()->block();
-  return use.offset == 0 && is_any_of(user, {"aten::__getitem__", "aten::slice", "aten::list", "aten::copy",
-                                             "aten::__contains__", "aten::keys", "aten::values", "aten::items"});
-}
-
 // Whether the container is private; `change` is the operator that changes it.
 bool is_private(const Value* container, const char* change) {
   return std::all_of(container->uses().begin(), container->uses().end(), [&](const Use& use) {
+    bool is_result = use.user->kind() == prim::Return && use.user->owningBlock() == use.user->owningGraph()->block();
     bool changes = use.offset == 0 && is_any_of(use.user, {change}) &&
                    use.user->owningBlock() == container->node()->owningBlock();
-    return changes || only_reads(use);
+    return changes || is_result || only_reads(use);
   });
 }
 
@@ -90,6 +82,15 @@ void make_functional(JitGraph& graph, Block* block) {
 }
 
 }  // namespace
+
+bool only_reads(const Use& use) {
+  const auto* schema = use.user->maybeSchema();
+  bool is_plain = schema && use.user->kind().is_aten() && use.user->blocks().empty() &&
+                  use.offset < schema->arguments().size() && !schema->arguments()[use.offset].alias_info();
+  if (is_plain || use.user->kind() == prim::ListUnpack) return true;
+  return use.offset == 0 && is_any_of(use.user, {"aten::__getitem__", "aten::slice", "aten::list", "aten::copy",
+                                                 "aten::__contains__", "aten::keys", "aten::values", "aten::items"});
+}
 
 bool makes_dict(const Node* node) {
   return node->kind() == prim::DictConstruct || (is_any_of(node, {"aten::dict"}) && node->inputs().empty());

@@ -69,8 +69,8 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
 void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
                       const std::unordered_set<std::string>& assigned);
 
-// Makes constants of attributes that hold numbers, strings, None and the like, and of what is looked up in dicts of those; adds them to
-// `folded`.
+// Makes constants of attributes that hold numbers, strings, None and the like or list numbers, and of what is looked up in dicts of
+// those; adds them to `folded`.
 void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
                   const std::unordered_set<std::string>& assigned, std::vector<Folded>& folded);
 
@@ -95,6 +95,9 @@ bool is_shared(const torch::jit::Value* value);
 
 // Whether the node asks for a mode of the calling thread: are gradients recorded, are types cast automatically?
 bool reads_mode(const torch::jit::Node* node);
+
+// A use of a list or dict that neither changes it nor gives another handle to it. What it holds may be given.
+bool only_reads(const torch::jit::Use& use);
 
 // Whether the node makes a dict of the pairs that are its inputs.
 bool makes_dict(const torch::jit::Node* node);

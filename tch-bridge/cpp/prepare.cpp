@@ -86,8 +86,10 @@ bool still_holds(const Graph& graph) {
   return std::all_of(graph.folded.begin(), graph.folded.end(),
                      [](const Folded& folded) {
                        const c10::IValue& value = folded.object->getSlot(folded.slot);
-                       // A dict may have been written since.
-                       return folded.value.isGenericDict() ? value == folded.value : value.is(folded.value);
+                       // A dict or a list of numbers may have been written since.
+                       bool is_content = folded.value.isGenericDict() ||
+                                         (folded.value.isList() && !folded.value.isTensorList());
+                       return is_content ? value == folded.value : value.is(folded.value);
                      });
 }
 

@@ -347,6 +347,31 @@ fn lists_and_dicts_that_grow_divide_nothing() {
         "d: Dict[str, Tensor] = {}\nif 'layer' in self.names:\n    d[self.names['layer']] = torch.tanh(x) * 2.0\nreturn torch.exp(d['out'] * 2.0) + 1.0",
         &[("names", Initial::Value(names))],
     );
+    let axes = IValue::IntList(vec![1, 0]);
+    one_engine(
+        "y = torch.permute(torch.tanh(x), self.axes)\nif self.axes[0] == 1:\n    y = torch.exp(y) * 2.0\nreturn torch.softmax(y, self.axes[1]) + 1.0",
+        &[("axes", Initial::Value(axes))],
+    );
+}
+
+#[test]
+fn lists_of_numbers_in_attributes_may_change() {
+    let _on = engines_on();
+    let source = "def forward(self, x, n: int):\n    y = torch.tanh(x).sum(self.axes) * 2.0\n    if n >= 0:\n        self.axes[0] = n\n    return torch.exp(y) + 1.0\ndef grow(self):\n    self.axes.append(1)\n";
+    let script = Script::new(source, &[("axes", Initial::Value(IValue::IntList(vec![0])))]);
+    let call = |n: i64| [tensor(floats(&[2, 3])), IValue::Int(n)];
+    script.same(&[&call(-1), &call(1), &call(-1), &call(0)]);
+    let fixed = "def forward(self, x):\n    y = torch.tanh(x).sum(self.axes) * 2.0\n    return torch.exp(y) + 1.0\ndef set(self, n: int):\n    self.axes[0] = n\n    return n\n";
+    let script = Script::new(fixed, &[("axes", Initial::Value(IValue::IntList(vec![0])))]);
+    let x = floats(&[2, 3]);
+    for n in [0, 1, 0, 1] {
+        script.module.method_is("set", &[IValue::Int(n)]).expect("it is set");
+        let Ok(IValue::Tensor(got)) = script.module.forward_is(&[tensor(x.shallow_clone())]) else {
+            panic!("a tensor")
+        };
+        let want = (x.tanh().sum_dim_intlist([n].as_slice(), false, None) * 2.0).exp() + 1.0;
+        tests::assert_close(&got, &want);
+    }
 }
 
 #[test]
