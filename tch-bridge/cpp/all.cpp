@@ -2,6 +2,7 @@
 #include "assume.cpp"
 #include "attributes.cpp"
 #include "carve.cpp"
+#include "containers.cpp"
 #include "engine.cpp"
 #include "extract.cpp"
 #include "form.cpp"

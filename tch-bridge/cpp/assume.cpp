@@ -1,5 +1,8 @@
-// Branches that are the same for all arguments of one kind: those on ranks, element types, devices and None-ness.
+// Branches that are the same for all calls of one kind: those on ranks, element types, devices and None-ness of the arguments, and on
+// whether gradients are recorded or types cast automatically.
+#include <ATen/autocast_mode.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
+#include <torch/csrc/jit/passes/lower_tuples.h>
 
 #include "tch-bridge/cpp/graph.h"
 #include "tch-bridge/src/sys.rs.h"
@@ -16,93 +19,174 @@ namespace {
 
 bool is_tensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
 
-bool rank_only(const Value* value);
+// The same value twice, or one that is compared with None. Whether two tensors are one object is no matter of their kinds.
+bool compares_with_none(const Node* node) {
+  return node->input(0) == node->input(1) ||
+         std::any_of(node->inputs().begin(), node->inputs().end(),
+                     [](const Value* value) { return value->type()->kind() == c10::TypeKind::NoneType; });
+}
 
-bool all_rank_only(at::ArrayRef<const Value*> values) { return std::all_of(values.begin(), values.end(), rank_only); }
+// What follows from the kinds of the arguments and the modes of the call.
+class Known {
+ public:
+  // What conditions were in a run of the graph.
+  using Truths = std::unordered_map<const Value*, bool>;
 
-// Whether the length of a list follows from the kinds of the arguments.
-bool has_known_length(const Value* list);
+  explicit Known(const Truths& truths) : truths(truths) {}
 
-// Whether the rank, element type and None-ness of a tensor follow from those of the arguments.
-bool has_known_kind(const Value* value) {
-  const Node* node = value->node();
-  if (node->kind() == prim::Param) return node->owningBlock() == value->owningGraph()->block();
-  if (node->kind() == prim::Constant || node->kind() == prim::GetAttr) return true;
-  if (node->kind() == prim::If) {
-    return rank_only(node->input()) &&
-           std::all_of(node->blocks().begin(), node->blocks().end(), [&](const Block* branch) {
-             return has_known_kind(branch->outputs().at(value->offset()));
-           });
+  // A number, flag or string.
+  bool scalar(const Value* value) {
+    return remembered(scalars, value, [&] { return find_scalar(origin(value)); });
   }
-  if (node->kind() == prim::unchecked_cast || node->kind() == prim::ListUnpack) return has_known_kind(node->input(0));
-  if (!node->kind().is_aten() || !node->blocks().empty() ||
-      is_any_of(node, {"aten::squeeze", "aten::index", "aten::nonzero", "aten::masked_select", "aten::_unwrap_optional",
-                       "aten::__getitem__", "aten::get", "aten::pop", "aten::select_copy", "aten::item"})) {
+
+ private:
+  // The rank, element type and None-ness of a tensor.
+  bool kind(const Value* value) {
+    return remembered(kinds, value, [&] { return find_kind(origin(value)); });
+  }
+
+  // The length of a list.
+  bool length(const Value* list) {
+    return remembered(lengths, list, [&] { return find_length(origin(list)); });
+  }
+
+  using Memory = std::unordered_map<const Value*, bool>;
+
+  template <typename Find>
+  static bool remembered(Memory& memory, const Value* value, const Find& find) {
+    if (auto found = memory.find(value); found != memory.end()) return found->second;
+    return memory[value] = find();
+  }
+
+  // Where the value comes from, through branches that are known to be taken and out of tuples.
+  const Value* origin(const Value* value) {
+    const Node* node = value->node();
+    if (node->kind() == prim::If) {
+      auto truth = truths.find(node->input());
+      if (truth == truths.end() || !scalar(node->input())) return value;
+      return origin(node->blocks().at(truth->second ? 0 : 1)->outputs().at(value->offset()));
+    }
+    if (node->kind() == prim::TupleUnpack) {
+      const Node* tuple = origin(node->input())->node();
+      if (tuple->kind() == prim::TupleConstruct) return origin(tuple->input(value->offset()));
+    }
+    return value;
+  }
+
+  template <typename Holds>
+  static bool in_both_branches(const Value* value, const Holds& holds) {
+    auto branches = value->node()->blocks();
+    return std::all_of(branches.begin(), branches.end(),
+                       [&](const Block* branch) { return holds(branch->outputs().at(value->offset())); });
+  }
+
+  bool element(const Value* value) { return !holds_tensors(value->type()) || kind(value); }
+
+  bool find_kind(const Value* value) {
+    const Node* node = value->node();
+    if (node->kind() == prim::Param) return node->owningBlock() == value->owningGraph()->block();
+    if (node->kind() == prim::Constant || node->kind() == prim::GetAttr) return true;
+    if (node->kind() == prim::If) {
+      return scalar(node->input()) && in_both_branches(value, [&](const Value* made) { return kind(made); });
+    }
+    if (node->kind() == prim::unchecked_cast || node->kind() == prim::ListUnpack) return kind(node->input(0));
+    if (!node->kind().is_aten() || !node->blocks().empty() ||
+        is_any_of(node, {"aten::squeeze", "aten::index", "aten::nonzero", "aten::masked_select", "aten::_unwrap_optional",
+                         "aten::__getitem__", "aten::get", "aten::pop", "aten::select_copy", "aten::item"})) {
+      return false;
+    }
+    // Pools, resizing and padding keep the rank, whatever their lists say.
+    bool keeps_rank = is_any_of(node, {"aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d",
+                                       "aten::adaptive_max_pool1d", "aten::adaptive_max_pool2d", "aten::adaptive_max_pool3d",
+                                       "aten::upsample_nearest2d", "aten::upsample_bilinear2d", "aten::upsample_bicubic2d",
+                                       "aten::pad"});
+    return std::all_of(node->inputs().begin(), node->inputs().end(), [&](const Value* input) {
+      bool list = input->type()->kind() == c10::TypeKind::ListType;
+      return list ? keeps_rank || length(input) : element(input);
+    });
+  }
+
+  bool find_length(const Value* list) {
+    const Node* node = list->node();
+    if (node->kind() == prim::Constant) return true;
+    if (node->kind() == prim::ListConstruct) {
+      return std::all_of(node->inputs().begin(), node->inputs().end(), [&](const Value* input) { return element(input); });
+    }
+    if (is_any_of(node, {"aten::size"})) return kind(node->input(0));
+    if (node->kind() == aten::list) return length(node->input(0));
+    if (node->kind() == aten::slice && list->type()->kind() == c10::TypeKind::ListType) {
+      auto bounds = node->inputs().slice(1);
+      return length(node->input(0)) &&
+             std::all_of(bounds.begin(), bounds.end(), [&](const Value* bound) { return scalar(bound); });
+    }
     return false;
   }
-  return std::all_of(node->inputs().begin(), node->inputs().end(), [](const Value* input) {
-    if (input->type()->kind() == c10::TypeKind::ListType) return has_known_length(input);
-    return !holds_tensors(input->type()) || has_known_kind(input);
-  });
-}
 
-bool has_known_length(const Value* list) {
-  const Node* node = list->node();
-  if (node->kind() == prim::Constant) return true;
-  if (node->kind() == prim::ListConstruct) {
-    return std::all_of(node->inputs().begin(), node->inputs().end(),
-                       [](const Value* input) { return !holds_tensors(input->type()) || has_known_kind(input); });
+  bool find_scalar(const Value* value) {
+    const Node* node = value->node();
+    if (node->kind() == prim::Constant || reads_mode(node)) return true;
+    if (is_any_of(node, {"aten::__is__", "aten::__isnot__"}) && !compares_with_none(node)) return false;
+    if (is_any_of(node, {"aten::dim", "prim::dtype", "prim::device", "prim::is_cuda", "aten::is_floating_point",
+                         "aten::is_complex", "prim::is_nested", "aten::__is__", "aten::__isnot__"})) {
+      return std::all_of(node->inputs().begin(), node->inputs().end(), [&](const Value* input) { return kind(input); });
+    }
+    if (node->kind() == aten::len) {
+      const Value* of = node->input();
+      return of->type()->kind() == c10::TypeKind::StringType ? scalar(of) : length(of);
+    }
+    if (node->kind() == prim::If) {
+      return scalar(node->input()) && in_both_branches(value, [&](const Value* made) { return scalar(made); });
+    }
+    if (is_any_of(node, {"aten::eq", "aten::ne", "aten::lt", "aten::le", "aten::gt", "aten::ge", "aten::__not__",
+                         "aten::__and__", "aten::__or__", "aten::__contains__", "aten::all", "aten::any", "prim::type",
+                         "prim::ListConstruct", "prim::TupleConstruct", "aten::add", "aten::sub"})) {
+      return std::all_of(node->inputs().begin(), node->inputs().end(),
+                         [&](const Value* input) { return !is_tensor(input) && scalar(input); });
+    }
+    return false;
   }
-  if (is_any_of(node, {"aten::size"})) return has_known_kind(node->input(0));
-  if (node->kind() == aten::list) return has_known_length(node->input(0));
-  if (node->kind() == aten::slice && list->type()->kind() == c10::TypeKind::ListType) {
-    return has_known_length(node->input(0)) && all_rank_only(node->inputs().slice(1));
-  }
-  return false;
-}
 
-bool rank_only(const Value* value) {
-  const Node* node = value->node();
-  if (node->kind() == prim::Constant) return true;
-  if (is_any_of(node, {"aten::dim", "prim::dtype", "prim::device", "prim::is_cuda", "aten::is_floating_point",
-                       "aten::is_complex", "prim::is_nested", "aten::__is__", "aten::__isnot__"})) {
-    return std::all_of(node->inputs().begin(), node->inputs().end(), has_known_kind);
+  const Truths& truths;
+  Memory scalars, kinds, lengths;
+};
+
+// Removes questions for modes whose answers nobody uses: torch keeps them, as though they did something.
+void forget_modes(Block* block) {
+  for (auto at = block->nodes().rbegin(); at != block->nodes().rend(); ++at) {
+    for (Block* inner : at->blocks()) forget_modes(inner);
+    if (reads_mode(*at) && !at->hasUses()) at.destroyCurrent();
   }
-  if (node->kind() == aten::len) return has_known_length(node->input());
-  if (node->kind() == prim::If) {
-    return rank_only(node->input()) &&
-           std::all_of(node->blocks().begin(), node->blocks().end(), [&](const Block* branch) {
-             return rank_only(branch->outputs().at(value->offset()));
-           });
-  }
-  if (is_any_of(node, {"aten::eq", "aten::ne", "aten::lt", "aten::le", "aten::gt", "aten::ge", "aten::__not__",
-                       "aten::__and__", "aten::__or__", "aten::__contains__", "prim::ListConstruct",
-                       "prim::TupleConstruct", "aten::add", "aten::sub"})) {
-    return std::all_of(node->inputs().begin(), node->inputs().end(),
-                       [](const Value* input) { return !is_tensor(input) && rank_only(input); });
-  }
-  return false;
 }
 
 }  // namespace
 
+uint8_t modes() {
+  return static_cast<uint8_t>(at::GradMode::is_enabled() | at::autocast::is_autocast_enabled(at::kCPU) << 1 |
+                              at::autocast::is_autocast_enabled(at::kCUDA) << 2);
+}
+
 std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths) {
   auto graph = from.graph->copy();
   Index index(*graph);
-  std::vector<std::pair<Node*, bool>> known;
+  std::vector<std::pair<Node*, bool>> branches;
+  Known::Truths all;
+  for (size_t i = 0; i < values.size(); ++i) all.emplace(index.value(values[i]), truths[i]);
+  Known known(all);
   for (size_t i = 0; i < values.size(); ++i) {
     Value* value = index.value(values[i]);
-    if (!rank_only(value)) continue;
+    if (!known.scalar(value)) continue;
     for (const auto& use : value->uses()) {
-      if (use.user->kind() == prim::If) known.emplace_back(use.user, truths[i]);
+      if (use.user->kind() == prim::If) branches.emplace_back(use.user, truths[i]);
     }
   }
-  if (known.empty()) return nullptr;
-  for (auto [node, condition] : known) {
+  if (branches.empty()) return nullptr;
+  for (auto [node, condition] : branches) {
     torch::jit::WithInsertPoint guard(node);
     node->replaceInput(0, graph->insertConstant(condition));
   }
   torch::jit::ConstantPropagationImmutableTypes(graph);
+  forget_modes(graph->block());
+  torch::jit::LowerSimpleTuples(graph);
   tidy(graph);
   return std::make_unique<Graph>(Graph{std::move(graph), from.owner, from.method, from.folded, from.assigned});
 }

@@ -1,6 +1,8 @@
 // What `prepare` does with attributes: each is read once and first; scalars and lists of parameters are folded.
 #include <map>
 
+#include <torch/csrc/jit/ir/constants.h>
+
 #include "tch-bridge/cpp/graph.h"
 
 namespace tch_trt {
@@ -52,6 +54,73 @@ bool is_scalar(const c10::IValue& value) {
   }
   return value.isNone() || value.isInt() || value.isDouble() || value.isBool() || value.isString() ||
          value.isDevice();
+}
+
+// The most entries of a list or dict that is folded: each call compares it with what it held.
+constexpr size_t kEntries = 64;
+
+bool is_list_of_numbers(const c10::IValue& value) {
+  return (value.isIntList() || value.isDoubleList() || value.isBoolList()) && value.toListRef().size() <= kEntries;
+}
+
+bool is_dict_of_scalars(const c10::IValue& value) {
+  if (!value.isGenericDict() || value.toGenericDict().size() > kEntries) return false;
+  auto dict = value.toGenericDict();
+  return std::all_of(dict.begin(), dict.end(), [](const auto& entry) { return is_scalar(entry.value()); });
+}
+
+// Whether the graph writes a list of numbers, or a dict, that it did not make.
+bool writes_containers(torch::jit::Graph& graph) {
+  bool found = false;
+  each_node(graph.block(), [&](Node* node) {
+    const auto* schema = node->maybeSchema();
+    if (!schema) return;
+    for (size_t i = 0; i < std::min(node->inputs().size(), schema->arguments().size()); ++i) {
+      const auto* alias = schema->arguments()[i].alias_info();
+      const Value* input = node->input(i);
+      auto kind = input->type()->kind();
+      bool is_container = kind == c10::TypeKind::DictType ||
+                          (kind == c10::TypeKind::ListType && !holds_tensors(input->type()));
+      bool is_own = makes_dict(input->node()) || is_any_of(input->node(), {"prim::ListConstruct", "aten::copy", "aten::list"});
+      found |= alias && alias->isWrite() && is_container && !is_own;
+    }
+  });
+  return found;
+}
+
+// Makes constants of what is looked up in the dict that `read` gives; whether something was.
+bool fold_lookups(torch::jit::Graph& graph, Node* read, const c10::Dict<c10::IValue, c10::IValue>& dict) {
+  std::vector<std::pair<Node*, c10::IValue>> found;
+  for (const auto& use : read->output()->uses()) {
+    if (use.user->inputs().size() != 2 || use.offset != 0) continue;
+    auto key = torch::jit::toIValue(use.user->input(1));
+    if (!key) continue;
+    if (is_any_of(use.user, {"aten::__contains__"})) found.emplace_back(use.user, dict.contains(*key));
+    if (is_any_of(use.user, {"aten::__getitem__"}) && dict.contains(*key)) found.emplace_back(use.user, dict.at(*key));
+  }
+  for (auto& [node, value] : found) {
+    torch::jit::WithInsertPoint guard(node);
+    node->output()->replaceAllUsesWith(graph.insertConstant(value));
+    node->destroy();
+  }
+  return !found.empty();
+}
+
+// The list that `read` gives, of constants, at the insertion point; what is picked from it by a constant index becomes a constant.
+Value* spelled_out(torch::jit::Graph& graph, Node* read, at::ArrayRef<c10::IValue> items) {
+  std::vector<Value*> elements;
+  for (const c10::IValue& item : items) elements.push_back(graph.insertConstant(item));
+  auto uses = read->output()->uses();
+  for (const auto& use : uses) {
+    if (!is_any_of(use.user, {"aten::__getitem__"})) continue;
+    auto index = torch::jit::constant_as<int64_t>(use.user->input(1));
+    auto size = static_cast<int64_t>(elements.size());
+    if (!index || *index < -size || *index >= size) continue;
+    use.user->output()->replaceAllUsesWith(elements[*index < 0 ? *index + size : *index]);
+    use.user->destroy();
+  }
+  auto type = read->output()->type()->expectRef<c10::ListType>().getElementType();
+  return graph.insertNode(graph.createList(type, elements))->output();
 }
 
 }  // namespace
@@ -121,17 +190,31 @@ void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
 void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
                   const std::unordered_set<std::string>& assigned, std::vector<Folded>& folded) {
   std::vector<std::pair<Node*, Place>> reads;
+  bool containers = !writes_containers(graph);
   for (Node* node : graph.nodes()) {
     if (node->kind() != prim::GetAttr || assigned.count(node->s(attr::name))) continue;
     auto place = resolve(*node, graph, owner);
-    if (place && is_scalar(place->value())) reads.emplace_back(node, *place);
+    if (!place) continue;
+    const c10::IValue& value = place->value();
+    const auto& uses = node->output()->uses();
+    bool fits = is_scalar(value) || (containers && is_dict_of_scalars(value)) ||
+                (containers && is_list_of_numbers(value) && std::all_of(uses.begin(), uses.end(), only_reads));
+    if (fits) reads.emplace_back(node, *place);
   }
   for (auto& [node, place] : reads) {
+    if (place.value().isGenericDict()) {
+      auto held = place.value().toGenericDict().copy();
+      if (!fold_lookups(graph, node, held)) continue;
+      if (!node->hasUses()) node->destroy();
+      folded.push_back(Folded{place.object, place.slot, std::move(held), place.path, {}});
+      continue;
+    }
     torch::jit::WithInsertPoint guard(node);
-    Value* constant = graph.insertConstant(place.value());
+    c10::IValue held = place.value().isList() ? place.value().deepcopy() : place.value();
+    Value* constant = held.isList() ? spelled_out(graph, node, held.toListRef()) : graph.insertConstant(held);
     node->output()->replaceAllUsesWith(constant);
     node->destroy();
-    folded.push_back(Folded{place.object, place.slot, place.value(), place.path, {}});
+    folded.push_back(Folded{place.object, place.slot, std::move(held), place.path, {}});
   }
 }
 

@@ -146,7 +146,7 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
 bool is_repeatable(const Index& index, const AliasDb& aliases, const std::unordered_set<const Value*>& written) {
   // Lists that the graph itself builds may grow, and memory that it makes may be written.
   auto own = [](const Value* value) {
-    return is_any_of(value->node(), {"prim::ListConstruct", "prim::DictConstruct"}) || is_pure(value->node());
+    return value->node()->kind() == prim::ListConstruct || makes_dict(value->node()) || is_pure(value->node());
   };
   auto writes_unknown = [&](Node* node) {
     if (node->kind() == prim::SetAttr) return true;
@@ -154,7 +154,7 @@ bool is_repeatable(const Index& index, const AliasDb& aliases, const std::unorde
     return !node->maybeSchema() || !own(node->input(0));
   };
   return std::all_of(index.nodes.begin(), index.nodes.end(), [&](Node* node) {
-    bool harmless = node->kind() == prim::RaiseException || is_any_of(node, {"aten::warn"});
+    bool harmless = node->kind() == prim::RaiseException || reads_mode(node) || is_any_of(node, {"aten::warn"});
     bool outside = node->kind() == prim::GetAttr && written.count(node->output()) > 0;
     return (harmless || !has_effects(node) || !node->blocks().empty()) && !draws(node) && !updates_statistics(node) &&
            !writes_unknown(node) && !outside;
@@ -173,6 +173,7 @@ void describe_schema(Node* node, RawNode& out) {
     return argument.alias_info() && !argument.alias_info()->isWrite();
   });
   out.view = (shares && !is_pure(node)) || may_give_its_argument(node);
+  out.fresh = is_pure(node);
 }
 
 // Reads a line of a Python stack as tracing records it: `file.py(12): function`.
@@ -269,6 +270,7 @@ RawGraph extract(const Graph& graph) {
     if (node->kind() == prim::SetAttr) raw.attribute = node->s(attr::name);
     if (node->kind() == prim::GetAttr) describe_attribute(node, graph, *copy, raw);
     raw.mutates = writes(node, aliases);
+    out.reads_modes |= reads_mode(node);
     raw.side_effects = has_effects(node);
     raw.nondeterministic = node->isNondeterministic();
     out.nodes.push_back(std::move(raw));

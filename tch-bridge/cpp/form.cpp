@@ -32,8 +32,8 @@ bool is_same_memory(const at::Tensor& a, const at::Tensor& b) {
 }
 
 bool has_value(const Owner& owner, const IValue& found, const IValue& wanted) {
-  if (!wanted.isList()) return !found.isList() && found.type()->isSubtypeOf(*wanted.type()) && found == wanted;
-  if (!found.isTensorList()) return false;
+  if (!found.isTensorList()) return found.type()->isSubtypeOf(*wanted.type()) && found == wanted;
+  if (!wanted.isList()) return false;
   std::vector<std::string> paths;
   for (const IValue& path : wanted.toListRef()) paths.push_back(path.toStringRef());
   Places tensors(owner, paths);
@@ -48,7 +48,18 @@ bool has_value(const Owner& owner, const IValue& found, const IValue& wanted) {
 
 bool attributes_hold(Form& form, const Owner& owner) {
   auto known = std::atomic_load(&form.places);
-  if (known && known->hold(owner)) return true;
+  // A list or dict is the same one when its content has changed.
+  auto is_same = [&](size_t i) {
+    const IValue& value = known->value(i);
+    return value.isTensorList() || !(value.isList() || value.isGenericDict()) || value == form.values[i];
+  };
+  auto all_same = [&] {
+    for (size_t i = 0; i < form.values.size(); ++i) {
+      if (!is_same(i)) return false;
+    }
+    return true;
+  };
+  if (known && known->hold(owner) && all_same()) return true;
   try {
     auto places = std::make_shared<const Places>(owner, form.paths);
     for (size_t i = 0; i < form.values.size(); ++i) {

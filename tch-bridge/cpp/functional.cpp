@@ -178,6 +178,12 @@ struct Write {
     return fresh.count(base) > 0 || is_made_here(base);
   }
 
+  // Whether a part of the base is written from the whole of it: the host refuses that, unless the part is the whole.
+  bool overlaps_partly() const {
+    auto others = node->inputs().slice(1);
+    return !chain.empty() && std::find(others.begin(), others.end(), base) != others.end();
+  }
+
   // Whether every alias that comes from `value` is a view that can be made anew, or (unless `renewable`) is used no more.
   bool accounts_for(Value* value, bool renewable) {
     for (const Use& use : value->uses()) {
@@ -250,7 +256,7 @@ struct Write {
 
   bool replace() {
     std::string name = functional_name(node);
-    if (name.empty() || !find_base() || !accounts_for(base, true)) return false;
+    if (name.empty() || !find_base() || overlaps_partly() || !accounts_for(base, true)) return false;
     torch::jit::WithInsertPoint guard(node);
     Value* value = result(name);
     if (!value) return false;

@@ -66,6 +66,10 @@ bool is_any_of(const Node* node, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(), [&](const char* name) { return std::strcmp(kind, name) == 0; });
 }
 
+bool reads_mode(const Node* node) {
+  return is_any_of(node, {"aten::is_grad_enabled", "aten::is_autocast_enabled", "aten::is_autocast_cpu_enabled"});
+}
+
 bool holds_tensors(const c10::TypePtr& type) {
   if (type->isSubtypeOf(*c10::TensorType::get()) || type->kind() == c10::TypeKind::AnyType) return true;
   auto inner = type->containedTypes();

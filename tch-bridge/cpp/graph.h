@@ -69,7 +69,8 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
 void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
                       const std::unordered_set<std::string>& assigned);
 
-// Makes constants of attributes that hold numbers, strings, None and the like, and adds them to `folded`.
+// Makes constants of attributes that hold numbers, strings, None and the like or list numbers, and of what is looked up in dicts of
+// those; adds them to `folded`.
 void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
                   const std::unordered_set<std::string>& assigned, std::vector<Folded>& folded);
 
@@ -91,6 +92,19 @@ bool may_give_its_argument(const torch::jit::Node* node);
 // Whether the caller gets the value, or a part or a view of it, and has another handle to the same memory: an argument, an
 // attribute, another result.
 bool is_shared(const torch::jit::Value* value);
+
+// Whether the node asks for a mode of the calling thread: are gradients recorded, are types cast automatically?
+bool reads_mode(const torch::jit::Node* node);
+
+// A use of a list or dict that neither changes it nor gives another handle to it. What it holds may be given.
+bool only_reads(const torch::jit::Use& use);
+
+// Whether the node makes a dict of the pairs that are its inputs.
+bool makes_dict(const torch::jit::Node* node);
+
+// Makes values of lists and dicts that only this graph sees and that grow: `items.append(x)` is a new list from there on, and
+// `items["a"]` is what was put there.
+void make_containers_functional(torch::jit::Graph& graph);
 
 // Makes values of in-place writes to memory that nothing outside of the graph sees.
 void make_writes_functional(const std::shared_ptr<torch::jit::Graph>& graph);

@@ -72,6 +72,7 @@ void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
   // Each clears the way for the other: a list may hold what is written, a write may stand between a list and its growth.
   for (int round = 0; round < 2; ++round) {
     make_writes_functional(graph);
+    make_containers_functional(*graph);
     torch::jit::RemoveListMutation(graph);
   }
   torch::jit::EliminateDeadCode(graph);
@@ -83,7 +84,13 @@ rust::String graph_text(const Graph& graph) { return rust::String::lossy(graph.g
 
 bool still_holds(const Graph& graph) {
   return std::all_of(graph.folded.begin(), graph.folded.end(),
-                     [](const Folded& folded) { return folded.object->getSlot(folded.slot).is(folded.value); });
+                     [](const Folded& folded) {
+                       const c10::IValue& value = folded.object->getSlot(folded.slot);
+                       // A dict or a list of numbers may have been written since.
+                       bool is_content = folded.value.isGenericDict() ||
+                                         (folded.value.isList() && !folded.value.isTensorList());
+                       return is_content ? value == folded.value : value.is(folded.value);
+                     });
 }
 
 }  // namespace tch_trt

@@ -1,7 +1,7 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
 use crate::engine::{ClusterEngine, serve_directly};
-use crate::jit::{Fact, Graph, JitError, Kinds, Method, Module, Seen};
+use crate::jit::{Fact, Graph, JitError, Kinds, Method, Modes, Module, Seen};
 use crate::report::MethodReport;
 use crate::saved;
 use crate::variant::{Builder, Stitched, Variant};
@@ -14,6 +14,9 @@ use tch::{IValue, Tensor};
 
 /// The most compiled forms of one method; the oldest goes first.
 const VARIANTS: usize = 8;
+
+/// The most rounds of leaving out branches: what one leaves can decide others.
+const SETTLING: usize = 4;
 
 pub(crate) struct MethodState {
     pub(crate) name: String,
@@ -112,8 +115,8 @@ impl MethodState {
             };
             let alone = !graph.facts()?.repeatable;
             let seen = if alone { graph.rehearse(inputs)? } else { graph.observe(inputs)?.1 };
-            let (graph, seen, settled) = self.settled(graph, seen, inputs, alone);
-            self.build(host, builder, Variant { kinds, graph, settled, made: OnceLock::new() }, seen);
+            let (variant, seen) = self.variant(kinds, graph, seen, inputs, alone)?;
+            self.build(host, builder, variant, seen);
             return Ok(());
         };
         let Ok(stitched) = variant.made.wait() else { return Ok(()) };
@@ -177,7 +180,8 @@ impl MethodState {
     }
 
     fn find(&self, fits: impl Fn(&Variant) -> bool) -> Option<Arc<Variant>> {
-        self.variants.load().iter().find(|v| fits(v) && v.graph.still_holds()).cloned()
+        let modes = Modes::now();
+        self.variants.load().iter().find(|v| fits(v) && v.holds(modes)).cloned()
     }
 
     /// Runs the call on the host and watches it, then builds a variant from what was seen.
@@ -206,28 +210,30 @@ impl MethodState {
             Err(_) if graph.facts()?.repeatable => return Ok(self.host.run(inputs)?),
             Err(e) => return Err(e.into()),
         };
-        let (graph, seen, settled) = self.settled(graph, seen, inputs, false);
-        self.build(host, builder, Variant { kinds, graph, settled, made: OnceLock::new() }, seen);
+        let (variant, seen) = self.variant(kinds, graph, seen, inputs, false)?;
+        self.build(host, builder, variant, seen);
         Ok(result)
     }
 
-    /// The graph without the branches that arguments of these kinds never take, what its values hold, and whether there were such
-    /// branches. That takes another run, so graphs with effects keep their branches unless they may run on copies, `alone`.
-    fn settled<V: Borrow<IValue>>(
+    /// What is to be built for a graph and what a run of it showed: branches that calls of this kind never take are left out first.
+    fn variant<V: Borrow<IValue>>(
         &self,
+        kinds: Kinds,
         graph: Graph,
         seen: Vec<Seen>,
         inputs: &[V],
         alone: bool,
-    ) -> (Graph, Vec<Seen>, bool) {
-        match settle(&graph, &seen, inputs, alone) {
-            Ok(Some((graph, seen))) => (graph, seen, true),
-            Ok(None) => (graph, seen, false),
+    ) -> Result<(Variant, Vec<Seen>), Error> {
+        let modes = graph.facts()?.reads_modes.then(Modes::now);
+        let variant = |graph, settled| Variant { kinds, modes, graph, settled, made: OnceLock::new() };
+        Ok(match settle(&graph, &seen, inputs, alone) {
+            Ok(Some((graph, seen))) => (variant(graph, true), seen),
+            Ok(None) => (variant(graph, false), seen),
             Err(e) => {
                 log::warn!("{}: branches on ranks stay as they are: {e}", self.name);
-                (graph, seen, false)
+                (variant(graph, false), seen)
             }
-        }
+        })
     }
 
     /// Makes the variant the newest one and builds its engines, in this thread or in the background.
@@ -278,7 +284,8 @@ impl MethodState {
     }
 }
 
-/// As [`MethodState::settled`]; `None` where the graph has no such branches, or may not run again.
+/// The graph without the branches that calls of this kind never take, and what its values hold; `None` where it has no such branches.
+/// Each round takes another run, so a graph with effects keeps its branches unless it may run on copies, `alone`.
 fn settle<V: Borrow<IValue>>(
     graph: &Graph,
     seen: &[Seen],
@@ -286,13 +293,18 @@ fn settle<V: Borrow<IValue>>(
     alone: bool,
 ) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
     let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
-    let truths: Vec<_> = seen.iter().filter(|s| s.count == 1).filter_map(truth).collect();
-    if truths.is_empty() || !(alone || graph.facts()?.repeatable) {
-        return Ok(None);
+    let mut settled: Option<(Graph, Vec<Seen>)> = None;
+    for _ in 0..SETTLING {
+        let (graph, seen) = settled.as_ref().map_or((graph, seen), |(graph, seen)| (graph, &seen[..]));
+        let truths: Vec<_> = seen.iter().filter(|s| s.count == 1).filter_map(truth).collect();
+        if truths.is_empty() || !(alone || graph.facts()?.repeatable) {
+            break;
+        }
+        let Some(next) = graph.assume(&truths)? else { break };
+        let seen = if alone { next.rehearse(inputs)? } else { next.observe(inputs)?.1 };
+        settled = Some((next, seen));
     }
-    let Some(settled) = graph.assume(&truths)? else { return Ok(None) };
-    let seen = if alone { settled.rehearse(inputs)? } else { settled.observe(inputs)?.1 };
-    Ok(Some((settled, seen)))
+    Ok(settled)
 }
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {

@@ -119,6 +119,7 @@ pub(crate) mod ffi {
         side_effects: bool,
         nondeterministic: bool,
         view: bool,
+        fresh: bool,
     }
 
     struct RawBlock {
@@ -136,6 +137,7 @@ pub(crate) mod ffi {
         /// Names of attributes that some method sets.
         assigned: Vec<String>,
         repeatable: bool,
+        reads_modes: bool,
     }
 
     struct RawFact {
@@ -325,6 +327,8 @@ pub(crate) mod ffi {
         fn fingerprint(watched: &Watched) -> u64;
 
         fn prepare(module: &Module, method: &str) -> Result<UniquePtr<Graph>>;
+        /// Whether the calling thread records gradients, and casts types automatically on the CPU and on CUDA, as bits from the lowest on.
+        fn modes() -> u8;
         /// Null where nothing follows from these truths.
         fn assume(graph: &Graph, values: &[u32], truths: &[bool]) -> Result<UniquePtr<Graph>>;
         fn graph_text(graph: &Graph) -> String;

@@ -3,7 +3,9 @@
 use crate::backend::Runners;
 use crate::divide::{ClusterPlan, device_of, divide, observed_entry};
 use crate::engine::{Blueprint, ClusterEngine, SeenLayout, Serving, Shape};
-use crate::jit::{Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Module, Order, Seen};
+use crate::jit::{
+    Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Modes, Module, Order, Seen,
+};
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +16,10 @@ use tch::IValue;
 /// A form of a method, from observation to the finished rewrite.
 pub(crate) struct Variant {
     pub(crate) kinds: Kinds,
+    /// Those of the calls that it serves, where its graph depends on them.
+    pub(crate) modes: Option<Modes>,
     pub(crate) graph: Graph,
-    /// Did the kinds of the arguments decide branches of the graph?
+    /// Did the kinds of the arguments, or the modes, decide branches of the graph?
     pub(crate) settled: bool,
     /// Empty while it is being made.
     pub(crate) made: OnceLock<Result<Stitched, String>>,
@@ -140,6 +144,11 @@ impl Builder {
 }
 
 impl Variant {
+    /// Is it right for a call with these modes, as the module stands?
+    pub(crate) fn holds(&self, modes: Modes) -> bool {
+        self.modes.is_none_or(|own| own == modes) && self.graph.still_holds()
+    }
+
     /// The finished rewrite; `None` while it is being made and when that failed.
     pub(crate) fn ready(&self) -> Option<&Stitched> {
         self.made.get()?.as_ref().ok()
@@ -154,7 +163,7 @@ impl Variant {
         defaults: &[IValue],
     ) -> Result<(), JitError> {
         let Some(stitched) = self.ready() else { return Ok(()) };
-        let kinds = KindsHandle::new(self.kinds.with_defaults(defaults), !self.settled);
+        let kinds = KindsHandle::new(self.kinds.with_defaults(defaults), !self.settled, self.modes);
         self.graph.register_form(target, form, &kinds)?;
         self.graph.stitch(target, name, &stitched.rewrite.0, &stitched.rewrite.1)
     }

@@ -178,6 +178,8 @@ fn edit(body: &mut Vec<Statement>, at: &mut usize, unwrap: bool) -> bool {
             let old = body.remove(i);
             let inner = match (old, unwrap) {
                 (Return(_), _) | (Line(_), true) => return false,
+                // A `while` would have no end.
+                (Line(text), false) if text.ends_with(" += 1") => return false,
                 (_, false) => vec![],
                 (If(_, a, b), true) => [a, b].concat(),
                 (Loop(_, a), true) => a,

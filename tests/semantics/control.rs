@@ -147,6 +147,35 @@ fn checks_on_ranks() {
 }
 
 #[test]
+fn branches_on_modes() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    why = ''\n    if torch.is_grad_enabled():\n        why = 'gradients are recorded'\n    y = torch.tanh(x @ self.w) * 2.0\n    if len(why) == 0:\n        y = torch.exp(y) + 1.0\n    return torch.sigmoid(y) * 3.0\n";
+    let script = Script::new(source, &[("w", Initial::Buffer(floats(&[3, 4])))]);
+    let call = [tensor(floats(&[2, 3]))];
+    tch::no_grad(|| script.agrees(&[&call]));
+    assert_eq!(script.module.report().engines(), 1, "{}", script.module.report());
+    script.agrees(&[&call]);
+    tch::no_grad(|| script.agrees(&[&call]));
+}
+
+#[test]
+fn two_arguments_or_one_twice() {
+    let _on = engines_on();
+    let source = "def forward(self, x, y):\n    z = torch.tanh(x) * 2.0\n    if x is y:\n        z = torch.exp(z) + 1.0\n    return torch.sigmoid(z) * y\n";
+    let script = Script::new(source, &[]);
+    let (x, y) = (floats(&[3]), floats(&[3]));
+    for _ in 0..3 {
+        for (a, b) in [(&x, &x), (&x, &y)] {
+            let z = a.tanh() * 2.0;
+            let want = if std::ptr::eq(a, b) { z.exp() + 1.0 } else { z }.sigmoid() * b;
+            let arguments = [tensor(a.shallow_clone()), tensor(b.shallow_clone())];
+            let Ok(IValue::Tensor(got)) = script.module.forward_is(&arguments) else { panic!("a tensor") };
+            tests::assert_close(&got, &want);
+        }
+    }
+}
+
+#[test]
 fn values_from_the_first_call_are_not_kept() {
     check(
         "k = int(x.sum() * 10.0) % 3 + 1\ny = torch.tanh(x) * float(k)\nz = y[k:] * 2.0 + torch.exp(y[:-k])\nreturn torch.sigmoid(z) + 1.0",

@@ -311,10 +311,94 @@ fn lists_and_dicts_are_written() {
     check(
         "l: List[Tensor] = []\nfor i in range(3):\n    l.append(torch.tanh(x) * float(i) + y)\nreturn torch.stack(l).sum(0) * 2.0",
     );
+    check(
+        "l = [torch.tanh(x)]\nm = [l]\nl.append(torch.exp(x))\nz = torch.cat(m[0], 0)\nl.append(y * 2.0)\nreturn torch.cat(m[0], 0) + torch.cat(l, 0) * z.sum()",
+    );
+    check(
+        "l = [torch.tanh(x)]\nif bool(y.sum() > 0.0):\n    l.append(torch.exp(x))\nl.append(y * 2.0)\nfor i in range(2):\n    z = torch.cat(l, 0)\n    l.append(z * 0.5)\nreturn torch.cat(l, 0) + 1.0",
+    );
+    check(
+        "d = {'a': torch.tanh(x) * 2.0}\nfor i in range(3):\n    z = d['a'] * 0.5 + y\n    d['a'] = z\nd['b'] = d['a'] + 1.0\nreturn torch.sigmoid(d['a']) * d['b']",
+    );
     check("l = [x, y]\nl[0].add_(1.0)\nz = torch.tanh(x) * 2.0 + y\nl[1] = z\nreturn torch.exp(l[0]) + l[1]");
     check(
         "l = [torch.tanh(x), torch.tanh(y)]\nfor t in l:\n    t.mul_(2.0)\nreturn torch.exp(l[0]) + torch.exp(l[1])",
     );
+}
+
+#[test]
+fn lists_and_dicts_that_grow_divide_nothing() {
+    let _on = engines_on();
+    let one_engine = |body: &str, attributes: &[(&str, Initial)]| {
+        let script = Script::new(&format!("def forward(self, x):\n{}", indented(body)), attributes);
+        script.agrees(&[&[tensor(floats(&[2, 3]))], &[tensor(floats(&[4, 3]))]]);
+        assert_eq!(script.module.report().engines(), 1, "{}", script.module.report());
+    };
+    one_engine(
+        "l = [torch.tanh(x)]\nl.append(torch.exp(torch.cat(l, 1)))\nassert torch.cat(l, 1).dim() == 2, 'a matrix'\nl.append(torch.sigmoid(torch.cat(l, 1)) * 2.0)\nreturn torch.cat(l, 1) + 1.0",
+        &[],
+    );
+    one_engine(
+        "d: Dict[str, Tensor] = {}\nd['a'] = torch.tanh(x) * 2.0\nd['b'] = torch.exp(d['a']) + 1.0\nd['a'] = torch.sigmoid(d['b'] - d['a'])\nreturn torch.exp(d['a'] * 2.0) + d['b']",
+        &[],
+    );
+    let names = IValue::GenericDict(vec![(IValue::String("layer".into()), IValue::String("out".into()))]);
+    one_engine(
+        "d: Dict[str, Tensor] = {}\nif 'layer' in self.names:\n    d[self.names['layer']] = torch.tanh(x) * 2.0\nreturn torch.exp(d['out'] * 2.0) + 1.0",
+        &[("names", Initial::Value(names))],
+    );
+    let axes = IValue::IntList(vec![1, 0]);
+    one_engine(
+        "y = torch.permute(torch.tanh(x), self.axes)\nif self.axes[0] == 1:\n    y = torch.exp(y) * 2.0\nreturn torch.softmax(y, self.axes[1]) + 1.0",
+        &[("axes", Initial::Value(axes))],
+    );
+}
+
+#[test]
+fn lists_of_numbers_in_attributes_may_change() {
+    let _on = engines_on();
+    let source = "def forward(self, x, n: int):\n    y = torch.tanh(x).sum(self.axes) * 2.0\n    if n >= 0:\n        self.axes[0] = n\n    return torch.exp(y) + 1.0\ndef grow(self):\n    self.axes.append(1)\n";
+    let script = Script::new(source, &[("axes", Initial::Value(IValue::IntList(vec![0])))]);
+    let call = |n: i64| [tensor(floats(&[2, 3])), IValue::Int(n)];
+    script.same(&[&call(-1), &call(1), &call(-1), &call(0)]);
+    let fixed = "def forward(self, x):\n    y = torch.tanh(x).sum(self.axes) * 2.0\n    return torch.exp(y) + 1.0\ndef set(self, n: int):\n    self.axes[0] = n\n    return n\n";
+    let script = Script::new(fixed, &[("axes", Initial::Value(IValue::IntList(vec![0])))]);
+    let x = floats(&[2, 3]);
+    for n in [0, 1, 0, 1] {
+        script.module.method_is("set", &[IValue::Int(n)]).expect("it is set");
+        let Ok(IValue::Tensor(got)) = script.module.forward_is(&[tensor(x.shallow_clone())]) else {
+            panic!("a tensor")
+        };
+        let want = (x.tanh().sum_dim_intlist([n].as_slice(), false, None) * 2.0).exp() + 1.0;
+        tests::assert_close(&got, &want);
+    }
+}
+
+#[test]
+fn what_reads_written_memory_keeps_its_place() {
+    let _on = engines_on();
+    // The writes cannot be made values: they stand in a loop or branch, or reach an argument.
+    let bodies = [
+        "b = torch.zeros_like(x)\nfor i in range(x.size(0)):\n    b[i].copy_(x[i] * 2.0)\nreturn torch.exp(torch.tanh(b) * 2.0) + 1.0",
+        "a = torch.tanh(x)\nb = torch.tanh(x)\nz = torch.exp(a) * 2.0\nif bool(x.sum() > -1000.0):\n    a.add_(1.0)\nreturn torch.exp(a) * 2.0 + z, b + a * 3.0",
+        "z = torch.tanh(x) * 2.0 + 1.0\nx.add_(1.0)\nw = torch.tanh(x) * 3.0 + z\nx.mul_(0.5)\nreturn torch.exp(w) + torch.tanh(x) * 2.0, z",
+        "l = [torch.tanh(x) * 2.0, torch.exp(x)]\nfor t in l:\n    t.add_(1.0)\ny = torch.sigmoid(l[0]) * 2.0 + l[1]\nfor t in l:\n    t.mul_(2.0)\nreturn torch.exp(y) + l[0] * 2.0 + 1.0, l[1]",
+    ];
+    for body in bodies {
+        let script = Script::new(&format!("def forward(self, x):\n{}", indented(body)), &[]);
+        let calls: Vec<[IValue; 1]> = [2, 4].iter().map(|n| [tensor(floats(&[*n, 3]))]).collect();
+        script.agrees(&calls.iter().map(|c| &c[..]).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_whole_is_not_added_to_a_part_of_itself() {
+    let _on = engines_on();
+    let script = Script::new(
+        "def forward(self, x):\n    y = torch.tanh(x) * 2.0\n    y[::2] += y\n    return torch.exp(y) + 1.0\n",
+        &[],
+    );
+    script.same(&[&[tensor(floats(&[1, 1]))], &[tensor(floats(&[1, 3]))]]);
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(crate) fn flow(
 ) -> Result<Flow, partitioner::GraphError> {
     let mut out = Flow { block, graph: FlowGraph::new(), nodes: vec![], values: vec![], packings: vec![] };
     let mut ids: HashMap<ValueId, partitioner::ValueId> = HashMap::new();
+    let mut places = Places::default();
     let graph = knowledge.graph;
     for &id in &graph[block].nodes {
         let node = &graph[id];
@@ -63,6 +64,11 @@ pub(crate) fn flow(
         });
         out.nodes.push(id);
         out.packings.push(packings);
+        if node.mutates || node.side_effects {
+            places.written(&mut out.graph, flow_node)?;
+        } else if touched(node, &reads).any(|v| graph[v].written) {
+            places.touched(&mut out.graph, flow_node)?;
+        }
         let mut captured = reads;
         captured.extend(captures(knowledge, node));
         for value in captured {
@@ -122,11 +128,14 @@ fn examine(
     options: &Options,
 ) -> Result<Accepted, (Code, String)> {
     let graph = knowledge.graph;
-    let touches_written = || touched(node, reads).any(|v| graph[v].written);
     if !node.blocks.is_empty() {
         return Err((Code::Control, "its branches are partitioned on their own".into()));
     }
-    if node.mutates || touches_written() {
+    // What makes memory of its own is right wherever it keeps its place among the writes; parameters are read ahead of all.
+    let is_pinned = |v: ValueId| {
+        graph[v].written && (!node.fresh || graph[v].producer.is_some_and(|n| knowledge.is_read(n)))
+    };
+    if node.mutates || touched(node, reads).any(is_pinned) {
         return Err((Code::Mutates, "it reads or writes memory that the graph writes in place".into()));
     }
     if node.side_effects {
@@ -180,6 +189,33 @@ fn code_of(refusal: &Refusal) -> Code {
         Refusal::Attribute { .. } | Refusal::NotConstant { .. } => Code::Attribute,
         Refusal::Effect(_) => Code::Effect,
         Refusal::Backend { .. } => Code::Backend,
+    }
+}
+
+/// Keeps calls that touch memory which the block writes in place between the writes before and after them.
+#[derive(Default)]
+struct Places {
+    write: Option<partitioner::NodeId>,
+    since: Vec<partitioner::NodeId>,
+}
+
+impl Places {
+    fn written(
+        &mut self,
+        graph: &mut FlowGraph,
+        by: partitioner::NodeId,
+    ) -> Result<(), partitioner::GraphError> {
+        self.write = Some(by);
+        self.since.drain(..).try_for_each(|before| graph.order(before, by))
+    }
+
+    fn touched(
+        &mut self,
+        graph: &mut FlowGraph,
+        by: partitioner::NodeId,
+    ) -> Result<(), partitioner::GraphError> {
+        self.since.push(by);
+        self.write.map_or(Ok(()), |before| graph.order(before, by))
     }
 }
 

@@ -45,11 +45,12 @@ impl Graph {
             folded: raw.folded,
             assigned: raw.assigned,
             repeatable: raw.repeatable,
+            reads_modes: raw.reads_modes,
         })
     }
 
-    /// The graph without the branches that were not taken where ranks, element types, devices or None-ness of the arguments
-    /// decide: right for arguments that agree in these with those of the run that showed these truths. `None` where there are no
+    /// The graph without the branches that were not taken where ranks, element types, devices or None-ness of the arguments, or the
+    /// modes of the calling thread, decide: right for calls that agree in these with the run that showed these truths. `None` where there are no
     /// such branches. Ids of the two graphs differ.
     pub fn assume(&self, truths: &[(ValueId, bool)]) -> Result<Option<Graph>, JitError> {
         let values: Vec<u32> = truths.iter().map(|(v, _)| v.0).collect();
@@ -123,5 +124,6 @@ fn node_from_raw(raw: ffi::RawNode) -> Node {
         side_effects: raw.side_effects,
         nondeterministic: raw.nondeterministic,
         view: raw.view,
+        fresh: raw.fresh,
     }
 }

@@ -34,6 +34,8 @@ pub struct GraphFacts {
     pub assigned: Vec<String>,
     /// Running the graph once more would change nothing: no state, no argument, no random numbers.
     pub repeatable: bool,
+    /// Does it ask whether gradients are recorded or types are cast automatically?
+    pub reads_modes: bool,
 }
 
 /// A list of nodes with inputs and outputs: the method's body, a branch of `prim::If`, the body of `prim::Loop`.
@@ -98,6 +100,8 @@ pub struct Node {
     pub nondeterministic: bool,
     /// Its results share memory with its arguments.
     pub view: bool,
+    /// It only reads its arguments, and its results are memory of their own.
+    pub fresh: bool,
 }
 
 /// A place in the model's source.

@@ -22,6 +22,17 @@ enum ArgumentKind {
     Close,
 }
 
+/// What a thread asks of libtorch's operators: are gradients recorded, are types cast automatically on the CPU, on CUDA?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Modes(u8);
+
+impl Modes {
+    /// Those of the calling thread.
+    pub(crate) fn now() -> Modes {
+        Modes(ffi::modes())
+    }
+}
+
 impl ArgumentKind {
     fn of(view: &TensorView<'_>) -> ArgumentKind {
         let order = AxisOrder::of(view.sizes(), view.strides());
@@ -115,23 +126,28 @@ pub(crate) struct KindsHandle {
     kinds: Option<Kinds>,
     /// Whether tensors may be on any device.
     anywhere: bool,
+    /// Those of the calls that it may serve, where its graph depends on them.
+    modes: Option<Modes>,
 }
 
 impl KindsHandle {
-    pub(crate) fn new(kinds: Kinds, anywhere: bool) -> KindsHandle {
+    pub(crate) fn new(kinds: Kinds, anywhere: bool, modes: Option<Modes>) -> KindsHandle {
         let Kinds(mut all) = kinds;
         if anywhere {
             all.iter_mut().for_each(|k| *k = k.anywhere());
         }
-        KindsHandle { kinds: Some(Kinds(all)), anywhere }
+        KindsHandle { kinds: Some(Kinds(all)), anywhere, modes }
     }
 }
 
 impl fmt::Display for KindsHandle {
-    /// `anywhere 6/4/?/0231 none [ other ]`: for a tensor torch's code of the element type, the rank, the device and the order
+    /// `anywhere@1 6/4/?/0231 none [ other ]`: where the modes matter, their bits; for a tensor torch's code of the element type, the rank, the device and the order
     /// of its axes in memory, where that is not their own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.anywhere { "anywhere" } else { "there" })?;
+        if let Some(Modes(bits)) = self.modes {
+            write!(f, "@{bits}")?;
+        }
         for kind in self.kinds.iter().flat_map(|k| &k.0) {
             f.write_str(" ")?;
             match kind {
@@ -153,7 +169,12 @@ impl fmt::Display for KindsHandle {
 
 fn parse(text: &str) -> Option<KindsHandle> {
     let mut words = text.split(' ');
-    let anywhere = match words.next()? {
+    let first = words.next()?;
+    let (first, modes) = match first.split_once('@') {
+        Some((first, bits)) => (first, Some(Modes(bits.parse().ok()?))),
+        None => (first, None),
+    };
+    let anywhere = match first {
         "anywhere" => true,
         "there" => false,
         _ => return None,
@@ -167,7 +188,7 @@ fn parse(text: &str) -> Option<KindsHandle> {
             tensor => parse_tensor(tensor)?,
         })
     };
-    Some(KindsHandle { kinds: Some(Kinds(words.map(kind).collect::<Option<_>>()?)), anywhere })
+    Some(KindsHandle { kinds: Some(Kinds(words.map(kind).collect::<Option<_>>()?)), anywhere, modes })
 }
 
 fn parse_tensor(word: &str) -> Option<ArgumentKind> {
@@ -192,7 +213,9 @@ pub(crate) fn kinds_fit(handle: &KindsHandle, arguments: &[ffi::RawKind]) -> boo
         let found = ArgumentKind::of_raw(raw);
         *kind == if handle.anywhere { found.anywhere() } else { found }
     };
-    kinds.0.len() == arguments.len() && kinds.0.iter().zip(arguments).all(fits)
+    handle.modes.is_none_or(|modes| modes == Modes::now())
+        && kinds.0.len() == arguments.len()
+        && kinds.0.iter().zip(arguments).all(fits)
 }
 
 pub(crate) fn kinds_share(handle: &KindsHandle) -> Box<KindsHandle> {
@@ -209,7 +232,7 @@ pub(crate) fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle> {
     if read.is_none() {
         log::warn!("the host serves a method of a saved module: its compiled form cannot be read");
     }
-    Box::new(read.unwrap_or(KindsHandle { kinds: None, anywhere: false }))
+    Box::new(read.unwrap_or(KindsHandle { kinds: None, anywhere: false, modes: None }))
 }
 
 #[cfg(test)]
@@ -224,12 +247,21 @@ mod tests {
             IValue::None,
             IValue::Tuple(vec![IValue::Int(3), IValue::TensorList(vec![Tensor::from(1i64)])]),
         ];
-        for anywhere in [false, true] {
-            let handle = KindsHandle::new(Kinds::of_values(&values), anywhere);
+        for (anywhere, modes) in [(false, None), (true, None), (false, Some(Modes(5)))] {
+            let handle = KindsHandle::new(Kinds::of_values(&values), anywhere, modes);
             let read = parse(&handle.to_string()).expect("it reads");
-            assert_eq!((&read.kinds, read.anywhere), (&handle.kinds, anywhere));
+            assert_eq!((&read.kinds, read.anywhere, read.modes), (&handle.kinds, anywhere, modes));
         }
-        for damaged in ["", "nowhere", "there 6/4", "there 6/4/cpu/", "there 6/4/?/0031", "there x"] {
+        for damaged in [
+            "",
+            "there@x",
+            "there@256 none",
+            "nowhere",
+            "there 6/4",
+            "there 6/4/cpu/",
+            "there 6/4/?/0031",
+            "there x",
+        ] {
             assert!(parse(damaged).is_none(), "{damaged}");
         }
     }
