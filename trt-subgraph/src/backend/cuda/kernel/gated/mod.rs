@@ -58,7 +58,7 @@ pub fn assemble(a: &mut Assembler, gated: &Gated) -> Result<(), Fault> {
     for &at in &gated.gates {
         outputs.extend(end.gate(a, at));
     }
-    let draft = draft(a.target.multiprocessors, &mut sides, &end, &outputs, (rows, width));
+    let draft = draft(a.target.multiprocessors, &sides, &end, &outputs, (rows, width));
     a.launch(draft)
 }
 
