@@ -71,6 +71,15 @@ impl Script {
         got
     }
 
+    /// The tensor that the module with engines has under this name, by identity.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn attribute(&self, name: &str) -> Tensor {
+        let all = self.shared.named_tensors().expect("its tensors can be listed");
+        all.into_iter().find(|t| t.name == name).expect("an attribute of this name").tensor
+    }
+
     /// Three calls with each list of arguments; the engines must have served some.
     ///
     /// # Panics

@@ -14,6 +14,7 @@ using torch::jit::Node;
 using torch::jit::Value;
 namespace aten = torch::jit::aten;
 namespace prim = torch::jit::prim;
+namespace attr = torch::jit::attr;
 
 namespace {
 
@@ -26,17 +27,30 @@ bool compares_with_none(const Node* node) {
                      [](const Value* value) { return value->type()->kind() == c10::TypeKind::NoneType; });
 }
 
+// Whether nothing changes the list after it was made, be it that a branch hands it on.
+bool stays_as_made(const Value* list) {
+  const auto& uses = list->uses();
+  return std::all_of(uses.begin(), uses.end(), [](const torch::jit::Use& use) {
+    return only_reads(use) || use.user->kind() == prim::Return;
+  });
+}
+
+bool is_list(const Value* value) { return value->type()->kind() == c10::TypeKind::ListType; }
+
 // What follows from the kinds of the arguments and the modes of the call.
 class Known {
  public:
   // What conditions were in a run of the graph.
   using Truths = std::unordered_map<const Value*, bool>;
 
-  explicit Known(const Truths& truths) : truths(truths) {}
+  Known(const Truths& truths, const torch::jit::Graph& graph, const Graph& from) : truths(truths), graph(graph), from(from) {}
 
-  // A number, flag or string.
+  // The attributes whose kinds were asked for.
+  std::vector<Folded> relied;
+
+  // A number, flag or string, or a list of those.
   bool scalar(const Value* value) {
-    return remembered(scalars, value, [&] { return find_scalar(origin(value)); });
+    return remembered(scalars, value, [&] { return is_settled(value) && find_scalar(origin(value)); });
   }
 
  private:
@@ -47,7 +61,7 @@ class Known {
 
   // The length of a list.
   bool length(const Value* list) {
-    return remembered(lengths, list, [&] { return find_length(origin(list)); });
+    return remembered(lengths, list, [&] { return is_settled(list) && find_length(origin(list)); });
   }
 
   using Memory = std::unordered_map<const Value*, bool>;
@@ -73,6 +87,10 @@ class Known {
     return value;
   }
 
+  bool is_settled(const Value* value) {
+    return !is_list(value) || (stays_as_made(value) && stays_as_made(origin(value)));
+  }
+
   template <typename Holds>
   static bool in_both_branches(const Value* value, const Holds& holds) {
     auto branches = value->node()->blocks();
@@ -85,7 +103,8 @@ class Known {
   bool find_kind(const Value* value) {
     const Node* node = value->node();
     if (node->kind() == prim::Param) return node->owningBlock() == value->owningGraph()->block();
-    if (node->kind() == prim::Constant || node->kind() == prim::GetAttr) return true;
+    if (node->kind() == prim::Constant) return true;
+    if (node->kind() == prim::GetAttr) return attribute(*node);
     if (node->kind() == prim::If) {
       return scalar(node->input()) && in_both_branches(value, [&](const Value* made) { return kind(made); });
     }
@@ -101,9 +120,16 @@ class Known {
                                        "aten::upsample_nearest2d", "aten::upsample_bilinear2d", "aten::upsample_bicubic2d",
                                        "aten::pad"});
     return std::all_of(node->inputs().begin(), node->inputs().end(), [&](const Value* input) {
-      bool list = input->type()->kind() == c10::TypeKind::ListType;
-      return list ? keeps_rank || length(input) : element(input);
+      return is_list(input) ? keeps_rank || length(input) : element(input);
     });
+  }
+
+  // That of a tensor that no method sets, and only while it keeps its kind.
+  bool attribute(const Node& read) {
+    auto place = resolve(read, graph, from.owner);
+    if (!place || from.assigned.count(read.s(attr::name)) > 0 || !place->value().isTensor()) return false;
+    relied.push_back(Folded{place->object, place->slot, tensor_kind(place->value().toTensor()), place->path, {}});
+    return true;
   }
 
   bool find_length(const Value* list) {
@@ -114,7 +140,7 @@ class Known {
     }
     if (is_any_of(node, {"aten::size"})) return kind(node->input(0));
     if (node->kind() == aten::list) return length(node->input(0));
-    if (node->kind() == aten::slice && list->type()->kind() == c10::TypeKind::ListType) {
+    if (node->kind() == aten::slice && is_list(list)) {
       auto bounds = node->inputs().slice(1);
       return length(node->input(0)) &&
              std::all_of(bounds.begin(), bounds.end(), [&](const Value* bound) { return scalar(bound); });
@@ -147,6 +173,8 @@ class Known {
   }
 
   const Truths& truths;
+  const torch::jit::Graph& graph;
+  const Graph& from;
   Memory scalars, kinds, lengths;
 };
 
@@ -171,7 +199,7 @@ std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> val
   std::vector<std::pair<Node*, bool>> branches;
   Known::Truths all;
   for (size_t i = 0; i < values.size(); ++i) all.emplace(index.value(values[i]), truths[i]);
-  Known known(all);
+  Known known(all, *graph, from);
   for (size_t i = 0; i < values.size(); ++i) {
     Value* value = index.value(values[i]);
     if (!known.scalar(value)) continue;
@@ -188,7 +216,12 @@ std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> val
   forget_modes(graph->block());
   torch::jit::LowerSimpleTuples(graph);
   tidy(graph);
-  return std::make_unique<Graph>(Graph{std::move(graph), from.owner, from.method, from.folded, from.assigned});
+  auto folded = from.folded;
+  for (Folded& one : known.relied) {
+    bool is_known = std::any_of(folded.begin(), folded.end(), [&](const Folded& other) { return other.path == one.path; });
+    if (!is_known) folded.push_back(std::move(one));
+  }
+  return std::make_unique<Graph>(Graph{std::move(graph), from.owner, from.method, std::move(folded), from.assigned});
 }
 
 }  // namespace tch_trt

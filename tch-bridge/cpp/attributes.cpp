@@ -125,6 +125,28 @@ Value* spelled_out(torch::jit::Graph& graph, Node* read, at::ArrayRef<c10::IValu
 
 }  // namespace
 
+c10::IValue tensor_kind(const at::Tensor& tensor) {
+  auto number = [](auto value) { return c10::IValue(static_cast<int64_t>(value)); };
+  if (!tensor.defined()) return c10::ivalue::Tuple::create({number(-1), number(0), number(0), number(0)});
+  return c10::ivalue::Tuple::create({number(tensor.scalar_type()), number(tensor.dim()),
+                                     number(tensor.device().type()), number(tensor.device().index())});
+}
+
+bool holds_still(const c10::IValue& found, const c10::IValue& wanted) {
+  if (found.isTensor()) {
+    if (!wanted.isTuple()) return false;
+    const auto& kind = wanted.toTupleRef().elements();
+    const at::Tensor& tensor = found.toTensor();
+    if (!tensor.defined()) return kind[0].toInt() == -1;
+    return kind[0].toInt() == static_cast<int64_t>(tensor.scalar_type()) && kind[1].toInt() == tensor.dim() &&
+           kind[2].toInt() == static_cast<int64_t>(tensor.device().type()) &&
+           kind[3].toInt() == static_cast<int64_t>(tensor.device().index());
+  }
+  // A dict or a list of numbers may have been written since.
+  bool is_content = wanted.isGenericDict() || (wanted.isList() && !wanted.isTensorList());
+  return is_content ? found == wanted : found.is(wanted);
+}
+
 std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner,
                                         const std::unordered_set<std::string>& assigned) {
   std::vector<std::pair<Node*, Place>> reads;

@@ -13,7 +13,6 @@ using JitGraph = torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Use;
 using torch::jit::Value;
-namespace aten = torch::jit::aten;
 namespace prim = torch::jit::prim;
 
 namespace {

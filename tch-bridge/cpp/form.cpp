@@ -32,6 +32,7 @@ bool is_same_memory(const at::Tensor& a, const at::Tensor& b) {
 }
 
 bool has_value(const Owner& owner, const IValue& found, const IValue& wanted) {
+  if (found.isTensor()) return holds_still(found, wanted);
   if (!found.isTensorList()) return found.type()->isSubtypeOf(*wanted.type()) && found == wanted;
   if (!wanted.isList()) return false;
   std::vector<std::string> paths;
@@ -48,18 +49,16 @@ bool has_value(const Owner& owner, const IValue& found, const IValue& wanted) {
 
 bool attributes_hold(Form& form, const Owner& owner) {
   auto known = std::atomic_load(&form.places);
-  // A list or dict is the same one when its content has changed.
-  auto is_same = [&](size_t i) {
-    const IValue& value = known->value(i);
-    return value.isTensorList() || !(value.isList() || value.isGenericDict()) || value == form.values[i];
-  };
-  auto all_same = [&] {
+  // The same tensor, list or dict may hold something else now.
+  auto still = [&] {
     for (size_t i = 0; i < form.values.size(); ++i) {
-      if (!is_same(i)) return false;
+      const IValue& value = known->value(i);
+      bool may_change = value.isTensor() || value.isGenericDict() || (value.isList() && !value.isTensorList());
+      if (may_change && !holds_still(value, form.values[i])) return false;
     }
     return true;
   };
-  if (known && known->hold(owner) && all_same()) return true;
+  if (known && known->hold(owner) && still()) return true;
   try {
     auto places = std::make_shared<const Places>(owner, form.paths);
     for (size_t i = 0; i < form.values.size(); ++i) {

@@ -60,6 +60,12 @@ void each_node(torch::jit::Block* block, const Visit& visit) {
   }
 }
 
+// Element type, rank and device of a tensor, which branches may depend on.
+c10::IValue tensor_kind(const at::Tensor& tensor);
+
+// Whether an attribute still holds what a graph relies on: `wanted` is `Folded::value`. Allocates nothing.
+bool holds_still(const c10::IValue& found, const c10::IValue& wanted);
+
 // Turns attributes that list parameters, as torch's recurrent modules have, into lists of those parameters.
 std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner,
                                         const std::unordered_set<std::string>& assigned);

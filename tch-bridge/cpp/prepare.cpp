@@ -83,14 +83,9 @@ void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
 rust::String graph_text(const Graph& graph) { return rust::String::lossy(graph.graph->toString(false)); }
 
 bool still_holds(const Graph& graph) {
-  return std::all_of(graph.folded.begin(), graph.folded.end(),
-                     [](const Folded& folded) {
-                       const c10::IValue& value = folded.object->getSlot(folded.slot);
-                       // A dict or a list of numbers may have been written since.
-                       bool is_content = folded.value.isGenericDict() ||
-                                         (folded.value.isList() && !folded.value.isTensorList());
-                       return is_content ? value == folded.value : value.is(folded.value);
-                     });
+  return std::all_of(graph.folded.begin(), graph.folded.end(), [](const Folded& folded) {
+    return holds_still(folded.object->getSlot(folded.slot), folded.value);
+  });
 }
 
 }  // namespace tch_trt

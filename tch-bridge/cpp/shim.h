@@ -52,10 +52,11 @@ struct Method {
   torch::jit::Method method;
 };
 
-// An attribute that `prepare` folded into the graph as a constant.
+// An attribute on which the graph relies: `prepare` folded it in as a constant, or branches were left out because of its kind.
 struct Folded {
   torch::jit::ObjectPtr object;
   size_t slot;
+  // What it holds; of a tensor its `tensor_kind`.
   c10::IValue value;
   std::string path;
   // Where it lists parameters: their paths.

@@ -159,6 +159,59 @@ fn branches_on_modes() {
 }
 
 #[test]
+fn lengths_that_follow_from_data() {
+    check(
+        "l = [torch.tanh(x)]\nif bool(x.sum() > 0.0):\n    l.append(x)\ny = torch.exp(x) * 2.0\nif len(l) > 1:\n    y = torch.sigmoid(y) + 1.0\nreturn torch.tanh(y) * 3.0",
+    );
+    check(
+        "l = [True]\nif bool(x.sum() > 0.0):\n    l.append(False)\ny = torch.exp(x) * 2.0\nif all(l):\n    y = torch.sigmoid(y) + 1.0\nreturn torch.tanh(y) * 3.0",
+    );
+    check(
+        "l = x.size()\nif bool(x.sum() > 0.0):\n    l.append(1)\ny = torch.exp(x) * 2.0\nif len(l) > 1:\n    y = torch.sigmoid(y) + 1.0\nreturn torch.tanh(y) * 3.0",
+    );
+}
+
+#[test]
+fn attributes_of_another_rank() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    y = torch.tanh(x) * 2.0\n    if self.h.dim() == 1:\n        y = torch.exp(y) + self.h\n    return torch.sigmoid(y) * 3.0\ndef set(self, h: Tensor):\n    self.h = h\n    return h\n";
+    let script = Script::new(source, &[("h", Initial::Buffer(floats(&[3])))]);
+    let x = floats(&[2, 3]);
+    for h in [floats(&[3]), floats(&[1, 3]), floats(&[3])] {
+        script.module.method_is("set", &[tensor(h.shallow_clone())]).expect("it is set");
+        let y = x.tanh() * 2.0;
+        let want = if h.dim() == 1 { y.exp() + h } else { y }.sigmoid() * 3.0;
+        for _ in 0..2 {
+            let Ok(IValue::Tensor(got)) = script.module.forward_is(&[tensor(x.shallow_clone())]) else {
+                panic!("a tensor")
+            };
+            tests::assert_close(&got, &want);
+        }
+    }
+}
+
+#[test]
+fn parameters_of_another_kind() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    y = torch.tanh(x) * 2.0\n    if self.w.dtype == 6:\n        y = torch.exp(y) + 1.0\n    return torch.sigmoid(y) * 3.0\n";
+    let w = floats(&[3]);
+    let script = Script::new(source, &[("w", Initial::Buffer(w))]);
+    let x = floats(&[2, 3]);
+    for kind in [tch::Kind::Float, tch::Kind::Double, tch::Kind::Float] {
+        let mut own = script.attribute("w");
+        own.set_data(&own.to_kind(kind));
+        let y = x.tanh() * 2.0;
+        let want = if kind == tch::Kind::Float { y.exp() + 1.0 } else { y }.sigmoid() * 3.0;
+        for _ in 0..2 {
+            let Ok(IValue::Tensor(got)) = script.module.forward_is(&[tensor(x.shallow_clone())]) else {
+                panic!("a tensor")
+            };
+            tests::assert_close(&got, &want);
+        }
+    }
+}
+
+#[test]
 fn two_arguments_or_one_twice() {
     let _on = engines_on();
     let source = "def forward(self, x, y):\n    z = torch.tanh(x) * 2.0\n    if x is y:\n        z = torch.exp(z) + 1.0\n    return torch.sigmoid(z) * y\n";

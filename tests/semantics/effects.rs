@@ -381,6 +381,7 @@ fn what_reads_written_memory_keeps_its_place() {
     let bodies = [
         "b = torch.zeros_like(x)\nfor i in range(x.size(0)):\n    b[i].copy_(x[i] * 2.0)\nreturn torch.exp(torch.tanh(b) * 2.0) + 1.0",
         "a = torch.tanh(x)\nb = torch.tanh(x)\nz = torch.exp(a) * 2.0\nif bool(x.sum() > -1000.0):\n    a.add_(1.0)\nreturn torch.exp(a) * 2.0 + z, b + a * 3.0",
+        "y = x * 1.0\nw = torch.tanh(y + 0.0) * 2.0\nx.add_(1.0)\nreturn y, torch.exp(w) + 1.0",
         "z = torch.tanh(x) * 2.0 + 1.0\nx.add_(1.0)\nw = torch.tanh(x) * 3.0 + z\nx.mul_(0.5)\nreturn torch.exp(w) + torch.tanh(x) * 2.0, z",
         "l = [torch.tanh(x) * 2.0, torch.exp(x)]\nfor t in l:\n    t.add_(1.0)\ny = torch.sigmoid(l[0]) * 2.0 + l[1]\nfor t in l:\n    t.mul_(2.0)\nreturn torch.exp(y) + l[0] * 2.0 + 1.0, l[1]",
     ];
