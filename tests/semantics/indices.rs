@@ -26,6 +26,25 @@ fn vector(values: &[i64]) -> Tensor {
 }
 
 #[test]
+fn what_counts_from_the_end_is_read_only_where_the_host_reads_it() {
+    let _on = engines_on();
+    for (value, good) in [
+        ("torch.index_select(x, 0, i)", vector(&[4, 0, 1])),
+        ("torch.gather(x, 0, i)", vector(&[4, 0, 1]).view([1, 3])),
+        ("torch.take_along_dim(x, i, 0)", vector(&[4, 0, 1]).view([1, 3])),
+        ("torch.take_along_dim(x, i)", vector(&[4, 0, 14])),
+        ("torch.take(x, i)", vector(&[4, 0, 14])),
+        ("x[i]", vector(&[4, 0, 1])),
+        ("torch.embedding(x, i)", vector(&[4, 0, 1])),
+    ] {
+        let body = format!("def forward(self, x, i):\n    return torch.exp(torch.tanh({value})) * 2.0\n");
+        let of = |index: Tensor| [tensor(floats(&[5, 3])), tensor(index)];
+        let (far, near) = (of(&good + 100), of(&good - 5));
+        Script::new(&body, &[]).agrees(&[&of(good), &near, &far]);
+    }
+}
+
+#[test]
 fn slices_by_a_vector() {
     let indices = [
         vector(&[0, 3, 1]),

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::model::Loaded;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{Argument, ValueType};
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tch::{IValue, Tensor};
@@ -24,15 +25,41 @@ fn format(path: &Path) -> Result<Format, Failure> {
 /// Reads all tensors of a file.
 pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
     let format = format(path)?;
-    // tch panics on some damaged archives.
+    // tch panics on some damaged archives, and has words of its own for it.
+    let words = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
     let read = catch_unwind(AssertUnwindSafe(|| match format {
         Format::Npz => Tensor::read_npz(path),
         Format::Safetensors => Tensor::read_safetensors(path),
     }));
-    match read {
-        Ok(tensors) => tensors.map_err(|e| Failure::file(path, e)),
-        Err(_) => Err(Failure::file(path, "the file is damaged")),
+    std::panic::set_hook(words);
+    let Ok(tensors) = read else { return Err(Failure::file(path, "the file is damaged")) };
+    let tensors = tensors.map_err(|e| Failure::file(path, e))?;
+    if let Format::Npz = format {
+        whole(path, &tensors).map_err(|e| Failure::file(path, e))?;
     }
+    Ok(tensors)
+}
+
+/// Whether an .npz holds all of these tensors: tch takes what it lacks for zeros.
+fn whole(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path)?)?;
+    for (name, tensor) in tensors {
+        let mut entry = archive.by_name(&format!("{name}.npy"))?;
+        // "\x93NUMPY", the version, and the length of the header that follows.
+        let mut start = [0; 12];
+        entry.read_exact(&mut start)?;
+        let header = match start[6] {
+            1 => 10 + u64::from(u16::from_le_bytes([start[8], start[9]])),
+            _ => 12 + u64::from(u32::from_le_bytes([start[8], start[9], start[10], start[11]])),
+        };
+        let wanted = (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
+        let found = entry.size().saturating_sub(header);
+        if found != wanted {
+            return Err(format!("`{name}` has {found} bytes of data where its shape needs {wanted}").into());
+        }
+    }
+    Ok(())
 }
 
 /// Writes tensors to a file.

@@ -47,3 +47,20 @@ fn outputs_are_written_and_those_of_the_host() {
     }
     text(&["run", &model, "--inputs", &folder.path("in.npz"), "-o", &folder.path("out.csv")], 2);
 }
+
+#[test]
+fn a_file_that_lacks_data_is_refused() {
+    use std::io::Write;
+    let folder = Folder::new();
+    let model = folder.mixed();
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(folder.path("short.npz")).unwrap());
+    archive.start_file("x.npy", zip::write::FileOptions::default()).unwrap();
+    let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 8), }");
+    archive.write_all(b"\x93NUMPY\x01\x00").unwrap();
+    archive.write_all(&(header.len() as u16).to_le_bytes()).unwrap();
+    archive.write_all(header.as_bytes()).unwrap();
+    archive.write_all(&[0; 64]).unwrap();
+    archive.finish().unwrap();
+    let said = json(&["run", &model, "--inputs", &folder.path("short.npz"), "-o", &folder.path("o.npz")], 2);
+    assert!(said.to_string().contains("64 bytes of data where its shape needs 128"), "{said}");
+}

@@ -1,17 +1,12 @@
 //! Rows of a table by index.
 
 use super::formula::pointwise;
+use super::places::no_negative;
 use super::{Def, float_tensor, one};
 use crate::DType;
 use crate::network::layer::ReduceOp;
 use crate::network::{LayerKind, ValueId};
 use crate::source::{Args, Item, Lower, Refusal};
-
-/// The indices with negative ones, which would count from the end, put out of range of `size`.
-pub(super) fn no_negative(lower: &mut Lower, indices: ValueId, size: usize) -> Result<ValueId, Refusal> {
-    let dtype = lower.dtype(indices);
-    pointwise(lower, [indices], dtype, |[i]| i.lt(0.0).select(size as f64, i))
-}
 
 /// The rows `indices` of `table`, which has two dimensions. A negative index fails at run time, as it does on the host.
 fn rows(lower: &mut Lower, table: ValueId, indices: ValueId) -> Result<ValueId, Refusal> {

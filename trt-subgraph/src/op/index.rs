@@ -1,5 +1,6 @@
 //! Picking elements by integer tensors.
 
+use super::places::no_negative;
 use super::promote::{Value, elementwise};
 use super::{Def, one};
 use crate::DType;
@@ -22,7 +23,7 @@ fn gather(lower: &mut Lower, x: ValueId, at: ValueId, axis: usize, elements: boo
     lower.add(LayerKind::Gather { axis, elements }, &[x, at])
 }
 
-/// Slices of an axis by a vector of positions.
+/// Slices of an axis by a vector of positions, none of which counts from the end.
 fn index_select(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, at) = (args.tensor("self")?, index(lower, args, "index")?);
     let shape = lower.shape(x).to_vec();
@@ -33,11 +34,13 @@ fn index_select(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let axis = args.axis(lower, "dim", shape.len())?;
     let vector = lower.reshape(x, if shape.is_empty() { vec![1] } else { shape.clone() })?;
     let at = lower.reshape(at, [lower.ty(at).elements()])?;
+    let size = lower.shape(vector)[axis];
+    let at = no_negative(lower, at, size)?;
     let picked = gather(lower, vector, at, axis, false)?;
     one(if shape.is_empty() { lower.reshape(picked, [])? } else { picked })
 }
 
-/// Element by element along an axis; the index has the rank of `self`.
+/// Element by element along an axis; the index has the rank of `self`, and no entry counts from the end.
 fn gather_elements(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, at) = (args.tensor("self")?, index(lower, args, "index")?);
     let axis = args.axis(lower, "dim", lower.shape(x).len())?;
@@ -51,16 +54,21 @@ fn gather_elements(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal>
         lower.reshape(v, if shape.is_empty() { vec![1] } else { shape })
     };
     let (x, at) = (vector(lower, x)?, vector(lower, at)?);
+    let size = lower.shape(x)[axis];
+    let at = no_negative(lower, at, size)?;
     let picked = gather(lower, x, at, axis, true)?;
     one(lower.reshape(picked, result)?)
 }
 
-/// Like `gather`, with `self` and the index broadcast in every other axis; without an axis, in the flattened tensor.
+/// Like `gather`, with `self` and the index broadcast in every other axis, and entries that may count from the end; without an axis,
+/// in the flattened tensor, by entries that may not.
 fn take_along_dim(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (x, at) = (args.tensor("self")?, index(lower, args, "indices")?);
     if !args.has("dim") {
         let flat = lower.reshape(x, [lower.ty(x).elements()])?;
         let at = lower.reshape(at, [lower.ty(at).elements()])?;
+        let size = lower.shape(flat)[0];
+        let at = no_negative(lower, at, size)?;
         return one(gather(lower, flat, at, 0, true)?);
     }
     let (mut data, mut wanted) = (lower.shape(x).to_vec(), lower.shape(at).to_vec());

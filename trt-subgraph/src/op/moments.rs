@@ -1,16 +1,18 @@
 //! Variance and standard deviation, alone and with the mean.
 
-use super::formula::{compute_type, pointwise};
+use super::formula::pointwise;
 use super::promote::number_or;
 use super::reduce::{axes_and_keep, over};
 use super::{Def, float_tensor};
 use super::number::Number;
+use crate::DType;
 use crate::network::expr::Unary;
 use crate::network::layer::ReduceOp;
 use crate::source::{Args, Item, Lower, Refusal};
 
 /// Squared distances from the mean, summed and divided by their number less the correction (1 unless said otherwise, never
-/// below 0); its root when `root`. The mean is the second result. f16 and bf16 compute in f32.
+/// below 0); its root when `root`. The mean is the second result. All is computed in f64, of which f16 needs no more than f32: neither a
+/// mean far from 0 nor squares that f32 does not hold are lost.
 fn moments(lower: &mut Lower, args: &Args, root: bool) -> Result<[Item; 2], Refusal> {
     let x = float_tensor(lower, args, "self")?;
     let (axes, keep) = axes_and_keep(lower, args, x)?;
@@ -20,17 +22,18 @@ fn moments(lower: &mut Lower, args: &Args, root: bool) -> Result<[Item; 2], Refu
         number_or(args, "correction", Number::Int(1))?.as_f64()
     };
     let dtype = lower.dtype(x);
-    let work = compute_type(dtype);
+    let work = if dtype == DType::F16 { DType::F32 } else { DType::F64 };
     let x = lower.cast(x, work)?;
     let count: usize = axes.iter().map(|&a| lower.shape(x)[a]).product();
     let divisor = (count as f64 - correction).max(0.0);
     let center = over(lower, x, ReduceOp::Mean, &axes, true)?;
     let squares = pointwise(lower, [x, center], work, |[x, m]| (x - m) * (x - m))?;
     let sum = over(lower, squares, ReduceOp::Sum, &axes, keep)?;
-    let spread = pointwise(lower, [sum], dtype, |[s]| {
+    let spread = pointwise(lower, [sum], work, |[s]| {
         let variance = s / divisor;
         if root { variance.unary(Unary::Sqrt) } else { variance }
     })?;
+    let spread = lower.cast(spread, dtype)?;
     let shape = lower.shape(spread).to_vec();
     let mean = lower.reshape(center, shape)?;
     Ok([Item::Tensor(spread), Item::Tensor(lower.cast(mean, dtype)?)])

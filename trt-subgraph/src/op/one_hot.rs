@@ -20,7 +20,7 @@ fn one_hot(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let iota = TensorType::new(DType::I64, [classes]);
     let iota = Literal::from_i64(iota, 0..classes as i64).expect("as many as its type says");
     let iota = lower.builder.constant(iota);
-    let checked = super::embedding::no_negative(lower, x, classes)?;
+    let checked = super::places::no_negative(lower, x, classes)?;
     let class = lower.add(LayerKind::Gather { axis: 0, elements: false }, &[iota, checked])?;
     let column = lower.reshape(class, [lower.shape(x), &[1]].concat())?;
     let mut same = Expr::binary(Binary::Eq);

@@ -11,13 +11,19 @@ use crate::source::{Lower, Refusal};
 /// Hits and candidates have at most this many elements.
 const MOST: usize = 1 << 20;
 
+/// An index whose entries below zero, which would count from the end, name no position of an axis of this size.
+pub(super) fn no_negative(lower: &mut Lower, index: ValueId, size: usize) -> Result<ValueId, Refusal> {
+    let dtype = lower.dtype(index);
+    pointwise(lower, [index], dtype, |[i]| i.lt(0.0).select(size as f64, i))
+}
+
 /// An index in i64, checked when it runs: an entry that names no position of an axis of size `n` is a run-time error. Those below
 /// zero count from the end, or name none.
 pub(super) fn checked(lower: &mut Lower, index: ValueId, n: usize, wraps: bool) -> Result<ValueId, Refusal> {
     let index = lower.cast(index, DType::I64)?;
     let index = match wraps {
         true => index,
-        false => pointwise(lower, [index], DType::I64, |[i]| i.lt(0.0).select(n as f64, i))?,
+        false => no_negative(lower, index, n)?,
     };
     let all = positions(lower, 0, n, vec![n]);
     lower.add(LayerKind::Gather { axis: 0, elements: false }, &[all, index])
