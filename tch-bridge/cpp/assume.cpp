@@ -193,6 +193,12 @@ uint8_t modes() {
                               at::autocast::is_autocast_enabled(at::kCUDA) << 2);
 }
 
+bool graph_reads_modes(const Graph& graph) {
+  bool found = false;
+  each_node(graph.graph->block(), [&](Node* node) { found |= reads_mode(node); });
+  return found;
+}
+
 std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths) {
   auto graph = from.graph->copy();
   Index index(*graph);

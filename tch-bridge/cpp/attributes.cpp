@@ -39,14 +39,6 @@ void find_tensors(const torch::jit::Module& module, std::vector<std::string>& pa
   }
 }
 
-bool is_only_read(const Value* list) {
-  return std::all_of(list->uses().begin(), list->uses().end(), [](const torch::jit::Use& use) {
-    const auto* schema = use.user->maybeSchema();
-    if (!schema || use.offset >= schema->arguments().size()) return false;
-    return schema->arguments()[use.offset].alias_info() == nullptr && use.user->kind().is_aten();
-  });
-}
-
 bool is_scalar(const c10::IValue& value) {
   if (value.isTuple()) {
     const auto& elements = value.toTupleRef().elements();
@@ -151,7 +143,8 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
                                         const std::unordered_set<std::string>& assigned) {
   std::vector<std::pair<Node*, Place>> reads;
   each_node(graph.block(), [&](Node* node) {
-    if (node->kind() != prim::GetAttr || !is_only_read(node->output())) return;
+    const auto& uses = node->output()->uses();
+    if (node->kind() != prim::GetAttr || !std::all_of(uses.begin(), uses.end(), takes_values)) return;
     auto place = resolve(*node, graph, owner);
     if (place && place->value().isTensorList()) reads.emplace_back(node, *place);
   });

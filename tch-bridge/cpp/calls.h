@@ -121,6 +121,7 @@ uint64_t fingerprint(const Watched& watched);
 // prepare.cpp, assume.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method);
 uint8_t modes();
+bool graph_reads_modes(const Graph& graph);
 std::unique_ptr<Graph> assume(const Graph& graph, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths);
 rust::String graph_text(const Graph& graph);
 bool still_holds(const Graph& graph);

@@ -82,11 +82,14 @@ void make_functional(JitGraph& graph, Block* block) {
 
 }  // namespace
 
-bool only_reads(const Use& use) {
+bool takes_values(const Use& use) {
   const auto* schema = use.user->maybeSchema();
-  bool is_plain = schema && use.user->kind().is_aten() && use.user->blocks().empty() &&
-                  use.offset < schema->arguments().size() && !schema->arguments()[use.offset].alias_info();
-  if (is_plain || use.user->kind() == prim::ListUnpack) return true;
+  return schema && use.user->kind().is_aten() && use.user->blocks().empty() && use.offset < schema->arguments().size() &&
+         !schema->arguments()[use.offset].alias_info();
+}
+
+bool only_reads(const Use& use) {
+  if (takes_values(use) || use.user->kind() == prim::ListUnpack) return true;
   return use.offset == 0 && is_any_of(use.user, {"aten::__getitem__", "aten::slice", "aten::list", "aten::copy",
                                                  "aten::__contains__", "aten::keys", "aten::values", "aten::items"});
 }

@@ -270,7 +270,6 @@ RawGraph extract(const Graph& graph) {
     if (node->kind() == prim::SetAttr) raw.attribute = node->s(attr::name);
     if (node->kind() == prim::GetAttr) describe_attribute(node, graph, *copy, raw);
     raw.mutates = writes(node, aliases);
-    out.reads_modes |= reads_mode(node);
     raw.side_effects = has_effects(node);
     raw.nondeterministic = node->isNondeterministic();
     out.nodes.push_back(std::move(raw));

@@ -102,6 +102,9 @@ bool is_shared(const torch::jit::Value* value);
 // Whether the node asks for a mode of the calling thread: are gradients recorded, are types cast automatically?
 bool reads_mode(const torch::jit::Node* node);
 
+// A use of a list by an operator whose result holds neither the list nor its elements.
+bool takes_values(const torch::jit::Use& use);
+
 // A use of a list or dict that neither changes it nor gives another handle to it. What it holds may be given.
 bool only_reads(const torch::jit::Use& use);
 

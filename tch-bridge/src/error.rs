@@ -6,7 +6,6 @@ use std::fmt;
 use trt_subgraph::backend::Unavailable;
 
 /// An error of this crate. Failures of engines are not among them: the host serves instead.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// An environment variable has a value that it does not take.
@@ -50,6 +49,13 @@ impl fmt::Display for Error {
             Error::Result { method, expected, found } => write!(f, "{method} gives {found}, not {expected}"),
             Error::Io { path, source } => write!(f, "cannot write {}: {source}", path.display()),
         }
+    }
+}
+
+/// The message, for a `main` that returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -115,7 +115,7 @@ impl MethodState {
             };
             let alone = !graph.facts()?.repeatable;
             let seen = if alone { graph.rehearse(inputs)? } else { graph.observe(inputs)?.1 };
-            let (variant, seen) = self.variant(kinds, graph, seen, inputs, alone)?;
+            let (variant, seen) = self.variant(kinds, graph, seen, inputs, alone);
             self.build(host, builder, variant, seen);
             return Ok(());
         };
@@ -180,8 +180,7 @@ impl MethodState {
     }
 
     fn find(&self, fits: impl Fn(&Variant) -> bool) -> Option<Arc<Variant>> {
-        let modes = Modes::now();
-        self.variants.load().iter().find(|v| fits(v) && v.holds(modes)).cloned()
+        self.variants.load().iter().find(|v| fits(v) && v.holds()).cloned()
     }
 
     /// Runs the call on the host and watches it, then builds a variant from what was seen.
@@ -210,7 +209,7 @@ impl MethodState {
             Err(_) if graph.facts()?.repeatable => return Ok(self.host.run(inputs)?),
             Err(e) => return Err(e.into()),
         };
-        let (variant, seen) = self.variant(kinds, graph, seen, inputs, false)?;
+        let (variant, seen) = self.variant(kinds, graph, seen, inputs, false);
         self.build(host, builder, variant, seen);
         Ok(result)
     }
@@ -223,17 +222,17 @@ impl MethodState {
         seen: Vec<Seen>,
         inputs: &[V],
         alone: bool,
-    ) -> Result<(Variant, Vec<Seen>), Error> {
-        let modes = graph.facts()?.reads_modes.then(Modes::now);
+    ) -> (Variant, Vec<Seen>) {
+        let modes = graph.reads_modes().then(Modes::now);
         let variant = |graph, settled| Variant { kinds, modes, graph, settled, made: OnceLock::new() };
-        Ok(match settle(&graph, &seen, inputs, alone) {
+        match settle(&graph, &seen, inputs, alone) {
             Ok(Some((graph, seen))) => (variant(graph, true), seen),
             Ok(None) => (variant(graph, false), seen),
             Err(e) => {
                 log::warn!("{}: branches on ranks stay as they are: {e}", self.name);
                 (variant(graph, false), seen)
             }
-        })
+        }
     }
 
     /// Makes the variant the newest one and builds its engines, in this thread or in the background.

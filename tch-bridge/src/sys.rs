@@ -137,7 +137,6 @@ pub(crate) mod ffi {
         /// Names of attributes that some method sets.
         assigned: Vec<String>,
         repeatable: bool,
-        reads_modes: bool,
     }
 
     struct RawFact {
@@ -332,6 +331,7 @@ pub(crate) mod ffi {
         /// Null where nothing follows from these truths.
         fn assume(graph: &Graph, values: &[u32], truths: &[bool]) -> Result<UniquePtr<Graph>>;
         fn graph_text(graph: &Graph) -> String;
+        fn graph_reads_modes(graph: &Graph) -> bool;
         fn still_holds(graph: &Graph) -> bool;
         fn extract(graph: &Graph) -> Result<RawGraph>;
         /// The values of the `prim::Constant` nodes, the first one on top.

@@ -144,9 +144,9 @@ impl Builder {
 }
 
 impl Variant {
-    /// Is it right for a call with these modes, as the module stands?
-    pub(crate) fn holds(&self, modes: Modes) -> bool {
-        self.modes.is_none_or(|own| own == modes) && self.graph.still_holds()
+    /// Is it right for a call of this thread, as the module stands?
+    pub(crate) fn holds(&self) -> bool {
+        self.modes.is_none_or(|modes| modes == Modes::now()) && self.graph.still_holds()
     }
 
     /// The finished rewrite; `None` while it is being made and when that failed.

@@ -45,7 +45,6 @@ impl Graph {
             folded: raw.folded,
             assigned: raw.assigned,
             repeatable: raw.repeatable,
-            reads_modes: raw.reads_modes,
         })
     }
 
@@ -59,7 +58,13 @@ impl Graph {
         Ok((!inner.is_null()).then_some(Graph { inner }))
     }
 
-    /// Whether the attributes that became constants still have the values that they had then. Costs nanoseconds.
+    /// Does it ask whether gradients are recorded or types are cast automatically?
+    pub(crate) fn reads_modes(&self) -> bool {
+        ffi::graph_reads_modes(&self.inner)
+    }
+
+    /// Whether the attributes that became constants still have the values that they had then, and those that decided branches their
+    /// kinds. Costs nanoseconds.
     pub fn still_holds(&self) -> bool {
         ffi::still_holds(&self.inner)
     }

@@ -34,8 +34,6 @@ pub struct GraphFacts {
     pub assigned: Vec<String>,
     /// Running the graph once more would change nothing: no state, no argument, no random numbers.
     pub repeatable: bool,
-    /// Does it ask whether gradients are recorded or types are cast automatically?
-    pub reads_modes: bool,
 }
 
 /// A list of nodes with inputs and outputs: the method's body, a branch of `prim::If`, the body of `prim::Loop`.

@@ -4,10 +4,8 @@
 //! and emits steps; layers that only move elements mostly emit none. Each intermediate tensor is a slot of its own; when all
 //! steps are known, slots whose lifetimes do not meet share memory. Nothing here needs a device.
 
-use super::kernel;
-use super::kernel::attention::{self, Attention};
-use super::kernel::gated::{self, Gated};
-use super::kernel::gather;
+use super::groups::{Group, Groups};
+use super::kernel::{self, attention, gated};
 use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
@@ -17,7 +15,7 @@ use crate::DType;
 use crate::backend::view::{Slot, View};
 use crate::network::layer::Range;
 use crate::network::{Layer, LayerKind, Network, TensorType, ValueId, infer};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Why a layer did not become steps, in words.
@@ -60,14 +58,7 @@ pub struct Assembler<'a> {
     flat: Vec<bool>,
     /// By position in the network: where a concatenation's result is.
     joined: HashMap<usize, View>,
-    /// By position of their last layer; the others are assembled with it.
-    attentions: HashMap<usize, Attention>,
-    /// The same of products and the gates that read them.
-    gated: HashMap<usize, Rc<Gated>>,
-    /// By position of a layer that picks: that of the expression of its index.
-    indices: HashMap<usize, usize>,
-    /// Positions of layers that are assembled with a later one.
-    parts: HashSet<usize>,
+    groups: Rc<Groups>,
     wanted: Wanted,
     origin: String,
 }
@@ -76,15 +67,6 @@ impl<'a> Assembler<'a> {
     /// Nothing yet; inputs are row-major.
     pub fn new(network: &'a Network, target: Target, choice: Choice<'a>) -> Assembler<'a> {
         let n = network.values.len();
-        let attentions = attention::find(network);
-        let mut parts: HashSet<usize> =
-            attentions.values().flat_map(|a| [a.scores, a.weights[0], a.weights[1]]).collect();
-        let indices = gather::find(network);
-        parts.extend(indices.values());
-        let taken: HashSet<usize> = parts.iter().chain(attentions.keys()).copied().collect();
-        let gated = gated::find(network, &taken);
-        parts.extend(gated.values().flat_map(Gated::parts));
-        let gated = gated.into_iter().map(|(at, gated)| (at, Rc::new(gated))).collect();
         let mut out = Assembler {
             network,
             target,
@@ -95,10 +77,7 @@ impl<'a> Assembler<'a> {
             bound: vec![None; n],
             flat: flat(network),
             joined: HashMap::new(),
-            attentions,
-            gated,
-            indices,
-            parts,
+            groups: Rc::new(Groups::find(network)),
             wanted: Wanted::default(),
             origin: String::new(),
         };
@@ -152,8 +131,8 @@ impl<'a> Assembler<'a> {
     fn layers(&mut self) -> Result<(), (String, Fault)> {
         let network = self.network;
         self.bind_joined();
-        let parts = std::mem::take(&mut self.parts);
-        for (at, layer) in network.layers.iter().enumerate().filter(|(at, _)| !parts.contains(at)) {
+        let groups = self.groups.clone();
+        for (at, layer) in network.layers.iter().enumerate().filter(|(at, _)| !groups.is_part(*at)) {
             self.origin = match layer.origin.as_str() {
                 "" => layer.kind.name().to_string(),
                 origin => format!("{} ({origin})", layer.kind.name()),
@@ -177,11 +156,9 @@ impl<'a> Assembler<'a> {
             }
             LayerKind::Prepared(i) => self.prepared[value.index()] = Some(*i as usize),
             _ => {
-                if let Some(attention) = self.attentions.get(&at).copied() {
-                    return attention::assemble(self, layer, attention);
-                }
-                return match self.gated.get(&at).cloned() {
-                    Some(gated) => gated::assemble(self, &gated),
+                return match self.groups.clone().ending(at) {
+                    Some(Group::Attention(attention)) => attention::assemble(self, layer, *attention),
+                    Some(Group::Gated(gated)) => gated::assemble(self, gated),
                     None => kernel::assemble(self, at, layer, self.index_maker(at)),
                 };
             }
@@ -242,7 +219,7 @@ impl<'a> Assembler<'a> {
 
     /// The position of the expression that gives the index of the layer at a position, if it is computed with that layer.
     pub fn index_maker(&self, at: usize) -> Option<usize> {
-        self.indices.get(&at).copied()
+        self.groups.index_maker(at)
     }
 
     /// Says where a value is.

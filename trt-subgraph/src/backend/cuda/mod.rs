@@ -11,6 +11,7 @@ mod dnn;
 #[cfg(test)]
 mod emulator;
 mod engine;
+mod groups;
 mod kernel;
 mod layout;
 mod library;

@@ -1,4 +1,5 @@
-//! Picking elements by an index tensor, which may be computed where it is read. An index out of range reads nothing: the result is 0 there, and the engine's fault record says so.
+//! Picking elements by an index tensor, which may be computed where it is read. An index out of range reads nothing: the result is 0
+//! there, and the engine's fault record says so.
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::program::FAULT;

@@ -1,0 +1,53 @@
+//! Which layers of a network are assembled together.
+
+use super::kernel::attention::{self, Attention};
+use super::kernel::gated::{self, Gated};
+use super::kernel::gather;
+use crate::network::Network;
+use std::collections::{HashMap, HashSet};
+
+/// Layers that one kernel is.
+pub enum Group {
+    Attention(Attention),
+    Gated(Gated),
+}
+
+/// The groups of a network; no layer is in two.
+pub struct Groups {
+    /// By position of their last layer; the others are assembled with it.
+    ends: HashMap<usize, Group>,
+    /// By position of a layer that picks: that of the expression of its index.
+    indices: HashMap<usize, usize>,
+    /// Positions of layers that are assembled with a later one.
+    parts: HashSet<usize>,
+}
+
+impl Groups {
+    pub fn find(network: &Network) -> Groups {
+        let (attentions, indices) = (attention::find(network), gather::find(network));
+        let mut parts: HashSet<usize> =
+            attentions.values().flat_map(|a| [a.scores, a.weights[0], a.weights[1]]).collect();
+        parts.extend(indices.values());
+        let taken: HashSet<usize> = parts.iter().chain(attentions.keys()).copied().collect();
+        let gated = gated::find(network, &taken);
+        parts.extend(gated.values().flat_map(Gated::parts));
+        let attentions = attentions.into_iter().map(|(at, a)| (at, Group::Attention(a)));
+        let ends = attentions.chain(gated.into_iter().map(|(at, g)| (at, Group::Gated(g)))).collect();
+        Groups { ends, indices, parts }
+    }
+
+    /// The group whose last layer is at this position.
+    pub fn ending(&self, at: usize) -> Option<&Group> {
+        self.ends.get(&at)
+    }
+
+    /// Is the layer at this position assembled with a later one?
+    pub fn is_part(&self, at: usize) -> bool {
+        self.parts.contains(&at)
+    }
+
+    /// The position of the expression that gives the index of the layer at a position, if it is computed with that layer.
+    pub fn index_maker(&self, at: usize) -> Option<usize> {
+        self.indices.get(&at).copied()
+    }
+}
