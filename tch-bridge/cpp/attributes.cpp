@@ -143,8 +143,9 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
                                         const std::unordered_set<std::string>& assigned) {
   std::vector<std::pair<Node*, Place>> reads;
   each_node(graph.block(), [&](Node* node) {
+    if (node->kind() != prim::GetAttr) return;
     const auto& uses = node->output()->uses();
-    if (node->kind() != prim::GetAttr || !std::all_of(uses.begin(), uses.end(), takes_values)) return;
+    if (!std::all_of(uses.begin(), uses.end(), takes_values)) return;
     auto place = resolve(*node, graph, owner);
     if (place && place->value().isTensorList()) reads.emplace_back(node, *place);
   });
