@@ -117,7 +117,7 @@ impl Blocks {
 
     fn block(&mut self, x: ValueId) {
         let s = self.shape(x);
-        match self.random.below(11) {
+        match self.random.below(12) {
             0 => {
                 let (norms, mut sum) = (self.random.chance(0.5), None);
                 for _ in 0..2 + self.random.below(2) {
@@ -181,6 +181,10 @@ impl Blocks {
                 self.keep(y);
             }
             9 => {
+                let y = self.picked_rows(x);
+                self.keep(y);
+            }
+            10 => {
                 let kind = LayerKind::Reduce { op: ReduceOp::Mean, axes: vec![2, 3], keep: true };
                 let y = self.add(kind, &[x]);
                 let y = self.add(LayerKind::Broadcast { shape: s }, &[y]);
@@ -240,6 +244,23 @@ impl Blocks {
         let pool =
             Pool { op, window, stride, padding: vec![(1, 0); 2], dilation, overhang: two(0), indices: false };
         self.add(LayerKind::Pool(pool), &[x])
+    }
+
+    /// A row of a table for each pixel, by the sign of its first channel, times a weight.
+    fn picked_rows(&mut self, x: ValueId) -> ValueId {
+        let s = self.shape(x);
+        let mut ranges: Vec<Range> = s.iter().map(|&n| Range::full(n)).collect();
+        ranges[1].len = 1;
+        let first = self.add(LayerKind::Slice { ranges }, &[x]);
+        let pixels = self.add(LayerKind::Reshape { shape: vec![s[0], s[2], s[3]] }, &[first]);
+        let zero = Node::Const(DType::F32, Scalar::Float(0.0));
+        let sign = vec![Node::Input(0), zero, Node::Binary(Binary::Gt, 0, 1), Node::Cast(DType::I64, 2)];
+        let index = self.add(LayerKind::Pointwise(Expr { nodes: sign }), &[pixels]);
+        let width = 1 + self.random.below(4);
+        let (table, w) = (self.parameter(&[2, width]), self.parameter(&[width, s[1]]));
+        let rows = self.add(LayerKind::Gather { axis: 0, elements: false }, &[table, index]);
+        let y = self.add(LayerKind::MatMul { transpose_a: false, transpose_b: false }, &[rows, w]);
+        self.add(LayerKind::Permute { axes: vec![0, 3, 1, 2] }, &[y])
     }
 
     /// Channels last or flat, elementwise or matrix work there, and back.
