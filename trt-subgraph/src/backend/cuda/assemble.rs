@@ -237,7 +237,19 @@ impl<'a> Assembler<'a> {
                     return place;
                 }
             }
-            Some(Bound::Part(at, ranges)) => return self.joined(at, order).slice(&ranges),
+            Some(Bound::Part(at, ranges)) => {
+                let row_major: Vec<usize> = (0..ranges.len()).collect();
+                let same = ranges.iter().map(|r| r.len).eq(ty.shape.iter().copied());
+                let part = self.joined(at, if same { order } else { &row_major }).slice(&ranges);
+                if same {
+                    return part;
+                }
+                // The value is reshaped before it is joined.
+                let fits = |view: &View| ty.bytes() < SMALL || view.order() == order;
+                if let Some(view) = part.reshape(&ty.shape).filter(fits) {
+                    return view;
+                }
+            }
             None => {}
         }
         if self.flat[value.index()] {
@@ -356,7 +368,16 @@ impl<'a> Assembler<'a> {
                 let mut ranges: Vec<Range> = shape.iter().map(|&n| Range::full(n)).collect();
                 ranges[axis].start = start;
                 start += shape[axis];
-                self.bound[v.index()].get_or_insert(Bound::Part(at, ranges));
+                let part = Bound::Part(at, ranges);
+                let mut v = v;
+                while self.bound[v.index()].is_none() {
+                    self.bound[v.index()] = Some(part.clone());
+                    let maker = self.network.layers.iter().rev().find(|l| l.outputs.contains(&v));
+                    match maker {
+                        Some(l) if matches!(l.kind, LayerKind::Reshape { .. }) => v = l.inputs[0],
+                        _ => break,
+                    }
+                }
             }
         }
     }

@@ -54,6 +54,9 @@ pub fn ways(
     if is_short(a, layer) {
         out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
     }
+    if is_small(a, layer) {
+        out.push(Arc::new(Own(Kernel::Split)));
+    }
     let clusters = a.target.capability >= 90;
     out.extend(
         on_tensor_cores(a, layer, tf32, clusters).into_iter().map(|way| -> Arc<dyn Way> { Arc::new(way) }),
@@ -104,6 +107,17 @@ impl Way for OnTensorCores {
 fn is_short(a: &Assembler, layer: &Layer) -> bool {
     let w = &a.network.ty(layer.inputs[1]).shape;
     matches!(layer.kind, LayerKind::Convolution(_)) && w[1] <= 16 && w[1..].iter().product::<usize>() <= 256
+}
+
+/// Has its result so few elements that a warp may well sum one alone?
+fn is_small(a: &Assembler, layer: &Layer) -> bool {
+    let (ty, w) = (a.network.ty(layer.outputs[0]), a.network.ty(layer.inputs[1]));
+    let terms = match &layer.kind {
+        LayerKind::Convolution(c) if !c.transposed => w.shape[1..].iter().product(),
+        LayerKind::MatMul { transpose_b, .. } => w.shape[w.rank() - if *transpose_b { 1 } else { 2 }],
+        _ => 0,
+    };
+    terms >= 32 && ty.elements() * 32 <= 4 * a.target.busy()
 }
 
 /// Our own kernels without tensor cores.

@@ -1,12 +1,14 @@
 //! Layers larger than operator cases and random networks have them, so that every branch of every kernel runs somewhere.
 
 use super::super::kernel::attention;
-use super::super::tactic::Choice;
+use super::super::kernel::product::Kernel;
+use super::super::tactic::{Choice, Own};
 use crate::backend::{Tf32, reference};
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::layer::{Convolution, Pool, PoolOp, ReduceOp, ScanOp};
 use crate::network::{Builder, Expr, LayerKind, Network, ValueId};
 use crate::{DType, Literal, Random, TensorType, compare, tolerance};
+use std::sync::Arc;
 
 /// Layers side by side in one network, for one translation of all of their kernels.
 #[derive(Default)]
@@ -29,12 +31,16 @@ impl Batch {
 
 /// The emulated device and the reference give the same on random operands in a narrow range.
 pub fn agrees(network: &Network) {
+    agrees_by(network, Choice::First);
+}
+
+fn agrees_by(network: &Network, choice: Choice) {
     let mut random = Random::new(1);
     let mut value = |ty: &TensorType| random.literal_in(ty.clone(), -2.0, 2.0);
     let parameters: Vec<Literal> = network.parameters.iter().map(|p| value(&p.ty)).collect();
     let inputs: Vec<Literal> = network.inputs.iter().map(|&v| value(network.ty(v))).collect();
     let expected = reference::evaluate(network, &parameters, &inputs).expect("runs");
-    let found = super::evaluate(network, &parameters, &inputs, Choice::First);
+    let found = super::evaluate(network, &parameters, &inputs, choice);
     for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
         compare(found, expected, tolerance(expected.ty().dtype))
             .unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));
@@ -319,4 +325,36 @@ fn attention_in_one_kernel() {
     }
     assert_eq!(attention::find(batch.b.network()).len(), kernels);
     batch.agrees();
+}
+
+/// Sums that the lanes of a warp share, of factors in units along the channels and not.
+#[test]
+fn products_by_warps() {
+    let c = Convolution {
+        stride: vec![1, 2],
+        padding: vec![(1, 0), (1, 2)],
+        dilation: vec![1, 1],
+        groups: 1,
+        transposed: false,
+        output_padding: vec![0, 0],
+    };
+    let grouped = Convolution { groups: 2, ..c.clone() };
+    let matmul = |transpose_b| LayerKind::MatMul { transpose_a: false, transpose_b };
+    let convolution = |c: &Convolution| LayerKind::Convolution(c.clone());
+    for (dtype, kind, x, w, last) in [
+        (DType::F32, convolution(&c), &[2, 9, 8, 20][..], &[10, 20, 3, 3][..], true),
+        (DType::F16, convolution(&grouped), &[1, 7, 7, 24], &[9 * 2, 12, 5, 5], true),
+        (DType::F32, convolution(&c), &[1, 6, 5, 7], &[3, 6, 3, 3], false),
+        (DType::BF16, matmul(true), &[2, 20, 72], &[2, 6, 72], false),
+        (DType::I32, matmul(false), &[3, 40], &[40, 7], false),
+    ] {
+        let mut b = Builder::new();
+        let mut image = b.input(ty(dtype, x));
+        if last {
+            image = b.add(LayerKind::Permute { axes: vec![0, 3, 1, 2] }, &[image]).expect("well typed");
+        }
+        let w = b.parameter("w", ty(dtype, w));
+        let y = b.fused(kind, &[image, w], None).expect("well typed");
+        agrees_by(&b.finish(y), Choice::Settled(Arc::new(Own(Kernel::Split))));
+    }
 }

@@ -77,6 +77,7 @@ for ({ty} r0 = 0; r0 < {size}; r0 += {THREADS}) {{
     if (r0 + THREAD < {size}) others[THREAD] = get(x[base + (r0 + THREAD) * {step}]);
     __syncthreads();
     const int count = min(({ty}){THREADS}, {size} - r0);
+    #pragma unroll 8
     for (int j = 0; j < count; ++j) rank += sorts_before<{largest}>(others[j], (i64)(r0 + j), mine, (i64)at);
 }}
 if (at < {size} && rank < {k}) {{

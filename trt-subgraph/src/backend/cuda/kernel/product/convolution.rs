@@ -11,7 +11,12 @@ use std::fmt::Write;
 
 /// Emits `layer`, whose kind is `Convolution(c)`. Channels lie innermost in the result.
 pub fn convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, kernel: Kernel) -> Result<(), Fault> {
-    let (x, w) = (a.view(layer.inputs[0]), a.view(layer.inputs[1]));
+    let (x, filters) = (a.view(layer.inputs[0]), layer.inputs[1]);
+    let w = if kernel == Kernel::Split && x.strides[1] == 1 && a.is_static(filters) {
+        a.ordered(filters, &channels_last(x.rank()))?
+    } else {
+        a.view(filters)
+    };
     of_operands(a, layer, c, x, w, "k")?.emit(a, kernel)
 }
 
@@ -117,6 +122,7 @@ pub fn of_operands(
         positions,
         dense_along_m: out.strides[1] != 1,
         column_axis: 1,
+        run: (inner && !c.transposed).then_some((inputs, [1, 1])),
         tail,
     })
 }

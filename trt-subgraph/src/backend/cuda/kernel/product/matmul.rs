@@ -60,6 +60,7 @@ pub fn matmul(
         positions,
         dense_along_m,
         column_axis: rank - 1,
+        run: Some((k, [rank - 1, rank - 2])),
     };
     product.emit(a, kernel)
 }

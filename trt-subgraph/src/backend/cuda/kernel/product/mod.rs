@@ -6,6 +6,7 @@ mod convolution;
 mod direct;
 mod few;
 mod matmul;
+mod split;
 pub mod tensor;
 mod tiled;
 
@@ -14,7 +15,7 @@ pub use matmul::{matmul, matrices};
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::render::sum_type;
-use super::super::render::{Tail, compute_type, index_type};
+use super::super::render::{Tail, compute_type, in_runs, index_type};
 use crate::backend::view::View;
 
 /// One factor as code: what it needs to be read at `b` (of the batch), its row or column, and `k`.
@@ -52,6 +53,8 @@ pub struct Product {
     pub dense_along_m: bool,
     /// The axis of the result that `n` walks.
     pub column_axis: usize,
+    /// Where runs of `k` walk one axis of each factor: how long they are, and those axes. In a convolution they are the channels.
+    pub run: Option<(usize, [usize; 2])>,
 }
 
 impl Product {
@@ -66,6 +69,18 @@ impl Product {
     /// The type of sums.
     pub fn sum(&self) -> &'static str {
         sum_type(self.a.view.dtype)
+    }
+
+    /// Elements along `k` that both factors let a thread read at once, from multiples of as many on.
+    pub fn together(&self) -> usize {
+        let Some((run, [left, right])) = self.run else { return 1 };
+        let fits = |pack: &usize| {
+            run.is_multiple_of(*pack)
+                && in_runs(&self.a.view, left, *pack)
+                && in_runs(&self.b.view, right, *pack)
+        };
+        let most = 16 / self.a.view.dtype.size();
+        [most, most / 2, most / 4, most / 8].into_iter().find(|pack| *pack > 1 && fits(pack)).unwrap_or(1)
     }
 
     /// Code that stores the sum named `sum`.
@@ -85,6 +100,7 @@ impl Product {
         }
         match kernel {
             Kernel::Direct => direct::emit(a, self),
+            Kernel::Split => split::emit(a, self),
             Kernel::Suitable if self.n < 8 && self.m >= 64 || self.m * self.n < 64 && self.k < 64 => {
                 direct::emit(a, self)
             }
@@ -105,4 +121,6 @@ pub enum Kernel {
     Direct,
     /// Tiles in shared memory.
     Tiled,
+    /// A warp for a row and a few columns.
+    Split,
 }

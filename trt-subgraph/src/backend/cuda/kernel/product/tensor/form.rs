@@ -167,6 +167,7 @@ fn of_matmul(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool, unit: usize) 
         positions,
         dense_along_m,
         column_axis: rank - 1,
+        run: Some((f.k, [rank - 1, rank - 2])),
         tail,
     })
 }
