@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(256) pointwise_0(f16* __restrict__ 
 
     #[test]
     fn parts_are_written_where_they_are_joined() {
-        for shape in [vec![4, 6], vec![2, 2, 6]] {
+        for (shape, axis) in [(vec![4, 6], 1), (vec![1, 4, 6], 0)] {
             let mut b = Builder::new();
             let x = b.input(TensorType::new(DType::F32, [4, 6]));
             let exp = Expr::unary(crate::network::expr::Unary::Exp);
@@ -147,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(256) pointwise_0(f16* __restrict__ 
                 let part = b.add(LayerKind::Pointwise(exp.clone()), &[x]).unwrap();
                 b.add(LayerKind::Reshape { shape: shape.clone() }, &[part]).unwrap()
             });
-            let y = b.add(LayerKind::Concat { axis: 1 }, &parts).unwrap();
+            let y = b.add(LayerKind::Concat { axis }, &parts).unwrap();
             let (text, arena) = rendered(&b.finish(vec![y]));
             assert_eq!((text.matches("__global__").count(), arena), (1, 0), "{text}");
         }
