@@ -121,9 +121,9 @@ fn steps(engine: &mut dyn Engine, io: &Io<'_>, repeats: usize) -> Result<(), Str
         // SAFETY: as for `run`.
         let profile = unsafe { engine.profile(io, Stream::NONE) }.map_err(|e| e.to_string())?;
         if all.is_empty() {
-            all = profile.iter().map(|s| (s.step.clone(), s.time)).collect();
+            all = profile.steps.iter().map(|s| (s.step.clone(), s.time)).collect();
         }
-        all.iter_mut().zip(profile).for_each(|(to, step)| to.1 = to.1.min(step.time));
+        all.iter_mut().zip(profile.steps).for_each(|(to, step)| to.1 = to.1.min(step.time));
     }
     for (step, time) in &all {
         println!("    {:>10.2} us  {step}", time.as_secs_f64() * 1e6);

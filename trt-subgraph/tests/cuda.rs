@@ -292,6 +292,27 @@ fn tensors_may_start_anywhere() {
     assert_eq!(found.to_f64(), expected);
 }
 
+/// Every step of an engine has a time, and a profiled call gives what others give.
+#[test]
+fn a_profile_is_a_call_with_times() {
+    let Some(device) = gpu() else { return };
+    let (network, parameters, inputs) = layers::sample(3);
+    let mut engine = compiled(&network, &parameters).expect("compiles");
+    let expected = call(&device, &mut *engine, &inputs).expect("runs");
+    let stream = OwnStream::new(&device).expect("a stream");
+    let mut profile = None;
+    let types = engine.signature().outputs.clone();
+    let found = results(&device, types, &inputs, |io| {
+        // SAFETY: the tensors have the signature's types.
+        profile = Some(unsafe { engine.profile(io, stream.stream()) }?);
+        stream.wait().map_err(RunError::Device)
+    });
+    assert_eq!(found.expect("runs"), expected);
+    let profile = profile.expect("it ran");
+    assert!(profile.steps.iter().map(|s| &s.step).eq(&engine.describe().steps), "{profile:?}");
+    assert!(!profile.whole.is_zero() && profile.steps.iter().all(|s| !s.time.is_zero()), "{profile:?}");
+}
+
 fn compiled(network: &Network, parameters: &[Literal]) -> Result<Box<dyn Engine>, String> {
     Cuda.compile(network, &parameters.to_vec(), &CompileOptions::default()).map_err(|e| e.to_string())
 }
@@ -323,7 +344,20 @@ fn call_on(
     inputs: &[Literal],
     stream: &OwnStream,
 ) -> Result<Vec<Literal>, RunError> {
-    let types = engine.signature().outputs.clone();
+    results(device, engine.signature().outputs.clone(), inputs, |io| {
+        // SAFETY: the tensors have the signature's types and live until the device is done.
+        unsafe { engine.run(io, stream.stream()) }?;
+        stream.wait().map_err(RunError::Device)
+    })
+}
+
+/// What `run` writes into tensors of these types on the device.
+fn results(
+    device: &Arc<Device>,
+    types: Vec<TensorType>,
+    inputs: &[Literal],
+    run: impl FnOnce(&Io<'_>) -> Result<(), RunError>,
+) -> Result<Vec<Literal>, RunError> {
     let holding = |l: &Literal| Buffer::holding(device, l.bytes()).map_err(RunError::Device);
     let inputs: Vec<Buffer> = inputs.iter().map(holding).collect::<Result<_, _>>()?;
     let mut results: Vec<Literal> = types.into_iter().map(Literal::zeros).collect();
@@ -333,9 +367,7 @@ fn call_on(
     let outputs: Vec<Buffer> = results.iter().map(garbage).collect::<Result<_, _>>()?;
     let from: Vec<*const u8> = inputs.iter().map(|b| b.address() as *const u8).collect();
     let to: Vec<*mut u8> = outputs.iter().map(|b| b.address() as *mut u8).collect();
-    // SAFETY: the tensors have the signature's types and live until the device is done.
-    unsafe { engine.run(&Io { inputs: &from, outputs: &to }, stream.stream()) }?;
-    stream.wait().map_err(RunError::Device)?;
+    run(&Io { inputs: &from, outputs: &to })?;
     for (buffer, result) in outputs.iter().zip(&mut results) {
         buffer.read(result.bytes_mut()).map_err(RunError::Device)?;
     }

@@ -3,36 +3,36 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use trt_subgraph::backend::{RunError, StepTime};
+use trt_subgraph::backend::{Profile, RunError, StepTime};
 
 /// Times gathered over some calls of one shape.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Profile {
+pub(crate) struct Gathered {
     pub(crate) calls: u32,
-    /// Time within the engine.
-    pub(crate) whole: Duration,
-    /// Of each step, in order; one that stands for the whole where the engine cannot tell them apart.
-    pub(crate) steps: Vec<StepTime>,
+    /// Sums over the calls, as the engine tells them.
+    pub(crate) engine: Profile,
+    /// What the caller waited for all that, profiling included.
+    pub(crate) waited: Duration,
 }
 
 /// Gathers a profile between `start` and `stop`; costs one load a call otherwise.
 #[derive(Default)]
 pub(crate) struct Profiler {
     running: AtomicBool,
-    gathered: Mutex<Profile>,
+    gathered: Mutex<Gathered>,
 }
 
 impl Profiler {
     /// Begins a profile anew.
     #[cfg(feature = "tool")]
     pub(crate) fn start(&self) {
-        *self.gathered() = Profile::default();
+        *self.gathered() = Gathered::default();
         self.running.store(true, Ordering::Release);
     }
 
     /// Ends the profile and gives it.
     #[cfg(feature = "tool")]
-    pub(crate) fn stop(&self) -> Profile {
+    pub(crate) fn stop(&self) -> Gathered {
         self.running.store(false, Ordering::Release);
         std::mem::take(&mut self.gathered())
     }
@@ -41,27 +41,26 @@ impl Profiler {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// Adds one call, which gives the times of its steps. A call of another shape begins anew.
-    pub(crate) fn time(
-        &self,
-        call: impl FnOnce() -> Result<Vec<StepTime>, RunError>,
-    ) -> Result<(), RunError> {
+    /// Adds one call, which gives its times. A call of another shape begins anew.
+    pub(crate) fn time(&self, call: impl FnOnce() -> Result<Profile, RunError>) -> Result<(), RunError> {
         let start = Instant::now();
-        let steps = call()?;
-        let whole = start.elapsed();
+        let profile = call()?;
+        let waited = start.elapsed();
         let mut gathered = self.gathered();
-        let same = gathered.steps.iter().map(|s| &s.step).eq(steps.iter().map(|s| &s.step));
+        let same = gathered.engine.steps.iter().map(|s| &s.step).eq(profile.steps.iter().map(|s| &s.step));
         if !same {
             let zero = |s: &StepTime| StepTime { step: s.step.clone(), time: Duration::ZERO };
-            *gathered = Profile { steps: steps.iter().map(zero).collect(), ..Profile::default() };
+            let steps = profile.steps.iter().map(zero).collect();
+            *gathered = Gathered { engine: Profile { steps, ..Profile::default() }, ..Gathered::default() };
         }
         gathered.calls += 1;
-        gathered.whole += whole;
-        gathered.steps.iter_mut().zip(steps).for_each(|(sum, step)| sum.time += step.time);
+        gathered.waited += waited;
+        gathered.engine.whole += profile.whole;
+        gathered.engine.steps.iter_mut().zip(profile.steps).for_each(|(sum, step)| sum.time += step.time);
         Ok(())
     }
 
-    fn gathered(&self) -> std::sync::MutexGuard<'_, Profile> {
+    fn gathered(&self) -> std::sync::MutexGuard<'_, Gathered> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

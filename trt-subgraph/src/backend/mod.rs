@@ -95,17 +95,27 @@ pub trait Engine: Send {
     /// The steps it runs and the memory it holds, for reports.
     fn describe(&self) -> EngineInfo;
 
-    /// Runs once as [`Engine::run`] does and tells how long each step took, in order. The steps are those of
+    /// Runs once as [`Engine::run`] does and tells how long it took and each step of it, in order. The steps are those of
     /// [`Engine::describe`] where the backend can time them alone, else one that stands for the whole.
     ///
     /// # Safety
     /// As for [`Engine::run`].
-    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Vec<StepTime>, RunError> {
+    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Profile, RunError> {
         let start = Instant::now();
         // SAFETY: the caller's promise.
         unsafe { self.run(io, stream) }?;
-        Ok(vec![StepTime { step: "the whole call".to_string(), time: start.elapsed() }])
+        let whole = start.elapsed();
+        Ok(Profile { whole, steps: vec![StepTime { step: "the whole call".to_string(), time: whole }] })
     }
+}
+
+/// Where the time of one run goes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Profile {
+    /// All of it.
+    pub whole: Duration,
+    /// Each step, in order.
+    pub steps: Vec<StepTime>,
 }
 
 /// How long a step of an engine took, in one run.

@@ -11,7 +11,7 @@ use trt_subgraph::backend::StepTime;
 #[derive(Serialize)]
 pub(crate) struct Layers {
     pub(crate) calls: u32,
-    /// A whole call, while it is profiled.
+    /// A whole call: the host's part and the engines' own times.
     pub(crate) whole_us: f64,
     /// Of that, within engines.
     pub(crate) engines_us: f64,
@@ -61,7 +61,11 @@ pub(crate) fn profile(
     let profiles: Vec<_> = stitched.clusters.iter().map(|c| c.profiler.stop()).collect();
     ran?;
     let each = |d: Duration| d.as_secs_f64() * 1e6 / f64::from(calls);
-    let whole_us = each(whole);
+    // What engines do to time their steps is none of the call's.
+    let waited: Duration = profiles.iter().map(|p| p.waited).sum();
+    let engines_us: f64 = profiles.iter().map(|p| each(p.engine.whole)).sum();
+    let host_us = each(whole.saturating_sub(waited));
+    let whole_us = host_us + engines_us;
     let mut times = Vec::new();
     for (engine, profile) in profiles.iter().enumerate() {
         let step = |s: &StepTime| {
@@ -70,19 +74,18 @@ pub(crate) fn profile(
         };
         times.push(EngineTime {
             engine,
-            whole_us: each(profile.whole),
-            sum_us: each(profile.steps.iter().map(|s| s.time).sum()),
-            steps: profile.steps.iter().map(step).collect(),
+            whole_us: each(profile.engine.whole),
+            sum_us: each(profile.engine.steps.iter().map(|s| s.time).sum()),
+            steps: profile.engine.steps.iter().map(step).collect(),
         });
     }
-    let engines_us: f64 = times.iter().map(|t| t.whole_us).sum();
     let told: Vec<&EngineTime> = times.iter().filter(|t| !t.steps.is_empty()).collect();
     let (sum, of): (f64, f64) = (told.iter().map(|t| t.sum_us).sum(), told.iter().map(|t| t.whole_us).sum());
     Ok(Layers {
         calls,
         whole_us,
         engines_us,
-        host_us: whole_us - engines_us,
+        host_us,
         unaccounted: if of > 0.0 { 1.0 - sum / of } else { 0.0 },
         engines: times,
     })

@@ -8,7 +8,7 @@ use super::saved::Packed;
 use super::step::{Address, Call};
 use super::team::Team;
 use crate::Bytes;
-use crate::backend::{CompileError, Engine, EngineInfo, Io, RunError, Signature, StepTime, Stream, Weights};
+use crate::backend::{CompileError, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream, Weights};
 use crate::network::Network;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -225,10 +225,11 @@ impl Engine for CpuEngine {
         }
     }
 
-    unsafe fn profile(&mut self, io: &Io<'_>, _stream: Stream) -> Result<Vec<StepTime>, RunError> {
+    unsafe fn profile(&mut self, io: &Io<'_>, _stream: Stream) -> Result<Profile, RunError> {
         self.bind(io);
         let (compiled, call) = (&self.compiled, self.call());
         let mut times = Vec::with_capacity(compiled.run.steps.len());
+        let start = Instant::now();
         compiled.teams[1].scoped(|| {
             compiled.run.steps.iter().try_for_each(|(step, _)| {
                 let start = Instant::now();
@@ -238,7 +239,8 @@ impl Engine for CpuEngine {
                 done
             })
         })?;
+        let whole = start.elapsed();
         let timed = |(i, time)| StepTime { step: compiled.run.describe(i), time };
-        Ok(times.into_iter().enumerate().map(timed).collect())
+        Ok(Profile { whole, steps: times.into_iter().enumerate().map(timed).collect() })
     }
 }

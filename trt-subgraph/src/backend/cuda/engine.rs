@@ -14,13 +14,14 @@ use super::stream::OwnStream;
 use super::tactic::{Choice, Way};
 use super::timer::{Alone, Timer};
 use crate::backend::{
-    CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, Stream, Weights,
+    CompileError, CompileOptions, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream,
+    Weights,
 };
 use crate::network::Network;
 use cudarc::driver::sys::CUstream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What forks share.
 struct Shared {
@@ -171,10 +172,43 @@ impl State {
         Ok(state)
     }
 
+    /// What kernels found wrong since the last call.
+    fn fault(&self, shared: &Shared) -> Result<(), RunError> {
+        let Some((at, index, size)) = self.record.take() else { return Ok(()) };
+        let layer = shared.origins.get(at).cloned().unwrap_or_default();
+        Err(RunError::Index { layer, index, size })
+    }
+
+    /// The time of all steps in a row, and of each. `None` where the caller's tensors do not lie as steps want them. Leaves the outputs
+    /// unspecified.
+    ///
+    /// # Safety
+    /// `io` has the program's tensors on the device, and nobody else uses them or this state now.
+    unsafe fn times(
+        &mut self,
+        shared: &Shared,
+        io: &Io<'_>,
+    ) -> Result<Option<(Duration, Vec<Duration>)>, String> {
+        /// How often a step is repeated in a graph, and such a graph timed.
+        const REPEATS: (usize, usize) = (20, 3);
+        if !self.queue.bind(io) {
+            return Ok(None);
+        }
+        let count = shared.run.program.steps.len();
+        let time = |chain: &mut dyn Iterator<Item = usize>, repeats: usize| {
+            // SAFETY: the caller's promise.
+            let ms = unsafe { Replay::of(&shared.run, &self.queue, chain)?.time(REPEATS.1) }?;
+            Ok::<_, String>(Duration::from_secs_f64(f64::from(ms) / 1e3 / repeats as f64))
+        };
+        let whole = time(&mut (0..count), 1)?;
+        let each = (0..count).map(|at| time(&mut std::iter::repeat_n(at, REPEATS.0), REPEATS.0));
+        Ok(Some((whole, each.collect::<Result<_, _>>()?)))
+    }
+
     fn record_graph(&mut self, shared: &Shared) -> Result<(), String> {
         self.replay = None;
         if shared.graph && shared.run.program.steps.len() > 1 {
-            self.replay = Replay::new(&shared.run, &self.queue, 1)?;
+            self.replay = Replay::new(&shared.run, &self.queue)?;
         }
         Ok(())
     }
@@ -264,10 +298,7 @@ impl Engine for CudaEngine {
     unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError> {
         let shared = self.shared.clone();
         let state = self.state()?;
-        if let Some((at, index, size)) = state.record.take() {
-            let layer = shared.origins.get(at).cloned().unwrap_or_default();
-            return Err(RunError::Index { layer, index, size });
-        }
+        state.fault(&shared)?;
         if shared.generation.load(Ordering::Acquire) != state.generation {
             (state.weights, state.generation) = shared.newest();
             state.queue.point(WEIGHTS, state.weights.address());
@@ -279,6 +310,31 @@ impl Engine for CudaEngine {
             state.order.follow(stream).map_err(RunError::Device)?;
             state.queue.run(&shared.run, state.replay.as_mut(), io, stream).map_err(RunError::Device)
         }
+    }
+
+    /// Each step's time is that of a graph which repeats it, beside one of the whole: what a step gains from overlapping with its
+    /// neighbours is in the whole alone. Complete on return.
+    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Profile, RunError> {
+        let shared = self.shared.clone();
+        let start = Instant::now();
+        // SAFETY: the caller's promise.
+        unsafe { self.run(io, stream) }?;
+        shared.device.synchronize().map_err(RunError::Device)?;
+        let once = start.elapsed();
+        let state = self.state()?;
+        state.fault(&shared)?;
+        // SAFETY: the device is done with the tensors and with our memory.
+        let Some((whole, times)) = unsafe { state.times(&shared, io) }.map_err(RunError::Device)? else {
+            let steps = vec![StepTime { step: "the whole call".to_string(), time: once }];
+            return Ok(Profile { whole: once, steps });
+        };
+        // Steps that were repeated found no indices in their operands.
+        state.record.take();
+        // SAFETY: the caller's promise.
+        unsafe { self.run(io, stream) }?;
+        shared.device.synchronize().map_err(RunError::Device)?;
+        let steps = shared.run.describe().into_iter().zip(times);
+        Ok(Profile { whole, steps: steps.map(|(step, time)| StepTime { step, time }).collect() })
     }
 
     fn fork(&self) -> Box<dyn Engine> {

@@ -120,19 +120,24 @@ impl Queue {
         stream: CUstream,
     ) -> Result<(), String> {
         let _current = loaded.device.enter()?;
+        if !self.bind(io) {
+            // SAFETY: the caller's promise.
+            return unsafe { self.run_aligned(loaded, replay, io, stream) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.start(loaded, replay, stream) }
+    }
+
+    /// Fills in the addresses of the caller's tensors. Are they aligned as steps rely on it?
+    pub fn bind(&mut self, io: &Io<'_>) -> bool {
         for g in &self.inputs {
             self.values[g.value] = (io.inputs[g.tensor] as Address).wrapping_add_signed(g.offset as i64);
         }
         for g in &self.outputs {
             self.values[g.value] = (io.outputs[g.tensor] as Address).wrapping_add_signed(g.offset as i64);
         }
-        let misaligned = |g: &Given| !self.values[g.value].is_multiple_of(g.alignment as Address);
-        if self.inputs.iter().chain(&self.outputs).any(misaligned) {
-            // SAFETY: the caller's promise.
-            return unsafe { self.run_aligned(loaded, replay, io, stream) };
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.start(loaded, replay, stream) }
+        let aligned = |g: &Given| self.values[g.value].is_multiple_of(g.alignment as Address);
+        self.inputs.iter().chain(&self.outputs).all(aligned)
     }
 
     /// # Safety

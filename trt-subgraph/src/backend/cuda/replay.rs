@@ -3,7 +3,7 @@
 use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
-use super::program::{Action, Launch, Step};
+use super::program::{Action, Launch};
 use super::queue::Queue;
 use super::stream::OwnStream;
 use cudarc::driver::sys::{
@@ -26,14 +26,24 @@ pub struct Replay {
 unsafe impl Send for Replay {}
 
 impl Replay {
-    /// A chain of the program's steps with their present arguments, `repeats` times over. `None` where a library's work, whose nodes cannot be changed, touches
+    /// A chain of the program's steps with their present arguments. `None` where a library's work, whose nodes cannot be changed, touches
     /// the caller's tensors.
-    pub fn new(loaded: &Loaded, queue: &Queue, repeats: usize) -> Result<Option<Replay>, String> {
+    pub fn new(loaded: &Loaded, queue: &Queue) -> Result<Option<Replay>, String> {
         let steps = &loaded.program.steps;
         let fixed = |at: usize| matches!(steps[at].action, Action::Call(_)) && queue.is_given(at);
         if (0..steps.len()).any(fixed) {
             return Ok(None);
         }
+        Replay::of(loaded, queue, 0..steps.len()).map(Some)
+    }
+
+    /// A chain of these steps with their present arguments, to be [timed](Replay::time).
+    pub fn of(
+        loaded: &Loaded,
+        queue: &Queue,
+        chain: impl IntoIterator<Item = usize>,
+    ) -> Result<Replay, String> {
+        let steps = &loaded.program.steps;
         let (_current, driver) = (loaded.device.enter()?, loaded.device.driver);
         let mut out = Replay {
             device: loaded.device.clone(),
@@ -41,15 +51,19 @@ impl Replay {
             executable: std::ptr::null_mut(),
             nodes: Vec::with_capacity(steps.len()),
         };
+        let mut ours_ahead = false;
         // SAFETY: places for the answers; nodes belong to this graph.
         unsafe {
             driver.check("cuGraphCreate", (driver.cuGraphCreate)(&mut out.graph, 0))?;
-            for (at, step) in (0..repeats).flat_map(|_| steps.iter().enumerate()) {
+            for at in chain {
+                let step = &steps[at];
                 let addresses = queue.arguments(at).to_vec();
                 let mut before: Vec<CUgraphNode> = out.nodes.last().map(|(n, _)| *n).into_iter().collect();
                 let mut node = std::ptr::null_mut();
                 // Our kernels wait for each other themselves.
-                let both = both_ours(steps, at) && loaded.device.target.capability >= 90;
+                let ours = matches!(step.action, Action::Launch(_));
+                let both = ours && ours_ahead && loaded.device.target.capability >= 90;
+                ours_ahead = ours;
                 let ahead = if both { before.pop() } else { None };
                 match &step.action {
                     Action::Launch(launch) => with_parameters(loaded, launch, &addresses, |parameters| {
@@ -83,10 +97,10 @@ impl Replay {
                 (driver.cuGraphUpload)(out.executable, OwnStream::new(&loaded.device)?.raw),
             )?;
         }
-        Ok(Some(out))
+        Ok(out)
     }
 
-    /// Launches the graph with the queue's present addresses of the caller's tensors.
+    /// Launches the graph of all steps with the queue's present addresses of the caller's tensors.
     ///
     /// # Safety
     /// As [`Queue::run`]; no other address has changed since the graph was made.
@@ -144,21 +158,24 @@ impl Replay {
         }
     }
 
-    /// Milliseconds of a launch, the least of some rounds after a first one.
-    pub fn time(&mut self, loaded: &Loaded, queue: &Queue, rounds: usize) -> Result<f32, String> {
-        let (_current, driver) = (loaded.device.enter()?, loaded.device.driver);
+    /// Milliseconds of a launch with the arguments that it was made with, the least of some rounds after a first one.
+    ///
+    /// # Safety
+    /// What the arguments point to is alive, and nobody else uses it now.
+    pub unsafe fn time(&self, rounds: usize) -> Result<f32, String> {
+        let (_current, driver) = (self.device.enter()?, self.device.driver);
         let (mut start, mut end) = (std::ptr::null_mut(), std::ptr::null_mut());
         let mut least = f32::INFINITY;
-        let own = OwnStream::new(&loaded.device)?;
+        let own = OwnStream::new(&self.device)?;
         let stream = own.raw;
-        // SAFETY: places for the answers; the events are ours, the queue's memory is alive.
+        // SAFETY: places for the answers; the events are ours; the caller's promise.
         unsafe {
             driver.check("cuEventCreate", (driver.cuEventCreate)(&mut start, 0))?;
             driver.check("cuEventCreate", (driver.cuEventCreate)(&mut end, 0))?;
-            let mut round = || -> Result<f32, String> {
+            let round = || -> Result<f32, String> {
                 let mut time = 0f32;
                 driver.check("cuEventRecord", (driver.cuEventRecord)(start, stream))?;
-                self.launch(loaded, queue, stream)?;
+                driver.check("launching the graph", (driver.cuGraphLaunch)(self.executable, stream))?;
                 driver.check("cuEventRecord", (driver.cuEventRecord)(end, stream))?;
                 driver.check("running it", (driver.cuEventSynchronize)(end))?;
                 driver.check("cuEventElapsedTime", (driver.cuEventElapsedTime)(&mut time, start, end))?;
@@ -184,12 +201,6 @@ const PROGRAMMATIC: CUgraphEdgeData = CUgraphEdgeData {
     type_: 1,
     reserved: [0; 5],
 };
-
-/// Do this step and the one ahead of it, the last before the first, launch kernels of our own?
-fn both_ours(steps: &[Step], at: usize) -> bool {
-    let ahead = at.checked_sub(1).unwrap_or(steps.len() - 1);
-    [at, ahead].iter().all(|&at| matches!(steps[at].action, Action::Launch(_)))
-}
 
 /// What `use_them` makes of the launch's parameters as the driver wants them.
 fn with_parameters(

@@ -3,7 +3,7 @@
 use super::{Given, run};
 use crate::Literal;
 use crate::backend::{
-    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, RunError, Signature, StepTime, Stream,
+    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream,
     Unavailable, Weights,
 };
 use crate::network::{Layer, Network, Split};
@@ -127,10 +127,11 @@ impl Engine for Interpreter {
         }
     }
 
-    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Vec<StepTime>, RunError> {
+    unsafe fn profile(&mut self, io: &Io<'_>, stream: Stream) -> Result<Profile, RunError> {
         let start = Instant::now();
         // SAFETY: the caller's promise.
         unsafe { self.run(io, stream) }?;
-        Ok(vec![StepTime { step: "interpreter".to_string(), time: start.elapsed() }])
+        let whole = start.elapsed();
+        Ok(Profile { whole, steps: vec![StepTime { step: "interpreter".to_string(), time: whole }] })
     }
 }

@@ -10,6 +10,7 @@ pub use cut::{Cut, cuts};
 pub use form::{form, product};
 
 use super::super::super::assemble::{Assembler, Fault};
+use super::super::super::program::WEIGHTS;
 use super::super::super::render::{Draft, indent, split, storage_type};
 use super::{Factor, Product};
 use std::fmt::Write;
@@ -38,13 +39,17 @@ pub fn emit(a: &mut Assembler, p: Product, cut: Cut) -> Result<(), Fault> {
     let (high, wide) = (rows / warps / 16, columns / (THREADS / 32 / warps) / 16);
     let pack = p.tail.pack(p.column_axis);
     let mut draft = Draft::new(p.what);
-    (draft.threads, draft.cluster) = (THREADS, shares);
+    (draft.threads, draft.cluster, draft.waits) = (THREADS, shares, true);
     draft.grid = [tiles.iter().product(), 1, 1];
     draft.read("x", &p.a.view);
     draft.aligned(16);
     draft.read("w", &p.b.view);
     draft.aligned(16);
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
+    // Weights are there before the kernels ahead are done.
+    let first = format!("for (int s = 0; s < {} && s < steps; ++s) fetch_right(s, first + s);\n", stages - 1);
+    let wait = "await_previous();\n";
+    let begin = if p.b.view.slot == WEIGHTS { first + wait } else { wait.to_string() + &first };
     let mut body =
         format!("alignas(128) __shared__ unsigned char pool[{}];\n", (stages * stage).max(rows * pitch * 4));
     body.push_str(&split(&tiles, "BLOCK", ty, "tile"));
@@ -55,21 +60,27 @@ pub fn emit(a: &mut Assembler, p: Product, cut: Cut) -> Result<(), Fault> {
 const int lane = THREAD % 32, wm = THREAD / 32 % {warps} * {warp_rows}, wn = THREAD / 32 / {warps} * {warp_columns};
 const int first = {steps} * tile3 / {shares}, steps = {steps} * (tile3 + 1) / {shares} - first;
 auto at = [&](int stage, int row, int unit) {{ return pool + stage * {stage} + row * {ROW} + ((unit ^ (row >> 1 & 3)) * 16); }};
-auto fetch = [&](int stage, int step) {{
+auto fetch_left = [&](int stage, int step) {{
     const int unit = THREAD % 4;
     const {ty} {STEP} = step * {depth}, k = {STEP} + unit * {unit};
-{loads}    end_group();
-}};
+{left}}};
+auto fetch_right = [&](int stage, int step) {{
+    const int unit = THREAD % 4;
+    const {ty} {STEP} = step * {depth}, k = {STEP} + unit * {unit};
+{right}}};
 f32 sums[{high}][{double}][4] = {{}};
-for (int s = 0; s < {ahead}; ++s) {{
-    if (s < steps) fetch(s, first + s);
-    else end_group();
+{begin}for (int s = 0; s < {ahead}; ++s) {{
+    if (s < steps) fetch_left(s, first + s);
+    end_group();
 }}
 for (int s = 0; s < steps; ++s) {{
     wait_groups<{pending}>();
     __syncthreads();
-    if (s + {ahead} < steps) fetch((s + {ahead}) % {stages}, first + s + {ahead});
-    else end_group();
+    if (s + {ahead} < steps) {{
+        fetch_left((s + {ahead}) % {stages}, first + s + {ahead});
+        fetch_right((s + {ahead}) % {stages}, first + s + {ahead});
+    }}
+    end_group();
     const int stage = s % {stages};
     #pragma unroll
     for (int half = 0; half < 2; ++half) {{
@@ -110,7 +121,8 @@ for (int i = 0; i < {high}; ++i)
         double = 2 * wide,
         element = storage_type(p.a.view.dtype),
         meet = if shares > 1 { "cluster_barrier();" } else { "__syncthreads();" },
-        loads = indent(&(load(&p.a, "x", ("m", p.m), (0, rows), p.k, ty) + &load(&p.b, "w", ("n", p.n), (rows, columns), p.k, ty))),
+        left = indent(&load(&p.a, "x", ("m", p.m), (0, rows), p.k, ty)),
+        right = indent(&load(&p.b, "w", ("n", p.n), (rows, columns), p.k, ty)),
     );
     body.push_str(&results(&p, cut, pack, pitch));
     draft.body = body;
