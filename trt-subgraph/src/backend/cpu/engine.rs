@@ -8,7 +8,9 @@ use super::saved::Packed;
 use super::step::{Address, Call};
 use super::team::Team;
 use crate::Bytes;
-use crate::backend::{CompileError, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream, Weights};
+use crate::backend::{
+    CompileError, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream, Weights,
+};
 use crate::network::Network;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

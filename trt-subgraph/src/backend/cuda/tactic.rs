@@ -13,8 +13,8 @@ use crate::backend::Tf32;
 use crate::network::{Layer, LayerKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many cuts of a product on tensor cores are tried.
-const CUTS: usize = 5;
+/// How many cuts of a product on tensor cores are tried, of each unit.
+const CUTS: usize = 4;
 
 /// One manner of running a layer.
 pub trait Way: Send + Sync {
@@ -73,13 +73,12 @@ pub fn ways(
 }
 
 /// Our own kernel on tensor cores.
-struct OnTensorCores(Cut);
+pub struct OnTensorCores(pub Cut);
 
 /// The ways on tensor cores that promise most.
 fn on_tensor_cores(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Vec<OnTensorCores> {
     let Some(form) = tensor::form(a, layer, tf32) else { return vec![] };
-    let size = (form.batch, form.m, form.n, form.steps);
-    let cuts = tensor::cuts(size, a.target.multiprocessors, clusters, CUTS);
+    let cuts = tensor::cuts(form, &a.target, clusters, CUTS);
     cuts.into_iter().map(OnTensorCores).collect()
 }
 
@@ -93,12 +92,11 @@ fn best_guess(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> A
 
 impl Way for OnTensorCores {
     fn name(&self) -> String {
-        let Cut { rows, columns, shares, .. } = self.0;
-        format!("own tensor cores {rows}x{columns} by {shares}")
+        self.0.name()
     }
 
     fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
-        let product = tensor::product(a, layer)?;
+        let product = tensor::product(a, layer, self.0.depth)?;
         tensor::emit(a, product, self.0)
     }
 }

@@ -15,6 +15,16 @@ impl Target {
         format!("--gpu-architecture=sm_{}{}", self.capability, if self.capability >= 90 { "a" } else { "" })
     }
 
+    /// Bytes of shared memory that a block may have.
+    pub fn shared(&self) -> usize {
+        // CUDA C++ Programming Guide, technical specifications per compute capability.
+        match self.capability {
+            80 | 87 => 163 << 10,
+            90..120 => 227 << 10,
+            _ => 99 << 10,
+        }
+    }
+
     /// Threads that keep the whole device busy.
     pub fn busy(&self) -> usize {
         self.multiprocessors * 1024

@@ -3,8 +3,8 @@
 use super::{Given, run};
 use crate::Literal;
 use crate::backend::{
-    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream,
-    Unavailable, Weights,
+    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime,
+    Stream, Unavailable, Weights,
 };
 use crate::network::{Layer, Network, Split};
 use crate::source::Refusal;

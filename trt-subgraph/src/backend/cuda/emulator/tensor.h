@@ -56,3 +56,22 @@ template <class T> void multiply(f32* s, Four a, unsigned b0, unsigned b1, T typ
     device::seen();
 }
 template <class T> DEVICE Four factor(Four v, T) { return v; }
+
+#define DYNAMIC_SHARED(name, bytes) alignas(1024) static unsigned char name[bytes]
+DEVICE void show_copies() {}
+template <int N> DEVICE void begin_products(f32 (*)[4]) {}
+template <int P, int N> DEVICE void wait_products(f32 (*)[4]) {}
+template <int N, class T> void multiply_tiles(f32 (*s)[4], const unsigned char* a, const unsigned char* b, T type) {
+    const int lane = device::running % 32, warp = device::running / 32 % 4;
+    auto word = [](const unsigned char* rows, int row, int k) {
+        unsigned w;
+        std::memcpy(&w, rows + row * 128 + ((k / 8 ^ row & 7) * 16) + k % 8 * 2, 4);
+        return w;
+    };
+    for (int j = 0; j < N; ++j)
+        for (int c = 0; c < 4; ++c)
+            for (int k = 0; k < 64; k += 2) {
+                const unsigned left = word(a, warp * 16 + lane / 4 + c / 2 * 8, k), right = word(b, j * 8 + lane % 4 * 2 + c % 2, k);
+                for (int i = 0; i < 2; ++i) s[j][c] += device::at(&left, i, type) * device::at(&right, i, type);
+            }
+}

@@ -2,7 +2,9 @@
 
 use super::super::kernel::attention;
 use super::super::kernel::product::Kernel;
-use super::super::tactic::{Choice, Own};
+use super::super::kernel::product::tensor;
+use super::super::tactic::{Choice, OnTensorCores, Own};
+use super::super::target::Target;
 use crate::backend::{Tf32, reference};
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::layer::{Convolution, Pool, PoolOp, ReduceOp, ScanOp};
@@ -283,6 +285,45 @@ fn products_on_tensor_cores() {
             compare(found, expected, tolerance).unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));
         }
     }
+}
+
+/// Warps and warpgroups, one of them in a block and several, more steps than stages and fewer.
+#[test]
+fn products_cut_in_every_manner() {
+    let c = Convolution {
+        stride: vec![1; 2],
+        padding: vec![(1, 1); 2],
+        dilation: vec![1; 2],
+        groups: 1,
+        transposed: false,
+        output_padding: vec![0; 2],
+    };
+    let matmul = LayerKind::MatMul { transpose_a: false, transpose_b: true };
+    let target = Target { capability: 90, multiprocessors: 132 };
+    let mut kinds = 0;
+    for (kind, x, w) in [
+        (matmul.clone(), &[70, 1048][..], &[136, 1048][..]),
+        (matmul, &[130, 72], &[260, 72]),
+        (LayerKind::Convolution(c), &[1, 64, 7, 10], &[40, 64, 3, 3]),
+    ] {
+        let mut b = Builder::new();
+        let mut image = b.input(ty(DType::F16, x));
+        if x.len() > 2 {
+            image = b.add(LayerKind::Permute { axes: vec![0, 2, 3, 1] }, &[image]).expect("well typed");
+            image = b.add(LayerKind::Permute { axes: vec![0, 3, 1, 2] }, &[image]).expect("well typed");
+        }
+        let w = b.parameter("w", ty(DType::F16, w));
+        let y = b.fused(kind, &[image, w], None).expect("well typed");
+        let network = b.finish(y);
+        let (m, n, k) = (70, 136, 2096);
+        let form = tensor::Form { dtype: DType::F16, batch: 1, m, n, k };
+        let cuts = tensor::cuts(form, &target, false, usize::MAX);
+        for cut in cuts.iter().filter(|c| [(128, 128), (128, 256), (64, 32)].contains(&(c.rows, c.columns))) {
+            kinds += 1;
+            agrees_by(&network, Choice::Settled(Arc::new(OnTensorCores(*cut))));
+        }
+    }
+    assert_eq!(kinds, 3 * 5, "two units, of which one has no cut of 128x256");
 }
 
 /// Halves through the fused kernel, one block of queries and several, tiles of keys that are not full, masks that leave nothing.

@@ -65,9 +65,9 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
         false => "best[j] += v;".to_string(),
     };
     let memory = format!("Pack<{}, {lanes}>", storage_type(x.dtype));
+    let load = format!("const {memory} c = *reinterpret_cast<const {memory}*>(x + (w));\n");
     let step = format!(
-        "const {memory} c = *reinterpret_cast<const {memory}*>(x + (w));
-#pragma unroll
+        "#pragma unroll
 for (int j = 0; j < {lanes}; ++j) {{
     const {t} v = get(c.at[j]);
     {step}
@@ -75,7 +75,7 @@ for (int j = 0; j < {lanes}; ++j) {{
 ++inside;
 "
     );
-    body.push_str(&windows(p, &x, ty, &step));
+    body.push_str(&windows(p, &x, ty, &load, &step));
     if let Some(room) = &indices {
         draft.write("z", room);
         let _ = writeln!(body, "z[{}] = at[0];", sum(&positions, &room.strides));
@@ -123,25 +123,33 @@ fn lanes(x: &View, tail: &Tail) -> usize {
     lanes
 }
 
-/// Loops over the cells of a window that lie inside the input; `body` sees the position of the cell in `x` as `w`.
-fn windows(p: &Pool, x: &View, ty: &str, body: &str) -> String {
+/// Loops over the cells of a window that lie inside the input. `load` sees the position of the cell in `x` as `w`, and `body` what it
+/// declares; where cells are few, it loads others in the place of those outside.
+fn windows(p: &Pool, x: &View, ty: &str, load: &str, body: &str) -> String {
+    /// Most cells that are all loaded before they are looked at.
+    const TOGETHER: usize = 25;
+    let together = p.window.iter().product::<usize>() <= TOGETHER && x.elements() > 0;
     let (mut open, mut close) = (String::new(), String::new());
     let mut terms = vec!["base".to_string()];
     for i in 0..p.window.len() {
-        let axis = i + 2;
+        let (stride, dilation, before, size) = (p.stride[i], p.dilation[i], p.padding[i].0, x.shape[i + 2]);
+        let unroll = if together { "#pragma unroll\n" } else { "" };
         let _ = writeln!(
             open,
-            "for (int k{i} = 0; k{i} < {}; ++k{i}) {{\nconst {ty} p{i} = {} * {} - {} + k{i} * {};\nif (p{i} < 0 || p{i} >= {}) continue;",
+            "{unroll}for (int k{i} = 0; k{i} < {}; ++k{i}) {{\nconst {ty} p{i} = q{i} * {stride} - {before} + k{i} * {dilation};",
             p.window[i],
-            format_args!("q{i}"),
-            p.stride[i],
-            p.padding[i].0,
-            p.dilation[i],
-            x.shape[axis]
         );
-        terms.push(format!("p{i} * {}", x.strides[axis]));
+        if together {
+            terms.push(format!("min(max(p{i}, ({ty})0), ({ty}){}) * {}", size - 1, x.strides[i + 2]));
+        } else {
+            let _ = writeln!(open, "if (p{i} < 0 || p{i} >= {size}) continue;");
+            terms.push(format!("p{i} * {}", x.strides[i + 2]));
+        }
         close.push_str("}\n");
     }
+    let exists: Vec<String> =
+        (0..p.window.len()).map(|i| format!("p{i} >= 0 && p{i} < {}", x.shape[i + 2])).collect();
+    let exists = if together { exists.join(" && ") } else { "true".to_string() };
     let order = order_of(x);
     let declare: String = (0..p.window.len())
         .map(|i| {
@@ -149,7 +157,7 @@ fn windows(p: &Pool, x: &View, ty: &str, body: &str) -> String {
             format!("const {ty} q{i} = o{at};\n")
         })
         .collect();
-    format!("{declare}{open}const {ty} w = {};\n{body}{close}", terms.join(" + "))
+    format!("{declare}{open}const {ty} w = {};\n{load}if ({exists}) {{\n{body}}}\n{close}", terms.join(" + "))
 }
 
 /// The cell's position in the row-major spatial plane.

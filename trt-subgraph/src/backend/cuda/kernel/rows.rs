@@ -100,7 +100,12 @@ fn emit(
     team.cover(&mut draft);
     draft.read("x", &x);
     draft.aligned(team.pack * x.dtype.size());
-    tail.parameters(&mut draft);
+    let inner = *within(&x, axes).last().expect("something is reduced");
+    let together = team.pack > 1 && tail.pack(inner).is_multiple_of(team.pack);
+    match together {
+        true => tail.parameters_packed(&mut draft, inner, team.pack),
+        false => tail.parameters(&mut draft),
+    }
     let mut body = team.shared(t);
     body.push_str(&team.begin());
     let memory = storage_type(x.dtype);
@@ -143,29 +148,43 @@ fn emit(
         let _ = writeln!(body, "{} = {};", s.name, team.combine(s.name, &function));
         body.push_str(&s.finish);
     }
-    let mut last = format!("const {t} result = {value};\n");
-    last.push_str(&position(&x, axes, &team));
-    last.push_str(&tail.store("result", &positions(&x, axes, &team), team.index));
+    let at = position(&x, axes, &team);
+    let positions = positions(&x, axes, &team);
     let _ = writeln!(body, "if (!active) return;");
-    body.push_str(&each(&last));
+    if kept && together {
+        let store = tail.store_packed("results", &positions, (inner, pack), team.index);
+        let results = format!(
+            "{t} results[{pack}];\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n    const auto v = kept[k * {pack} + j];\n    results[j] = {value};\n}}\n"
+        );
+        let unit = format!("const {} r = n * {pack};\n{at}{results}{store}", team.index);
+        body.push_str(&units_from_registers(&team, rounds, &unit));
+    } else {
+        let store = tail.store("result", &positions, team.index);
+        body.push_str(&each(&format!("const {t} result = {value};\n{at}{store}")));
+    }
     draft.body = body;
     a.launch(draft)
 }
 
 /// A loop over the thread's elements as [`Team::each`], from registers.
 fn from_registers(team: &Team, rounds: usize, body: &str) -> String {
-    let (ty, units, threads, pack) = (team.index, team.size / team.pack, team.threads, team.pack);
-    let inner = format!(
-        "const {ty} n = lane + k * {threads};
-if (n < {units}) {{
-    #pragma unroll
-    for (int j = 0; j < {pack}; ++j) {{
-        const {ty} r = n * {pack} + j;
-        const auto v = kept[k * {pack} + j];
-{}    }}
-}}\n",
-        indent(&indent(body))
+    let pack = team.pack;
+    let element = format!(
+        "#pragma unroll
+for (int j = 0; j < {pack}; ++j) {{
+    const {ty} r = n * {pack} + j;
+    const auto v = kept[k * {pack} + j];
+{}}}\n",
+        indent(body),
+        ty = team.index,
     );
+    units_from_registers(team, rounds, &element)
+}
+
+/// A loop over what the thread keeps, as many elements at a time as it loads at once: unit `n` of the group, in round `k`.
+fn units_from_registers(team: &Team, rounds: usize, body: &str) -> String {
+    let (ty, units, threads) = (team.index, team.size / team.pack, team.threads);
+    let inner = format!("const {ty} n = lane + k * {threads};\nif (n < {units}) {{\n{}}}\n", indent(body));
     format!("#pragma unroll\nfor (int k = 0; k < {rounds}; ++k) {{\n{}}}\n", indent(&inner))
 }
 

@@ -77,3 +77,50 @@ template <int N> DEVICE Pack<f32, N> from_neighbour(const f32* p, int rank) {
     }
     return r;
 }
+
+// What asynchronous copies wrote is there for warpgroups too.
+DEVICE void show_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
+// Registers may not be moved across this.
+template <int N> DEVICE void keep(f32 (*s)[4]) {
+    #pragma unroll
+    for (int j = 0; j < N; ++j)
+        #pragma unroll
+        for (int c = 0; c < 4; ++c) asm volatile("" : "+f"(s[j][c])::"memory");
+}
+template <int N> DEVICE void begin_products(f32 (*s)[4]) {
+    keep<N>(s);
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+// Waits until at most P of the latest steps' products are under way.
+template <int P, int N> DEVICE void wait_products(f32 (*s)[4]) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(P) : "memory");
+    if (P == 0) keep<N>(s);
+}
+// Where rows of 128 bytes lie, groups of eight after each other, units of 16 bytes in each in the order of its number.
+DEVICE u64 described(const void* rows) { return (u64)(shared_address(rows) >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
+// sums[64, 8 * N] += a[64, 32 bytes] * b[8 * N, 32 bytes] transposed, by four warps.
+template <int N> struct Width {};
+#define SUMS(s) "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+#define WARPGROUP_PRODUCT_OF(type, N, width, list, left, right, ...) \
+    DEVICE void multiply_tile(f32 (*s)[4], u64 a, u64 b, type, Width<N>) { \
+        asm volatile("wgmma.mma_async.sync.aligned.m64" width "k16.f32." #type "." #type " {" list "}, " left ", " right ", 1, 1, 1, 0, 0;" \
+                     : __VA_ARGS__ : "l"(a), "l"(b)); \
+    }
+#define WARPGROUP_PRODUCT(N, ...) \
+    WARPGROUP_PRODUCT_OF(f16, N, __VA_ARGS__) WARPGROUP_PRODUCT_OF(bf16, N, __VA_ARGS__)
+WARPGROUP_PRODUCT(4, "n32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16", "%17", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]))
+WARPGROUP_PRODUCT(8, "n64", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+            "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31", "%32", "%33", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]))
+WARPGROUP_PRODUCT(16, "n128", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+            "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+            "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+            "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63", "%64", "%65", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]), SUMS(s[12]), SUMS(s[13]), SUMS(s[14]), SUMS(s[15]))
+// The same of 128 bytes, begun.
+template <int N, class T> DEVICE void multiply_tiles(f32 (*s)[4], const void* a, const void* b, T type) {
+    const u64 left = described(a), right = described(b);
+    #pragma unroll
+    for (int part = 0; part < 4; ++part) multiply_tile(s, left + 2 * part, right + 2 * part, type, Width<N>());
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// Shared memory of a size that is said at the launch.
+#define DYNAMIC_SHARED(name, bytes) extern __shared__ __align__(1024) unsigned char name[]

@@ -6,22 +6,12 @@ use super::super::super::super::program::WEIGHTS;
 use super::super::super::super::render::{in_runs, index_type, split, sum};
 use super::super::convolution::of_operands;
 use super::super::{Factor, Product, matrices};
-use super::{ROW, STEP};
+use super::{Form, STEP};
 use crate::DType;
 use crate::backend::Tf32;
 use crate::backend::view::View;
 use crate::network::layer::Convolution;
 use crate::network::{Layer, LayerKind, ValueId};
-
-/// A product's size, without its factors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Form {
-    pub batch: usize,
-    pub m: usize,
-    pub n: usize,
-    /// Steps of [`ROW`] bytes along `k`.
-    pub steps: usize,
-}
 
 /// The layer's form; `None` where tensor cores do not take it or would round what the host does not.
 pub fn form(a: &mut Assembler, layer: &Layer, tf32: Tf32) -> Option<Form> {
@@ -35,24 +25,25 @@ pub fn form(a: &mut Assembler, layer: &Layer, tf32: Tf32) -> Option<Form> {
             let places = y[2..].iter().product::<usize>();
             let k = filter[2..].iter().product::<usize>() * ty.shape[1].next_multiple_of(unit);
             let fits = c.groups == 1 && !c.transposed && may(tf32.convolution);
-            fits.then_some(Form { batch: 1, m: y[0] * places, n: y[1], steps: k.div_ceil(unit * ROW / 16) })
+            let k = k * ty.dtype.size();
+            fits.then_some(Form { dtype: ty.dtype, batch: 1, m: y[0] * places, n: y[1], k })
         }
         LayerKind::MatMul { transpose_a, transpose_b } if may(tf32.product) => {
             let f = factors(a, layer, *transpose_a, *transpose_b, unit)?;
             let r = f.batch.len();
             let batch = if f.alone { 1 } else { f.batch.iter().product() };
             let rows = if f.alone { f.batch.iter().product::<usize>() } else { 1 } * y[r];
-            Some(Form { batch, m: rows, n: y[r + 1], steps: f.k.div_ceil(unit * ROW / 16) })
+            Some(Form { dtype: ty.dtype, batch, m: rows, n: y[r + 1], k: f.k * ty.dtype.size() })
         }
         _ => None,
     }
 }
 
-/// The layer as a product, where it has a form.
-pub fn product(a: &mut Assembler, layer: &Layer) -> Result<Product, Fault> {
+/// The layer as a product, where it has a form, for steps of so many bytes along `k`.
+pub fn product(a: &mut Assembler, layer: &Layer, depth: usize) -> Result<Product, Fault> {
     let unit = unit(a.network.ty(layer.inputs[0]).dtype).ok_or("not a type of tensor cores")?;
     match &layer.kind {
-        LayerKind::Convolution(c) => of_convolution(a, layer, c, unit),
+        LayerKind::Convolution(c) => of_convolution(a, layer, c, unit, depth),
         LayerKind::MatMul { transpose_a, transpose_b } => {
             of_matmul(a, layer, *transpose_a, *transpose_b, unit)
         }
@@ -65,7 +56,13 @@ fn unit(dtype: DType) -> Option<usize> {
     matches!(dtype, DType::F16 | DType::BF16 | DType::F32).then(|| 16 / dtype.size())
 }
 
-fn of_convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, unit: usize) -> Result<Product, Fault> {
+fn of_convolution(
+    a: &mut Assembler,
+    layer: &Layer,
+    c: &Convolution,
+    unit: usize,
+    depth: usize,
+) -> Result<Product, Fault> {
     let channels = a.network.ty(layer.inputs[0]).shape[1].next_multiple_of(unit);
     let x = channels::image(a, layer.inputs[0], channels)?;
     let w = channels::filter(a, layer.inputs[1], channels)?;
@@ -75,7 +72,7 @@ fn of_convolution(a: &mut Assembler, layer: &Layer, c: &Convolution, unit: usize
         v
     };
     // Where a step stays inside a tap, the tap is one for all threads.
-    let near = if channels.is_multiple_of(unit * ROW / 16) { STEP } else { "k" };
+    let near = if channels.is_multiple_of(unit * depth / 16) { STEP } else { "k" };
     of_operands(a, layer, c, inner(x), inner(w), near)
 }
 

@@ -6,127 +6,156 @@
 mod cut;
 mod form;
 
-pub use cut::{Cut, cuts};
+pub use cut::{Cut, Form, cuts};
 pub use form::{form, product};
 
 use super::super::super::assemble::{Assembler, Fault};
 use super::super::super::program::WEIGHTS;
 use super::super::super::render::{Draft, indent, split, storage_type};
 use super::{Factor, Product};
+use cut::Unit;
 use std::fmt::Write;
 
-/// Bytes of a row of a stage, which is how far one step goes along `k`.
-const ROW: usize = 64;
 /// In a kernel's text: where a step begins along `k`.
 const STEP: &str = "start";
-/// Bytes of shared memory that every kernel may have.
-const SHARED: usize = 48 << 10;
-/// Most stages.
-const STAGES: usize = 4;
-/// Threads: four warps.
-const THREADS: usize = 128;
-/// Floats between the rows of a tile of results, besides their own: other rows in other banks.
-const GAP: usize = 4;
 
 /// Emits the product, both of whose factors are read 16 bytes along `k` at a time.
 pub fn emit(a: &mut Assembler, p: Product, cut: Cut) -> Result<(), Fault> {
     let (ty, unit) = (p.index(), 16 / p.a.view.dtype.size());
-    let Cut { rows, columns, warps, shares } = cut;
+    let Cut { rows, columns, warps, across, shares, depth, stages, .. } = cut;
     let tiles = [p.batch, p.m.div_ceil(rows), p.n.div_ceil(columns), shares];
-    let stage = (rows + columns) * ROW;
-    let stages = (SHARED / stage).min(STAGES);
-    let pitch = columns + GAP;
-    let (high, wide) = (rows / warps / 16, columns / (THREADS / 32 / warps) / 16);
+    let (stage, pitch, ahead) = (cut.stage(), cut.pitch(), cut.ahead());
     let pack = p.tail.pack(p.column_axis);
     let mut draft = Draft::new(p.what);
-    (draft.threads, draft.cluster, draft.waits) = (THREADS, shares, true);
-    draft.grid = [tiles.iter().product(), 1, 1];
+    (draft.threads, draft.cluster, draft.waits) = (cut.threads(), shares, true);
+    (draft.grid, draft.shared) = ([tiles.iter().product(), 1, 1], cut.shared());
     draft.read("x", &p.a.view);
     draft.aligned(16);
     draft.read("w", &p.b.view);
     draft.aligned(16);
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
     // Weights are there before the kernels ahead are done.
-    let first = format!("for (int s = 0; s < {} && s < steps; ++s) fetch_right(s, first + s);\n", stages - 1);
+    let first = format!("for (int s = 0; s < {ahead} && s < steps; ++s) fetch_right(s, first + s);\n");
     let wait = "await_previous();\n";
     let begin = if p.b.view.slot == WEIGHTS { first + wait } else { wait.to_string() + &first };
-    let mut body =
-        format!("alignas(128) __shared__ unsigned char pool[{}];\n", (stages * stage).max(rows * pitch * 4));
+    let (high, wide) = (rows / warps / 16, columns / across / 8);
+    let mut body = format!("DYNAMIC_SHARED(pool, {});\n", cut.shared());
     body.push_str(&split(&tiles, "BLOCK", ty, "tile"));
-    let steps = p.k.div_ceil(unit * ROW / 16);
+    let steps = p.k.div_ceil(unit * depth / 16);
+    let units = depth / 16;
+    // Rows of 128 bytes, or pairs of 64, each with its units in another order: no two of eight rows in the same banks.
+    let place = if units == 8 { "(unit ^ (row & 7))" } else { "(unit ^ (row >> 1 & 3))" };
     let _ = write!(
         body,
         "const {ty} b = tile0, m0 = tile1 * {rows}, n0 = tile2 * {columns};
 const int lane = THREAD % 32, wm = THREAD / 32 % {warps} * {warp_rows}, wn = THREAD / 32 / {warps} * {warp_columns};
 const int first = {steps} * tile3 / {shares}, steps = {steps} * (tile3 + 1) / {shares} - first;
-auto at = [&](int stage, int row, int unit) {{ return pool + stage * {stage} + row * {ROW} + ((unit ^ (row >> 1 & 3)) * 16); }};
+auto at = [&](int stage, int row, int unit) {{ return pool + stage * {stage} + row * {depth} + {place} * 16; }};
 auto fetch_left = [&](int stage, int step) {{
-    const int unit = THREAD % 4;
-    const {ty} {STEP} = step * {depth}, k = {STEP} + unit * {unit};
+    const int unit = THREAD % {units};
+    const {ty} {STEP} = step * {elements}, k = {STEP} + unit * {unit};
 {left}}};
 auto fetch_right = [&](int stage, int step) {{
-    const int unit = THREAD % 4;
-    const {ty} {STEP} = step * {depth}, k = {STEP} + unit * {unit};
+    const int unit = THREAD % {units};
+    const {ty} {STEP} = step * {elements}, k = {STEP} + unit * {unit};
 {right}}};
-f32 sums[{high}][{double}][4] = {{}};
+f32 sums[{high}][{wide}][4] = {{}};
 {begin}for (int s = 0; s < {ahead}; ++s) {{
     if (s < steps) fetch_left(s, first + s);
     end_group();
 }}
 for (int s = 0; s < steps; ++s) {{
-    wait_groups<{pending}>();
-    __syncthreads();
-    if (s + {ahead} < steps) {{
-        fetch_left((s + {ahead}) % {stages}, first + s + {ahead});
-        fetch_right((s + {ahead}) % {stages}, first + s + {ahead});
-    }}
-    end_group();
     const int stage = s % {stages};
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {{
-        Four left[{high}], right[{wide}];
-        #pragma unroll
-        for (int i = 0; i < {high}; ++i)
-            left[i] = factor(load_matrices(at(stage, wm + i * 16 + lane % 16, half * 2 + lane / 16)), {element}());
-        #pragma unroll
-        for (int j = 0; j < {wide}; ++j)
-            right[j] = factor(load_matrices(at(stage, {rows} + wn + j * 16 + lane / 16 * 8 + lane % 8, half * 2 + lane / 8 % 2)), {element}());
-        #pragma unroll
-        for (int i = 0; i < {high}; ++i)
-            #pragma unroll
-            for (int j = 0; j < {wide}; ++j) {{
-                multiply(sums[i][2 * j], left[i], right[j].at[0], right[j].at[1], {element}());
-                multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
-            }}
-    }}
-}}
-wait_groups<0>();
+    wait_groups<{pending}>();
+{multiply}}}
+{end}wait_groups<0>();
 __syncthreads();
 f32* results = reinterpret_cast<f32*>(pool);
 #pragma unroll
 for (int i = 0; i < {high}; ++i)
     #pragma unroll
-    for (int j = 0; j < {double}; ++j) {{
+    for (int j = 0; j < {wide}; ++j) {{
         f32* to = results + (wm + i * 16 + lane / 4) * {pitch} + wn + j * 8 + lane % 4 * 2;
         *reinterpret_cast<Pack<f32, 2>*>(to) = {{sums[i][j][0], sums[i][j][1]}};
         *reinterpret_cast<Pack<f32, 2>*>(to + 8 * {pitch}) = {{sums[i][j][2], sums[i][j][3]}};
     }}
 {meet}
 ",
-        depth = unit * ROW / 16,
+        elements = unit * units,
         warp_rows = rows / warps,
-        warp_columns = columns / (THREADS / 32 / warps),
-        ahead = stages - 1,
-        pending = stages - 2,
-        double = 2 * wide,
-        element = storage_type(p.a.view.dtype),
+        warp_columns = columns / across,
+        pending = ahead - 1,
+        multiply = indent(&match cut.unit {
+            Unit::Warp => by_warps(&p, cut),
+            Unit::Warpgroup => by_warpgroups(&p, cut),
+        }),
+        end = if cut.unit == Unit::Warpgroup { format!("wait_products<0, {wide}>(sums[0]);\n") } else { String::new() },
         meet = if shares > 1 { "cluster_barrier();" } else { "__syncthreads();" },
-        left = indent(&load(&p.a, "x", ("m", p.m), (0, rows), p.k, ty)),
-        right = indent(&load(&p.b, "w", ("n", p.n), (rows, columns), p.k, ty)),
+        left = indent(&load(&p.a, "x", ("m", p.m), (0, rows), p.k, ty, cut)),
+        right = indent(&load(&p.b, "w", ("n", p.n), (rows, columns), p.k, ty, cut)),
     );
-    body.push_str(&results(&p, cut, pack, pitch));
+    body.push_str(&results(&p, cut, pack));
     draft.body = body;
     a.launch(draft)
+}
+
+/// The copies for a later step begin.
+fn next(cut: Cut) -> String {
+    let (ahead, stages) = (cut.ahead(), cut.stages);
+    format!(
+        "if (s + {ahead} < steps) {{
+    fetch_left((s + {ahead}) % {stages}, first + s + {ahead});
+    fetch_right((s + {ahead}) % {stages}, first + s + {ahead});
+}}
+end_group();
+"
+    )
+}
+
+/// One step's products, of fragments that a warp loads.
+fn by_warps(p: &Product, cut: Cut) -> String {
+    let Cut { rows, columns, warps, across, depth, .. } = cut;
+    let (high, wide) = (rows / warps / 16, columns / across / 16);
+    format!(
+        "__syncthreads();
+{next}#pragma unroll
+for (int part = 0; part < {parts}; ++part) {{
+    Four left[{high}], right[{wide}];
+    #pragma unroll
+    for (int i = 0; i < {high}; ++i)
+        left[i] = factor(load_matrices(at(stage, wm + i * 16 + lane % 16, part * 2 + lane / 16)), {element}());
+    #pragma unroll
+    for (int j = 0; j < {wide}; ++j)
+        right[j] = factor(load_matrices(at(stage, {rows} + wn + j * 16 + lane / 16 * 8 + lane % 8, part * 2 + lane / 8 % 2)), {element}());
+    #pragma unroll
+    for (int i = 0; i < {high}; ++i)
+        #pragma unroll
+        for (int j = 0; j < {wide}; ++j) {{
+            multiply(sums[i][2 * j], left[i], right[j].at[0], right[j].at[1], {element}());
+            multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
+        }}
+}}
+",
+        next = next(cut),
+        parts = depth / 32,
+        element = storage_type(p.a.view.dtype),
+    )
+}
+
+/// One step's products, which warpgroups begin, and end at the step after the next.
+fn by_warpgroups(p: &Product, cut: Cut) -> String {
+    let Cut { rows, columns, across, .. } = cut;
+    format!(
+        "show_copies();
+__syncthreads();
+begin_products<{wide}>(sums[0]);
+multiply_tiles<{wide}>(sums[0], at(stage, wm / 64 * 64, 0), at(stage, {rows} + wn, 0), {element}());
+{next}wait_products<1, {wide}>(sums[0]);
+",
+        wide = columns / across / 8,
+        next = next(cut),
+        element = storage_type(p.a.view.dtype),
+    )
 }
 
 /// Begins the copies of a thread's share of one factor's rows of a stage, from row `start` of it on.
@@ -135,30 +164,32 @@ fn load(
     pointer: &str,
     (row, limit): (&str, usize),
     (start, rows): (usize, usize),
-    depth: usize,
+    end: usize,
     ty: &str,
+    cut: Cut,
 ) -> String {
     let exists = f.exists.as_deref().unwrap_or("true");
     let code = format!("{}{}from = {pointer} + ({}); exists = {exists};\n", f.outer, f.inner, f.offset);
+    let units = cut.depth / 16;
     format!(
         "#pragma unroll
-for (int u = THREAD / 4; u < {rows}; u += {}) {{
+for (int u = THREAD / {units}; u < {rows}; u += {}) {{
     const {ty} {row} = {row}0 + u;
     auto from = {pointer};
     bool exists = false;
-    if ({row} < {limit} && k < {depth}) {{
+    if ({row} < {limit} && k < {end}) {{
 {}    }}
     begin_copy(at(stage, {start} + u, unit), exists ? from : {pointer}, exists);
 }}
 ",
-        THREADS / 4,
+        cut.threads() / units,
         indent(&indent(&code)),
     )
 }
 
 /// Stores the tile, or a block's share of it.
-fn results(p: &Product, cut: Cut, pack: usize, pitch: usize) -> String {
-    let (ty, Cut { rows, columns, shares, .. }) = (p.index(), cut);
+fn results(p: &Product, cut: Cut, pack: usize) -> String {
+    let (ty, pitch, Cut { rows, columns, shares, .. }) = (p.index(), cut.pitch(), cut);
     let (units, count) = (columns / pack, rows / shares * (columns / pack));
     // Neighbouring threads on neighbouring results.
     let (row, column) = if p.dense_along_m {
@@ -187,7 +218,7 @@ for (int j = 0; j < {pack}; ++j) {{
     let store = p.tail.store_packed("values", &p.positions, (p.column_axis, pack), ty);
     let mut body = format!(
         "#pragma unroll 4
-for (int e = THREAD; e < {count}; e += {THREADS}) {{
+for (int e = THREAD; e < {count}; e += {threads}) {{
     const int row = {row}, column = {column};
     const {ty} m = m0 + row, n = n0 + column;
     if (m < {} && n < {}) {{
@@ -196,7 +227,8 @@ for (int e = THREAD; e < {count}; e += {THREADS}) {{
 ",
         p.m,
         p.n,
-        indent(&indent(&format!("{gather}{}{store}", p.place)))
+        indent(&indent(&format!("{gather}{}{store}", p.place))),
+        threads = cut.threads(),
     );
     if shares > 1 {
         body.push_str("cluster_barrier();\n");
