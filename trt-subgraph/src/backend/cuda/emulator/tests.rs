@@ -97,6 +97,29 @@ fn rows_in_registers_and_not() {
         LayerKind::Normalize { axes: vec![1, 2], eps: 1e-5, rms: false },
         &[ty(DType::F32, &[3, 40, 50])],
     );
+    // Halves with statistics in f32, once for rows alone and once for others too.
+    for others in [false, true] {
+        let b = &mut batch.b;
+        let (x, scale) = (b.input(ty(DType::F16, &[5, 72])), b.input(ty(DType::F16, &[72])));
+        let wide = b.add(LayerKind::Pointwise(Expr::cast(DType::F32)), &[x]).expect("well typed");
+        let scaled = Expr {
+            nodes: vec![
+                Node::Input(0),
+                Node::Input(1),
+                Node::Cast(DType::F32, 1),
+                Node::Binary(Binary::Mul, 0, 2),
+                Node::Cast(DType::F16, 3),
+            ],
+        };
+        let normalize = LayerKind::Normalize { axes: vec![1], eps: 1e-5, rms: false };
+        let y = b.fused(normalize, &[wide, scale], Some(scaled)).expect("well typed");
+        batch.outputs.extend(y);
+        if others {
+            let sum = LayerKind::Pointwise(Expr::binary(Binary::Add));
+            let twice = batch.b.add(sum, &[wide, wide]).expect("well typed");
+            batch.outputs.push(twice);
+        }
+    }
     batch.agrees();
 }
 

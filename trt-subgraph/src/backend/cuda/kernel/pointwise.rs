@@ -5,7 +5,7 @@ use super::super::layout::order_of;
 use super::super::render::{Draft, Loops, Tail, expression, indent, index_type, storage_type, width};
 use crate::DType;
 use crate::backend::view::View;
-use crate::network::{Expr, Layer};
+use crate::network::{Expr, Layer, LayerKind};
 use std::fmt::Write;
 
 const THREADS: usize = 256;
@@ -13,6 +13,11 @@ const THREADS: usize = 256;
 /// Emits `layer`, whose kind is `Pointwise(expr)`.
 pub fn assemble(a: &mut Assembler, layer: &Layer, expr: &Expr) -> Result<(), Fault> {
     let value = layer.outputs[0];
+    if is_read_as_it_is(a, layer, expr) {
+        let view = a.view(layer.inputs[0]);
+        a.define(value, view);
+        return Ok(());
+    }
     let shape = a.network.ty(value).shape.clone();
     let operands: Vec<View> = layer.inputs.iter().map(|&v| a.view(v).stretch(&shape)).collect();
     // The order of the operand that costs most to read across its grain.
@@ -24,6 +29,20 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, expr: &Expr) -> Result<(), Fau
     let out = a.room(value, &order);
     a.define(value, out.clone());
     emit(a, "pointwise", expr, &operands, out)
+}
+
+/// Are these halves as f32 for nobody but kernels that compute in f32 whatever they read?
+fn is_read_as_it_is(a: &Assembler, layer: &Layer, expr: &Expr) -> bool {
+    let ([from], value) = (&layer.inputs[..], layer.outputs[0]) else { return false };
+    if !matches!(a.network.ty(*from).dtype, DType::F16 | DType::BF16) || *expr != Expr::cast(DType::F32) {
+        return false;
+    }
+    let computes = |l: &Layer| {
+        let kind = matches!(l.kind, LayerKind::Normalize { .. } | LayerKind::Softmax { .. });
+        kind && l.inputs[0] == value && !l.inputs[1..].contains(&value)
+    };
+    let mut readers = a.network.layers.iter().filter(|l| l.inputs.contains(&value));
+    layer.epilogue.is_none() && !a.network.outputs.contains(&value) && readers.all(computes)
 }
 
 /// Emits `out = expr(operands)`; the operands have the shape of `out`.

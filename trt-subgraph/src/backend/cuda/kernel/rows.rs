@@ -100,11 +100,12 @@ fn emit(
     team.cover(&mut draft);
     draft.read("x", &x);
     draft.aligned(team.pack * x.dtype.size());
-    let inner = *within(&x, axes).last().expect("something is reduced");
-    let together = team.pack > 1 && tail.pack(inner).is_multiple_of(team.pack);
-    match together {
-        true => tail.parameters_packed(&mut draft, inner, team.pack),
-        false => tail.parameters(&mut draft),
+    // The axis along which a thread's units lie, where the results can be stored like that too.
+    let along = within(&x, axes).last().copied();
+    let along = along.filter(|&axis| team.pack > 1 && tail.pack(axis).is_multiple_of(team.pack));
+    match along {
+        Some(axis) => tail.parameters_packed(&mut draft, axis, team.pack),
+        None => tail.parameters(&mut draft),
     }
     let mut body = team.shared(t);
     body.push_str(&team.begin());
@@ -151,8 +152,8 @@ fn emit(
     let at = position(&x, axes, &team);
     let positions = positions(&x, axes, &team);
     let _ = writeln!(body, "if (!active) return;");
-    if kept && together {
-        let store = tail.store_packed("results", &positions, (inner, pack), team.index);
+    if let Some(axis) = along.filter(|_| kept) {
+        let store = tail.store_packed("results", &positions, (axis, pack), team.index);
         let results = format!(
             "{t} results[{pack}];\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n    const auto v = kept[k * {pack} + j];\n    results[j] = {value};\n}}\n"
         );
