@@ -5,7 +5,7 @@
 //! without one the first is.
 
 use super::assemble::{Assembler, Fault};
-use super::kernel::product::tensor::{self, Cut};
+use super::kernel::product::tensor::{self, Cut, Patch};
 use super::kernel::product::{self, Kernel};
 use super::timer::{Alone, Timer};
 use super::{dnn, lt};
@@ -58,6 +58,10 @@ pub fn ways(
         out.push(Arc::new(Own(Kernel::Split)));
     }
     let clusters = a.target.capability >= 90;
+    if layer.inputs.len() > 1 && a.is_static(layer.inputs[1]) {
+        let patches = tensor::patches(a, layer, tf32, clusters, CUTS);
+        out.extend(patches.into_iter().map(|patch| -> Arc<dyn Way> { Arc::new(OfPatches(patch)) }));
+    }
     out.extend(
         on_tensor_cores(a, layer, tf32, clusters).into_iter().map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
@@ -74,6 +78,22 @@ pub fn ways(
 
 /// Our own kernel on tensor cores.
 pub struct OnTensorCores(pub Cut);
+
+/// Our own kernel on tensor cores for convolutions of several taps.
+pub struct OfPatches(pub Patch);
+
+impl Way for OfPatches {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
+        match &layer.kind {
+            LayerKind::Convolution(c) => tensor::emit_patch(a, layer, c, self.0),
+            other => Err(format!("{} has no windows", other.name())),
+        }
+    }
+}
 
 /// The ways on tensor cores that promise most.
 fn on_tensor_cores(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Vec<OnTensorCores> {

@@ -3,7 +3,7 @@
 use super::super::kernel::attention;
 use super::super::kernel::product::Kernel;
 use super::super::kernel::product::tensor;
-use super::super::tactic::{Choice, OnTensorCores, Own};
+use super::super::tactic::{Choice, OfPatches, OnTensorCores, Own};
 use super::super::target::Target;
 use crate::backend::{Tf32, reference};
 use crate::network::expr::{Binary, Node, Scalar};
@@ -37,6 +37,11 @@ pub fn agrees(network: &Network) {
 }
 
 fn agrees_by(network: &Network, choice: Choice) {
+    agrees_within(network, choice, 0.0);
+}
+
+/// Within what the result's type rounds to, or within this.
+fn agrees_within(network: &Network, choice: Choice, least: f64) {
     let mut random = Random::new(1);
     let mut value = |ty: &TensorType| random.literal_in(ty.clone(), -2.0, 2.0);
     let parameters: Vec<Literal> = network.parameters.iter().map(|p| value(&p.ty)).collect();
@@ -44,7 +49,7 @@ fn agrees_by(network: &Network, choice: Choice) {
     let expected = reference::evaluate(network, &parameters, &inputs).expect("runs");
     let found = super::evaluate(network, &parameters, &inputs, choice);
     for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        compare(found, expected, tolerance(expected.ty().dtype))
+        compare(found, expected, tolerance(expected.ty().dtype).max(least))
             .unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));
     }
 }
@@ -347,6 +352,44 @@ fn products_cut_in_every_manner() {
         }
     }
     assert_eq!(kinds, 3 * 5, "two units, of which one has no cut of 128x256");
+}
+
+/// Strides, dilations, paddings of each side, channels that fill no unit, tiles that do not fill the image.
+#[test]
+fn convolutions_by_patches() {
+    let c = |stride: [usize; 2], padding: [(usize, usize); 2], dilation: [usize; 2]| Convolution {
+        stride: stride.to_vec(),
+        padding: padding.to_vec(),
+        dilation: dilation.to_vec(),
+        groups: 1,
+        transposed: false,
+        output_padding: vec![0; 2],
+    };
+    let mut seen = Vec::new();
+    for (dtype, c, x, w) in [
+        (DType::F16, c([1; 2], [(1, 1); 2], [1; 2]), &[2, 16, 9, 7][..], &[24, 16, 3, 3][..]),
+        (DType::BF16, c([2, 1], [(2, 0), (1, 3)], [1, 2]), &[1, 30, 11, 40], &[17, 30, 3, 2]),
+        (DType::F32, c([1; 2], [(1, 1); 2], [1; 2]), &[1, 16, 5, 6], &[8, 16, 3, 3]),
+    ] {
+        let mut b = Builder::new();
+        let image = b.input(ty(dtype, x));
+        let w = b.parameter("w", ty(dtype, w));
+        let y = b.fused(LayerKind::Convolution(c), &[image, w], None).expect("well typed");
+        let more = b.input(ty(dtype, &b.ty(y[0]).shape.clone()));
+        let y = b.add(LayerKind::Pointwise(Expr::binary(Binary::Add)), &[y[0], more]).expect("well typed");
+        let network = b.finish(vec![y]);
+        let split = network.split();
+        let target = Target { capability: 90, multiprocessors: 132 };
+        let assembler = super::Assembler::new(&split.run, target, Choice::First);
+        let layer = split.run.layers.iter().find(|l| matches!(l.kind, LayerKind::Convolution(_)));
+        let tf32 = Tf32 { convolution: true, product: true };
+        let found = tensor::patches(&assembler, layer.expect("there is one"), tf32, false, 3);
+        for patch in found {
+            seen.push(patch.name());
+            agrees_within(&network, Choice::Settled(Arc::new(OfPatches(patch))), 4e-3);
+        }
+    }
+    assert!(seen.len() >= 6, "{seen:?}");
 }
 
 /// Halves through the fused kernel, one block of queries and several, tiles of keys that are not full, masks that leave nothing.

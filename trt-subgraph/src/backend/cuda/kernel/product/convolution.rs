@@ -83,6 +83,7 @@ pub fn of_operands(
         format!("const {ty} image = o0 * {} + b * {};\n", x.strides[0], inputs as isize * x.strides[1]);
     let left = Factor {
         outer: format!("{split_m}{image}"),
+        kept: std::iter::once("image".to_string()).chain((1..=spatial).map(|i| format!("o{i}"))).collect(),
         inner: code,
         offset: terms.join(" + "),
         exists: (!exists.is_empty()).then(|| exists.join(" && ")),
@@ -101,6 +102,7 @@ pub fn of_operands(
     steps.extend(&w.strides[2..]);
     let right = Factor {
         outer: format!("const {ty} filter = n * {of_column} + b * {group_step};\n"),
+        kept: vec!["filter".to_string()],
         inner: split_k,
         offset: sum(&names, &steps),
         exists: None,

@@ -36,6 +36,7 @@ pub fn matmul(
         Factor {
             view,
             outer,
+            kept: vec![name.to_string()],
             inner: String::new(),
             offset,
             exists: None,

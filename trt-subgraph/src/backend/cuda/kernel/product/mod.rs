@@ -23,6 +23,8 @@ pub struct Factor {
     pub view: View,
     /// Declarations that depend on the row or column (`m` or `n`) and `b`.
     pub outer: String,
+    /// What of these the rest reads.
+    pub kept: Vec<String>,
     /// Declarations that depend on `k`, and on the above.
     pub inner: String,
     /// The offset in elements.

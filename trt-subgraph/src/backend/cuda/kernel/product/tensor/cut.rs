@@ -30,6 +30,8 @@ pub struct Cut {
     pub depth: usize,
     /// Stages of shared memory.
     pub stages: usize,
+    /// How many steps ahead copies run: all of them where there is room, else so many that no stage is still read when it is filled again.
+    pub ahead: usize,
 }
 
 /// Most columns that a warpgroup takes at once.
@@ -37,16 +39,11 @@ const WIDEST: usize = 128;
 /// Most stages.
 const STAGES: usize = 8;
 /// Floats between the rows of a tile of results, besides their own: other rows in other banks.
-const GAP: usize = 4;
+pub const GAP: usize = 8;
 
 impl Cut {
     pub fn threads(&self) -> usize {
         32 * self.warps * self.across
-    }
-
-    /// How many steps ahead copies run: warpgroups still read what they were given two steps ago.
-    pub fn ahead(&self) -> usize {
-        self.stages - if self.unit == Unit::Warpgroup { 2 } else { 1 }
     }
 
     /// Floats from row to row of a tile of results.
@@ -116,7 +113,7 @@ fn tiles(form: Form, target: &Target, unit: Unit) -> impl Iterator<Item = Cut> {
         (64, 16, 4, 1),
     ];
     const OF_WARPGROUPS: [(usize, usize); 9] =
-        [(256, 128), (128, 256), (128, 128), (64, 256), (128, 64), (64, 128), (64, 64), (128, 32), (64, 32)];
+        [(256, 128), (128, 256), (128, 128), (256, 64), (128, 64), (64, 128), (64, 64), (128, 32), (64, 32)];
     let groups = OF_WARPGROUPS.iter().map(|&(r, c)| (r, c, r / 16, c.div_ceil(WIDEST)));
     let found: Vec<_> = match unit {
         Unit::Warp => OF_WARPS.to_vec(),
@@ -133,10 +130,14 @@ fn tiles(form: Form, target: &Target, unit: Unit) -> impl Iterator<Item = Cut> {
                 let blocks = form.batch * form.m.div_ceil(rows) * form.n.div_ceil(columns) * shares;
                 // One block to a multiprocessor may have all of its memory.
                 let room = target.shared() / if blocks > target.multiprocessors { 2 } else { 1 } - 1024;
-                let least = if unit == Unit::Warpgroup { 3 } else { 2 };
-                let most = (room / ((rows + columns) * depth)).min(STAGES).max(least);
-                let stages = most.min(steps.max(1) + least - 1);
-                Cut { unit, rows, columns, warps, across, shares, depth, stages }
+                // Warpgroups still read what they were given two steps ago.
+                let behind = if unit == Unit::Warpgroup { 2 } else { 1 };
+                let most = (room / ((rows + columns) * depth)).min(STAGES).max(behind + 1);
+                let (stages, ahead) = match steps.max(1) {
+                    steps if steps <= most => (steps, steps),
+                    _ => (most, most - behind),
+                };
+                Cut { unit, rows, columns, warps, across, shares, depth, stages, ahead }
             })
         })
     })

@@ -141,6 +141,7 @@ fn of_matmul(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool, unit: usize) 
     let rows = format!("{place}const {ty} line = {};\n", sum(&names, &left.strides[..rank - 1]));
     let factor = |view: View, outer: String, axis: usize| Factor {
         outer,
+        kept: vec!["line".to_string()],
         inner: String::new(),
         offset: "line + k".to_string(),
         exists: None,

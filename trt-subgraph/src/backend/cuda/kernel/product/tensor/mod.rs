@@ -5,9 +5,11 @@
 
 mod cut;
 mod form;
+mod patch;
 
 pub use cut::{Cut, Form, cuts};
 pub use form::{form, product};
+pub use patch::{Patch, emit as emit_patch, patches};
 
 use super::super::super::assemble::{Assembler, Fault};
 use super::super::super::program::WEIGHTS;
@@ -24,7 +26,7 @@ pub fn emit(a: &mut Assembler, p: Product, cut: Cut) -> Result<(), Fault> {
     let (ty, unit) = (p.index(), 16 / p.a.view.dtype.size());
     let Cut { rows, columns, warps, across, shares, depth, stages, .. } = cut;
     let tiles = [p.batch, p.m.div_ceil(rows), p.n.div_ceil(columns), shares];
-    let (stage, pitch, ahead) = (cut.stage(), cut.pitch(), cut.ahead());
+    let (stage, pitch, ahead) = (cut.stage(), cut.pitch(), cut.ahead);
     let pack = p.tail.pack(p.column_axis);
     let mut draft = Draft::new(p.what);
     (draft.threads, draft.cluster, draft.waits) = (cut.threads(), shares, true);
@@ -50,7 +52,7 @@ pub fn emit(a: &mut Assembler, p: Product, cut: Cut) -> Result<(), Fault> {
         "const {ty} b = tile0, m0 = tile1 * {rows}, n0 = tile2 * {columns};
 const int lane = THREAD % 32, wm = THREAD / 32 % {warps} * {warp_rows}, wn = THREAD / 32 / {warps} * {warp_columns};
 const int first = {steps} * tile3 / {shares}, steps = {steps} * (tile3 + 1) / {shares} - first;
-auto at = [&](int stage, int row, int unit) {{ return pool + stage * {stage} + row * {depth} + {place} * 16; }};
+{rows_left}{rows_right}auto at = [&](int stage, int row, int unit) {{ return pool + stage * {stage} + row * {depth} + {place} * 16; }};
 auto fetch_left = [&](int stage, int step) {{
     const int unit = THREAD % {units};
     const {ty} {STEP} = step * {elements}, k = {STEP} + unit * {unit};
@@ -79,7 +81,6 @@ for (int i = 0; i < {high}; ++i)
         *reinterpret_cast<Pack<f32, 2>*>(to) = {{sums[i][j][0], sums[i][j][1]}};
         *reinterpret_cast<Pack<f32, 2>*>(to + 8 * {pitch}) = {{sums[i][j][2], sums[i][j][3]}};
     }}
-{meet}
 ",
         elements = unit * units,
         warp_rows = rows / warps,
@@ -90,18 +91,24 @@ for (int i = 0; i < {high}; ++i)
             Unit::Warpgroup => by_warpgroups(&p, cut),
         }),
         end = if cut.unit == Unit::Warpgroup { format!("wait_products<0, {wide}>(sums[0]);\n") } else { String::new() },
-        meet = if shares > 1 { "cluster_barrier();" } else { "__syncthreads();" },
-        left = indent(&load(&p.a, "x", ("m", p.m), (0, rows), p.k, ty, cut)),
-        right = indent(&load(&p.b, "w", ("n", p.n), (rows, columns), p.k, ty, cut)),
+        rows_left = prepare(&p.a, "x", ("m", p.m), rows, ty, cut),
+        rows_right = prepare(&p.b, "w", ("n", p.n), columns, ty, cut),
+        left = indent(&load(&p.a, "x", (0, rows), p.k, ty, cut)),
+        right = indent(&load(&p.b, "w", (rows, columns), p.k, ty, cut)),
     );
-    body.push_str(&results(&p, cut, pack));
+    let place = format!(
+        "const {ty} m = m0 + row, n = n0 + column;\nconst bool exists = m < {} && n < {};\n",
+        p.m, p.n
+    );
+    let tile = Tile { rows, columns, pitch, shares, threads: cut.threads() };
+    body.push_str(&results(&p, tile, &place, "tile3", pack));
     draft.body = body;
     a.launch(draft)
 }
 
 /// The copies for a later step begin.
 fn next(cut: Cut) -> String {
-    let (ahead, stages) = (cut.ahead(), cut.stages);
+    let Cut { ahead, stages, .. } = cut;
     format!(
         "if (s + {ahead} < steps) {{
     fetch_left((s + {ahead}) % {stages}, first + s + {ahead});
@@ -158,46 +165,93 @@ multiply_tiles<{wide}>(sums[0], at(stage, wm / 64 * 64, 0), at(stage, {rows} + w
     )
 }
 
-/// Begins the copies of a thread's share of one factor's rows of a stage, from row `start` of it on.
-fn load(
+/// Rows of a factor whose copies a thread begins: how many, and how far one is from the next.
+fn rows_of(rows: usize, cut: Cut) -> (usize, usize) {
+    let next = cut.threads() / (cut.depth / 16);
+    (rows.div_ceil(next), next)
+}
+
+/// Declares what the copies of a thread's rows need at every step.
+fn prepare(
     f: &Factor,
     pointer: &str,
     (row, limit): (&str, usize),
-    (start, rows): (usize, usize),
-    end: usize,
+    rows: usize,
     ty: &str,
     cut: Cut,
 ) -> String {
-    let exists = f.exists.as_deref().unwrap_or("true");
-    let code = format!("{}{}from = {pointer} + ({}); exists = {exists};\n", f.outer, f.inner, f.offset);
-    let units = cut.depth / 16;
+    let (count, next) = rows_of(rows, cut);
+    let declare: String = f.kept.iter().map(|name| format!("{ty} {pointer}_{name}[{count}];\n")).collect();
+    let keep: String = f.kept.iter().map(|name| format!("{pointer}_{name}[r] = {name};\n")).collect();
     format!(
-        "#pragma unroll
-for (int u = THREAD / {units}; u < {rows}; u += {}) {{
-    const {ty} {row} = {row}0 + u;
-    auto from = {pointer};
-    bool exists = false;
-    if ({row} < {limit} && k < {end}) {{
-{}    }}
-    begin_copy(at(stage, {start} + u, unit), exists ? from : {pointer}, exists);
+        "{declare}bool {pointer}_there[{count}];
+#pragma unroll
+for (int r = 0; r < {count}; ++r) {{
+    const {ty} {row} = {row}0 + THREAD / {} + r * {next};
+{}    {pointer}_there[r] = {row} < {limit};
 }}
 ",
-        cut.threads() / units,
-        indent(&indent(&code)),
+        cut.depth / 16,
+        indent(&format!("{}{keep}", f.outer)),
     )
 }
 
-/// Stores the tile, or a block's share of it.
-fn results(p: &Product, cut: Cut, pack: usize) -> String {
-    let (ty, pitch, Cut { rows, columns, shares, .. }) = (p.index(), cut.pitch(), cut);
-    let (units, count) = (columns / pack, rows / shares * (columns / pack));
+/// Begins the copies of a thread's share of one factor's rows of a stage, from row `start` of it on.
+fn load(f: &Factor, pointer: &str, (start, rows): (usize, usize), end: usize, ty: &str, cut: Cut) -> String {
+    let (units, (count, next)) = (cut.depth / 16, rows_of(rows, cut));
+    let kept: String =
+        f.kept.iter().map(|name| format!("const {ty} {name} = {pointer}_{name}[r];\n")).collect();
+    let mut exists = vec![format!("{pointer}_there[r]")];
+    if !(end * f.view.dtype.size()).is_multiple_of(cut.depth) {
+        exists.push(format!("k < {end}"));
+    }
+    exists.extend(f.exists.clone());
+    let copy = format!(
+        "const bool exists = {};
+const auto from = {pointer} + ({});
+begin_copy(at(stage, {start} + row, unit), exists ? from : {pointer}, exists);
+",
+        exists.join(" && "),
+        f.offset
+    );
+    let beyond =
+        if rows.is_multiple_of(next) { String::new() } else { format!("if (row >= {rows}) break;\n") };
+    format!(
+        "#pragma unroll
+for (int r = 0; r < {count}; ++r) {{
+    const int row = THREAD / {units} + r * {next};
+{}}}
+",
+        indent(&format!("{beyond}{kept}{}{copy}", f.inner)),
+    )
+}
+
+/// A tile of results in shared memory.
+#[derive(Clone, Copy)]
+struct Tile {
+    rows: usize,
+    columns: usize,
+    /// Floats from row to row.
+    pitch: usize,
+    /// Blocks that share the sums.
+    shares: usize,
+    threads: usize,
+}
+
+/// Stores the tile, or a block's share of it, which is that of number `part`. `place` declares from `row` and `column` what `m` and `n` are,
+/// and whether such a result `exists`.
+fn results(p: &Product, tile: Tile, place: &str, part: &str, pack: usize) -> String {
+    let (ty, Tile { rows, columns, pitch, shares, threads }) = (p.index(), tile);
+    let meet = if shares > 1 { "cluster_barrier();\n" } else { "__syncthreads();\n" };
+    let (units, share) = (columns / pack, rows.div_ceil(shares));
     // Neighbouring threads on neighbouring results.
     let (row, column) = if p.dense_along_m {
-        (format!("e % {}", rows / shares), format!("e / {} * {pack}", rows / shares))
+        (format!("e % {share}"), format!("e / {share} * {pack}"))
     } else {
         (format!("e / {units}"), format!("e % {units} * {pack}"))
     };
-    let row = if shares > 1 { format!("tile3 * {} + {row}", rows / shares) } else { row };
+    let row = if shares > 1 { format!("{part} * {share} + {row}") } else { row };
+    let all = if rows.is_multiple_of(shares) { String::new() } else { format!("row < {rows} && ") };
     let gather = if shares > 1 {
         format!(
             "Pack<f32, {pack}> parts[{shares}];
@@ -217,18 +271,16 @@ for (int j = 0; j < {pack}; ++j) {{
     };
     let store = p.tail.store_packed("values", &p.positions, (p.column_axis, pack), ty);
     let mut body = format!(
-        "#pragma unroll 4
-for (int e = THREAD; e < {count}; e += {threads}) {{
+        "{meet}#pragma unroll 4
+for (int e = THREAD; e < {}; e += {threads}) {{
     const int row = {row}, column = {column};
-    const {ty} m = m0 + row, n = n0 + column;
-    if (m < {} && n < {}) {{
+{}    if ({all}exists) {{
 {}    }}
 }}
 ",
-        p.m,
-        p.n,
+        share * units,
+        indent(place),
         indent(&indent(&format!("{gather}{}{store}", p.place))),
-        threads = cut.threads(),
     );
     if shares > 1 {
         body.push_str("cluster_barrier();\n");
