@@ -109,8 +109,9 @@ std::unique_ptr<Stack> method_defaults(const Method& method);
 rust::Vec<RawEngine> engines(const Module& module);
 
 // operators.cpp
-// Replaces the arguments on the stack by the results.
+rust::Vec<rust::String> operator_names();
 bool operator_exists(rust::Str name, rust::Str overload);
+// Replaces the arguments on the stack by the results.
 void call_operator(rust::Str name, rust::Str overload, Stack& stack);
 
 // watch.cpp

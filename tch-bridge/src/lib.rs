@@ -22,6 +22,8 @@ pub mod jit;
 mod layout;
 mod method;
 mod module;
+mod nearest;
+mod notice;
 mod options;
 pub mod report;
 mod saved;

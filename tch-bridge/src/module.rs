@@ -2,14 +2,14 @@
 
 use crate::backend::Runners;
 use crate::engine::ClusterEngine;
-use crate::jit::{Argument, Initial, JitError, Module};
+use crate::jit::{self, Argument, Initial, JitError, Module};
 use crate::method::MethodState;
 use crate::report::LoadedReport;
 use crate::saved;
 use crate::variant::Builder;
 #[cfg(feature = "tool")]
 use crate::variant::Variant;
-use crate::{Error, Options, Report};
+use crate::{Error, Options, Report, notice};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::Path;
@@ -109,8 +109,9 @@ impl TrtModule {
     fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
         let options = options.resolved()?;
         crate::is_enabled()?;
-        for op in options.exclude_ops.iter().filter(|op| !crate::jit::operator_exists(op)) {
-            log::warn!("{op} is to stay on the host, but torch has no such operator");
+        for op in options.exclude_ops.iter().filter(|op| !jit::operator_exists(op)) {
+            let like = jit::like_operator(op);
+            notice::once(format!("{op} is to stay on the host, but torch has no such operator{like}"));
         }
         let runners = Runners::new(&options)?;
         host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));

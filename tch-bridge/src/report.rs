@@ -3,17 +3,22 @@
 use crate::engine::{Built, ClusterEngine};
 use crate::jit::Module;
 use crate::variant::{Builder, Stitched, Variant};
-use crate::{Error, env};
+use crate::{Error, env, notice, switch};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
+
+/// What reports say where the switch is off.
+pub(crate) const SWITCHED_OFF: &str = "engines are switched off in this process: the host serves every call (USE_TRT=1 or set_enabled switches them on)";
 
 /// The report of a module. `Display` gives the text, [`Report::json`] the data, [`Report::svg`] the picture.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The backend and what it found on this machine, or why there is none.
     pub backend: String,
+    /// Is the process's switch on? Where it is off, the host serves every call.
+    pub enabled: bool,
     /// One for each compiled form of each method; empty before the first call with engines enabled.
     pub methods: Vec<MethodReport>,
     /// The engines that the module was loaded with.
@@ -113,7 +118,7 @@ impl Report {
             backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe());
         }
         backends.dedup();
-        Report { backend: backends.join("; "), methods, loaded }
+        Report { backend: backends.join("; "), enabled: switch::is_chosen(), methods, loaded }
     }
 
     /// The report as JSON.
@@ -244,6 +249,9 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "backend {}", self.backend)?;
+        if !self.enabled {
+            writeln!(f, "{SWITCHED_OFF}")?;
+        }
         if self.methods.is_empty() && self.loaded.is_empty() {
             writeln!(
                 f,
@@ -327,6 +335,6 @@ pub(crate) fn write_if_asked(builder: &Builder, method: &str, variant: &Variant)
     let Some(path) = env::REPORT.text() else { return };
     let report = Report::new(builder, vec![MethodReport::of(method, variant)], Vec::new());
     if let Err(e) = report.write(path) {
-        log::warn!("{e}");
+        notice::once(format!("{}: {e}", env::REPORT.name));
     }
 }

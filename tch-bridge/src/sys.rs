@@ -297,8 +297,9 @@ pub(crate) mod ffi {
         fn out_tensor(outputs: Pin<&mut Outputs>, tensor: &Tensor);
         fn out_int(outputs: Pin<&mut Outputs>, value: i64);
 
-        /// Replaces the arguments on the stack by the results.
+        fn operator_names() -> Vec<String>;
         fn operator_exists(name: &str, overload: &str) -> bool;
+        /// Replaces the arguments on the stack by the results.
         fn call_operator(name: &str, overload: &str, stack: Pin<&mut Stack>) -> Result<()>;
 
         fn find_places(owner: &Owner, paths: &[String]) -> Result<UniquePtr<Places>>;

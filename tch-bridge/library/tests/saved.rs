@@ -179,6 +179,15 @@ fn damaged_engines_leave_their_calls_to_the_host() {
 }
 
 #[test]
+fn a_switch_that_is_not_understood_is_told_once() {
+    let folder = Folder::new("misspelt");
+    if let Some(errors) = run("misspelt.py", &[&saved(&folder)], &[("USE_TRT", "banana")]) {
+        assert_eq!(errors.matches("USE_TRT=banana is not understood; it takes: 1, 0").count(), 1, "{errors}");
+        assert!(!errors.contains("an engine failed"), "{errors}");
+    }
+}
+
+#[test]
 fn rust_loads_a_saved_module() {
     let folder = Folder::new("rust");
     let path = saved(&folder);

@@ -188,8 +188,9 @@ impl ModelArgs {
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         self.libraries.iter().try_for_each(|path| open_library(path))?;
         if let Some(op) = self.engines.exclude_ops.iter().find(|op| !jit::operator_exists(op)) {
-            let like = "a name is like aten::gelu or aten::add.Tensor";
-            return Err(format!("--exclude-op {op}: torch has no such operator; {like}").into());
+            let like = jit::like_operator(op);
+            let form = "a name is like aten::gelu or aten::add.Tensor";
+            return Err(format!("--exclude-op {op}: torch has no such operator ({form}){like}").into());
         }
         let options = self.engines.options();
         let module = match self.device {
