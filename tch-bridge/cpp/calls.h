@@ -70,6 +70,7 @@ std::unique_ptr<Module> shell(const Module& module);
 std::unique_ptr<Module> deep_copy(const Module& module);
 rust::Vec<rust::String> method_names(const Module& module);
 rust::Vec<rust::String> attribute_names(const Module& module);
+rust::Vec<rust::String> submodule_names(const Module& module);
 rust::Vec<RawTensor> named_tensors(const Module& module);
 std::unique_ptr<Module> optimize_for_inference(const Module& module, rust::Str method);
 bool is_training(const Module& module);

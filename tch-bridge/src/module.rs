@@ -4,6 +4,7 @@ use crate::backend::Runners;
 use crate::engine::ClusterEngine;
 use crate::jit::{self, Argument, Initial, JitError, Module};
 use crate::method::MethodState;
+use crate::nearest::suggestion;
 use crate::report::LoadedReport;
 use crate::saved;
 use crate::variant::Builder;
@@ -112,6 +113,11 @@ impl TrtModule {
         for op in options.exclude_ops.iter().filter(|op| !jit::operator_exists(op)) {
             let like = jit::like_operator(op);
             notice::once(format!("{op} is to stay on the host, but torch has no such operator{like}"));
+        }
+        let submodules = if options.exclude_modules.is_empty() { Vec::new() } else { host.submodule_names() };
+        for path in options.exclude_modules.iter().filter(|path| !submodules.contains(path)) {
+            let like = suggestion(path, submodules.iter().map(String::as_str));
+            notice::once(format!("{path} is to stay on the host, but the model has no such submodule{like}"));
         }
         let runners = Runners::new(&options)?;
         host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));

@@ -93,6 +93,9 @@ pub struct Options {
     pub take_all: bool,
     /// Operators that stay on the host (`aten::gelu`, or one overload: `aten::add.Tensor`), added to `TRT_EXCLUDE_OPS`.
     pub exclude_ops: Vec<String>,
+    /// Submodules whose nodes stay on the host, by the paths of their attributes: `layer4`, `encoder.layers.0`. What a submodule
+    /// of these calls stays there too.
+    pub exclude_modules: Vec<String>,
     /// Build engines inside the call that needs them. Otherwise they are built in the background and the host serves meanwhile.
     pub wait: bool,
     /// How many input shapes of a cluster are kept built; the least recently used one goes first.
@@ -109,6 +112,7 @@ impl Default for Options {
             min_block_size: None,
             take_all: false,
             exclude_ops: Vec::new(),
+            exclude_modules: Vec::new(),
             wait: false,
             specialisations: 16,
             threads: 0,
@@ -147,6 +151,14 @@ impl Options {
             .iter()
             .any(|e| op == e || op.strip_prefix(e.as_str()).is_some_and(|rest| rest.starts_with('.')))
     }
+
+    /// Does the user keep the nodes of this submodule on the host?
+    pub(crate) fn excludes_module(&self, path: &str) -> bool {
+        let within = |e: &String| {
+            path.strip_prefix(e.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.exclude_modules.iter().any(within)
+    }
 }
 
 #[cfg(test)]
@@ -161,5 +173,12 @@ mod tests {
         };
         assert!(o.excludes("aten::add.Tensor") && o.excludes("aten::add") && o.excludes("aten::mul.Tensor"));
         assert!(!o.excludes("aten::addmm") && !o.excludes("aten::mul.Scalar"));
+    }
+
+    #[test]
+    fn a_submodule_is_left_out_with_all_that_is_in_it() {
+        let o = Options { exclude_modules: vec!["layer1.0".into()], ..Options::default() };
+        assert!(o.excludes_module("layer1.0") && o.excludes_module("layer1.0.conv"));
+        assert!(!o.excludes_module("layer1") && !o.excludes_module("layer1.01") && !o.excludes_module(""));
     }
 }

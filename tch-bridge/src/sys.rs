@@ -112,6 +112,7 @@ pub(crate) mod ffi {
         file: String,
         line: u32,
         text: String,
+        module: String,
         attribute: String,
         role: Role,
         tensor: *mut Tensor,
@@ -273,6 +274,7 @@ pub(crate) mod ffi {
         fn deep_copy(module: &Module) -> Result<UniquePtr<Module>>;
         fn method_names(module: &Module) -> Vec<String>;
         fn attribute_names(module: &Module) -> Vec<String>;
+        fn submodule_names(module: &Module) -> Vec<String>;
         fn named_tensors(module: &Module) -> Result<Vec<RawTensor>>;
         fn optimize_for_inference(module: &Module, method: &str) -> Result<UniquePtr<Module>>;
         fn is_training(module: &Module) -> Result<bool>;

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
+use crate::nearest::suggestion;
 use crate::report::State;
 use crate::{BackendChoice, Options, Precision, TrtModule, env};
 use clap::Args;
@@ -62,6 +63,9 @@ pub(crate) struct EngineArgs {
     /// An operator that stays on the host, such as aten::gelu or aten::add.Tensor
     #[arg(long = "exclude-op", value_name = "OP")]
     exclude_ops: Vec<String>,
+    /// A submodule whose nodes stay on the host, such as layer4 or encoder.layers.0; may be repeated
+    #[arg(long = "exclude-module", value_name = "PATH")]
+    exclude_modules: Vec<String>,
     /// Take every legal cluster, whatever the cost model says
     #[arg(long)]
     take_all: bool,
@@ -92,6 +96,19 @@ impl EngineArgs {
         })
     }
 
+    /// Has the module the submodules that are to stay on the host?
+    fn check_modules(&self, module: &Module) -> Result<(), Failure> {
+        let all = module.submodule_names();
+        let Some(path) = self.exclude_modules.iter().find(|path| !all.contains(path)) else { return Ok(()) };
+        let like = suggestion(path, all.iter().map(String::as_str));
+        let first: Vec<&str> = all.iter().map(String::as_str).filter(|p| !p.contains('.')).take(8).collect();
+        let there = match first.is_empty() {
+            true => "it has none".to_string(),
+            false => format!("its outermost ones are {}", first.join(", ")),
+        };
+        Err(format!("--exclude-module {path}: the model has no such submodule ({there}){like}").into())
+    }
+
     /// As options whose engines are built inside the call that needs them. Sets torch's number of threads.
     pub(crate) fn options(&self) -> Options {
         if self.threads > 0 {
@@ -103,6 +120,7 @@ impl EngineArgs {
             min_block_size: self.min_block_size.map(|n| n as usize),
             take_all: self.take_all,
             exclude_ops: self.exclude_ops.clone(),
+            exclude_modules: self.exclude_modules.clone(),
             threads: self.threads as usize,
             ..Options::waiting()
         }
@@ -197,6 +215,7 @@ impl ModelArgs {
             Device::Cpu => TrtModule::load(&self.model, &options)?,
             device => TrtModule::load_on_device(&self.model, device, &options)?,
         };
+        self.engines.check_modules(module.host_module())?;
         module.set_eval()?;
         let host = host_of(module.host_module(), &module.host_method_name(&self.method))?;
         let arguments = host.arguments();

@@ -208,6 +208,11 @@ impl Module {
         Ok(Method { inner: ffi::method(&self.inner, name)? })
     }
 
+    /// The paths of all submodules: attribute names joined by dots.
+    pub fn submodule_names(&self) -> Vec<String> {
+        ffi::submodule_names(&self.inner)
+    }
+
     /// All tensors of the module and its submodules.
     pub fn named_tensors(&self) -> Result<Vec<NamedTensor>, JitError> {
         let adopt = |raw: ffi::RawTensor| NamedTensor {
