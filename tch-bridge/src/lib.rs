@@ -36,6 +36,6 @@ pub use env::EnvError;
 pub use error::Error;
 pub use jit::JitError;
 pub use module::TrtModule;
-pub use options::{BackendChoice, Options, Precision};
+pub use options::{BackendChoice, Options, Precision, SavedWeights};
 pub use report::Report;
 pub use switch::{clear_enabled, is_enabled, set_enabled};

@@ -209,10 +209,12 @@ impl TrtModule {
 
     /// Writes a TorchScript file with the engines of every method that has been compiled so far, by a call or by
     /// [`TrtModule::compile`]; each of its compiled forms is kept, with the shapes that engines were built for. All other methods,
-    /// parameters, buffers and state are as they are. Weights are in the file once: engines find them in the module.
+    /// parameters, buffers and state are as they are. Weights are in the file once: engines find them in the module. With
+    /// [`SavedWeights::Embed`](crate::SavedWeights) the engines of the CPU are in it too.
     ///
     /// The file is read by [`TrtModule::load`], by [`CModule::load`] in a program that links this crate, and by Python and C++
-    /// after loading `libtch_trt.so`. There engines are built anew in the background of the first call, while the host serves.
+    /// after loading `libtch_trt.so`. There engines are built anew in the background of the first call, while the host serves; those
+    /// in the file serve the first call where the machine is of the same kind and the weights are the same.
     /// Arguments of other kinds than those compiled for (element types, ranks, `None`s) are the host's. Waits for nothing: a form
     /// that is still being compiled is left out.
     ///

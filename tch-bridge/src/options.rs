@@ -80,6 +80,18 @@ impl FromStr for Precision {
     }
 }
 
+/// Where a saved module keeps the weights of its engines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SavedWeights {
+    /// In the module's parameters, once: engines are built anew where it is loaded.
+    #[default]
+    Reference,
+    /// Beside them as engines prepared them, too: a machine of the same kind starts at once, and the file is larger. Elsewhere, and
+    /// where the parameters have changed since, engines are built anew.
+    Embed,
+}
+
 /// How a module is compiled. `Options::default()` is what most callers want; fields that stay `None` follow the environment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
@@ -100,6 +112,8 @@ pub struct Options {
     pub wait: bool,
     /// How many input shapes of a cluster are kept built; the least recently used one goes first.
     pub specialisations: usize,
+    /// Where saved modules keep the weights of engines.
+    pub weights: SavedWeights,
     /// Threads of one call on the CPU engine; 0 follows torch's intra-op threads.
     pub threads: usize,
 }
@@ -115,6 +129,7 @@ impl Default for Options {
             exclude_modules: Vec::new(),
             wait: false,
             specialisations: 16,
+            weights: SavedWeights::Reference,
             threads: 0,
         }
     }

@@ -7,6 +7,7 @@ use crate::{Error, env, notice, switch};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What reports say where the switch is off.
@@ -88,6 +89,8 @@ pub struct EngineReport {
     pub served: u64,
     /// Calls that the host served in its place because they recorded gradients.
     pub recorded: u64,
+    /// For how many shapes the module that was saved last holds it.
+    pub embedded: u64,
     /// The shapes that it was asked for, newest first.
     pub shapes: Vec<ShapeReport>,
 }
@@ -109,6 +112,9 @@ pub struct ShapeReport {
     pub arena_bytes: usize,
     /// Time to build.
     pub build: Duration,
+    /// What became of the plan that a saved module holds for this shape: `used`, or why the engine was built anew. `None` where it
+    /// holds none.
+    pub plan: Option<String>,
 }
 
 impl Report {
@@ -195,13 +201,14 @@ impl EngineReport {
             backend: Some(cluster.backend().name().to_string()),
             served: cluster.served(),
             recorded: cluster.recorded(),
+            embedded: cluster.kept.load(Ordering::Relaxed),
             shapes: cluster.specialisations().iter().map(|s| shape(s)).collect(),
         }
     }
 
     /// Of an engine that no call has come to.
     pub(crate) fn unused(name: String) -> EngineReport {
-        EngineReport { name, backend: None, served: 0, recorded: 0, shapes: Vec::new() }
+        EngineReport { name, backend: None, served: 0, recorded: 0, embedded: 0, shapes: Vec::new() }
     }
 }
 
@@ -230,6 +237,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
             weight_bytes: 0,
             arena_bytes: 0,
             build: Duration::ZERO,
+            plan: None,
         },
         Built::Ready(ready) => {
             let info = ready.pool.info();
@@ -241,6 +249,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
                 weight_bytes: info.weight_bytes,
                 arena_bytes: info.arena_bytes,
                 build: ready.build,
+                plan: ready.plan.clone(),
             }
         }
     }
@@ -318,9 +327,10 @@ impl fmt::Display for ShapeReport {
         }
         let (before, after) = self.layers;
         let (weights, arena) = (self.weight_bytes as f64 / 1e6, self.arena_bytes as f64 / 1e6);
+        let plan = self.plan.as_ref().map(|plan| format!("; plan in the file: {plan}")).unwrap_or_default();
         writeln!(
             f,
-            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights, {arena:.2} MB arena, built in {:.1?}",
+            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights, {arena:.2} MB arena, built in {:.1?}{plan}",
             self.build
         )
     }

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tch::{Device, IValue, Kind, Tensor};
 use tch_bridge::jit::{Initial, Module};
-use tch_bridge::{Options, TrtModule};
+use tch_bridge::report::State;
+use tch_bridge::{Options, SavedWeights, TrtModule};
+
+/// Held by tests that turn the process's switch.
+static SWITCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 const SOURCE: &str = "
 def forward(self, x, factor: float = 1.0):
@@ -53,15 +57,26 @@ fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Option<S
     Some(errors)
 }
 
-fn model() -> TrtModule {
+fn model(weights: SavedWeights) -> TrtModule {
     tch::manual_seed(0);
     let attributes = [
         ("w", Initial::Parameter(Tensor::randn([8, 8], tch::kind::FLOAT_CPU).set_requires_grad(true))),
         ("scale", Initial::Buffer(Tensor::full([1], 0.5, (Kind::Float, Device::Cpu)))),
     ];
     let module = Module::from_source(SOURCE, &attributes).expect("the source compiles");
-    let options = Options { take_all: true, ..Options::waiting() };
+    let options = Options { take_all: true, weights, ..Options::waiting() };
     TrtModule::wrap(module.to_cmodule(), &options).expect("the options can be met")
+}
+
+/// The first of the model's results.
+fn first(value: IValue) -> Tensor {
+    match value {
+        IValue::Tuple(mut parts) => match parts.swap_remove(0) {
+            IValue::Tensor(t) => t,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A folder of one test, gone when dropped.
@@ -87,7 +102,11 @@ impl Drop for Folder {
 
 /// Saves the model, compiled for one kind of argument of two methods.
 fn saved(folder: &Folder) -> String {
-    let module = model();
+    saved_with(folder, SavedWeights::Reference)
+}
+
+fn saved_with(folder: &Folder, weights: SavedWeights) -> String {
+    let module = model(weights);
     let x = Tensor::randn([4, 8], tch::kind::FLOAT_CPU);
     tch::no_grad(|| {
         module.compile(&[&x]).expect("it compiles");
@@ -112,11 +131,12 @@ fn networks_of_torch_keep_their_state_and_train() {
     if run("network.py", &["make", &at], &[]).is_none() {
         return;
     }
-    let inputs: [(&str, &[i64]); 4] = [
+    let inputs: [(&str, &[i64]); 5] = [
         ("convolutions", &[2, 3, 12, 12]),
         ("recurrent", &[2, 7, 6]),
         ("counting", &[3, 100]),
         ("constants", &[3, 100]),
+        ("nested", &[3, 8]),
     ];
     for (name, shape) in inputs {
         let options = Options { take_all: true, ..Options::waiting() };
@@ -189,33 +209,28 @@ fn a_switch_that_is_not_understood_is_told_once() {
 
 #[test]
 fn rust_loads_a_saved_module() {
+    let _alone = SWITCH.lock();
     let folder = Folder::new("rust");
     let path = saved(&folder);
     let x = Tensor::randn([4, 8], tch::kind::FLOAT_CPU);
     let call = |module: &TrtModule| tch::no_grad(|| module.forward_is(&[IValue::Tensor(x.shallow_clone())]));
-    let tensor = |value: IValue| match value {
-        IValue::Tuple(mut parts) => match parts.swap_remove(0) {
-            IValue::Tensor(t) => t,
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
-    };
     let served = |module: &TrtModule| -> u64 {
         module.report().loaded.iter().filter_map(|l| l.engine.as_ref()).map(|e| e.served).sum()
     };
+    tch_bridge::set_enabled(false);
     let module = TrtModule::load(&path, &Options::waiting()).expect("it loads");
     assert_eq!(module.method_names().len(), 3, "{:?}", module.method_names());
-    let host = tensor(call(&module).expect("the host answers"));
+    let host = first(call(&module).expect("the host answers"));
     assert_eq!(served(&module), 0);
     tch_bridge::set_enabled(true);
-    let got = tensor(call(&module).expect("engines answer"));
+    let got = first(call(&module).expect("engines answer"));
     assert!(served(&module) >= 2, "{}", module.report());
     assert!(got.allclose(&host, 1e-4, 1e-5, false), "{got}\n{host}");
 
     // torch's own handle to the same file, in a program that links the bridge.
     let plain = tch::CModule::load(&path).expect("it loads");
     let got =
-        tensor(tch::no_grad(|| plain.forward_is(&[IValue::Tensor(x.shallow_clone())])).expect("it answers"));
+        first(tch::no_grad(|| plain.forward_is(&[IValue::Tensor(x.shallow_clone())])).expect("it answers"));
     assert!(got.allclose(&host, 1e-4, 1e-5, false), "{got}\n{host}");
 
     // Compiled further, for another rank, and saved again: both forms, the old one no longer.
@@ -233,10 +248,10 @@ fn rust_loads_a_saved_module() {
     for input in [&x, &batch] {
         let before = served(&again);
         let values = [IValue::Tensor(input.shallow_clone())];
-        let got = tensor(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
+        let got = first(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
         assert!(served(&again) > before, "{}", again.report());
         tch_bridge::set_enabled(false);
-        let want = tensor(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
+        let want = first(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
         tch_bridge::set_enabled(true);
         assert!(got.allclose(&want, 1e-4, 1e-5, false), "{got}\n{want}");
     }

@@ -204,13 +204,19 @@ impl ModelArgs {
 
     /// Reads the model and puts it into evaluation mode.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        self.load_with(|_| ())
+    }
+
+    /// As [`ModelArgs::load`], with further options.
+    pub(crate) fn load_with(&self, more: impl FnOnce(&mut Options)) -> Result<Loaded, Failure> {
         self.libraries.iter().try_for_each(|path| open_library(path))?;
         if let Some(op) = self.engines.exclude_ops.iter().find(|op| !jit::operator_exists(op)) {
             let like = jit::like_operator(op);
             let form = "a name is like aten::gelu or aten::add.Tensor";
             return Err(format!("--exclude-op {op}: torch has no such operator ({form}){like}").into());
         }
-        let options = self.engines.options();
+        let mut options = self.engines.options();
+        more(&mut options);
         let module = match self.device {
             Device::Cpu => TrtModule::load(&self.model, &options)?,
             device => TrtModule::load_on_device(&self.model, device, &options)?,

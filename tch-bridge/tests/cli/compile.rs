@@ -1,7 +1,8 @@
 //! `tch-trt compile`.
 
-use super::{Folder, json, text, tool};
+use super::{Folder, json, text, tool, tool_with};
 use serde_json::Value;
+use tch::{Device, Kind, Tensor};
 
 const DENSE: &str = "
 def forward(self, x):
