@@ -25,6 +25,7 @@ mod module;
 mod nearest;
 mod notice;
 mod options;
+mod plans;
 pub mod report;
 mod saved;
 mod switch;

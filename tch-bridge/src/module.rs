@@ -200,10 +200,7 @@ impl TrtModule {
 
     /// Who runs what and why, of every method that has been compiled so far.
     pub fn report(&self) -> Report {
-        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
-        let mut states: Vec<&Arc<MethodState>> = self.forward.iter().chain(methods.values()).collect();
-        states.sort_by(|a, b| a.name.cmp(&b.name));
-        let methods = states.into_iter().flat_map(|s| s.describe()).collect();
+        let methods = self.states().iter().flat_map(|s| s.describe()).collect();
         Report::new(&self.builder, methods, LoadedReport::of(&self.host))
     }
 
@@ -223,10 +220,7 @@ impl TrtModule {
     /// cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
-        let states: Vec<Arc<MethodState>> = self.forward.iter().chain(methods.values()).cloned().collect();
-        drop(methods);
-        let bytes = saved::with_engines(&self.host, &states)?.save_bytes()?;
+        let bytes = saved::with_engines(&self.host, &self.states())?.save_bytes()?;
         std::fs::write(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
     }
 
@@ -253,9 +247,7 @@ impl TrtModule {
     }
 
     fn each_engine(&self, act: impl Fn(&ClusterEngine)) {
-        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
-        let states = self.forward.iter().chain(methods.values());
-        states.flat_map(|state| state.engines()).for_each(|engine| act(&engine));
+        self.states().iter().flat_map(|state| state.engines()).for_each(|engine| act(&engine));
     }
 
     /// The names of the module's methods.
@@ -308,6 +300,15 @@ impl TrtModule {
     /// A handle to the host's module, sharing all parameters.
     pub fn host(&self) -> CModule {
         self.host.to_cmodule()
+    }
+
+    /// Those of the methods that were asked for so far, by name.
+    pub(crate) fn states(&self) -> Vec<Arc<MethodState>> {
+        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
+        let mut states: Vec<Arc<MethodState>> =
+            self.forward.iter().chain(methods.values()).cloned().collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        states
     }
 
     fn state(&self, name: &str) -> Result<Arc<MethodState>, Error> {

@@ -30,6 +30,9 @@ pub(crate) struct Compile {
     /// Keep engines with their prepared weights in the file (embed), or build them anew where it is loaded (reference)
     #[arg(long, value_name = "HOW", default_value = "reference")]
     weights: Weights,
+    /// Write each engine for each shape as a plan of its own into this folder, too
+    #[arg(long, value_name = "FOLDER")]
+    plan_dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -133,6 +136,9 @@ impl Compile {
         if written {
             spinner.set_prefix("writing");
             loaded.module.save(&self.output)?;
+            if let Some(folder) = &self.plan_dir {
+                plans = loaded.module.write_plans(folder)?;
+            }
         }
         let embedded = engines_of(&loaded.module.report(), &self.model.method).map(|e| e.embedded).sum();
         spinner.finish_and_clear();
