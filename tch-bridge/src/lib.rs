@@ -40,3 +40,4 @@ pub use module::TrtModule;
 pub use options::{BackendChoice, Options, Precision, SavedWeights};
 pub use report::Report;
 pub use switch::{clear_enabled, is_enabled, set_enabled};
+pub use trt_subgraph::backend::Level;

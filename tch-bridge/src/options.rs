@@ -4,6 +4,7 @@ use crate::env::{self, EnvError};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use trt_subgraph::DType;
+use trt_subgraph::backend::Level;
 
 /// Who runs the engines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -99,6 +100,8 @@ pub struct Options {
     pub backend: Option<BackendChoice>,
     /// What engines compute in; `None` follows `TRT_PRECISION`. Arguments and results keep their types whatever it is.
     pub precision: Option<Precision>,
+    /// How much is tried to find the fastest way of running each layer; `None` follows `TRT_LEVEL`.
+    pub level: Option<Level>,
     /// The fewest computing operators of a cluster; `None` follows `TRT_MIN_BLOCK_SIZE`, then the backend's policy.
     pub min_block_size: Option<usize>,
     /// Keep every legal cluster, whatever the cost model says of it.
@@ -123,6 +126,7 @@ impl Default for Options {
         Options {
             backend: None,
             precision: None,
+            level: None,
             min_block_size: None,
             take_all: false,
             exclude_ops: Vec::new(),
@@ -149,6 +153,9 @@ impl Options {
         }
         if out.precision.is_none() {
             out.precision = Some(env::PRECISION.read()?.unwrap_or_default());
+        }
+        if out.level.is_none() {
+            out.level = Some(env::LEVEL.read()?.unwrap_or_default());
         }
         if out.min_block_size.is_none() {
             let least: Option<std::num::NonZeroUsize> = env::MIN_BLOCK_SIZE.read()?;

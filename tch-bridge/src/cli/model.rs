@@ -6,7 +6,7 @@ use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
 use crate::nearest::suggestion;
 use crate::report::State;
-use crate::{BackendChoice, Options, Precision, TrtModule, env};
+use crate::{BackendChoice, Level, Options, Precision, TrtModule, env};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
@@ -57,6 +57,9 @@ pub(crate) struct EngineArgs {
     /// What engines compute in where the model has f32: model, f16 or bf16
     #[arg(long, value_parser = precision, value_name = "TYPE")]
     pub(crate) precision: Option<Precision>,
+    /// How much is tried to find the fastest way of running a layer: 0 times nothing, 2 times everything
+    #[arg(long, value_parser = level, value_name = "0..2")]
+    level: Option<Level>,
     /// Clusters with fewer computing operators stay on the host
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     min_block_size: Option<u32>,
@@ -80,6 +83,10 @@ fn backend_choice(text: &str) -> Result<BackendChoice, String> {
 
 fn precision(text: &str) -> Result<Precision, String> {
     text.parse().map_err(|()| format!("it takes: {}", env::PRECISION.values))
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    text.parse().map_err(|()| format!("it takes: {}", env::LEVEL.values))
 }
 
 impl EngineArgs {
@@ -117,6 +124,7 @@ impl EngineArgs {
         Options {
             backend: self.backend,
             precision: self.precision,
+            level: self.level,
             min_block_size: self.min_block_size.map(|n| n as usize),
             take_all: self.take_all,
             exclude_ops: self.exclude_ops.clone(),
@@ -195,6 +203,9 @@ impl ModelArgs {
         }
         if let Some(precision) = self.engines.precision {
             options += &format!(" --precision {}", precision.name());
+        }
+        if let Some(level) = self.engines.level {
+            options += &format!(" --level {}", u8::from(level));
         }
         if self.engines.threads > 0 {
             options += &format!(" --threads {}", self.engines.threads);

@@ -9,7 +9,7 @@ use super::entry::Shape;
 use super::layouts::Seen;
 use crate::jit::EngineError;
 use crate::layout::AxisOrder;
-use crate::{BackendChoice, Precision};
+use crate::{BackendChoice, Level, Precision, SavedWeights};
 use serde::{Deserialize, Serialize};
 use trt_subgraph::source::SourceGraph;
 use trt_subgraph::{Bytes, TensorType};
@@ -35,6 +35,7 @@ pub(crate) struct SavedEngine {
     pub(crate) blueprint: Blueprint,
     pub(crate) backend: BackendChoice,
     pub(crate) precision: Precision,
+    pub(crate) level: Level,
     /// The most shapes that are kept built.
     pub(crate) specialisations: usize,
     /// The parameters without a place, in order, each with its bytes.
@@ -55,6 +56,7 @@ struct Header {
     places: Vec<Option<String>>,
     backend: BackendChoice,
     precision: Precision,
+    level: Level,
     specialisations: usize,
     constants: Vec<TensorType>,
     shapes: Vec<Shape>,
@@ -73,6 +75,7 @@ impl SavedEngine {
             places: blueprint.places.clone(),
             backend: self.backend,
             precision: self.precision,
+            level: self.level,
             specialisations: self.specialisations,
             constants: self.constants.iter().map(|(ty, _)| ty.clone()).collect(),
             shapes: self.shapes.clone(),
@@ -144,6 +147,7 @@ impl SavedEngine {
             blueprint: Blueprint { name: header.name, source, seen, places: header.places },
             backend: header.backend,
             precision: header.precision,
+            level: header.level,
             specialisations: header.specialisations.max(1),
             constants,
             shapes: header.shapes,
@@ -188,6 +192,7 @@ mod tests {
             },
             backend: BackendChoice::Auto,
             precision: Precision::BF16,
+            level: Level::Exhaustive,
             specialisations: 16,
             constants: vec![(TensorType::new(DType::U8, [3]), vec![1, 2, 3])],
             shapes: vec![shape],
@@ -202,7 +207,7 @@ mod tests {
         let bytes = engine.to_bytes();
         let read = SavedEngine::from_bytes(&bytes).expect("it reads");
         assert_eq!(read.to_bytes(), bytes);
-        assert_eq!(read.precision, Precision::BF16);
+        assert_eq!((read.precision, read.level), (Precision::BF16, Level::Exhaustive));
         assert_eq!((read.blueprint.source, read.shapes), (engine.blueprint.source, engine.shapes));
         assert_eq!((read.blueprint.seen, read.constants), (engine.blueprint.seen, engine.constants));
     }

@@ -194,6 +194,7 @@ impl ClusterEngine {
             blueprint: self.blueprint.clone(),
             backend: self.options.backend.unwrap_or_default(),
             precision: self.options.precision.unwrap_or_default(),
+            level: self.options.level.unwrap_or_default(),
             specialisations: self.options.specialisations,
             constants: self.parameters.constants(&self.blueprint.places)?,
             shapes: self.shapes(),

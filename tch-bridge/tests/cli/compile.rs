@@ -138,9 +138,12 @@ fn plans_beside_the_file_run_alone() {
 fn what_does_not_exist_is_refused() {
     let folder = Folder::new();
     let (dense, out) = (folder.model("dense.pt", DENSE), folder.path("out.pt"));
-    for (option, value, why) in
-        [("--precision", "int8", "it takes: model, f16, bf16"), ("--weights", "embed", "not there yet")]
-    {
+    for (option, value, why) in [
+        ("--precision", "int8", "it takes: model, f16, bf16"),
+        ("--level", "3", "it takes: 0, 1, 2"),
+        ("--weights", "shared", "possible values: reference, embed"),
+        ("--exclude-module", "layer4", "no such submodule (it has none)"),
+    ] {
         let output = tool(&["compile", &dense, "-o", &out, "-i", "(4,8)", option, value]);
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2));

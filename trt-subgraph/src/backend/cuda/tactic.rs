@@ -9,11 +9,11 @@ use super::kernel::product::tensor::{self, Cut};
 use super::kernel::product::{self, Kernel};
 use super::timer::{Alone, Timer};
 use super::{dnn, lt};
-use crate::backend::Tf32;
+use crate::backend::{Level, Tf32};
 use crate::network::{Layer, LayerKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many cuts of a product on tensor cores are tried.
+/// How many cuts of a product on tensor cores are tried, unless all are.
 const CUTS: usize = 5;
 
 /// One manner of running a layer.
@@ -55,8 +55,11 @@ pub fn ways(
         out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
     }
     let clusters = a.target.capability >= 90;
+    let cuts = if timer.level == Level::Exhaustive { usize::MAX } else { CUTS };
     out.extend(
-        on_tensor_cores(a, layer, tf32, clusters).into_iter().map(|way| -> Arc<dyn Way> { Arc::new(way) }),
+        on_tensor_cores(a, layer, tf32, clusters, cuts)
+            .into_iter()
+            .map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
     match &layer.kind {
         LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, only)),
@@ -73,16 +76,22 @@ pub fn ways(
 struct OnTensorCores(Cut);
 
 /// The ways on tensor cores that promise most.
-fn on_tensor_cores(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Vec<OnTensorCores> {
+fn on_tensor_cores(
+    a: &mut Assembler,
+    layer: &Layer,
+    tf32: Tf32,
+    clusters: bool,
+    most: usize,
+) -> Vec<OnTensorCores> {
     let Some(form) = tensor::form(a, layer, tf32) else { return vec![] };
     let size = (form.batch, form.m, form.n, form.steps);
-    let cuts = tensor::cuts(size, a.target.multiprocessors, clusters, CUTS);
+    let cuts = tensor::cuts(size, a.target.multiprocessors, clusters, most);
     cuts.into_iter().map(OnTensorCores).collect()
 }
 
 /// Our own kernel: on tensor cores where they take the layer.
 fn best_guess(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Arc<dyn Way> {
-    match on_tensor_cores(a, layer, tf32, clusters).into_iter().next() {
+    match on_tensor_cores(a, layer, tf32, clusters, 1).into_iter().next() {
         Some(way) => Arc::new(way),
         None => Arc::new(Own(Kernel::Suitable)),
     }
