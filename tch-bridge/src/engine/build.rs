@@ -29,13 +29,16 @@ impl ClusterEngine {
 
     /// The engine for this entry that came with the module, if there is one that fits; it takes no longer than a few calls.
     pub(super) fn restore_once(&self, entry: &Entry) -> Option<Arc<Specialisation>> {
-        let embedded = self.embedded_for(entry)?;
+        let embedded = self.embedded_for(entry).filter(|_| self.fitting.load(Ordering::Relaxed))?;
         let _one_at_a_time = lock(&self.compiling);
         if let Some(there) = self.built.load().iter().find(|s| s.entry == *entry) {
             return Some(there.clone());
         }
         let made = catch_unwind(AssertUnwindSafe(|| self.restore(entry, embedded)));
-        let (read_at, ready) = made.ok()?.ok()?;
+        let Ok(Ok((read_at, ready))) = made else {
+            self.fitting.store(false, Ordering::Relaxed);
+            return None;
+        };
         Some(self.install(entry.clone(), read_at, Outcome::Ready(Box::new(ready))))
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct ClusterEngine {
     pub(super) parameters: Parameters,
     /// Engines that came with a saved module.
     pub(super) embedded: Arc<Vec<Embedded>>,
+    /// None of those has turned out not to fit: calls try them by themselves.
+    pub(super) fitting: AtomicBool,
     /// Where its tensors and parameters are.
     pub(super) device: Device,
     backend: Arc<dyn Backend>,
@@ -75,6 +77,7 @@ impl ClusterEngine {
             layouts: Layouts::default(),
             parameters,
             embedded: Arc::default(),
+            fitting: AtomicBool::new(true),
             device,
             backend,
             options,

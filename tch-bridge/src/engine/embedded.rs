@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use trt_subgraph::Bytes;
 use trt_subgraph::backend::{Backend, CompileOptions, Engine};
 use trt_subgraph::network::Network;
-use trt_subgraph::plan::{Plan, Recipe};
+use trt_subgraph::plan::{Plan, PlanError, Recipe};
 
 /// An engine for one shape, and what calls need to know of it.
 #[derive(Clone, Debug)]
@@ -112,7 +112,11 @@ impl Embedded {
         if types != weights.types() || inputs != self.facts.shape.tensors {
             return Err("its plan takes other tensors than it should".to_string());
         }
-        let engine = plan.engine(backend, options).map_err(|e| format!("its plan is not used: {e}"))?;
+        let engine = plan.engine(backend, options).map_err(|e| match e {
+            // What does not load is built anew, for which a plan needs weights.
+            PlanError::NeedsWeights { .. } => "the engine in its plan does not load here".to_string(),
+            e => format!("its plan is not used: {e}"),
+        })?;
         Ok(Restored { engine, network: plan.network().clone(), orders })
     }
 }

@@ -33,9 +33,12 @@ impl ClusterEngine {
     }
 
     fn embed(&self, entry: &Entry) -> Result<Embedded, String> {
+        let (backend, options) = (self.backend(), self.compile_options());
+        if backend.fingerprint(&options).is_none() {
+            return Err(format!("the {} backend saves no engines", backend.name()));
+        }
         let Laid { network, orders, ints, layers } = self.laid(entry)?;
         let (read_at, weights) = self.weights_for(entry)?;
-        let (backend, options) = (self.backend(), self.compile_options());
         let engine = backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let saved = engine.save().ok_or("the backend saves no engines")?;
         let (orders, ints) = (&orders[..], &ints[..]);

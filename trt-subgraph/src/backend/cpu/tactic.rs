@@ -82,7 +82,7 @@ impl Choice {
 fn alone(network: &Network, layer: &Layer, is_static: &dyn Fn(ValueId) -> bool) -> Network {
     let mut own = Network { values: network.values.clone(), ..Network::default() };
     let mut seen = Vec::new();
-    for &v in layer.inputs.iter().filter(|v| network.values.len() > v.index()) {
+    for &v in &layer.inputs {
         if seen.contains(&v) {
             continue;
         }
