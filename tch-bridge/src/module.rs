@@ -45,7 +45,7 @@ impl TrtModule {
     /// # Errors
     /// [`Error::Torch`] when the file cannot be read; [`Error::Load`] when it is not TorchScript, is damaged or calls an
     /// unknown operator;
-    /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
+    /// [`Error::Environment`], [`Error::Backend`] and [`Error::Submodule`] when the options cannot be met.
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<TrtModule, Error> {
         TrtModule::read(path.as_ref(), None, options)
     }
@@ -74,7 +74,7 @@ impl TrtModule {
     /// is made through one is seen by all.
     ///
     /// # Errors
-    /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
+    /// [`Error::Environment`], [`Error::Backend`] and [`Error::Submodule`] when the options cannot be met.
     pub fn wrap(module: CModule, options: &Options) -> Result<TrtModule, Error> {
         TrtModule::of(Module::share(&module), options)
     }
@@ -114,11 +114,7 @@ impl TrtModule {
             let like = jit::like_operator(op);
             notice::once(format!("{op} is to stay on the host, but torch has no such operator{like}"));
         }
-        let submodules = if options.exclude_modules.is_empty() { Vec::new() } else { host.submodule_names() };
-        for path in options.exclude_modules.iter().filter(|path| !submodules.contains(path)) {
-            let like = suggestion(path, submodules.iter().map(String::as_str));
-            notice::once(format!("{path} is to stay on the host, but the model has no such submodule{like}"));
-        }
+        check_submodules(&host, &options)?;
         let runners = Runners::new(&options)?;
         host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));
         let host = Arc::new(host);
@@ -328,6 +324,22 @@ impl TrtModule {
         methods.insert(name.to_string(), state.clone());
         Ok(state)
     }
+}
+
+/// Has the module the submodules that are to stay on the host?
+fn check_submodules(host: &Module, options: &Options) -> Result<(), Error> {
+    if options.exclude_modules.is_empty() {
+        return Ok(());
+    }
+    let all = host.submodule_names();
+    let Some(path) = options.exclude_modules.iter().find(|path| !all.contains(path)) else { return Ok(()) };
+    let outermost: Vec<&str> = all.iter().map(String::as_str).filter(|p| !p.contains('.')).take(8).collect();
+    let there = match outermost.is_empty() {
+        true => "it has none".to_string(),
+        false => format!("its outermost ones are {}", outermost.join(", ")),
+    };
+    let there = there + &suggestion(path, all.iter().map(String::as_str));
+    Err(Error::Submodule { path: path.clone(), there })
 }
 
 impl std::fmt::Debug for TrtModule {

@@ -4,7 +4,6 @@ use super::failure::Failure;
 use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
-use crate::nearest::suggestion;
 use crate::report::State;
 use crate::{BackendChoice, Level, Options, Precision, TrtModule, env};
 use clap::Args;
@@ -101,19 +100,6 @@ impl EngineArgs {
             Precision::F16 => Some(Kind::Half),
             Precision::BF16 => Some(Kind::BFloat16),
         })
-    }
-
-    /// Has the module the submodules that are to stay on the host?
-    fn check_modules(&self, module: &Module) -> Result<(), Failure> {
-        let all = module.submodule_names();
-        let Some(path) = self.exclude_modules.iter().find(|path| !all.contains(path)) else { return Ok(()) };
-        let like = suggestion(path, all.iter().map(String::as_str));
-        let first: Vec<&str> = all.iter().map(String::as_str).filter(|p| !p.contains('.')).take(8).collect();
-        let there = match first.is_empty() {
-            true => "it has none".to_string(),
-            false => format!("its outermost ones are {}", first.join(", ")),
-        };
-        Err(format!("--exclude-module {path}: the model has no such submodule ({there}){like}").into())
     }
 
     /// As options whose engines are built inside the call that needs them. Sets torch's number of threads.
@@ -232,7 +218,6 @@ impl ModelArgs {
             Device::Cpu => TrtModule::load(&self.model, &options)?,
             device => TrtModule::load_on_device(&self.model, device, &options)?,
         };
-        self.engines.check_modules(module.host_module())?;
         module.set_eval()?;
         let host = host_of(module.host_module(), &module.host_method_name(&self.method))?;
         let arguments = host.arguments();

@@ -142,7 +142,7 @@ fn what_does_not_exist_is_refused() {
         ("--precision", "int8", "it takes: model, f16, bf16"),
         ("--level", "3", "it takes: 0, 1, 2"),
         ("--weights", "shared", "possible values: reference, embed"),
-        ("--exclude-module", "layer4", "no such submodule (it has none)"),
+        ("--exclude-module", "layer4", "no submodule layer4 to leave on the host: it has none"),
     ] {
         let output = tool(&["compile", &dense, "-o", &out, "-i", "(4,8)", option, value]);
         let errors = String::from_utf8(output.stderr).unwrap();
