@@ -79,6 +79,8 @@ fn of_calls() -> Vec<Error> {
         &Options::default(),
     );
     two.compile(&[&x]).expect("it compiles");
+    let without = Options { exclude_modules: vec!["layer4".into()], ..Options::default() };
+    let left_out = TrtModule::wrap(one.host(), &without);
     let folder = std::env::temp_dir().join("no-such-folder").join("report.txt");
     vec![
         one.forward_is(&text).expect_err("text is no tensor"),
@@ -86,6 +88,7 @@ fn of_calls() -> Vec<Error> {
         one.forward_ts(&[&x]).expect_err("a vector is no matrix"),
         two.forward_ts(&[&x]).expect_err("two tensors are not one"),
         traced.expect_err("the code panics"),
+        left_out.expect_err("there is no such submodule"),
         two.report().write(folder).expect_err("there is no such folder"),
     ]
 }

@@ -13,6 +13,7 @@
 #include "modules.cpp"
 #include "observe.cpp"
 #include "operators.cpp"
+#include "origin.cpp"
 #include "packings.cpp"
 #include "places.cpp"
 #include "prepare.cpp"

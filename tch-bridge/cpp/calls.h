@@ -70,6 +70,7 @@ std::unique_ptr<Module> shell(const Module& module);
 std::unique_ptr<Module> deep_copy(const Module& module);
 rust::Vec<rust::String> method_names(const Module& module);
 rust::Vec<rust::String> attribute_names(const Module& module);
+rust::Vec<rust::String> submodule_names(const Module& module);
 rust::Vec<RawTensor> named_tensors(const Module& module);
 std::unique_ptr<Module> optimize_for_inference(const Module& module, rust::Str method);
 bool is_training(const Module& module);
@@ -109,8 +110,9 @@ std::unique_ptr<Stack> method_defaults(const Method& method);
 rust::Vec<RawEngine> engines(const Module& module);
 
 // operators.cpp
-// Replaces the arguments on the stack by the results.
+rust::Vec<rust::String> operator_names();
 bool operator_exists(rust::Str name, rust::Str overload);
+// Replaces the arguments on the stack by the results.
 void call_operator(rust::Str name, rust::Str overload, Stack& stack);
 
 // watch.cpp

@@ -255,6 +255,7 @@ RawGraph extract(const Graph& graph) {
   for (Block* block : index.blocks) {
     out.blocks.push_back(RawBlock{ids(block->inputs()), ids(block->outputs()), {}});
   }
+  Origins origins(graph);
   for (size_t i = 0; i < index.nodes.size(); ++i) {
     Node* node = index.nodes[i];
     RawNode raw{};
@@ -266,6 +267,7 @@ RawGraph extract(const Graph& graph) {
     out.blocks[raw.block].nodes.push_back(static_cast<uint32_t>(i));
     describe_schema(node, raw);
     describe_place(node, raw);
+    raw.module = rust::String::lossy(origins.of(node));
     raw.role = Role::Attribute;
     if (node->kind() == prim::SetAttr) raw.attribute = node->s(attr::name);
     if (node->kind() == prim::GetAttr) describe_attribute(node, graph, *copy, raw);

@@ -48,6 +48,20 @@ struct Place {
 std::optional<Place> resolve(const torch::jit::Node& get_attr, const torch::jit::Graph& graph,
                              const torch::jit::Module& owner);
 
+// Which submodules the nodes of a graph come from.
+class Origins {
+ public:
+  explicit Origins(const Graph& graph);
+
+  // The path of the submodule whose method made the node, or called the function that did; empty for the module itself.
+  std::string of(torch::jit::Node* node);
+
+ private:
+  // The graph of the method before its calls were inlined.
+  std::shared_ptr<torch::jit::Graph> top;
+  std::unordered_map<const torch::jit::InlinedCallStack*, std::string> paths;
+};
+
 // The names of attributes that the graph, or a method of the module or its submodules, sets.
 std::unordered_set<std::string> assigned_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner);
 

@@ -207,6 +207,14 @@ rust::Vec<rust::String> attribute_names(const Module& module) {
   return names;
 }
 
+rust::Vec<rust::String> submodule_names(const Module& module) {
+  rust::Vec<rust::String> names;
+  for (const auto& named : module.module.named_modules()) {
+    if (!named.name.empty()) names.push_back(named.name);
+  }
+  return names;
+}
+
 rust::Vec<RawTensor> named_tensors(const Module& module) {
   rust::Vec<RawTensor> out;
   collect(module.module, "", out);

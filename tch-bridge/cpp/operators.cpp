@@ -1,4 +1,6 @@
 // Calls of single operators by name.
+#include <set>
+
 #include <torch/csrc/jit/runtime/operator.h>
 
 #include "tch-bridge/cpp/calls.h"
@@ -46,6 +48,17 @@ bool operator_exists(rust::Str name, rust::Str overload) {
   return std::any_of(found.begin(), found.end(), [&](const auto& candidate) {
     return wanted.empty() || candidate->schema().overload_name() == wanted;
   });
+}
+
+rust::Vec<rust::String> operator_names() {
+  std::set<std::string> names;
+  for (const auto& op : torch::jit::getAllOperators()) {
+    const auto& schema = op->schema();
+    names.insert(schema.overload_name().empty() ? schema.name() : schema.name() + "." + schema.overload_name());
+  }
+  rust::Vec<rust::String> out;
+  for (const std::string& name : names) out.push_back(name);
+  return out;
 }
 
 void call_operator(rust::Str name, rust::Str overload, Stack& stack) {

@@ -43,6 +43,14 @@ pub const PRECISION: Variable = Variable {
     doc: "what engines compute in where the model has f32; model leaves its types as they are",
 };
 
+/// `TRT_LEVEL`: how much is tried.
+pub const LEVEL: Variable = Variable {
+    name: "TRT_LEVEL",
+    values: "0, 1, 2",
+    default: "1",
+    doc: "how much is tried to find the fastest way of running a layer: 0 times nothing, 2 times everything, on a CPU too",
+};
+
 /// `TRT_EXCLUDE_OPS`: operators that stay on the host.
 pub const EXCLUDE_OPS: Variable = Variable {
     name: "TRT_EXCLUDE_OPS",
@@ -104,6 +112,7 @@ pub const ALL: &[Variable] = &[
     USE_TRT,
     BACKEND,
     PRECISION,
+    LEVEL,
     EXCLUDE_OPS,
     MIN_BLOCK_SIZE,
     REPORT,

@@ -21,6 +21,13 @@ pub enum Error {
     },
     /// The model or its arguments: torch's own error.
     Torch(JitError),
+    /// The options name a submodule that the model does not have.
+    Submodule {
+        /// Its path.
+        path: String,
+        /// Those that there are, and what may be meant.
+        there: String,
+    },
     /// The method's result is not what the caller asked for.
     Result {
         /// The method.
@@ -46,6 +53,9 @@ impl fmt::Display for Error {
             Error::Backend(e) => e.fmt(f),
             Error::Load { path, source } => write!(f, "{}: {source}", path.display()),
             Error::Torch(e) => e.fmt(f),
+            Error::Submodule { path, there } => {
+                write!(f, "the model has no submodule {path} to leave on the host: {there}")
+            }
             Error::Result { method, expected, found } => write!(f, "{method} gives {found}, not {expected}"),
             Error::Io { path, source } => write!(f, "cannot write {}: {source}", path.display()),
         }
@@ -66,7 +76,7 @@ impl std::error::Error for Error {
             Error::Environment(e) => e.source(),
             Error::Backend(e) => e.source(),
             Error::Torch(source) | Error::Load { source, .. } => source.source(),
-            Error::Result { .. } => None,
+            Error::Submodule { .. } | Error::Result { .. } => None,
             Error::Io { source, .. } => source.source(),
         }
     }

@@ -173,6 +173,11 @@ impl MethodState {
         self.variants.load().iter().map(|v| MethodReport::of(&self.name, v)).collect()
     }
 
+    /// All compiled forms, the newest first.
+    pub(crate) fn forms(&self) -> Arc<Vec<Arc<Variant>>> {
+        self.variants.load_full()
+    }
+
     /// The compiled form that was made last, if any was.
     #[cfg(feature = "tool")]
     pub(crate) fn newest(&self) -> Option<Arc<Variant>> {

@@ -2,14 +2,15 @@
 
 use crate::backend::Runners;
 use crate::engine::ClusterEngine;
-use crate::jit::{Argument, Initial, JitError, Module};
+use crate::jit::{self, Argument, Initial, JitError, Module};
 use crate::method::MethodState;
+use crate::nearest::suggestion;
 use crate::report::LoadedReport;
 use crate::saved;
 use crate::variant::Builder;
 #[cfg(feature = "tool")]
 use crate::variant::Variant;
-use crate::{Error, Options, Report};
+use crate::{Error, Options, Report, notice};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::Path;
@@ -44,7 +45,7 @@ impl TrtModule {
     /// # Errors
     /// [`Error::Torch`] when the file cannot be read; [`Error::Load`] when it is not TorchScript, is damaged or calls an
     /// unknown operator;
-    /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
+    /// [`Error::Environment`], [`Error::Backend`] and [`Error::Submodule`] when the options cannot be met.
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<TrtModule, Error> {
         TrtModule::read(path.as_ref(), None, options)
     }
@@ -73,7 +74,7 @@ impl TrtModule {
     /// is made through one is seen by all.
     ///
     /// # Errors
-    /// [`Error::Environment`] and [`Error::Backend`] when the options cannot be met.
+    /// [`Error::Environment`], [`Error::Backend`] and [`Error::Submodule`] when the options cannot be met.
     pub fn wrap(module: CModule, options: &Options) -> Result<TrtModule, Error> {
         TrtModule::of(Module::share(&module), options)
     }
@@ -109,9 +110,11 @@ impl TrtModule {
     fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
         let options = options.resolved()?;
         crate::is_enabled()?;
-        for op in options.exclude_ops.iter().filter(|op| !crate::jit::operator_exists(op)) {
-            log::warn!("{op} is to stay on the host, but torch has no such operator");
+        for op in options.exclude_ops.iter().filter(|op| !jit::operator_exists(op)) {
+            let like = jit::like_operator(op);
+            notice::once(format!("{op} is to stay on the host, but torch has no such operator{like}"));
         }
+        check_submodules(&host, &options)?;
         let runners = Runners::new(&options)?;
         host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));
         let host = Arc::new(host);
@@ -193,19 +196,18 @@ impl TrtModule {
 
     /// Who runs what and why, of every method that has been compiled so far.
     pub fn report(&self) -> Report {
-        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
-        let mut states: Vec<&Arc<MethodState>> = self.forward.iter().chain(methods.values()).collect();
-        states.sort_by(|a, b| a.name.cmp(&b.name));
-        let methods = states.into_iter().flat_map(|s| s.describe()).collect();
+        let methods = self.states().iter().flat_map(|s| s.describe()).collect();
         Report::new(&self.builder, methods, LoadedReport::of(&self.host))
     }
 
     /// Writes a TorchScript file with the engines of every method that has been compiled so far, by a call or by
     /// [`TrtModule::compile`]; each of its compiled forms is kept, with the shapes that engines were built for. All other methods,
-    /// parameters, buffers and state are as they are. Weights are in the file once: engines find them in the module.
+    /// parameters, buffers and state are as they are. Weights are in the file once: engines find them in the module. With
+    /// [`SavedWeights::Embed`](crate::SavedWeights) the engines of the CPU are in it too.
     ///
     /// The file is read by [`TrtModule::load`], by [`CModule::load`] in a program that links this crate, and by Python and C++
-    /// after loading `libtch_trt.so`. There engines are built anew in the background of the first call, while the host serves.
+    /// after loading `libtch_trt.so`. There engines are built anew in the background of the first call, while the host serves; those
+    /// in the file serve the first call where the machine is of the same kind and the weights are the same.
     /// Arguments of other kinds than those compiled for (element types, ranks, `None`s) are the host's. Waits for nothing: a form
     /// that is still being compiled is left out.
     ///
@@ -214,10 +216,7 @@ impl TrtModule {
     /// cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
-        let states: Vec<Arc<MethodState>> = self.forward.iter().chain(methods.values()).cloned().collect();
-        drop(methods);
-        let bytes = saved::with_engines(&self.host, &states)?.save_bytes()?;
+        let bytes = saved::with_engines(&self.host, &self.states())?.save_bytes()?;
         std::fs::write(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
     }
 
@@ -244,9 +243,7 @@ impl TrtModule {
     }
 
     fn each_engine(&self, act: impl Fn(&ClusterEngine)) {
-        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
-        let states = self.forward.iter().chain(methods.values());
-        states.flat_map(|state| state.engines()).for_each(|engine| act(&engine));
+        self.states().iter().flat_map(|state| state.engines()).for_each(|engine| act(&engine));
     }
 
     /// The names of the module's methods.
@@ -301,6 +298,15 @@ impl TrtModule {
         self.host.to_cmodule()
     }
 
+    /// Those of the methods that were asked for so far, by name.
+    pub(crate) fn states(&self) -> Vec<Arc<MethodState>> {
+        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
+        let mut states: Vec<Arc<MethodState>> =
+            self.forward.iter().chain(methods.values()).cloned().collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        states
+    }
+
     fn state(&self, name: &str) -> Result<Arc<MethodState>, Error> {
         if name == FORWARD
             && let Some(forward) = &self.forward
@@ -318,6 +324,22 @@ impl TrtModule {
         methods.insert(name.to_string(), state.clone());
         Ok(state)
     }
+}
+
+/// Has the module the submodules that are to stay on the host?
+fn check_submodules(host: &Module, options: &Options) -> Result<(), Error> {
+    if options.exclude_modules.is_empty() {
+        return Ok(());
+    }
+    let all = host.submodule_names();
+    let Some(path) = options.exclude_modules.iter().find(|path| !all.contains(path)) else { return Ok(()) };
+    let outermost: Vec<&str> = all.iter().map(String::as_str).filter(|p| !p.contains('.')).take(8).collect();
+    let there = match outermost.is_empty() {
+        true => "it has none".to_string(),
+        false => format!("its outermost ones are {}", outermost.join(", ")),
+    };
+    let there = there + &suggestion(path, all.iter().map(String::as_str));
+    Err(Error::Submodule { path: path.clone(), there })
 }
 
 impl std::fmt::Debug for TrtModule {

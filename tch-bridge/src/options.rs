@@ -4,6 +4,7 @@ use crate::env::{self, EnvError};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use trt_subgraph::DType;
+use trt_subgraph::backend::Level;
 
 /// Who runs the engines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -80,6 +81,18 @@ impl FromStr for Precision {
     }
 }
 
+/// Where a saved module keeps the weights of its engines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SavedWeights {
+    /// In the module's parameters, once: engines are built anew where it is loaded.
+    #[default]
+    Reference,
+    /// Beside them as engines prepared them, too: a machine of the same kind starts at once, and the file is larger. Elsewhere, and
+    /// where the parameters have changed since, engines are built anew.
+    Embed,
+}
+
 /// How a module is compiled. `Options::default()` is what most callers want; fields that stay `None` follow the environment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
@@ -87,16 +100,23 @@ pub struct Options {
     pub backend: Option<BackendChoice>,
     /// What engines compute in; `None` follows `TRT_PRECISION`. Arguments and results keep their types whatever it is.
     pub precision: Option<Precision>,
+    /// How much is tried to find the fastest way of running each layer; `None` follows `TRT_LEVEL`.
+    pub level: Option<Level>,
     /// The fewest computing operators of a cluster; `None` follows `TRT_MIN_BLOCK_SIZE`, then the backend's policy.
     pub min_block_size: Option<usize>,
     /// Keep every legal cluster, whatever the cost model says of it.
     pub take_all: bool,
     /// Operators that stay on the host (`aten::gelu`, or one overload: `aten::add.Tensor`), added to `TRT_EXCLUDE_OPS`.
     pub exclude_ops: Vec<String>,
+    /// Submodules whose nodes stay on the host, by the paths of their attributes: `layer4`, `encoder.layers.0`. What a submodule
+    /// of these calls stays there too.
+    pub exclude_modules: Vec<String>,
     /// Build engines inside the call that needs them. Otherwise they are built in the background and the host serves meanwhile.
     pub wait: bool,
     /// How many input shapes of a cluster are kept built; the least recently used one goes first.
     pub specialisations: usize,
+    /// Where saved modules keep the weights of engines.
+    pub weights: SavedWeights,
     /// Threads of one call on the CPU engine; 0 follows torch's intra-op threads.
     pub threads: usize,
 }
@@ -106,11 +126,14 @@ impl Default for Options {
         Options {
             backend: None,
             precision: None,
+            level: None,
             min_block_size: None,
             take_all: false,
             exclude_ops: Vec::new(),
+            exclude_modules: Vec::new(),
             wait: false,
             specialisations: 16,
+            weights: SavedWeights::Reference,
             threads: 0,
         }
     }
@@ -131,6 +154,9 @@ impl Options {
         if out.precision.is_none() {
             out.precision = Some(env::PRECISION.read()?.unwrap_or_default());
         }
+        if out.level.is_none() {
+            out.level = Some(env::LEVEL.read()?.unwrap_or_default());
+        }
         if out.min_block_size.is_none() {
             let least: Option<std::num::NonZeroUsize> = env::MIN_BLOCK_SIZE.read()?;
             out.min_block_size = least.map(Into::into);
@@ -147,6 +173,14 @@ impl Options {
             .iter()
             .any(|e| op == e || op.strip_prefix(e.as_str()).is_some_and(|rest| rest.starts_with('.')))
     }
+
+    /// Does the user keep the nodes of this submodule on the host?
+    pub(crate) fn excludes_module(&self, path: &str) -> bool {
+        let within = |e: &String| {
+            path.strip_prefix(e.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.exclude_modules.iter().any(within)
+    }
 }
 
 #[cfg(test)]
@@ -161,5 +195,12 @@ mod tests {
         };
         assert!(o.excludes("aten::add.Tensor") && o.excludes("aten::add") && o.excludes("aten::mul.Tensor"));
         assert!(!o.excludes("aten::addmm") && !o.excludes("aten::mul.Scalar"));
+    }
+
+    #[test]
+    fn a_submodule_is_left_out_with_all_that_is_in_it() {
+        let o = Options { exclude_modules: vec!["layer1.0".into()], ..Options::default() };
+        assert!(o.excludes_module("layer1.0") && o.excludes_module("layer1.0.conv"));
+        assert!(!o.excludes_module("layer1") && !o.excludes_module("layer1.01") && !o.excludes_module(""));
     }
 }

@@ -3,17 +3,23 @@
 use crate::engine::{Built, ClusterEngine};
 use crate::jit::Module;
 use crate::variant::{Builder, Stitched, Variant};
-use crate::{Error, env};
+use crate::{Error, env, notice, switch};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// What reports say where the switch is off.
+pub(crate) const SWITCHED_OFF: &str = "engines are switched off in this process: the host serves every call (USE_TRT=1 or set_enabled switches them on)";
 
 /// The report of a module. `Display` gives the text, [`Report::json`] the data, [`Report::svg`] the picture.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The backend and what it found on this machine, or why there is none.
     pub backend: String,
+    /// Is the process's switch on? Where it is off, the host serves every call.
+    pub enabled: bool,
     /// One for each compiled form of each method; empty before the first call with engines enabled.
     pub methods: Vec<MethodReport>,
     /// The engines that the module was loaded with.
@@ -83,6 +89,8 @@ pub struct EngineReport {
     pub served: u64,
     /// Calls that the host served in its place because they recorded gradients.
     pub recorded: u64,
+    /// For how many shapes the module that was saved last holds it.
+    pub embedded: u64,
     /// The shapes that it was asked for, newest first.
     pub shapes: Vec<ShapeReport>,
 }
@@ -104,6 +112,9 @@ pub struct ShapeReport {
     pub arena_bytes: usize,
     /// Time to build.
     pub build: Duration,
+    /// What became of the plan that a saved module holds for this shape: `used`, or why the engine was built anew. `None` where it
+    /// holds none.
+    pub plan: Option<String>,
 }
 
 impl Report {
@@ -113,7 +124,7 @@ impl Report {
             backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe());
         }
         backends.dedup();
-        Report { backend: backends.join("; "), methods, loaded }
+        Report { backend: backends.join("; "), enabled: switch::is_chosen(), methods, loaded }
     }
 
     /// The report as JSON.
@@ -190,13 +201,14 @@ impl EngineReport {
             backend: Some(cluster.backend().name().to_string()),
             served: cluster.served(),
             recorded: cluster.recorded(),
+            embedded: cluster.kept.load(Ordering::Relaxed),
             shapes: cluster.specialisations().iter().map(|s| shape(s)).collect(),
         }
     }
 
     /// Of an engine that no call has come to.
     pub(crate) fn unused(name: String) -> EngineReport {
-        EngineReport { name, backend: None, served: 0, recorded: 0, shapes: Vec::new() }
+        EngineReport { name, backend: None, served: 0, recorded: 0, embedded: 0, shapes: Vec::new() }
     }
 }
 
@@ -225,6 +237,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
             weight_bytes: 0,
             arena_bytes: 0,
             build: Duration::ZERO,
+            plan: None,
         },
         Built::Ready(ready) => {
             let info = ready.pool.info();
@@ -236,6 +249,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
                 weight_bytes: info.weight_bytes,
                 arena_bytes: info.arena_bytes,
                 build: ready.build,
+                plan: ready.plan.clone(),
             }
         }
     }
@@ -244,6 +258,9 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "backend {}", self.backend)?;
+        if !self.enabled {
+            writeln!(f, "{SWITCHED_OFF}")?;
+        }
         if self.methods.is_empty() && self.loaded.is_empty() {
             writeln!(
                 f,
@@ -310,9 +327,10 @@ impl fmt::Display for ShapeReport {
         }
         let (before, after) = self.layers;
         let (weights, arena) = (self.weight_bytes as f64 / 1e6, self.arena_bytes as f64 / 1e6);
+        let plan = self.plan.as_ref().map(|plan| format!("; plan in the file: {plan}")).unwrap_or_default();
         writeln!(
             f,
-            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights, {arena:.2} MB arena, built in {:.1?}",
+            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights, {arena:.2} MB arena, built in {:.1?}{plan}",
             self.build
         )
     }
@@ -327,6 +345,6 @@ pub(crate) fn write_if_asked(builder: &Builder, method: &str, variant: &Variant)
     let Some(path) = env::REPORT.text() else { return };
     let report = Report::new(builder, vec![MethodReport::of(method, variant)], Vec::new());
     if let Err(e) = report.write(path) {
-        log::warn!("{e}");
+        notice::once(format!("{}: {e}", env::REPORT.name));
     }
 }

@@ -38,11 +38,27 @@ pub fn clear_enabled() {
     CHOICE.store(UNSET, Ordering::Release);
 }
 
+/// Are engines on, for a call that has no error to return? A `USE_TRT` that is not understood is said once, and is off.
+pub(crate) fn is_on() -> bool {
+    is_enabled().unwrap_or_else(|e| {
+        crate::notice::once(format!("{e}; engines stay off"));
+        false
+    })
+}
+
+/// As [`is_enabled`], for whoever is not compiling; a `USE_TRT` that is not understood is off.
+pub(crate) fn is_chosen() -> bool {
+    chosen().unwrap_or(false)
+}
+
 /// Are engines on? `set_enabled` decides, else `USE_TRT`, which is read once; else they are off.
 /// The error is a `USE_TRT` that is neither 1 nor 0.
 pub fn is_enabled() -> Result<bool, EnvError> {
+    if FORCED.get() { Ok(true) } else { chosen() }
+}
+
+fn chosen() -> Result<bool, EnvError> {
     match CHOICE.load(Ordering::Acquire) {
-        _ if FORCED.get() => Ok(true),
         ON => Ok(true),
         OFF => Ok(false),
         _ => ENVIRONMENT.get_or_init(|| Ok(env::USE_TRT.read::<Flag>()?.is_some_and(|f| f.0))).clone(),

@@ -112,6 +112,7 @@ pub(crate) mod ffi {
         file: String,
         line: u32,
         text: String,
+        module: String,
         attribute: String,
         role: Role,
         tensor: *mut Tensor,
@@ -273,6 +274,7 @@ pub(crate) mod ffi {
         fn deep_copy(module: &Module) -> Result<UniquePtr<Module>>;
         fn method_names(module: &Module) -> Vec<String>;
         fn attribute_names(module: &Module) -> Vec<String>;
+        fn submodule_names(module: &Module) -> Vec<String>;
         fn named_tensors(module: &Module) -> Result<Vec<RawTensor>>;
         fn optimize_for_inference(module: &Module, method: &str) -> Result<UniquePtr<Module>>;
         fn is_training(module: &Module) -> Result<bool>;
@@ -297,8 +299,9 @@ pub(crate) mod ffi {
         fn out_tensor(outputs: Pin<&mut Outputs>, tensor: &Tensor);
         fn out_int(outputs: Pin<&mut Outputs>, value: i64);
 
-        /// Replaces the arguments on the stack by the results.
+        fn operator_names() -> Vec<String>;
         fn operator_exists(name: &str, overload: &str) -> bool;
+        /// Replaces the arguments on the stack by the results.
         fn call_operator(name: &str, overload: &str, stack: Pin<&mut Stack>) -> Result<()>;
 
         fn find_places(owner: &Owner, paths: &[String]) -> Result<UniquePtr<Places>>;

@@ -22,7 +22,7 @@ impl Bytes {
     }
 
     /// A copy at an address that is a multiple of 64.
-    pub(crate) fn aligned(bytes: &[u8]) -> Bytes {
+    pub fn aligned(bytes: &[u8]) -> Bytes {
         /// A cache line.
         #[derive(Clone, Copy)]
         #[repr(align(64))]

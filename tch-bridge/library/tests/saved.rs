@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tch::{Device, IValue, Kind, Tensor};
 use tch_bridge::jit::{Initial, Module};
-use tch_bridge::{Options, TrtModule};
+use tch_bridge::report::State;
+use tch_bridge::{Options, SavedWeights, TrtModule};
+
+/// Held by tests that turn the process's switch.
+static SWITCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 const SOURCE: &str = "
 def forward(self, x, factor: float = 1.0):
@@ -53,15 +57,26 @@ fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Option<S
     Some(errors)
 }
 
-fn model() -> TrtModule {
+fn model(weights: SavedWeights) -> TrtModule {
     tch::manual_seed(0);
     let attributes = [
         ("w", Initial::Parameter(Tensor::randn([8, 8], tch::kind::FLOAT_CPU).set_requires_grad(true))),
         ("scale", Initial::Buffer(Tensor::full([1], 0.5, (Kind::Float, Device::Cpu)))),
     ];
     let module = Module::from_source(SOURCE, &attributes).expect("the source compiles");
-    let options = Options { take_all: true, ..Options::waiting() };
+    let options = Options { take_all: true, weights, ..Options::waiting() };
     TrtModule::wrap(module.to_cmodule(), &options).expect("the options can be met")
+}
+
+/// The first of the model's results.
+fn first(value: IValue) -> Tensor {
+    match value {
+        IValue::Tuple(mut parts) => match parts.swap_remove(0) {
+            IValue::Tensor(t) => t,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A folder of one test, gone when dropped.
@@ -87,7 +102,11 @@ impl Drop for Folder {
 
 /// Saves the model, compiled for one kind of argument of two methods.
 fn saved(folder: &Folder) -> String {
-    let module = model();
+    saved_with(folder, SavedWeights::Reference)
+}
+
+fn saved_with(folder: &Folder, weights: SavedWeights) -> String {
+    let module = model(weights);
     let x = Tensor::randn([4, 8], tch::kind::FLOAT_CPU);
     tch::no_grad(|| {
         module.compile(&[&x]).expect("it compiles");
@@ -112,11 +131,12 @@ fn networks_of_torch_keep_their_state_and_train() {
     if run("network.py", &["make", &at], &[]).is_none() {
         return;
     }
-    let inputs: [(&str, &[i64]); 4] = [
+    let inputs: [(&str, &[i64]); 5] = [
         ("convolutions", &[2, 3, 12, 12]),
         ("recurrent", &[2, 7, 6]),
         ("counting", &[3, 100]),
         ("constants", &[3, 100]),
+        ("nested", &[3, 8]),
     ];
     for (name, shape) in inputs {
         let options = Options { take_all: true, ..Options::waiting() };
@@ -179,34 +199,38 @@ fn damaged_engines_leave_their_calls_to_the_host() {
 }
 
 #[test]
+fn a_switch_that_is_not_understood_is_told_once() {
+    let folder = Folder::new("misspelt");
+    if let Some(errors) = run("misspelt.py", &[&saved(&folder)], &[("USE_TRT", "banana")]) {
+        assert_eq!(errors.matches("USE_TRT=banana is not understood; it takes: 1, 0").count(), 1, "{errors}");
+        assert!(!errors.contains("an engine failed"), "{errors}");
+    }
+}
+
+#[test]
 fn rust_loads_a_saved_module() {
+    let _alone = SWITCH.lock();
     let folder = Folder::new("rust");
     let path = saved(&folder);
     let x = Tensor::randn([4, 8], tch::kind::FLOAT_CPU);
     let call = |module: &TrtModule| tch::no_grad(|| module.forward_is(&[IValue::Tensor(x.shallow_clone())]));
-    let tensor = |value: IValue| match value {
-        IValue::Tuple(mut parts) => match parts.swap_remove(0) {
-            IValue::Tensor(t) => t,
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
-    };
     let served = |module: &TrtModule| -> u64 {
         module.report().loaded.iter().filter_map(|l| l.engine.as_ref()).map(|e| e.served).sum()
     };
+    tch_bridge::set_enabled(false);
     let module = TrtModule::load(&path, &Options::waiting()).expect("it loads");
     assert_eq!(module.method_names().len(), 3, "{:?}", module.method_names());
-    let host = tensor(call(&module).expect("the host answers"));
+    let host = first(call(&module).expect("the host answers"));
     assert_eq!(served(&module), 0);
     tch_bridge::set_enabled(true);
-    let got = tensor(call(&module).expect("engines answer"));
+    let got = first(call(&module).expect("engines answer"));
     assert!(served(&module) >= 2, "{}", module.report());
     assert!(got.allclose(&host, 1e-4, 1e-5, false), "{got}\n{host}");
 
     // torch's own handle to the same file, in a program that links the bridge.
     let plain = tch::CModule::load(&path).expect("it loads");
     let got =
-        tensor(tch::no_grad(|| plain.forward_is(&[IValue::Tensor(x.shallow_clone())])).expect("it answers"));
+        first(tch::no_grad(|| plain.forward_is(&[IValue::Tensor(x.shallow_clone())])).expect("it answers"));
     assert!(got.allclose(&host, 1e-4, 1e-5, false), "{got}\n{host}");
 
     // Compiled further, for another rank, and saved again: both forms, the old one no longer.
@@ -224,10 +248,10 @@ fn rust_loads_a_saved_module() {
     for input in [&x, &batch] {
         let before = served(&again);
         let values = [IValue::Tensor(input.shallow_clone())];
-        let got = tensor(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
+        let got = first(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
         assert!(served(&again) > before, "{}", again.report());
         tch_bridge::set_enabled(false);
-        let want = tensor(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
+        let want = first(tch::no_grad(|| again.forward_is(&values)).expect("it answers"));
         tch_bridge::set_enabled(true);
         assert!(got.allclose(&want, 1e-4, 1e-5, false), "{got}\n{want}");
     }
@@ -236,6 +260,125 @@ fn rust_loads_a_saved_module() {
     assert_eq!(other.size(), [4, 8]);
     let forms = again.report().loaded.iter().filter(|l| l.attribute.starts_with("trt_twice_0")).count();
     assert!(forms > 0, "{}", again.report());
+}
+
+/// What became of the plans of `forward`'s engines.
+fn plans(module: &TrtModule) -> Vec<String> {
+    let report = module.report();
+    let forward = report.loaded.iter().filter(|l| l.attribute.starts_with("trt_forward"));
+    let shapes = forward.flat_map(|l| l.engine.iter().flat_map(|e| &e.shapes));
+    shapes.map(|s| s.plan.clone().unwrap_or_default()).collect()
+}
+
+fn forward(module: &TrtModule, on: bool, x: &Tensor) -> Tensor {
+    tch_bridge::set_enabled(on);
+    first(tch::no_grad(|| module.forward_is(&[IValue::Tensor(x.shallow_clone())])).expect("it answers"))
+}
+
+/// The parameter, which all handles of the module share.
+fn parameter(module: &TrtModule) -> Tensor {
+    let parameters = Module::share(&module.host()).named_tensors().expect("it has some");
+    parameters.into_iter().find(|t| t.name == "w").expect("this one").tensor
+}
+
+#[test]
+fn engines_in_the_file_serve_its_weights_only() {
+    let _alone = SWITCH.lock();
+    let folder = Folder::new("embedded");
+    let path = saved_with(&folder, SavedWeights::Embed);
+    let x = Tensor::randn([4, 8], tch::kind::FLOAT_CPU);
+    // The first call, without waiting for anything.
+    let module = TrtModule::load(&path, &Options::default()).expect("it loads");
+    let want = forward(&module, false, &x);
+    let got = forward(&module, true, &x);
+    assert!(got.allclose(&want, 1e-4, 1e-5, false), "{got}\n{want}");
+    let report = module.report();
+    assert!(plans(&module).len() >= 2 && plans(&module).iter().all(|p| p == "used"), "{report}");
+    assert!(report.to_string().contains("plan in the file: used"), "{report}");
+    // Weights that change later are seen, as everywhere.
+    drop(tch::no_grad(|| parameter(&module).g_add_scalar_(0.5)));
+    let changed = forward(&module, false, &x);
+    assert!(!changed.allclose(&want, 1e-4, 1e-5, false));
+    let got = forward(&module, true, &x);
+    assert!(got.allclose(&changed, 1e-4, 1e-5, false), "{got}\n{changed}");
+    // So are those that changed before the first call.
+    let module = TrtModule::load(&path, &Options::waiting()).expect("it loads");
+    drop(tch::no_grad(|| parameter(&module).g_add_scalar_(0.5)));
+    let got = forward(&module, true, &x);
+    assert!(got.allclose(&changed, 1e-4, 1e-5, false), "{got}\n{changed}");
+    let (told, report) = (plans(&module), module.report());
+    assert!(told.iter().any(|p| p.contains("the weights are others")), "{report}");
+    // Saved again, the file has the engines of these weights.
+    let again = folder.path("again.pt");
+    module.save(&again).expect("it is saved");
+    let module = TrtModule::load(&again, &Options::default()).expect("it loads");
+    let got = forward(&module, true, &x);
+    assert!(got.allclose(&changed, 1e-4, 1e-5, false), "{got}\n{changed}");
+    assert!(plans(&module).iter().all(|p| p == "used"), "{}", module.report());
+}
+
+#[test]
+fn a_damaged_plan_is_told_and_its_engine_built_anew() {
+    let _alone = SWITCH.lock();
+    let folder = Folder::new("damaged-plan");
+    let path = saved_with(&folder, SavedWeights::Embed);
+    let x = Tensor::randn([4, 8], tch::kind::FLOAT_CPU);
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 2] = [
+        ("flipped", |bytes| *bytes.last_mut().expect("it is not empty") ^= 1),
+        ("cut", |bytes| bytes.truncate(bytes.len() - 100)),
+    ];
+    for (name, change) in changes {
+        let to = folder.path(name);
+        assert!(with_states(&path, &to, change) >= 3);
+        let module = TrtModule::load(&to, &Options::waiting()).expect("it loads");
+        let want = forward(&module, false, &x);
+        let got = forward(&module, true, &x);
+        assert!(got.allclose(&want, 1e-4, 1e-5, false), "{got}\n{want}");
+        let told = plans(&module);
+        assert!(
+            told.len() >= 2 && told.iter().all(|p| p.starts_with("built anew: its plan is not used")),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn python_starts_from_engines_in_the_file() {
+    let folder = Folder::new("embedded-python");
+    run("embedded.py", &[&saved_with(&folder, SavedWeights::Embed)], &[]);
+}
+
+#[test]
+fn submodules_stay_on_the_host_with_what_they_call() {
+    let folder = Folder::new("nested");
+    if run("network.py", &["make", &folder.path("")], &[]).is_none() {
+        return;
+    }
+    let x = Tensor::randn([3, 8], tch::kind::FLOAT_CPU);
+    for name in ["nested", "traced"] {
+        let path = folder.path(&format!("{name}.pt"));
+        let facts =
+            Module::load(&path, None).and_then(|m| m.prepare("forward")?.facts()).expect("it has a graph");
+        let layers: Vec<&str> =
+            facts.nodes.iter().filter(|n| n.kind == "aten::linear").map(|n| n.module.as_str()).collect();
+        assert_eq!(layers, ["first.layer", "layer", "more.0", "more.1", "second.layer"], "{name}");
+        let relu = facts.nodes.iter().find(|n| n.kind == "aten::relu").expect("there is one");
+        assert_eq!(relu.module, "second");
+        for (without, left) in [("more", 2), ("layer", 1), ("first", 1), ("second", 2), ("more.1", 1)] {
+            let exclude_modules = vec![without.to_string()];
+            let options = Options { take_all: true, exclude_modules, ..Options::waiting() };
+            let module = TrtModule::load(&path, &options).expect("it loads");
+            tch::no_grad(|| module.compile(&[&x])).expect("it compiles");
+            let report = module.report();
+            let State::Divided { blocks, .. } = &report.methods[0].state else { panic!("{report}") };
+            let partition = &blocks[0].partition;
+            let host = partition.to_string();
+            assert!(host.contains("the options exclude the submodule"), "{without}: {host}");
+            let stay = partition.coverage.compute - partition.coverage.taken_compute;
+            assert_eq!(stay, left, "{name} without {without}: {host}");
+        }
+    }
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use super::failure::Failure;
 use super::model::Loaded;
+use super::npz;
 use super::spec::{Filling, InputSpec, Point};
-use crate::jit::{Argument, ValueType};
-use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::jit::{Argument, ValueType, words};
+use safetensors::SafeTensorError;
 use std::path::Path;
-use tch::{IValue, Tensor};
+use tch::{IValue, TchError, Tensor};
 
 enum Format {
     Npz,
@@ -25,41 +25,42 @@ fn format(path: &Path) -> Result<Format, Failure> {
 /// Reads all tensors of a file.
 pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
     let format = format(path)?;
-    // tch panics on some damaged archives, and has words of its own for it.
-    let words = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
-    let read = catch_unwind(AssertUnwindSafe(|| match format {
-        Format::Npz => Tensor::read_npz(path),
-        Format::Safetensors => Tensor::read_safetensors(path),
-    }));
-    std::panic::set_hook(words);
-    let Ok(tensors) = read else { return Err(Failure::file(path, "the file is damaged")) };
-    let tensors = tensors.map_err(|e| Failure::file(path, e))?;
-    if let Format::Npz = format {
-        whole(path, &tensors).map_err(|e| Failure::file(path, e))?;
+    // Opening a pipe waits for its writer.
+    let about = std::fs::metadata(path).map_err(|e| Failure::file(path, e))?;
+    if !about.is_file() {
+        return Err(Failure::file(path, "this is not a regular file"));
     }
-    Ok(tensors)
+    match format {
+        Format::Npz => npz::read(path).map_err(|e| Failure::file(path, e)),
+        Format::Safetensors => Tensor::read_safetensors(path).map_err(|e| Failure::file(path, in_words(&e))),
+    }
 }
 
-/// Whether an .npz holds all of these tensors: tch takes what it lacks for zeros.
-fn whole(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Box<dyn std::error::Error>> {
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(path)?)?;
-    for (name, tensor) in tensors {
-        let mut entry = archive.by_name(&format!("{name}.npy"))?;
-        // "\x93NUMPY", the version, and the length of the header that follows.
-        let mut start = [0; 12];
-        entry.read_exact(&mut start)?;
-        let header = match start[6] {
-            1 => 10 + u64::from(u16::from_le_bytes([start[8], start[9]])),
-            _ => 12 + u64::from(u32::from_le_bytes([start[8], start[9], start[10], start[11]])),
-        };
-        let wanted = (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
-        let found = entry.size().saturating_sub(header);
-        if found != wanted {
-            return Err(format!("`{name}` has {found} bytes of data where its shape needs {wanted}").into());
+/// What is wrong with a .safetensors file.
+fn in_words(error: &TchError) -> String {
+    let TchError::SafeTensorError { err, .. } = error else { return words(error) };
+    let why = match err {
+        SafeTensorError::IoError(e) => return e.to_string(),
+        SafeTensorError::HeaderTooSmall => "it is shorter than the 8 bytes with the length of the header",
+        SafeTensorError::HeaderTooLarge => "its first 8 bytes give the header more than 100 MB",
+        SafeTensorError::InvalidHeaderLength => "it ends before its header does",
+        SafeTensorError::InvalidHeader => "its header is not UTF-8",
+        SafeTensorError::InvalidHeaderStart => "its header does not begin with `{`",
+        SafeTensorError::InvalidHeaderDeserialization => "its header is not the JSON that describes tensors",
+        SafeTensorError::JsonError(e) => {
+            return format!("its header is not the JSON that describes tensors: {e}");
         }
-    }
-    Ok(())
+        SafeTensorError::InvalidOffset(name) => {
+            return format!("the bytes of `{name}` do not follow those of the tensor before it");
+        }
+        SafeTensorError::TensorInvalidInfo | SafeTensorError::InvalidTensorView(..) => {
+            "a tensor has more or fewer bytes than its type and shape need"
+        }
+        SafeTensorError::MetadataIncompleteBuffer => "it ends before or after its last tensor",
+        SafeTensorError::ValidationOverflow => "a tensor's size is beyond all numbers",
+        SafeTensorError::TensorNotFound(name) => return format!("it has no tensor `{name}`"),
+    };
+    format!("this is no whole .safetensors file: {why}")
 }
 
 /// Writes tensors to a file.
@@ -72,7 +73,7 @@ pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fai
         Format::Npz => Tensor::write_npz(&tensors, path),
         Format::Safetensors => Tensor::write_safetensors(&tensors, path),
     });
-    written.map_err(|e| Failure::file(path, e))
+    written.map_err(|e| Failure::file(path, in_words(&e)))
 }
 
 /// The arguments of a method from a file: a tensor goes to the argument of its name, `arr_0` and the like by number; specs

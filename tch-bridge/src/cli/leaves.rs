@@ -1,6 +1,6 @@
 //! Nested values taken apart into named tensors, and copied.
 
-use crate::jit::JitError;
+use crate::jit::{JitError, words};
 use tch::{Device, IValue, Kind, Tensor};
 
 /// A tensor of a result under its name: `output`, `output.0`, `output.logits`. Numbers come as tensors of no dimension.
@@ -52,7 +52,7 @@ pub(crate) fn map_tensors(
     value: &IValue,
     f: &mut dyn FnMut(&Tensor) -> Result<Tensor, tch::TchError>,
 ) -> Result<IValue, JitError> {
-    let failed = |e: tch::TchError| JitError::Runtime(e.to_string());
+    let failed = |e: tch::TchError| JitError::Runtime(words(&e));
     let mut list = |items: &[IValue]| items.iter().map(|v| map_tensors(v, f)).collect::<Result<Vec<_>, _>>();
     Ok(match value {
         IValue::Tensor(t) => IValue::Tensor(f(t).map_err(failed)?),
@@ -81,14 +81,20 @@ pub(crate) fn map_tensors(
 
 /// Copies that share no memory, so that a call which writes its arguments spoils nothing.
 pub(crate) fn copies(values: &[IValue]) -> Result<Vec<IValue>, JitError> {
-    values.iter().map(|v| map_tensors(v, &mut |t| Ok(t.copy()))).collect()
+    values.iter().map(|v| map_tensors(v, &mut copy)).collect()
+}
+
+fn copy(tensor: &Tensor) -> Result<Tensor, tch::TchError> {
+    let mut copy = tensor.f_zeros_like()?;
+    tch::no_grad(|| copy.f_copy_(tensor))?;
+    Ok(copy)
 }
 
 /// Copies on the CPU whose floating-point tensors are float64.
 pub(crate) fn widened(values: &[IValue]) -> Result<Vec<IValue>, JitError> {
     let wide = |t: &Tensor| {
         let t = t.f_to_device(Device::Cpu)?;
-        if t.is_floating_point() { t.f_to_kind(Kind::Double) } else { Ok(t.copy()) }
+        if t.is_floating_point() { t.f_to_kind(Kind::Double) } else { copy(&t) }
     };
     values.iter().map(|v| map_tensors(v, &mut |t| wide(t))).collect()
 }

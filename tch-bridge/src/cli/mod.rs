@@ -13,6 +13,7 @@ mod failure;
 mod inspect;
 mod leaves;
 mod model;
+mod npz;
 mod plan;
 mod run;
 mod spec;
@@ -20,10 +21,12 @@ mod surroundings;
 mod terminal;
 mod verify;
 
+use crate::jit::engine::panic_message;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 use serde::Serialize;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use terminal::Style;
 
@@ -72,8 +75,21 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    match Cli::parse().command {
+    let log = env_logger::Env::default().default_filter_or("error");
+    env_logger::Builder::from_env(log)
+        .format(|to, record| writeln!(to, "{}: {}", record.level(), record.args()))
+        .init();
+    let command = Cli::parse().command;
+    // Where tch has no other way it panics with torch's error, C++ stack and all.
+    std::panic::set_hook(Box::new(|panic| log::debug!("{panic}")));
+    catch_unwind(AssertUnwindSafe(|| run(&command))).unwrap_or_else(|panic| {
+        let failure = Failure::from(format!("tch-trt gave up: {}", panic_message(panic.as_ref())));
+        finish::<completions::Script>(Err(failure), false)
+    })
+}
+
+fn run(command: &Command) -> ExitCode {
+    match command {
         Command::Inspect(args) => finish(args.run(), args.json),
         Command::Compile(args) => finish(args.run(), args.json),
         Command::Verify(args) => finish(args.run(), args.json),

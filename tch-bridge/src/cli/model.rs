@@ -5,7 +5,7 @@ use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
 use crate::report::State;
-use crate::{BackendChoice, Options, Precision, TrtModule, env};
+use crate::{BackendChoice, Level, Options, Precision, TrtModule, env};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
@@ -56,12 +56,18 @@ pub(crate) struct EngineArgs {
     /// What engines compute in where the model has f32: model, f16 or bf16
     #[arg(long, value_parser = precision, value_name = "TYPE")]
     pub(crate) precision: Option<Precision>,
+    /// How much is tried to find the fastest way of running a layer: 0 times nothing, 2 times everything
+    #[arg(long, value_parser = level, value_name = "0..2")]
+    level: Option<Level>,
     /// Clusters with fewer computing operators stay on the host
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     min_block_size: Option<u32>,
     /// An operator that stays on the host, such as aten::gelu or aten::add.Tensor
     #[arg(long = "exclude-op", value_name = "OP")]
     exclude_ops: Vec<String>,
+    /// A submodule whose nodes stay on the host, such as layer4 or encoder.layers.0; may be repeated
+    #[arg(long = "exclude-module", value_name = "PATH")]
+    exclude_modules: Vec<String>,
     /// Take every legal cluster, whatever the cost model says
     #[arg(long)]
     take_all: bool,
@@ -76,6 +82,10 @@ fn backend_choice(text: &str) -> Result<BackendChoice, String> {
 
 fn precision(text: &str) -> Result<Precision, String> {
     text.parse().map_err(|()| format!("it takes: {}", env::PRECISION.values))
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    text.parse().map_err(|()| format!("it takes: {}", env::LEVEL.values))
 }
 
 impl EngineArgs {
@@ -100,9 +110,11 @@ impl EngineArgs {
         Options {
             backend: self.backend,
             precision: self.precision,
+            level: self.level,
             min_block_size: self.min_block_size.map(|n| n as usize),
             take_all: self.take_all,
             exclude_ops: self.exclude_ops.clone(),
+            exclude_modules: self.exclude_modules.clone(),
             threads: self.threads as usize,
             ..Options::waiting()
         }
@@ -178,6 +190,9 @@ impl ModelArgs {
         if let Some(precision) = self.engines.precision {
             options += &format!(" --precision {}", precision.name());
         }
+        if let Some(level) = self.engines.level {
+            options += &format!(" --level {}", u8::from(level));
+        }
         if self.engines.threads > 0 {
             options += &format!(" --threads {}", self.engines.threads);
         }
@@ -186,12 +201,19 @@ impl ModelArgs {
 
     /// Reads the model and puts it into evaluation mode.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        self.load_with(|_| ())
+    }
+
+    /// As [`ModelArgs::load`], with further options.
+    pub(crate) fn load_with(&self, more: impl FnOnce(&mut Options)) -> Result<Loaded, Failure> {
         self.libraries.iter().try_for_each(|path| open_library(path))?;
         if let Some(op) = self.engines.exclude_ops.iter().find(|op| !jit::operator_exists(op)) {
-            let like = "a name is like aten::gelu or aten::add.Tensor";
-            return Err(format!("--exclude-op {op}: torch has no such operator; {like}").into());
+            let like = jit::like_operator(op);
+            let form = "a name is like aten::gelu or aten::add.Tensor";
+            return Err(format!("--exclude-op {op}: torch has no such operator ({form}){like}").into());
         }
-        let options = self.engines.options();
+        let mut options = self.engines.options();
+        more(&mut options);
         let module = match self.device {
             Device::Cpu => TrtModule::load(&self.model, &options)?,
             device => TrtModule::load_on_device(&self.model, device, &options)?,

@@ -147,6 +147,9 @@ fn examine(
     if options.excludes(&op_name(node)) {
         return Err((Code::Pinned, "excluded by the options or TRT_EXCLUDE_OPS".into()));
     }
+    if options.excludes_module(&node.module) {
+        return Err((Code::Pinned, format!("the options exclude the submodule {}", node.module)));
+    }
     let arguments = arguments(knowledge, node)?;
     // What may draw random numbers is taken where its lowering shows that it does not.
     let judged =

@@ -1,19 +1,21 @@
 //! What an engine is made from, apart from weights and whoever runs it; and the form in which a saved module keeps it.
 //!
-//! The form is: the line `tch-trt engine`, a version, a checksum of the rest, the length of a JSON header, the header, the bytes
-//! of large constants. Numbers and elements are little-endian.
+//! The form is: the line `tch-trt engine`, a version, a checksum, the number of bytes that it is of; these are the length of a JSON
+//! header, the header, the bytes of large constants. Then come plans ([`Embedded`]), which have checksums of their own. Numbers
+//! and elements are little-endian.
 
+use super::embedded::{Embedded, Facts};
 use super::entry::Shape;
 use super::layouts::Seen;
 use crate::jit::EngineError;
 use crate::layout::AxisOrder;
-use crate::{BackendChoice, Precision};
+use crate::{BackendChoice, Level, Precision, SavedWeights};
 use serde::{Deserialize, Serialize};
-use trt_subgraph::TensorType;
 use trt_subgraph::source::SourceGraph;
+use trt_subgraph::{Bytes, TensorType};
 
 const MAGIC: &[u8] = b"tch-trt engine\n";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Operator calls, how they are tied to torch's tensors, and where the parameters are found.
 #[derive(Clone)]
@@ -33,12 +35,16 @@ pub(crate) struct SavedEngine {
     pub(crate) blueprint: Blueprint,
     pub(crate) backend: BackendChoice,
     pub(crate) precision: Precision,
+    pub(crate) level: Level,
     /// The most shapes that are kept built.
     pub(crate) specialisations: usize,
     /// The parameters without a place, in order, each with its bytes.
     pub(crate) constants: Vec<(TensorType, Vec<u8>)>,
     /// The shapes that engines were built for, newest first.
     pub(crate) shapes: Vec<Shape>,
+    pub(crate) weights: SavedWeights,
+    /// Those of these shapes whose engines are kept, too.
+    pub(crate) plans: Vec<Embedded>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,11 +55,13 @@ struct Header {
     seen: Option<(Shape, Vec<Vec<usize>>)>,
     places: Vec<Option<String>>,
     backend: BackendChoice,
-    #[serde(default)]
     precision: Precision,
+    level: Level,
     specialisations: usize,
     constants: Vec<TensorType>,
     shapes: Vec<Shape>,
+    weights: SavedWeights,
+    plans: Vec<Facts>,
 }
 
 impl SavedEngine {
@@ -67,18 +75,25 @@ impl SavedEngine {
             places: blueprint.places.clone(),
             backend: self.backend,
             precision: self.precision,
+            level: self.level,
             specialisations: self.specialisations,
             constants: self.constants.iter().map(|(ty, _)| ty.clone()).collect(),
             shapes: self.shapes.clone(),
+            weights: self.weights,
+            plans: self.plans.iter().map(|p| p.facts.clone()).collect(),
         };
         let header = serde_json::to_vec(&header).expect("a header has only string keys");
         let mut rest = (header.len() as u64).to_le_bytes().to_vec();
         rest.extend(header);
         self.constants.iter().for_each(|(_, bytes)| rest.extend(bytes));
-        [MAGIC, &VERSION.to_le_bytes(), &checksum(&rest).to_le_bytes(), &rest].concat()
+        let (sum, length) = (checksum(&rest).to_le_bytes(), (rest.len() as u64).to_le_bytes());
+        let version = VERSION.to_le_bytes();
+        let mut parts: Vec<&[u8]> = vec![MAGIC, &version, &sum, &length, &rest];
+        parts.extend(self.plans.iter().map(|p| &p.plan[..]));
+        parts.concat()
     }
 
-    /// Reads what [`SavedEngine::to_bytes`] wrote.
+    /// Reads what [`SavedEngine::to_bytes`] wrote. Plans are not checked here; of one whose end is missing, what is there is kept.
     ///
     /// # Errors
     /// A sentence for the log when the bytes are damaged or of a newer version.
@@ -93,7 +108,10 @@ impl SavedEngine {
             )
             .into());
         }
-        let (sum, rest) = bytes.split_first_chunk().ok_or_else(damaged)?;
+        let (sum, bytes) = bytes.split_first_chunk().ok_or_else(damaged)?;
+        let (length, bytes) = bytes.split_first_chunk().ok_or_else(damaged)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged())?;
+        let (rest, mut plans) = bytes.split_at_checked(length).ok_or_else(damaged)?;
         if u64::from_le_bytes(*sum) != checksum(rest) {
             return Err(damaged());
         }
@@ -114,6 +132,13 @@ impl SavedEngine {
             constants.push((ty, own.to_vec()));
             rest = others;
         }
+        let mut embedded = Vec::new();
+        for facts in header.plans {
+            let length = usize::try_from(facts.bytes).map_or(plans.len(), |n| n.min(plans.len()));
+            let (own, others) = plans.split_at(length);
+            embedded.push(Embedded { facts, plan: Bytes::aligned(own) });
+            plans = others;
+        }
         let without_place = header.places.iter().filter(|p| p.is_none()).count();
         if source.parameters.len() != header.places.len() || without_place != constants.len() {
             return Err(damaged());
@@ -122,9 +147,12 @@ impl SavedEngine {
             blueprint: Blueprint { name: header.name, source, seen, places: header.places },
             backend: header.backend,
             precision: header.precision,
+            level: header.level,
             specialisations: header.specialisations.max(1),
             constants,
             shapes: header.shapes,
+            weights: header.weights,
+            plans: embedded,
         })
     }
 }
@@ -164,9 +192,12 @@ mod tests {
             },
             backend: BackendChoice::Auto,
             precision: Precision::BF16,
+            level: Level::Exhaustive,
             specialisations: 16,
             constants: vec![(TensorType::new(DType::U8, [3]), vec![1, 2, 3])],
             shapes: vec![shape],
+            weights: SavedWeights::Reference,
+            plans: vec![],
         }
     }
 
@@ -176,9 +207,24 @@ mod tests {
         let bytes = engine.to_bytes();
         let read = SavedEngine::from_bytes(&bytes).expect("it reads");
         assert_eq!(read.to_bytes(), bytes);
-        assert_eq!(read.precision, Precision::BF16);
+        assert_eq!((read.precision, read.level), (Precision::BF16, Level::Exhaustive));
         assert_eq!((read.blueprint.source, read.shapes), (engine.blueprint.source, engine.shapes));
         assert_eq!((read.blueprint.seen, read.constants), (engine.blueprint.seen, engine.constants));
+    }
+
+    #[test]
+    fn plans_are_apart_and_a_cut_leaves_the_rest() {
+        let mut engine = saved();
+        let plan = |bytes: &[u8]| Embedded::for_tests(engine.shapes[0].clone(), bytes);
+        engine.plans = vec![plan(&[1; 100]), plan(&[2; 50])];
+        engine.weights = SavedWeights::Embed;
+        let bytes = engine.to_bytes();
+        let read = SavedEngine::from_bytes(&bytes).expect("it reads");
+        assert_eq!((&read.plans[0].plan[..], &read.plans[1].plan[..]), (&[1; 100][..], &[2; 50][..]));
+        assert_eq!((read.weights, read.to_bytes()), (SavedWeights::Embed, bytes.clone()));
+        let cut = SavedEngine::from_bytes(&bytes[..bytes.len() - 60]).expect("what is not a plan is whole");
+        assert_eq!((cut.plans[0].plan.len(), cut.plans[1].plan.len()), (90, 0));
+        assert_eq!(cut.shapes, engine.shapes);
     }
 
     #[test]

@@ -6,47 +6,48 @@
 //! anything has failed. The host then gives its own answer, or its own error.
 
 use super::blueprint::{Blueprint, SavedEngine};
+use super::embedded::Embedded;
 use super::entry::{Entry, Shape, order_of};
-use super::laid::{Laid, lay};
 use super::layouts::Layouts;
-use super::pool::Pool;
 use super::profile::Profiler;
 use super::serving::Sink;
-use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
+use super::specialisation::{Outcome, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
-use crate::Options;
 use crate::jit::{EngineError, JitError, TensorView, current_stream};
-use crate::types::{kind_of_dtype, type_of_view};
+use crate::types::type_of_view;
+use crate::{Options, SavedWeights};
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
-use trt_subgraph::backend::{Backend, CompileOptions, Io, Signature, Stream};
+use trt_subgraph::backend::{Backend, Io, Stream};
 use trt_subgraph::source::Border;
 #[cfg(feature = "tool")]
 use trt_subgraph::source::SourceGraph;
 
 /// One cluster's engine. Shared by the stitched module, which calls it, and by the report.
 pub(crate) struct ClusterEngine {
-    blueprint: Blueprint,
-    layouts: Layouts,
-    parameters: Parameters,
+    pub(super) blueprint: Blueprint,
+    pub(super) layouts: Layouts,
+    pub(super) parameters: Parameters,
+    /// Engines that came with a saved module.
+    pub(super) embedded: Arc<Vec<Embedded>>,
+    /// None of those has turned out not to fit: calls try them by themselves.
+    pub(super) fitting: AtomicBool,
     /// Where its tensors and parameters are.
     pub(super) device: Device,
     backend: Arc<dyn Backend>,
-    options: Options,
+    pub(super) options: Options,
     /// Newest first; replaced as a whole.
-    built: ArcSwap<Vec<Arc<Specialisation>>>,
+    pub(super) built: ArcSwap<Vec<Arc<Specialisation>>>,
     /// The parameters' fingerprint that all engines in `built` reflect.
-    fingerprint: AtomicU64,
+    pub(super) fingerprint: AtomicU64,
     /// What a thread builds for; its lock also orders changes of `built` and `fingerprint`.
     pub(super) building: Mutex<HashSet<Entry>>,
     /// Held while a call waits for its own build.
-    compiling: Mutex<()>,
+    pub(super) compiling: Mutex<()>,
     pub(super) clock: AtomicU64,
     /// Calls wait for builds, whatever the options say.
     waiting: AtomicBool,
@@ -56,6 +57,8 @@ pub(crate) struct ClusterEngine {
     pub(super) served: AtomicU64,
     /// Calls that the host served because gradients were recorded.
     pub(super) recorded: AtomicU64,
+    /// For how many shapes the module that was saved last holds it.
+    pub(crate) kept: AtomicU64,
     pub(crate) profiler: Profiler,
 }
 
@@ -73,6 +76,8 @@ impl ClusterEngine {
             blueprint,
             layouts: Layouts::default(),
             parameters,
+            embedded: Arc::default(),
+            fitting: AtomicBool::new(true),
             device,
             backend,
             options,
@@ -85,6 +90,7 @@ impl ClusterEngine {
             frozen: AtomicBool::new(false),
             served: AtomicU64::new(0),
             recorded: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             profiler: Profiler::default(),
         })
     }
@@ -186,13 +192,17 @@ impl ClusterEngine {
 
     /// What a saved module keeps of it.
     pub(super) fn saved(&self) -> Result<SavedEngine, EngineError> {
+        let plans = if self.options.weights == SavedWeights::Embed { self.plans() } else { Vec::new() };
         Ok(SavedEngine {
             blueprint: self.blueprint.clone(),
             backend: self.options.backend.unwrap_or_default(),
             precision: self.options.precision.unwrap_or_default(),
+            level: self.options.level.unwrap_or_default(),
             specialisations: self.options.specialisations,
             constants: self.parameters.constants(&self.blueprint.places)?,
             shapes: self.shapes(),
+            weights: self.options.weights,
+            plans,
         })
     }
 
@@ -237,88 +247,6 @@ impl ClusterEngine {
         let kept: Vec<_> = self.built.load().iter().filter(keep).cloned().collect();
         self.built.store(Arc::new(kept));
         self.fingerprint.store(now, Ordering::Release);
-    }
-
-    /// The engine for this entry, built here unless it is there already.
-    pub(super) fn build_once(&self, entry: Entry) -> Arc<Specialisation> {
-        let _one_at_a_time = lock(&self.compiling);
-        let there = self.built.load().iter().find(|s| s.entry == entry).cloned();
-        there.unwrap_or_else(|| self.build(entry))
-    }
-
-    /// Builds the engine for this entry.
-    pub(crate) fn build(&self, entry: Entry) -> Arc<Specialisation> {
-        let made = catch_unwind(AssertUnwindSafe(|| self.compile(&entry)));
-        let (prepared_at, outcome) = match made {
-            Ok(Ok((read_at, ready))) => (read_at, Outcome::Ready(Box::new(ready))),
-            Ok(Err(why)) => (0, Outcome::Refused(why)),
-            Err(_) => (0, Outcome::Refused("the compiler panicked; this is a bug".into())),
-        };
-        if let Outcome::Refused(why) = &outcome {
-            log::warn!("{}: the host serves {}: {why}", self.name(), describe(&entry.border));
-        }
-        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let new = Arc::new(Specialisation { entry, outcome, used });
-        let mut building = lock(&self.building);
-        building.remove(&new.entry);
-        if let Outcome::Ready(ready) = &new.outcome
-            && self.fingerprint.load(Ordering::Acquire) != prepared_at
-            && self.parameters.dense().is_none_or(|w| ready.pool.refit(&w).is_err())
-        {
-            return new;
-        }
-        let mut all = vec![new.clone()];
-        all.extend(self.built.load().iter().filter(|s| s.entry != new.entry).cloned());
-        if all.len() > self.options.specialisations {
-            let oldest = (1..all.len()).min_by_key(|&i| all[i].used.load(Ordering::Relaxed));
-            all.remove(oldest.expect("there are at least two"));
-        }
-        self.built.store(Arc::new(all));
-        new
-    }
-
-    /// What is built for an entry.
-    pub(crate) fn laid(&self, entry: &Entry) -> Result<Laid, String> {
-        let (source, seen) = (&self.blueprint.source, self.blueprint.seen.as_ref());
-        let precision = self.options.precision.unwrap_or_default();
-        lay(source, &entry.border, precision, |network| {
-            self.layouts.of((source, seen), entry, network, self.parameters.tensors())
-        })
-    }
-
-    fn compile(&self, entry: &Entry) -> Result<(u64, Ready), String> {
-        let start = Instant::now();
-        let border = &entry.border;
-        let Laid { network, orders, ints, layers } = self.laid(entry)?;
-        log::debug!("{}: compiles the network\n{network}", self.name());
-        let read_at = self.parameters.fingerprint();
-        let weights = self
-            .parameters
-            .dense()
-            .ok_or_else(|| format!("a parameter is not a dense tensor on {:?}", self.device))?;
-        if weights.types() != border.parameters {
-            return Err("the parameters changed while the engine was built".into());
-        }
-        let threads = if self.options.threads == 0 {
-            tch::get_num_threads().max(1) as usize
-        } else {
-            self.options.threads
-        };
-        let device = if let Device::Cuda(at) = self.device { at } else { 0 };
-        let options = CompileOptions { threads, device, ..CompileOptions::default() };
-        let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
-        let outputs = Signature::of(&network).outputs;
-        let outputs = outputs.iter().zip(&orders).map(|(ty, order)| {
-            let in_memory: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
-            let (sizes, strides) = order.dense(&in_memory);
-            OutputForm { sizes, strides, kind: kind_of_dtype(ty.dtype) }
-        });
-        let outputs = outputs.collect();
-        let fused_layers = network.run_layers();
-        Ok((
-            read_at,
-            Ready { pool: Pool::new(engine), outputs, ints, layers, fused_layers, build: start.elapsed() },
-        ))
     }
 
     /// What enters at a call; `None` when a tensor has a type that engines do not know.
@@ -379,11 +307,6 @@ fn present(address: *mut u8) -> *mut u8 {
     #[repr(align(64))]
     struct Aligned;
     if address.is_null() { std::ptr::NonNull::<Aligned>::dangling().as_ptr().cast() } else { address }
-}
-
-fn describe(border: &Border) -> String {
-    let types: Vec<String> = border.tensors.iter().map(ToString::to_string).collect();
-    types.join(", ")
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

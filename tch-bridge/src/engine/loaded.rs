@@ -14,7 +14,7 @@ use crate::env;
 use crate::jit::{Call, EngineError, HostEngine, Outcome, Outputs, Owner, Places};
 use crate::report::EngineReport;
 use crate::types::kind_of_dtype;
-use crate::{Options, switch};
+use crate::{Options, SavedWeights, switch};
 use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,9 @@ pub(crate) fn load(state: &[u8]) -> Result<Arc<dyn HostEngine>, EngineError> {
     let options = Options {
         backend: Some(env::BACKEND.read()?.unwrap_or(saved.backend)),
         precision: Some(env::PRECISION.read()?.unwrap_or(saved.precision)),
+        level: Some(env::LEVEL.read()?.unwrap_or(saved.level)),
         specialisations: saved.specialisations,
+        weights: saved.weights,
         ..Options::default()
     };
     let runners = Runners::new(&options)?;
@@ -118,8 +120,13 @@ impl Loaded {
             };
             parameters.push(next.ok_or("it has fewer weights than its code reads")?);
         }
-        let runner = self.runners.of(device, &self.options);
-        Ok(Arc::new(ClusterEngine::new(blueprint, parameters, device, runner.backend, self.options.clone())?))
+        let (runner, options) = (self.runners.of(device, &self.options), self.options.clone());
+        let mut cluster = ClusterEngine::new(blueprint, parameters, device, runner.backend, options)?;
+        // Plans compute in what the module was saved with, on the device it was saved for.
+        if self.options.precision == Some(self.saved.precision) && saved_for == Some(device) {
+            cluster.embedded = Arc::new(self.saved.plans.clone());
+        }
+        Ok(Arc::new(cluster))
     }
 
     /// The shapes that it was saved with, as the module's parameters are now.
@@ -132,7 +139,7 @@ impl Loaded {
 impl HostEngine for Loaded {
     fn try_run(&self, call: &Call<'_>, outputs: &mut Outputs<'_>) -> Result<Outcome, EngineError> {
         let Some(owner) = call.owner else { return Ok(Outcome::Host) };
-        if !switch::is_enabled()? || self.failed.load(Ordering::Relaxed) {
+        if !switch::is_on() || self.failed.load(Ordering::Relaxed) {
             return Ok(Outcome::Host);
         }
         let known = self.bound.load();
@@ -164,6 +171,15 @@ impl HostEngine for Loaded {
                 self.saved.shapes.iter().filter(|s| !saved.shapes.contains(s)).cloned().collect();
             saved.shapes.extend(forgotten);
             saved.shapes.truncate(saved.specialisations);
+            if saved.weights == SavedWeights::Embed {
+                let mut plans = bound.cluster.plans();
+                let forgotten =
+                    saved.plans.iter().filter(|p| plans.iter().all(|q| q.facts.shape != p.facts.shape));
+                let forgotten: Vec<_> = forgotten.cloned().collect();
+                plans.extend(forgotten);
+                plans.retain(|p| saved.shapes.contains(&p.facts.shape));
+                saved.plans = plans;
+            }
         }
         saved.to_bytes()
     }

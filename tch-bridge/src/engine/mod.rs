@@ -1,11 +1,14 @@
 //! What runs behind a cluster: engines by shape, parameters by identity, forks by caller.
 
 mod blueprint;
+mod build;
 mod cluster;
+mod embedded;
 mod entry;
 mod laid;
 mod layouts;
 mod loaded;
+mod plans;
 mod pool;
 mod profile;
 mod replay;

@@ -6,7 +6,8 @@ use super::specialisation::Specialisation;
 use crate::jit::TensorView;
 use std::sync::Arc;
 
-/// Has an engine built for these inputs: here when the options ask to wait, else in the background (then nothing is found yet).
+/// Has an engine built for these inputs: here when the options ask to wait, or when it came with the module; else in the background
+/// (then nothing is found yet).
 pub(super) fn request(
     cluster: &Arc<ClusterEngine>,
     inputs: &[TensorView<'_>],
@@ -15,6 +16,9 @@ pub(super) fn request(
     let entry = cluster.entry(inputs, ints)?;
     if cluster.waits() {
         return Some(cluster.build_once(entry));
+    }
+    if let Some(restored) = cluster.restore_once(&entry) {
+        return Some(restored);
     }
     build_in_background(cluster, vec![entry]);
     None

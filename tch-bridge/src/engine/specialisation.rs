@@ -34,6 +34,8 @@ pub(crate) struct Ready {
     pub(crate) layers: usize,
     pub(crate) fused_layers: usize,
     pub(crate) build: Duration,
+    /// What became of the plan that came with the module for this shape, if one did.
+    pub(crate) plan: Option<String>,
 }
 
 impl Specialisation {

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
 use trt_subgraph::backend::{TensorRef, Weights};
+use xxhash_rust::xxh3::Xxh3;
 
 /// The parameters by identity.
 pub(crate) struct Parameters {
@@ -72,7 +73,7 @@ pub(crate) struct DenseWeights {
 }
 
 impl DenseWeights {
-    fn read(parameters: &[Tensor], device: Device) -> Option<DenseWeights> {
+    pub(super) fn read(parameters: &[Tensor], device: Device) -> Option<DenseWeights> {
         let one = |t: &Tensor| {
             let dense = tch::no_grad(|| t.f_contiguous().ok())?;
             let view = TensorView::of(&dense);
@@ -84,6 +85,24 @@ impl DenseWeights {
 
     pub(crate) fn types(&self) -> Vec<TensorType> {
         self.tensors.iter().map(|(_, ty)| ty.clone()).collect()
+    }
+
+    /// A digest of types and values, equal for equal ones; `None` where they are not in the host's memory.
+    pub(crate) fn digest(&self) -> Option<String> {
+        let mut hash = Xxh3::new();
+        for (tensor, ty) in &self.tensors {
+            if tensor.device() != Device::Cpu {
+                return None;
+            }
+            hash.update(format!("{ty}\n").as_bytes());
+            if ty.bytes() > 0 {
+                // SAFETY: a dense tensor of this type, which `self` keeps alive.
+                hash.update(unsafe {
+                    std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), ty.bytes())
+                });
+            }
+        }
+        Some(format!("{:032x}", hash.digest128()))
     }
 }
 

@@ -9,11 +9,12 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::JitError;
-use super::error::without_stack;
+use super::error::{without_stack, words};
 use super::places::Owner;
 use super::tensor::{TensorView, borrow, device_to_raw, kind_code};
 use crate::layout::AxisOrder;
 use crate::report::EngineReport;
+use crate::switch;
 use crate::sys::ffi;
 
 /// An error of an engine; it is logged and the host serves the call.
@@ -148,7 +149,7 @@ pub(crate) fn engine_try_run(
     match catch_unwind(run) {
         Ok(Ok(outcome)) => outcome == Outcome::Served,
         Ok(Err(error)) => {
-            log::error!("an engine failed, the host serves the call: {error}");
+            log::error!("an engine failed, the host serves the call: {}", words(&error));
             false
         }
         Err(panic) => {
@@ -202,11 +203,14 @@ pub(crate) fn engine_report(engine: &EngineHandle, name: &str) -> String {
     #[derive(Serialize)]
     struct Named<'a> {
         attribute: &'a str,
+        /// The process's switch.
+        enabled: bool,
         /// Null where the engine could not be remade.
         engine: Option<EngineReport>,
     }
     let engine = catch_unwind(AssertUnwindSafe(|| engine.0.report())).unwrap_or_default();
-    serde_json::to_string(&Named { attribute: name, engine }).expect("a report has only string keys")
+    serde_json::to_string(&Named { attribute: name, enabled: switch::is_chosen(), engine })
+        .expect("a report has only string keys")
 }
 
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -106,7 +106,19 @@ fn quoted_after(message: &str, before: &str, end: char) -> Option<String> {
 pub(crate) fn without_stack(message: &str) -> String {
     let marks = ["\nException raised from ", "\\nException raised from ", "\nframe #"];
     let end = marks.iter().filter_map(|mark| message.find(mark)).min();
-    message[..end.unwrap_or(message.len())].trim().to_owned()
+    let message = message[..end.unwrap_or(message.len())].trim();
+    // "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: ..."
+    let enforced = message.find("[enforce fail at ").zip(message.find("DefaultCPUAllocator: "));
+    match enforced.filter(|(from, to)| from < to) {
+        Some((from, to)) => [&message[..from], &message[to..]].concat(),
+        None => message.to_owned(),
+    }
+}
+
+/// An error in torch's words, without its C++ stack and without tch's words around them.
+pub(crate) fn words(error: &dyn fmt::Display) -> String {
+    let text = without_stack(&error.to_string());
+    text.strip_prefix("Internal torch error: ").map_or(text.clone(), str::to_owned)
 }
 
 impl fmt::Display for JitError {
@@ -159,5 +171,9 @@ mod tests {
         let error = JitError::from_torch("rno such thing\nException raised from f at g.cpp:1\nframe #0: h");
         let JitError::Runtime(message) = error else { panic!("{error:?}") };
         assert_eq!(message, "no such thing");
+        let torch = tch::TchError::Torch(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory\nframe #0: c10".into(),
+        );
+        assert_eq!(words(&torch), "DefaultCPUAllocator: can't allocate memory");
     }
 }

@@ -123,6 +123,7 @@ fn node_from_raw(raw: ffi::RawNode) -> Node {
         blocks: raw.blocks.into_iter().map(BlockId).collect(),
         block: BlockId(raw.block),
         place: Place { file: raw.file, line: raw.line, text: raw.text },
+        module: raw.module,
         constant: None,
         attribute,
         mutates: raw.mutates,

@@ -86,6 +86,8 @@ pub struct Node {
     pub block: BlockId,
     /// Where the model's author wrote it.
     pub place: Place,
+    /// The submodule whose method it comes from: attribute names joined by dots, empty for the module itself.
+    pub module: String,
     /// The value of a `prim::Constant`.
     pub constant: Option<IValue>,
     /// What a `prim::GetAttr` reads.

@@ -20,6 +20,7 @@ mod watch;
 
 pub use engine::{Call, EngineError, EngineLoader, HostEngine, Outcome, Outputs, set_engine_loader};
 pub use error::JitError;
+pub(crate) use error::words;
 pub use extract::Graph;
 pub use graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
@@ -27,6 +28,7 @@ pub use graph::{
 pub(crate) use kinds::{Kinds, KindsHandle, Modes};
 pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
+pub(crate) use operators::like_operator;
 pub use operators::{call_operator, operator_exists};
 pub use places::{Owner, Places};
 pub use stitch::{Cluster, Item, Order};

@@ -67,6 +67,10 @@ impl Module {
         let path = path.as_ref();
         let io = |source| JitError::Io { path: path.to_owned(), source };
         let mut start = Vec::new();
+        // Opening a pipe waits for its writer.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(io(std::io::Error::other("this is not a regular file")));
+        }
         File::open(path).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(io)?;
         check_zip(&start)?;
         let Some(name) = path.to_str() else {
@@ -202,6 +206,11 @@ impl Module {
     /// [`JitError::Argument`] where there is none.
     pub fn method(&self, name: &str) -> Result<Method, JitError> {
         Ok(Method { inner: ffi::method(&self.inner, name)? })
+    }
+
+    /// The paths of all submodules: attribute names joined by dots.
+    pub fn submodule_names(&self) -> Vec<String> {
+        ffi::submodule_names(&self.inner)
     }
 
     /// All tensors of the module and its submodules.

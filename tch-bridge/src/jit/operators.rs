@@ -3,12 +3,21 @@
 use tch::IValue;
 
 use super::{JitError, value};
+use crate::nearest::suggestion;
 use crate::sys::ffi;
 
 /// Whether an operator of this qualified name is registered: with its overload (`aten::add.Tensor`), or any of them.
 pub fn operator_exists(name: &str) -> bool {
     let (base, overload) = parts(name);
     ffi::operator_exists(base, overload)
+}
+
+/// Which operators may be meant by the name of one that there is not, in words; empty where none is like it.
+pub(crate) fn like_operator(name: &str) -> String {
+    let qualified = if name.contains("::") { name.to_owned() } else { format!("aten::{name}") };
+    let all = ffi::operator_names();
+    let names = all.iter().map(|full| if name.contains('.') { full.as_str() } else { parts(full).0 });
+    suggestion(&qualified, names)
 }
 
 /// `aten::add.Tensor` as the name and the overload, which may be empty.

@@ -1,6 +1,6 @@
 //! Usage, bad input, and what needs no model.
 
-use super::{Folder, json, text, tool};
+use super::{Folder, json, text, tool, tool_with};
 
 fn error(arguments: &[&str]) -> String {
     let output = tool(arguments);
@@ -37,7 +37,8 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
         (["--rtol", "nan"], "a number from 0"),
         (["--atol", "-1"], "a number from 0"),
         (["--agreement", "2"], "a number from 0 to 1"),
-        (["--exclude-op", "aten::gellu"], "torch has no such operator"),
+        (["--exclude-op", "aten::gellu"], "is aten::gelu or"),
+        (["--exclude-op", "relux"], "is aten::relu"),
         (["--library", "no/such/library.so"], "no/such/library.so"),
     ] {
         let said = usage(&more);
@@ -50,6 +51,57 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
     assert!(bare.contains("as in (1,3,224,224)"), "{bare}");
     std::fs::write(folder.path("text.pt"), "hello").unwrap();
     assert!(error(&["inspect", &folder.path("text.pt"), "-i", "(2,8)"]).contains("not a TorchScript file"));
+}
+
+#[test]
+fn variables_that_mean_nothing_are_told_once() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    let lost = folder.path("no/such/report.txt");
+    let variables = [("TRT_EXCLUDE_OPS", "aten::softmaxx,aten::relu"), ("TRT_REPORT", &lost)];
+    let output = tool_with(&variables, &["verify", &model, "-i", "(4,8)", "--take-all"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(
+        errors.matches("aten::softmaxx is to stay on the host, but torch has no such operator").count(),
+        1
+    );
+    assert!(errors.contains("is aten::softmax") && !errors.contains("aten::relu"), "{errors}");
+    assert_eq!(errors.matches(&format!("TRT_REPORT: cannot write {lost}")).count(), 1, "{errors}");
+}
+
+#[test]
+fn what_torch_cannot_allocate_is_told_without_its_stack() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    for spec in ["(1000000,1000000)", "(1000000,1000000)@i64[0,9)"] {
+        let said = error(&["inspect", &model, "-i", spec]);
+        assert!(said.contains("no tensor can be made for"), "{said}");
+        assert!(
+            !said.contains("frame #") && !said.contains("enforce fail") && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_files() {
+    let folder = Folder::new();
+    let (model, plan) = (folder.mixed(), super::plan::saved(&folder));
+    let pipe = folder.path("pipe.npz");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for file in [&pipe, "/dev/zero", &folder.path("")] {
+        for arguments in [
+            &["plan", "info", file][..],
+            &["inspect", file, "-i", "(4,8)"],
+            &["run", &model, "--inputs", file, "-o", "out.npz"],
+            &["plan", "run", &plan, "--inputs", file, "-o", "out.npz"],
+        ] {
+            let said = error(arguments);
+            assert!(said.contains("not a regular file") || said.contains("must end in .npz"), "{said}");
+        }
+    }
 }
 
 #[test]

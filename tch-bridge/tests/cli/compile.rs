@@ -1,7 +1,8 @@
 //! `tch-trt compile`.
 
-use super::{Folder, json, text, tool};
+use super::{Folder, json, text, tool, tool_with};
 use serde_json::Value;
+use tch::{Device, Kind, Tensor};
 
 const DENSE: &str = "
 def forward(self, x):
@@ -63,12 +64,86 @@ fn what_has_to_be_full_is_or_is_not_written() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused() {
+fn engines_go_into_the_file_where_that_is_asked_for() {
+    let folder = Folder::new();
+    let (dense, small, large) =
+        (folder.model("dense.pt", DENSE), folder.path("small.pt"), folder.path("large.pt"));
+    let compile = |out: &str, more: &[&str]| {
+        json(&[&["compile", &dense, "-o", out, "-i", "(4,8)", "-i", "(2,8)", "--take-all"], more].concat(), 0)
+    };
+    let referenced = compile(&small, &[]);
+    assert_eq!((&referenced["weights"], &referenced["embedded"]), (&"reference".into(), &0.into()));
+    let embedded = compile(&large, &["--weights", "embed"]);
+    assert_eq!((&embedded["weights"], &embedded["embedded"]), (&"embed".into(), &2.into()), "{embedded}");
+    assert!(embedded["bytes"].as_u64() > referenced["bytes"].as_u64(), "{embedded}");
+    let said = text(&["compile", &dense, "-o", &large, "-i", "(4,8)", "--take-all", "--weights", "embed"], 0);
+    assert!(said.contains("with 1 engine in it"), "{said}");
+    assert_eq!(json(&["verify", &large, "-i", "(4,8)", "--take-all"], 0)["passed"], true);
+}
+
+#[test]
+fn every_level_gives_the_same_answers() {
+    let folder = Folder::new();
+    let model = folder.model(
+        "convolution.pt",
+        "
+def forward(self, x):
+    k = self.w.view(1, 1, 8, 8).expand(16, 3, 8, 8).contiguous()
+    return torch.relu(torch.conv2d(x, k[:, :, :3, :3], None, 1, 1))
+",
+    );
+    for level in ["0", "1", "2"] {
+        let found =
+            json(&["verify", &model, "-i", "(1,3,12,12)", "--take-all", "--runs", "1", "--level", level], 0);
+        assert_eq!((&found["passed"], &found["served"]), (&true.into(), &1.into()), "{level}: {found}");
+    }
+    let timed = tool_with(
+        &[("RUST_LOG", "trt_subgraph=debug"), ("TRT_CACHE_DIR", "off")],
+        &["verify", &model, "-i", "(1,3,12,13)", "--take-all", "--level", "2"],
+    );
+    let told = String::from_utf8(timed.stderr).unwrap();
+    assert!(["tiles takes", "onednn takes"].iter().all(|way| told.contains(way)), "{told}");
+    let guessed = tool_with(
+        &[("RUST_LOG", "trt_subgraph=debug"), ("TRT_CACHE_DIR", "off")],
+        &["verify", &model, "-i", "(1,3,12,13)", "--take-all"],
+    );
+    assert!(!String::from_utf8(guessed.stderr).unwrap().contains("tiles takes"));
+}
+
+#[test]
+fn plans_beside_the_file_run_alone() {
+    let folder = Folder::new();
+    let (dense, out, plans) =
+        (folder.model("dense.pt", DENSE), folder.path("out.pt"), folder.path("new/plans"));
+    let specs = ["-i", "(4,8)", "-i", "(2,8)", "--take-all"];
+    let compiled = json(&[&["compile", &dense, "-o", &out, "--plan-dir", &plans], &specs[..]].concat(), 0);
+    let names = [format!("{plans}/engine-0-4x8.plan"), format!("{plans}/engine-0-2x8.plan")];
+    assert_eq!(compiled["plans"], serde_json::json!(names));
+    let x = Tensor::arange(32, (Kind::Float, Device::Cpu)).view([4, 8]) / 7.0;
+    let inputs = folder.path("in.npz");
+    Tensor::write_npz(&[("x", &x)], &inputs).unwrap();
+    let facts = json(&["plan", "info", &names[0]], 0);
+    assert_eq!(facts["inputs"][0], serde_json::json!({"name": "x", "type": "f32[4,8]"}));
+    assert_eq!((&facts["holds_weights"], &facts["engines"][0]["fits_here"]), (&true.into(), &true.into()));
+    let answer = |command: &[&str]| {
+        let file = folder.path("answer.npz");
+        json(&[command, &["--inputs", &inputs, "-o", &file]].concat(), 0);
+        Tensor::read_npz(&file).unwrap().remove(0).1
+    };
+    let (alone, host) = (answer(&["plan", "run", &names[0]]), answer(&["run", &dense, "--host"]));
+    assert!(alone.allclose(&host, 1e-5, 1e-6, false), "{alone}\n{host}");
+}
+
+#[test]
+fn what_does_not_exist_is_refused() {
     let folder = Folder::new();
     let (dense, out) = (folder.model("dense.pt", DENSE), folder.path("out.pt"));
-    for (option, value, why) in
-        [("--precision", "int8", "it takes: model, f16, bf16"), ("--weights", "embed", "not there yet")]
-    {
+    for (option, value, why) in [
+        ("--precision", "int8", "it takes: model, f16, bf16"),
+        ("--level", "3", "it takes: 0, 1, 2"),
+        ("--weights", "shared", "possible values: reference, embed"),
+        ("--exclude-module", "layer4", "no submodule layer4 to leave on the host: it has none"),
+    ] {
         let output = tool(&["compile", &dense, "-o", &out, "-i", "(4,8)", option, value]);
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2));

@@ -122,8 +122,9 @@ fn documents_are_as_described() {
     let compile = ["compile", &model, "-o", &module, "-i", "(4,8)"];
     let refused: Vec<&str> =
         compile.iter().copied().chain(["--min-block-size", "99", "--require-full"]).collect();
-    let ranges: Vec<&str> =
-        compile.iter().copied().chain(["-i", "[(1,8);(2,8);(3,8)]", "--take-all"]).collect();
+    let plans = folder.path("plans");
+    let more = ["-i", "[(1,8);(2,8);(3,8)]", "--take-all", "--plan-dir", &plans];
+    let ranges: Vec<&str> = compile.iter().copied().chain(more).collect();
     check("compile", &[json(&refused, 1), json(&ranges, 0)]);
     let plan = super::plan::saved(&folder);
     let (out, name) = (folder.path("plan.npz"), format!("documents-{}", std::process::id()));

@@ -1,6 +1,6 @@
 //! `tch-trt inspect`.
 
-use super::{Folder, json, text};
+use super::{Folder, json, text, tool_with};
 use serde_json::Value;
 
 fn names(nodes: &[Value], engine: Option<u64>) -> Vec<&str> {
@@ -63,6 +63,31 @@ fn the_page_stands_alone_and_holds_the_facts() {
     let cards = data["blocks"][0]["drawing"]["cards"].as_array().unwrap();
     assert!(cards.len() > found["nodes"].as_array().unwrap().len(), "nodes, an input and outputs");
     assert!(folder.read("graph.dot").starts_with("digraph"));
+}
+
+#[test]
+fn checks_of_the_code_are_one_line_and_writes_are_explained() {
+    let folder = Folder::new();
+    let model = folder.model(
+        "checked.pt",
+        "
+def forward(self, x):
+    assert x.size(0) > 1, 'a batch of {}'.format(x.size(0))
+    assert x.size(1) == 8, 'rows of {}'.format(x.size(1))
+    y = torch.matmul(x, self.w)
+    z = torch.exp(y)
+    z.mul_(2.0)
+    return torch.tanh(z)
+",
+    );
+    let said = text(&["inspect", &model, "-i", "(4,8)", "--take-all"], 0);
+    let host = &said[said.find("host: ").unwrap()..said.find("every node").unwrap()];
+    assert!(!host.contains("aten::format") && host.matches("prim::RaiseException").count() == 1, "{said}");
+    assert!(host.contains("in 2 places: they run where a check of the model's code fails"), "{said}");
+    assert!(said.contains("trt::laid_as gives the value in place of a write"), "{said}");
+    assert!(said.contains("the switch is off: in other programs"), "{said}");
+    let on = tool_with(&[("USE_TRT", "1")], &["inspect", &model, "-i", "(4,8)"]);
+    assert!(!String::from_utf8(on.stdout).unwrap().contains("the switch is off"));
 }
 
 #[test]

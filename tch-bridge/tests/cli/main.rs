@@ -86,12 +86,17 @@ impl Drop for Folder {
 
 /// Runs the program without variables that would change its answers.
 pub fn tool(arguments: &[&str]) -> Output {
+    tool_with(&[], arguments)
+}
+
+/// As [`tool`], with these variables.
+pub fn tool_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_tch-trt")));
     for name in ["USE_TRT", "TRT_BACKEND", "TRT_EXCLUDE_OPS", "TRT_MIN_BLOCK_SIZE", "TRT_REPORT", "RUST_LOG"]
     {
         command.env_remove(name);
     }
-    command.args(arguments).output().unwrap()
+    command.envs(variables.iter().copied()).args(arguments).output().unwrap()
 }
 
 /// The text on the output stream, with the exit status that is expected.

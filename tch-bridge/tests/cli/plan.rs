@@ -93,6 +93,14 @@ fn bad_plans_and_inputs_are_told() {
     assert!(told(&["plan", "info", &inputs]).contains("not a plan"));
     assert!(told(&["plan", "info", "no/such.plan"]).matches("no/such.plan").count() == 1);
     assert!(told(&["plan", "info", "shm:no-such-name"]).contains("nothing is shared"));
+    for name in ["shm:a/b", "shm:a/b:"] {
+        let said = told(&["plan", "info", name]);
+        assert_eq!(
+            (said.matches(name).count(), said.matches("a name has 1 to 200").count()),
+            (1, 1),
+            "{said}"
+        );
+    }
     assert!(told(&["plan", "bench", &plan, "--backend", "fast"]).contains("auto, cuda, cpu, reference"));
     let out = folder.path("out.npz");
     let run = |tensors: &[(&str, &Tensor)]| {

@@ -48,19 +48,60 @@ fn outputs_are_written_and_those_of_the_host() {
     text(&["run", &model, "--inputs", &folder.path("in.npz"), "-o", &folder.path("out.csv")], 2);
 }
 
-#[test]
-fn a_file_that_lacks_data_is_refused() {
+/// An .npz of one f32 array `x` of 4 x 8, in Fortran's order or C's.
+fn archive(path: &str, fortran: &str, data: &[u8]) {
     use std::io::Write;
-    let folder = Folder::new();
-    let model = folder.mixed();
-    let mut archive = zip::ZipWriter::new(std::fs::File::create(folder.path("short.npz")).unwrap());
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
     archive.start_file("x.npy", zip::write::FileOptions::default()).unwrap();
-    let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 8), }");
+    let header = format!("{{'descr': '<f4', 'fortran_order': {fortran}, 'shape': (4, 8), }}");
+    let header = format!("{header:<117}\n");
     archive.write_all(b"\x93NUMPY\x01\x00").unwrap();
     archive.write_all(&(header.len() as u16).to_le_bytes()).unwrap();
     archive.write_all(header.as_bytes()).unwrap();
-    archive.write_all(&[0; 64]).unwrap();
+    archive.write_all(data).unwrap();
     archive.finish().unwrap();
+}
+
+#[test]
+fn a_file_that_lacks_data_is_refused() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    archive(&folder.path("short.npz"), "False", &[0; 64]);
     let said = json(&["run", &model, "--inputs", &folder.path("short.npz"), "-o", &folder.path("o.npz")], 2);
     assert!(said.to_string().contains("64 bytes of data where its shape needs 128"), "{said}");
+}
+
+#[test]
+fn arrays_in_the_order_of_fortran_are_read() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    let (out, rows, columns) = (folder.path("o.npz"), folder.path("rows.npz"), folder.path("columns.npz"));
+    let at = |i: usize| (i as f32 / 7.0).to_le_bytes();
+    archive(&rows, "False", &(0..32).flat_map(at).collect::<Vec<u8>>());
+    archive(&columns, "True", &(0..32).flat_map(|i| at(i % 4 * 8 + i / 4)).collect::<Vec<u8>>());
+    let answer = |inputs: &str| {
+        json(&["run", &model, "--host", "--inputs", inputs, "-o", &out], 0);
+        Tensor::read_npz(&out).unwrap().remove(0).1
+    };
+    assert_eq!(answer(&rows), answer(&columns));
+}
+
+#[test]
+fn bad_safetensors_are_told_in_words() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    let file = folder.path("x.safetensors");
+    let header = br#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let whole = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+    for (bytes, why) in [
+        (&whole[..4], "shorter than the 8 bytes"),
+        (&whole[..20], "ends before its header"),
+        (&whole[..whole.len() - 1], "ends before or after its last tensor"),
+        (&[&5u64.to_le_bytes()[..], b"hello"].concat(), "does not begin with `{`"),
+        (&[&7u64.to_le_bytes()[..], b"{hello}"].concat(), "not the JSON that describes tensors"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let said = json(&["run", &model, "--inputs", &file, "-o", &folder.path("o.npz")], 2).to_string();
+        assert!(said.contains("no whole .safetensors file") && said.contains(why), "{said}");
+    }
 }

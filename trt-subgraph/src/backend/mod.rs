@@ -6,11 +6,13 @@
 mod choice;
 pub mod cpu;
 pub mod cuda;
+mod level;
 pub mod reference;
 mod staging;
 mod view;
 
 pub use choice::{BACKENDS, choose};
+pub use level::Level;
 pub use staging::{HostStaging, Staging};
 
 use crate::Bytes;
@@ -197,11 +199,13 @@ pub struct CompileOptions {
     pub graph: bool,
     /// Where f32 factors may be rounded to TF32 on a GPU.
     pub tf32: Tf32,
+    /// How much is tried to find the fastest ways.
+    pub level: Level,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: 0, device: 0, graph: true, tf32: Tf32::default() }
+        CompileOptions { threads: 0, device: 0, graph: true, tf32: Tf32::default(), level: Level::default() }
     }
 }
 

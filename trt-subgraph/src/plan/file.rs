@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The bytes of a file, mapped.
 pub fn map(path: &Path) -> Result<Bytes, PlanError> {
     let fail = |e: std::io::Error| PlanError::io(path, e);
-    let file = File::open(path).map_err(fail)?;
-    if !file.metadata().map_err(fail)?.is_file() {
-        return Err(PlanError::io(path, "this is not a file"));
+    // Opening a pipe waits for its writer.
+    if !fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(PlanError::io(path, "this is not a regular file"));
     }
+    let file = File::open(path).map_err(fail)?;
     // SAFETY: plans are replaced, not written over (`replace`); the documentation asks the same of others.
     let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
     Ok(Bytes::of(map))

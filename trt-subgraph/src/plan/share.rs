@@ -58,6 +58,7 @@ pub fn unshare(name: &str) -> Result<(), PlanError> {
 impl Plan {
     /// The plan in shared memory under this name: mapped, not copied, and checked.
     pub fn open_shared(name: &str) -> Result<Plan, PlanError> {
+        path(name)?;
         let file = open(name, libc::O_RDONLY, 0).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => fault(name, "nothing is shared under this name"),
             _ => fault(name, e),
@@ -105,6 +106,7 @@ fn state(map: &Mmap) -> State {
 
 /// A new segment. One that a dead process left half-written makes way.
 fn create(name: &str, mode: u32) -> Result<File, PlanError> {
+    path(name)?;
     let new = || open(name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode);
     let file = match new() {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && abandoned(name) => {

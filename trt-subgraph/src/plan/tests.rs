@@ -335,7 +335,7 @@ fn files_appear_whole_and_stay_valid_when_replaced() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "a failed attempt left something");
     std::fs::write(&path, &bytes()[..100]).unwrap();
     assert!(matches!(Plan::open(&path).unwrap_err(), PlanError::Truncated { found: 100, .. }));
-    for (name, text) in [("missing", "missing"), (".", "not a file")] {
+    for (name, text) in [("missing", "missing"), (".", "not a regular file")] {
         let error = Plan::open(folder.join(name)).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     }

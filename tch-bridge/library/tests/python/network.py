@@ -57,11 +57,39 @@ class Constants(nn.Module):
         return torch.relu(self.layer(x) + torch.linspace(-1, 1, 100)) * torch.ones(3, 100)
 
 
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return torch.relu(self.layer(x))
+
+
+class Nested(nn.Module):
+    """Calls past a submodule, and layers of one type and one name in several places."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Block()
+        self.second = Block()
+        self.layer = nn.Linear(8, 8)
+        self.more = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+
+    def forward(self, x):
+        x = torch.tanh(self.first.layer(x))
+        x = torch.sigmoid(self.layer(x))
+        for layer in self.more:
+            x = layer(x)
+        return self.second(x)
+
+
 INPUTS = {
     "convolutions": torch.randn(2, 3, 12, 12),
     "recurrent": torch.randn(2, 7, 6),
     "counting": torch.randn(3, 100),
     "constants": torch.randn(3, 100),
+    "nested": torch.randn(3, 8),
 }
 
 
@@ -72,6 +100,8 @@ def make(folder):
     torch.jit.script(net).save(f"{folder}/convolutions.pt")
     torch.jit.script(Recurrent()).save(f"{folder}/recurrent.pt")
     torch.jit.script(Counting()).save(f"{folder}/counting.pt")
+    torch.jit.script(Nested()).save(f"{folder}/nested.pt")
+    torch.jit.trace(Nested().eval(), INPUTS["nested"]).save(f"{folder}/traced.pt")
     torch.jit.trace(Constants().eval(), INPUTS["constants"]).save(f"{folder}/constants.pt")
 
 

@@ -2,6 +2,7 @@
 
 mod chart;
 mod contender;
+mod energy;
 mod layers;
 mod machine;
 pub(super) mod statistics;
@@ -15,6 +16,7 @@ use super::terminal::progress;
 use crate::switch;
 use clap::Args;
 use contender::{Arguments, Contender, Rival};
+use energy::Meter;
 use layers::Layers;
 use machine::Memory;
 use serde::Serialize;
@@ -95,6 +97,8 @@ struct Timing {
     throughput: f64,
     /// The median of each turn, in microseconds.
     turns_us: Vec<f64>,
+    /// Joules of the GPU for each call, where NVML counts them; all programs on it together.
+    joules: Option<f64>,
     /// How many times as fast the engines are: the median over the turns, and the least and the most.
     engines_ahead: Option<[f64; 3]>,
     #[serde(skip)]
@@ -120,7 +124,7 @@ impl Bench {
             contenders.push(made.map_err(|e| format!("there is no {rival:?} to compare with: {e}"))?);
         }
         let load_before = machine::load();
-        let timings = self.time(&contenders, &arguments)?;
+        let timings = self.time(&contenders, &arguments, Meter::of(loaded.device).as_ref())?;
         let variant = loaded.module.newest(method)?;
         let stitched = variant.as_ref().and_then(|v| v.made.get()?.as_ref().ok());
         let profiled = stitched.map(|stitched| {
@@ -155,7 +159,12 @@ impl Bench {
     }
 
     /// Each contender for its share of a round, in an order that turns from round to round.
-    fn time(&self, contenders: &[Contender<'_>], arguments: &[Arguments]) -> Result<Vec<Timing>, Failure> {
+    fn time(
+        &self,
+        contenders: &[Contender<'_>],
+        arguments: &[Arguments],
+        meter: Option<&Meter>,
+    ) -> Result<Vec<Timing>, Failure> {
         let count = contenders.len();
         let bar = progress(u64::from(ROUNDS) * count as u64, "turns");
         for contender in contenders {
@@ -166,12 +175,15 @@ impl Bench {
         let slice = Duration::from_secs_f64(self.duration / f64::from(ROUNDS));
         let mut latencies: Vec<Vec<Duration>> = vec![Vec::new(); count];
         let mut spent = vec![Duration::ZERO; count];
+        let mut joules = vec![0.0; count];
+        let used = || meter.and_then(Meter::joules);
         let mut turns: Vec<Vec<f64>> = vec![Vec::new(); count];
         for round in 0..ROUNDS as usize {
             for at in (0..count).map(|i| (i + round) % count) {
-                let start = Instant::now();
+                let (start, before) = (Instant::now(), used());
                 let mut found = contenders[at].run_for(arguments, slice)?;
                 spent[at] += start.elapsed();
+                joules[at] += used().zip(before).map_or(f64::NAN, |(after, before)| after - before);
                 turns[at].extend(Statistics::of(&mut found).map(|s| s.median_us));
                 latencies[at].extend(found);
                 bar.inc(1);
@@ -185,6 +197,7 @@ impl Bench {
             timings.push(Timing {
                 name: contender.name,
                 throughput: latency.calls as f64 / spent[at].as_secs_f64(),
+                joules: Some(joules[at] / latency.calls as f64).filter(|joules| joules.is_finite()),
                 latency,
                 engines_ahead: (at > 0).then(|| ahead(&turns[at], &turns[0])),
                 turns_us: turns[at].clone(),

@@ -28,6 +28,14 @@ impl Document for Measurement {
         let mut rows = vec![head.map(String::from).to_vec()];
         rows.extend(self.contenders.iter().map(row));
         out += &table(&rows);
+        let joules: Vec<String> = self
+            .contenders
+            .iter()
+            .filter_map(|c| Some(format!("{} {:.2} mJ", c.name, c.joules? * 1e3)))
+            .collect();
+        if !joules.is_empty() {
+            out += &format!("\nenergy of a call: {}\n", joules.join(", "));
+        }
         out += &format!("\nhost cost of a call: {:.1} us outside of engines\n", self.host_cost_us);
         if let Some(layers) = &self.layers {
             out += &layers_text(layers, style);

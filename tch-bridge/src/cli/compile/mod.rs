@@ -9,6 +9,7 @@ use super::model::ModelArgs;
 use super::spec::{Filling, InputSpec, Point};
 use super::terminal::{Style, count, progress, table};
 use crate::report::{EngineReport, MethodReport, State};
+use crate::{Report, SavedWeights};
 use clap::{Args, ValueEnum};
 use partitioner::Coverage;
 use serde::Serialize;
@@ -26,9 +27,12 @@ pub(crate) struct Compile {
     /// Write nothing, and exit with 1, unless engines take every operator that computes
     #[arg(long)]
     require_full: bool,
-    /// Where engines find the weights; only `reference`, in the module, is there yet
-    #[arg(long, value_name = "WHERE", default_value = "reference")]
+    /// Keep engines with their prepared weights in the file (embed), or build them anew where it is loaded (reference)
+    #[arg(long, value_name = "HOW", default_value = "reference")]
     weights: Weights,
+    /// Write each engine for each shape as a plan of its own into this folder, too
+    #[arg(long, value_name = "FOLDER")]
+    plan_dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -36,7 +40,9 @@ pub(crate) struct Compile {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Weights {
+    /// Weights are in the file once, in the module
     Reference,
+    /// Engines are in the file too: a machine of the same kind starts at once
     Embed,
 }
 
@@ -49,6 +55,11 @@ pub(crate) struct Compiled {
     /// Where it went; none where it was not written.
     file: Option<String>,
     bytes: u64,
+    weights: SavedWeights,
+    /// For how many shapes of how many engines, added up, the file has the engine.
+    embedded: u64,
+    /// The plans that were written beside it.
+    plans: Vec<String>,
     /// The types of the arguments of each set that was compiled.
     sets: Vec<Vec<String>>,
     forms: Vec<Form>,
@@ -94,13 +105,8 @@ struct Shape {
 impl Compile {
     /// Compiles the method for each set of inputs and writes the module.
     pub(crate) fn run(&self) -> Result<Compiled, Failure> {
-        if self.weights == Weights::Embed {
-            return Err("--weights embed is not there yet: engines find the weights in the module"
-                .to_string()
-                .into());
-        }
         let spinner = progress(0, "reading the model");
-        let loaded = self.model.load()?;
+        let loaded = self.model.load_with(|options| options.weights = self.weights.into())?;
         let mut compiled_for: Vec<Vec<String>> = Vec::new();
         for set in sets(&self.model.inputs, &loaded.arguments) {
             for point in points(&set) {
@@ -126,9 +132,15 @@ impl Compile {
         }
         let full = forms.iter().all(Form::is_full);
         let written = full || !self.require_full;
+        let mut plans = Vec::new();
         if written {
+            spinner.set_prefix("writing");
             loaded.module.save(&self.output)?;
+            if let Some(folder) = &self.plan_dir {
+                plans = loaded.module.write_plans(folder)?;
+            }
         }
+        let embedded = engines_of(&loaded.module.report(), &self.model.method).map(|e| e.embedded).sum();
         spinner.finish_and_clear();
         Ok(Compiled {
             model: self.model.model.display().to_string(),
@@ -136,12 +148,31 @@ impl Compile {
             backend: report.backend,
             file: written.then(|| self.output.display().to_string()),
             bytes: if written { std::fs::metadata(&self.output).map_or(0, |m| m.len()) } else { 0 },
+            weights: self.weights.into(),
+            embedded,
+            plans: plans.iter().map(|path| path.display().to_string()).collect(),
             sets: compiled_for,
             forms,
             full,
             required_full: self.require_full,
         })
     }
+}
+
+impl From<Weights> for SavedWeights {
+    fn from(weights: Weights) -> SavedWeights {
+        match weights {
+            Weights::Reference => SavedWeights::Reference,
+            Weights::Embed => SavedWeights::Embed,
+        }
+    }
+}
+
+fn engines_of<'a>(report: &'a Report, method: &'a str) -> impl Iterator<Item = &'a EngineReport> {
+    report.methods.iter().filter(move |m| m.method == method).flat_map(|m| match &m.state {
+        State::Divided { engines, .. } => &engines[..],
+        _ => &[],
+    })
 }
 
 impl Form {
@@ -219,7 +250,19 @@ impl Document for Compiled {
             }
         }
         match &self.file {
-            Some(file) => out += &format!("written to {file}, {:.1} MB\n", self.bytes as f64 / 1e6),
+            Some(file) => {
+                out += &format!("written to {file}, {:.1} MB\n", self.bytes as f64 / 1e6);
+                match (self.weights, self.embedded) {
+                    (SavedWeights::Reference, _) => {}
+                    (SavedWeights::Embed, 0) => {
+                        out += "without its engines, of which this backend saves none: they are built anew where it is loaded\n";
+                    }
+                    (SavedWeights::Embed, n) => out += &format!("with {} in it\n", count(n, "engine")),
+                }
+                for plan in &self.plans {
+                    out += &format!("plan {plan}\n");
+                }
+            }
             None => {
                 out +=
                     &format!("{} engines do not take all of it; nothing was written\n", style.red("failed:"))

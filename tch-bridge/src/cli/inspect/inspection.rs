@@ -3,6 +3,7 @@
 use super::super::model::{Loaded, ModelArgs};
 use super::super::spec::kind_name;
 use crate::engine::{Built, ClusterEngine, Entry};
+use crate::switch;
 use crate::variant::Stitched;
 use partitioner::{Coverage, FlowGraph, NodeId, Partition, Role, ValueId};
 use serde::Serialize;
@@ -15,6 +16,8 @@ pub(crate) struct Inspection {
     pub(crate) model: String,
     pub(crate) method: String,
     pub(crate) backend: String,
+    /// Is the process's switch on, as other programs find it? This one runs engines all the same.
+    pub(crate) enabled: bool,
     /// `name: f32[1,3,224,224]` for each argument.
     pub(crate) inputs: Vec<String>,
     pub(crate) coverage: Coverage,
@@ -105,6 +108,7 @@ impl Inspection {
             model: args.model.display().to_string(),
             method: args.method.clone(),
             backend: loaded.module.report().backend,
+            enabled: switch::is_chosen(),
             inputs: inputs.map(|(a, v)| format!("{}: {}", a.name, type_text(v))).collect(),
             fraction: coverage.fraction(),
             coverage,

@@ -3,6 +3,7 @@
 use super::super::Document;
 use super::super::terminal::{Style, count, cut, quantity, table, without_folders};
 use super::inspection::{EngineFacts, Inspection, NodeFacts};
+use std::collections::BTreeSet;
 
 impl Document for Inspection {
     fn text(&self, style: Style) -> String {
@@ -13,6 +14,9 @@ impl Document for Inspection {
         };
         line(format!("{} {} ({})", style.bold(&self.model), self.method, self.inputs.join(", ")));
         line(format!("backend {}", self.backend));
+        if !self.enabled {
+            line("the switch is off: in other programs the host serves every call (USE_TRT=1 switches engines on)".into());
+        }
         line(format!(
             "{} of {} nodes and {:.1} % of {} in {}, built in {:.0} ms",
             self.coverage.taken_nodes,
@@ -32,13 +36,37 @@ impl Document for Inspection {
             line("nothing is left to the host".into());
         } else {
             line(style.bold(&format!("host: {}", count(host.len() as u64, "node"))));
-            grouped(&host).into_iter().for_each(|(node, places)| line(host_text(node, places, style)));
+            let raising = raising(&self.nodes);
+            let (checks, others): (Vec<_>, Vec<_>) =
+                host.into_iter().partition(|n| raising.contains(&n.block));
+            grouped(&others).into_iter().for_each(|(node, places)| line(host_text(node, places, style)));
+            if !checks.is_empty() {
+                let (nodes, places) =
+                    (count(checks.len() as u64, "node"), count(raising.len() as u64, "place"));
+                let name = style.yellow("prim::RaiseException");
+                line(format!(
+                    "  {name} and what makes its message, {nodes} in {places}: they run where a check of the model's code fails"
+                ));
+            }
         }
         line(String::new());
         line(style.bold("every node"));
         line(nodes_table(&self.nodes).trim_end().to_string());
+        if self.nodes.iter().any(|n| n.name == LAID_AS) {
+            line(format!(
+                "{LAID_AS} gives the value in place of a write in place the strides of what was written"
+            ));
+        }
         out
     }
+}
+
+/// The operator that writes in place become.
+const LAID_AS: &str = "trt::laid_as";
+
+/// The blocks that raise an exception: the failing sides of the checks in the model's code.
+fn raising(nodes: &[NodeFacts]) -> BTreeSet<usize> {
+    nodes.iter().filter(|n| n.name == "prim::RaiseException" && n.block > 0).map(|n| n.block).collect()
 }
 
 fn engine_text(engine: &EngineFacts, style: Style) -> String {

@@ -4,6 +4,7 @@ use super::super::failure::Failure;
 use super::super::terminal::{Style, table};
 use super::super::{Document, archive};
 use super::{Source, told};
+use crate::jit::words;
 use crate::types::{dtype_of_kind, kind_of_dtype};
 use clap::Args;
 use serde::Serialize;
@@ -68,7 +69,7 @@ impl Run {
             let value = session.get(&port.name).map_err(|e| told(&self.source.plan, e))?;
             let sizes: Vec<i64> = port.ty.shape.iter().map(|&n| n as i64).collect();
             let tensor = Tensor::f_from_data_size(value.bytes(), &sizes, kind_of_dtype(port.ty.dtype));
-            outputs.push((port.name.clone(), tensor.map_err(|e| failed(&e))?));
+            outputs.push((port.name.clone(), tensor.map_err(|e| failed(&words(&e)))?));
         }
         archive::write(&self.output, &outputs)?;
         let output = |p: &trt_subgraph::plan::Port| Output { name: p.name.clone(), ty: p.ty.to_string() };
@@ -87,8 +88,8 @@ fn literal(tensor: &Tensor) -> Result<Literal, String> {
     let dtype = dtype_of_kind(kind).ok_or_else(|| format!("elements of type {kind:?} are not taken"))?;
     let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
     let mut out = Literal::zeros(TensorType::new(dtype, shape));
-    let dense = tch::no_grad(|| tensor.f_contiguous()).map_err(|e| e.to_string())?;
-    dense.f_copy_data_u8(out.bytes_mut(), dense.numel()).map_err(|e| e.to_string())?;
+    let dense = tch::no_grad(|| tensor.f_contiguous()).map_err(|e| words(&e))?;
+    dense.f_copy_data_u8(out.bytes_mut(), dense.numel()).map_err(|e| words(&e))?;
     Ok(out)
 }
 

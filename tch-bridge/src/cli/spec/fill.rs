@@ -1,7 +1,7 @@
 //! From specs to values: random tensors of the wanted shapes, and containers of the types that the method declares.
 
 use super::{InputSpec, Shapes, TensorSpec, ValueSpec};
-use crate::jit::{Argument, ValueType};
+use crate::jit::{Argument, ValueType, words};
 use tch::{Device, IValue, Kind, Tensor};
 
 /// Which of a spec's three shapes.
@@ -114,7 +114,7 @@ impl Filling {
         };
         let filled = filled.and_then(|t| t.f_to_kind(spec.kind));
         let placed = filled.and_then(|t| if spec.channels_last { channels_last(&t) } else { Ok(t) });
-        placed.map_err(|e| format!("no tensor can be made for {spec}: {e}"))
+        placed.map_err(|e| format!("no tensor can be made for {spec}: {}", words(&e)))
     }
 
     fn floats(self, spec: &TensorSpec, shape: &[i64]) -> Result<Tensor, tch::TchError> {

@@ -14,6 +14,7 @@ use super::model::{Loaded, ModelArgs};
 use super::spec::{Filling, Point, Shapes, Spread};
 use super::terminal::progress;
 use super::{archive, inspect};
+use crate::jit::words;
 use crate::report::State;
 use crate::switch;
 use bisect::Finding;
@@ -90,7 +91,8 @@ pub(crate) struct Verification {
     against: Against,
     tolerance: Tolerance,
     passed: bool,
-    /// How many engines there are, and how many calls they served.
+    /// How many engines there are, and how many calls they served in the comparisons: each set is one call of the method, which
+    /// calls each engine as often as its code comes there.
     engines: usize,
     served: u64,
     runs: Vec<Run>,
@@ -133,8 +135,10 @@ impl Verify {
         let bar = progress(sets.len() as u64, "sets of inputs");
         let mut runs = Vec::new();
         let mut bisection = None;
+        let mut served = 0;
         for set in &sets {
-            let run = self.one(&loaded, judge.as_ref(), set)?;
+            let (run, calls) = self.one(&loaded, judge.as_ref(), set)?;
+            served += calls;
             if self.bisect && bisection.is_none() && !run.passed {
                 bar.set_message("looking for the fault");
                 bisection =
@@ -147,7 +151,7 @@ impl Verify {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let (engines, served) = loaded.served();
+        let (engines, _) = loaded.served();
         let passed = served > 0 && runs.iter().all(|r| r.passed);
         let notes = self.notes(&loaded, engines, served, passed, bisection.is_some());
         Ok(Verification {
@@ -215,7 +219,8 @@ impl Verify {
         Ok(sets)
     }
 
-    fn one(&self, loaded: &Loaded, judge: Option<&Judge>, set: &Inputs) -> Result<Run, Failure> {
+    /// Compares one set, and tells how many calls of engines that took.
+    fn one(&self, loaded: &Loaded, judge: Option<&Judge>, set: &Inputs) -> Result<(Run, u64), Failure> {
         let (method, seed) = (&self.model.method, i64::from(set.seed.unwrap_or(self.seed)));
         let call = |engines: bool| -> Result<IValue, Failure> {
             let values = copies(&set.values)?;
@@ -227,7 +232,9 @@ impl Verify {
         };
         let expected = call(false)?;
         tch::no_grad(|| loaded.module.compile_method(method, &copies(&set.values)?).map_err(Failure::from))?;
+        let before = loaded.served().1;
         let found = call(true)?;
+        let served = loaded.served().1 - before;
         tch::manual_seed(seed);
         let truth = judge.map(|j| tch::no_grad(|| j.run(&set.values))).transpose();
         let truth = truth.map_err(|e| format!("the model does not run in float64: {e}"))?;
@@ -240,14 +247,15 @@ impl Verify {
             let alike = engine.nan == host.nan && engine.inf == host.inf && engine.found == host.found;
             engine.passed |= alike && engine.max_abs <= 2.0 * host.max_abs;
         }
-        Ok(Run {
+        let run = Run {
             values: set.label.clone(),
             seed: set.seed,
             inputs: set.values.iter().map(inspect::type_text).collect(),
             passed: outputs.iter().all(|c| c.passed),
             outputs,
             host,
-        })
+        };
+        Ok((run, served))
     }
 
     fn compare_all(&self, found: &IValue, expected: &IValue) -> Result<Vec<Comparison>, Failure> {
@@ -259,7 +267,7 @@ impl Verify {
         }
         let one = |((name, found), (_, expected)): (&(String, tch::Tensor), &(String, tch::Tensor))| {
             compare(name, found, expected, self.tolerance(), self.agreement)
-                .map_err(|e| Failure::from(format!("{name} cannot be compared: {e}")))
+                .map_err(|e| Failure::from(format!("{name} cannot be compared: {}", words(&e))))
         };
         tch::no_grad(|| found.iter().zip(&expected).map(one).collect())
     }

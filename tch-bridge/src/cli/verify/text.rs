@@ -25,7 +25,10 @@ impl Document for Verification {
         out += &match (self.passed, differing) {
             (true, _) => {
                 let (calls, engines) = (count(self.served, "call"), count(self.engines as u64, "engine"));
-                let served = format!("{engines} served {calls}");
+                let mut served = format!("{engines} served {calls}");
+                if self.served != self.runs.len() as u64 {
+                    served += " (a set calls the method once, and that calls each engine on its way)";
+                }
                 format!("{} {sets} of inputs agree; {served}\n", style.green("passed:"))
             }
             (false, 0) => format!("{} nothing was verified: no engine served a call\n", style.red("failed:")),

@@ -11,6 +11,7 @@ use super::kernel::{self, Copy, Pointwise};
 use super::onednn::{Desc, OneDnn};
 use super::program::{Emitted, Program, Source, WEIGHTS};
 use super::step::Step;
+use super::tactic::Choice;
 use super::view::{Slot, View};
 use super::wanted::Wanted;
 pub use super::wanted::{Fault, Packing};
@@ -27,6 +28,8 @@ pub struct Machine {
     pub threads: usize,
     /// oneDNN, where it is there.
     pub library: Option<Arc<OneDnn>>,
+    /// Who chooses among ways of running a convolution.
+    pub choice: Choice,
 }
 
 /// A program in the making.

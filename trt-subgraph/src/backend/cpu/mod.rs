@@ -20,6 +20,7 @@ mod pool;
 mod program;
 mod saved;
 mod step;
+mod tactic;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ mod wanted;
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
 use super::view;
-use super::{Backend, CompileError, CompileOptions, Engine, Unavailable, Weights};
+use super::{Backend, CompileError, CompileOptions, Engine, Level, Unavailable, Weights};
 use crate::Bytes;
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
@@ -36,6 +37,7 @@ use assemble::Machine;
 use engine::CpuEngine;
 use expr::Isa;
 use onednn::OneDnn;
+use tactic::Choice;
 use team::Team;
 
 /// The CPU backend. Needs oneDNN 3; see [`LIBRARY_VARIABLE`].
@@ -70,10 +72,11 @@ impl Backend for Cpu {
         Ok(Box::new(on_its_threads.scoped(|| CpuEngine::compile(network, machine, team, weights))?))
     }
 
-    fn fingerprint(&self, _options: &CompileOptions) -> Option<String> {
+    fn fingerprint(&self, options: &CompileOptions) -> Option<String> {
         let (major, minor, patch) = library().ok()?.version;
         let (isa, sources) = (Isa::detect().name(), env!("TRT_SUBGRAPH_SOURCES"));
-        Some(format!("{isa}, oneDNN {major}.{minor}.{patch}, kernels {sources}"))
+        let timed = if options.level == Level::Exhaustive { ", timed ways" } else { "" };
+        Some(format!("{isa}, oneDNN {major}.{minor}.{patch}, kernels {sources}{timed}"))
     }
 
     fn load(
@@ -91,7 +94,16 @@ impl Backend for Cpu {
 fn machine(options: &CompileOptions) -> Result<(Machine, Team), CompileError> {
     let library = library().map_err(CompileError::Unavailable)?;
     let team = Team::new(options.threads, Some(&library));
-    Ok((Machine { isa: Isa::detect(), threads: team.threads(), library: Some(library) }, team))
+    let choice = Choice::of(options.level, &team);
+    Ok((Machine { isa: Isa::detect(), threads: team.threads(), library: Some(library), choice }, team))
+}
+
+/// The processor's name, as far as it tells.
+fn processor() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name =
+        told.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
+    name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.to_string())
 }
 
 fn library() -> Result<std::sync::Arc<OneDnn>, Unavailable> {

@@ -4,6 +4,7 @@ use super::assemble::Machine;
 use super::engine::CpuEngine;
 use super::expr::Isa;
 use super::onednn::OneDnn;
+use super::tactic::{Choice, Way};
 use super::team::Team;
 use crate::backend::reference::evaluate;
 use crate::backend::{Engine, Io, Stream};
@@ -17,13 +18,17 @@ fn machines() -> Vec<(Machine, Team)> {
         [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|&isa| isa as usize <= best as usize);
     let machine = |isa, threads| {
         let team = Team::new(threads, library.as_ref());
-        (Machine { isa, threads, library: library.clone() }, team)
+        (Machine { isa, threads, library: library.clone(), choice: Choice::Sizes }, team)
     };
     isas.flat_map(|isa| [1, 3].map(|threads| machine(isa, threads))).collect()
 }
 
 /// Runs a network on random values everywhere, the first input with a few that are not finite.
 fn agrees(text: &str, seed: u64) {
+    agrees_on(text, seed, &machines());
+}
+
+fn agrees_on(text: &str, seed: u64, machines: &[(Machine, Team)]) {
     let network = Network::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     network.verify().unwrap_or_else(|e| panic!("{e}\n{text}"));
     let mut random = Random::new(seed);
@@ -39,7 +44,7 @@ fn agrees(text: &str, seed: u64) {
         inputs[0] = Literal::from_f64(inputs[0].ty().clone(), values).expect("as many as before");
     }
     let expected = evaluate(&network, &parameters, &inputs).expect("a network that runs");
-    for (machine, team) in machines() {
+    for (machine, team) in machines.iter().cloned() {
         let what = format!("{:?}, {} threads, seed {seed}\n{text}", machine.isa, machine.threads);
         let mut engine = CpuEngine::compile(&network, machine, team, &parameters).expect("it compiles");
         let mut outputs: Vec<Literal> =
@@ -55,6 +60,12 @@ fn agrees(text: &str, seed: u64) {
             }
         }
     }
+}
+
+/// All machines, on which convolutions are run in this way.
+fn settled(way: Way) -> Vec<(Machine, Team)> {
+    let settle = |(machine, team)| (Machine { choice: Choice::Settled(way), ..machine }, team);
+    machines().into_iter().map(settle).collect()
 }
 
 const EPILOGUES: [&str; 9] = [
@@ -80,8 +91,10 @@ fn operands(epilogue: &str) -> &'static str {
 
 #[test]
 fn convolutions_with_epilogues() {
-    for seed in 0..120 {
+    for seed in 0..200 {
         let mut random = Random::new(seed);
+        // As sizes suggest, then in every way.
+        let way = if seed < 100 { Way::Suitable } else { *random.pick(&Way::ALL) };
         let mut pick = |from: &[usize]| *random.pick(from);
         let groups = pick(&[1, 1, 1, 2, 3]);
         let (n, c, o) =
@@ -97,7 +110,7 @@ fn convolutions_with_epilogues() {
         let (Some(oh), Some(ow)) = sizes else { continue };
         let epilogue = EPILOGUES[pick(&[0, 1, 2, 3, 4, 5, 6, 7, 8])];
         let operands = operands(epilogue);
-        agrees(
+        agrees_on(
             &format!(
                 "input %x: f32[{n},{c},{h},{w}]
                  input %r0: f32[{n},{o},{oh},{ow}]
@@ -118,6 +131,7 @@ fn convolutions_with_epilogues() {
                 pad[3]
             ),
             seed,
+            &settled(way),
         );
     }
 }
@@ -325,4 +339,23 @@ fn products_of_other_types() {
             );
         }
     }
+}
+
+#[test]
+fn the_highest_level_times_and_agrees() {
+    let network = "input %x: f32[1,32,14,14]\nparam \"w\": f32[32,32,3,3]\n%w: f32[32,32,3,3] = parameter 0\n%y: f32[1,32,14,14] = convolution(%x, %w) padding=[(1,1),(1,1)] { max(i0, 0:f32) }\noutput %y";
+    let timed: Vec<_> = machines()
+        .into_iter()
+        .map(|(machine, team)| (Machine { choice: Choice::Timed(team.clone()), ..machine }, team))
+        .collect();
+    agrees_on(network, 5, &timed);
+    let network = Network::parse(network).expect("it parses");
+    let split = network.split();
+    let (machine, team) = timed.last().expect("there is one").clone();
+    let layer = split.run.layers.last().expect("the convolution");
+    let is_static = |v| v != split.run.inputs[0];
+    let way = || machine.choice.way(&machine, &split.run, layer, &is_static);
+    assert_eq!(way(), way(), "what was timed once is known");
+    assert_eq!(Choice::Sizes.way(&machine, &split.run, layer, &is_static), Way::Suitable);
+    drop(team);
 }

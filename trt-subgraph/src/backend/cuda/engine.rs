@@ -14,8 +14,8 @@ use super::stream::OwnStream;
 use super::tactic::{Choice, Way};
 use super::timer::{Alone, Timer};
 use crate::backend::{
-    CompileError, CompileOptions, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream,
-    Weights,
+    CompileError, CompileOptions, Engine, EngineInfo, Io, Level, Profile, RunError, Signature, StepTime,
+    Stream, Weights,
 };
 use crate::network::Network;
 use cudarc::driver::sys::CUstream;
@@ -65,7 +65,11 @@ impl CudaEngine {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<CudaEngine, CompileError> {
-        let timer = Timer::of(device, options.tf32).map_err(modules)?;
+        if options.level == Level::Guess {
+            let guess = Choice::TensorCores { tf32: options.tf32, clusters: device.target.capability >= 90 };
+            return CudaEngine::choosing(network, device, weights, options, guess);
+        }
+        let timer = Timer::of(device, options.tf32, options.level).map_err(modules)?;
         timer.foresee(CudaEngine::layers_to_time(network, device, &timer));
         let start = Instant::now();
         let timed = CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer));
@@ -94,7 +98,7 @@ impl CudaEngine {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<Vec<(String, CudaEngine)>, CompileError> {
-        let timer = Timer::of(device, options.tf32).map_err(modules)?;
+        let timer = Timer::of(device, options.tf32, options.level).map_err(modules)?;
         let list = Mutex::new(Vec::new());
         CudaEngine::choosing(network, device, weights, options, Choice::Listed(&timer, None, &list))?;
         let ways = list.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -9,11 +9,11 @@ use super::kernel::product::tensor::{self, Cut, Patch};
 use super::kernel::product::{self, Kernel};
 use super::timer::{Alone, Timer};
 use super::{dnn, lt};
-use crate::backend::Tf32;
+use crate::backend::{Level, Tf32};
 use crate::network::{Layer, LayerKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many cuts of a product on tensor cores are tried, of each unit.
+/// How many cuts of a product on tensor cores are tried, of each unit, unless all are.
 const CUTS: usize = 4;
 
 /// One manner of running a layer.
@@ -58,12 +58,15 @@ pub fn ways(
         out.push(Arc::new(Own(Kernel::Split)));
     }
     let clusters = a.target.capability >= 90;
+    let cuts = if timer.level == Level::Exhaustive { usize::MAX } else { CUTS };
     if layer.inputs.len() > 1 && a.is_static(layer.inputs[1]) {
-        let patches = tensor::patches(a, layer, tf32, clusters, CUTS);
+        let patches = tensor::patches(a, layer, tf32, clusters, cuts);
         out.extend(patches.into_iter().map(|patch| -> Arc<dyn Way> { Arc::new(OfPatches(patch)) }));
     }
     out.extend(
-        on_tensor_cores(a, layer, tf32, clusters).into_iter().map(|way| -> Arc<dyn Way> { Arc::new(way) }),
+        on_tensor_cores(a, layer, tf32, clusters, cuts)
+            .into_iter()
+            .map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
     match &layer.kind {
         LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, only)),
@@ -96,15 +99,21 @@ impl Way for OfPatches {
 }
 
 /// The ways on tensor cores that promise most.
-fn on_tensor_cores(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Vec<OnTensorCores> {
+fn on_tensor_cores(
+    a: &mut Assembler,
+    layer: &Layer,
+    tf32: Tf32,
+    clusters: bool,
+    most: usize,
+) -> Vec<OnTensorCores> {
     let Some(form) = tensor::form(a, layer, tf32) else { return vec![] };
-    let cuts = tensor::cuts(form, &a.target, clusters, CUTS);
+    let cuts = tensor::cuts(form, &a.target, clusters, most);
     cuts.into_iter().map(OnTensorCores).collect()
 }
 
 /// Our own kernel: on tensor cores where they take the layer.
 fn best_guess(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Arc<dyn Way> {
-    match on_tensor_cores(a, layer, tf32, clusters).into_iter().next() {
+    match on_tensor_cores(a, layer, tf32, clusters, 1).into_iter().next() {
         Some(way) => Arc::new(way),
         None => Arc::new(Own(Kernel::Suitable)),
     }

@@ -12,8 +12,8 @@ use super::queue::Queue;
 use super::replay::Replay;
 use super::tactic::{Choice, Own, Way};
 use super::target::Target;
-use crate::backend::Tf32;
 use crate::backend::view::View;
+use crate::backend::{Level, Tf32};
 use crate::cache::Cache;
 use crate::network::{Layer, LayerKind, Network, ValueId};
 use std::collections::HashMap;
@@ -35,6 +35,7 @@ pub struct Timer {
     /// The device and the versions of all that takes part.
     machine: String,
     pub tf32: Tf32,
+    pub level: Level,
     /// The fastest way by problem; held while a problem is timed, so that timings do not disturb each other.
     chosen: Mutex<HashMap<String, Arc<dyn Way>>>,
     /// Compiled ahead of their timing, by problem.
@@ -43,28 +44,29 @@ pub struct Timer {
 
 impl Timer {
     /// Knows nothing yet.
-    pub fn new(device: &Arc<Device>, tf32: Tf32) -> Result<Timer, String> {
+    pub fn new(device: &Arc<Device>, tf32: Tf32, level: Level) -> Result<Timer, String> {
         let handles = Mutex::new(Handles::new(device)?);
         Ok(Timer {
             device: device.clone(),
             handles,
             machine: device.circumstances(),
             tf32,
+            level,
             chosen: Mutex::default(),
             foreseen: Mutex::default(),
         })
     }
 
     /// The device's own, which lives as long as the process: what was timed once is known to every later engine.
-    pub fn of(device: &Arc<Device>, tf32: Tf32) -> Result<Arc<Timer>, String> {
-        type Known = Mutex<HashMap<(usize, Tf32), Arc<Timer>>>;
+    pub fn of(device: &Arc<Device>, tf32: Tf32, level: Level) -> Result<Arc<Timer>, String> {
+        type Known = Mutex<HashMap<(usize, Tf32, Level), Arc<Timer>>>;
         static KNOWN: OnceLock<Known> = OnceLock::new();
         let mut known = KNOWN.get_or_init(Known::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(timer) = known.get(&(device.ordinal, tf32)) {
+        if let Some(timer) = known.get(&(device.ordinal, tf32, level)) {
             return Ok(timer.clone());
         }
-        let timer = Arc::new(Timer::new(device, tf32)?);
-        known.insert((device.ordinal, tf32), timer.clone());
+        let timer = Arc::new(Timer::new(device, tf32, level)?);
+        known.insert((device.ordinal, tf32, level), timer.clone());
         Ok(timer)
     }
 
@@ -165,7 +167,7 @@ impl Timer {
 
     /// Everything that decides which way is fastest.
     fn circumstances(&self, key: &str) -> String {
-        format!("{} {:?}\n{key}", self.machine, self.tf32)
+        format!("{} {:?} level {}\n{key}", self.machine, self.tf32, u8::from(self.level))
     }
 
     /// Forgets what was foreseen and not asked for.

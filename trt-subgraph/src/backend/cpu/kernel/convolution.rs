@@ -14,6 +14,7 @@ use crate::backend::cpu::gemm::tile;
 use crate::backend::cpu::gemm::winograd::Winograd;
 use crate::backend::cpu::onednn::step::{Operand, dense, emit, packed};
 use crate::backend::cpu::onednn::{Desc, OneDnn, Primitive, Recipe, arg};
+use crate::backend::cpu::tactic::Way;
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::layer::Convolution;
 use crate::network::{Layer, Network, TensorType};
@@ -22,8 +23,11 @@ use std::sync::Arc;
 pub fn assemble(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(), Fault> {
     let x = a.computing(layer.inputs[0])?;
     let order = channels_last(x.rank());
-    if is_tiled(a.network, layer, c) {
-        return with_tiles(a, layer, c, x);
+    let tiled = is_tiled(a.network, layer, c);
+    let is_static = |v| a.is_static(v);
+    let way = if tiled { a.machine.choice.way(a.machine, a.network, layer, &is_static) } else { Way::OneDnn };
+    if tiled && way != Way::OneDnn {
+        return with_tiles(a, layer, c, x, way);
     }
     if let (DType::F32, Some(library), true) = (x.dtype, a.machine.library.clone(), x.elements() > 0) {
         let bias = bias::split_dense(a, layer, 1);
@@ -32,6 +36,9 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(),
         if let Some(primitive) = primitive(&library, c, &x.ty(), &w, &y, bias.is_some()) {
             return with_onednn(a, layer, c, x, primitive, bias);
         }
+    }
+    if tiled {
+        return with_tiles(a, layer, c, x, Way::Suitable);
     }
     let w = plain_weights(a, layer, c)?;
     a.result(layer, x.dtype, &order, |a, out| {
@@ -71,7 +78,7 @@ fn channels_innermost(view: &View) -> View {
     }
 }
 
-fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View) -> Result<(), Fault> {
+fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: Way) -> Result<(), Fault> {
     let order = channels_last(x.rank());
     let alone = is_depthwise(c, x.shape[1], a.network.ty(layer.outputs[0]).shape[1]);
     let scattered = (alone || x.shape[1] > SCATTERED) && x.strides[1] != 1;
@@ -87,7 +94,12 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View) -> Res
     };
     let lanes = tile::lanes(a.machine.isa);
     let (finish, rest) = Finish::split(a, layer, 1, lanes, |v| Some(channels_innermost(v)))?;
-    let few_products = suits_winograd(a, layer, &window, &x, &finish);
+    let few_products = can_be_winograd(a, layer, &window, &x, &finish)
+        && match way {
+            Way::Tiles => false,
+            Way::Winograd => true,
+            Way::Suitable | Way::OneDnn => is_worth_winograd(a, layer, &x),
+        };
     a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
         let out = channels_innermost(&out);
         if few_products {
@@ -133,16 +145,18 @@ fn channels_of_taps(a: &mut Assembler, layer: &Layer, w: &[usize]) -> Result<(Sl
 /// The fewest channels on both sides, and the fewest tiles, for which transforms cost less than they save.
 const WORTH_TRANSFORMS: (usize, usize) = (32, 12);
 
-fn suits_winograd(a: &Assembler, layer: &Layer, window: &Window, x: &View, finish: &Finish) -> bool {
-    let plain = Window { before: window.before, ..Window::ONE };
+fn is_worth_winograd(a: &Assembler, layer: &Layer, x: &View) -> bool {
     let y = &a.network.ty(layer.outputs[0]).shape;
     let tiles = y[0] * y[2..].iter().map(|n| n.div_ceil(2)).product::<usize>();
     let (channels, fewest) = WORTH_TRANSFORMS;
+    x.shape[3].min(y[1]) >= channels && tiles >= fewest
+}
+
+fn can_be_winograd(a: &Assembler, layer: &Layer, window: &Window, x: &View, finish: &Finish) -> bool {
+    let plain = Window { before: window.before, ..Window::ONE };
     *window == Window { size: [3; 2], ..plain }
         && a.is_static(layer.inputs[1])
         && x.strides[3] == 1
-        && x.shape[3].min(y[1]) >= channels
-        && tiles >= fewest
         && finish.formula.is_none()
 }
 

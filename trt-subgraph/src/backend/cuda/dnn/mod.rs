@@ -45,7 +45,7 @@ pub fn ways(
             break;
         }
         let Some(form) = Form::of(a, layer, c, epilogue, tf32) else { continue };
-        match plans(&timer.device, &form.problem, rank.flatten()) {
+        match plans(&timer.device, &form.problem, rank.flatten(), timer.level) {
             Ok(plans) => out.extend(plans.into_iter().map(|plan| -> Arc<dyn Way> {
                 Arc::new(Library { form: form.clone(), plan: Arc::new(plan) })
             })),

@@ -6,6 +6,7 @@ use super::super::program::{Call, WORKSPACE_ALIGNMENT};
 use super::descriptor::Descriptor;
 use super::graph::{Graph, OPERANDS, Problem, W, X, Y, graph};
 use crate::DType;
+use crate::backend::Level;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Kind,
     cudnnBackendDescriptorType_t as Object, cudnnBackendHeurMode_t as Mode,
@@ -32,7 +33,7 @@ pub struct Plan {
 /// At most so many configurations are asked for.
 const CONFIGURATIONS: usize = 18;
 
-/// Most plans that are built for a problem.
+/// Most plans that are built for a problem, unless all are.
 const PLANS: usize = 4;
 
 /// The place of a plan of this name in the library's order of preference; `None` where it is none of the library's.
@@ -41,10 +42,16 @@ pub fn rank(name: &str) -> Option<usize> {
 }
 
 /// The library's best plans for a problem, in its own order of preference; with `only` the one at that place.
-pub fn plans(device: &Arc<Device>, p: &Problem, only: Option<usize>) -> Result<Vec<Plan>, String> {
+pub fn plans(
+    device: &Arc<Device>,
+    p: &Problem,
+    only: Option<usize>,
+    level: Level,
+) -> Result<Vec<Plan>, String> {
     let dnn = Cudnn::get()?;
     let handles = Handles::new(device)?;
-    let count = configurations(dnn, &handles, p)?.1.len().min(PLANS);
+    let most = if level == Level::Exhaustive { CONFIGURATIONS } else { PLANS };
+    let count = configurations(dnn, &handles, p)?.1.len().min(most);
     let out: Mutex<Vec<(usize, Plan)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for rank in (0..count).filter(|rank| only.is_none_or(|only| only == *rank)) {

@@ -13,6 +13,7 @@ use super::program::{Call, WORKSPACE_ALIGNMENT};
 use super::render::Argument;
 use super::tactic::Way;
 use super::timer::Timer;
+use crate::backend::Level;
 use crate::network::{Expr, Layer};
 use crate::{DType, TensorType};
 use cudarc::cublaslt::sys::{
@@ -25,8 +26,8 @@ use problem::{Problem, bias};
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// Most algorithms that are tried.
-const ALGORITHMS: usize = 6;
+/// Most algorithms that are tried: usually, and at the highest level.
+const ALGORITHMS: [usize; 2] = [6, 32];
 /// Most bytes of working memory.
 const WORKSPACE: usize = 32 << 20;
 
@@ -64,13 +65,15 @@ impl Problem {
         let handles = timer.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let described = Described::new(lt, self, 0)?;
         let mut preference = std::ptr::null_mut();
-        let mut found = [Found {
+        let most = ALGORITHMS[usize::from(timer.level == Level::Exhaustive)];
+        let none = Found {
             algo: cublasLtMatmulAlgo_t { data: [0; 8] },
             workspaceSize: 0,
             state: cudarc::cublaslt::sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS,
             wavesCount: 0.0,
             reserved: [0; 4],
-        }; ALGORITHMS];
+        };
+        let mut found = vec![none; most];
         let mut count = 0;
         // SAFETY: places for the answers, as many as are asked for; descriptors are alive.
         unsafe {
@@ -95,7 +98,7 @@ impl Problem {
                 d.result,
                 d.result,
                 preference,
-                ALGORITHMS as i32,
+                most as i32,
                 found.as_mut_ptr(),
                 &mut count,
             );

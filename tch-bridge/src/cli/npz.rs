@@ -1,0 +1,156 @@
+//! Reading NumPy's .npz archives: of each array the header is checked against the bytes that are there, arrays in Fortran's order
+//! and of either byte order are taken. The form is <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+
+use crate::jit::words;
+use std::error::Error;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use tch::{Kind, Tensor};
+use zip::ZipArchive;
+
+type Fault = Box<dyn Error>;
+
+/// What numbers of these names are: NumPy's name without byte order, torch's type, bytes of what a byte order turns round.
+const TYPES: [(&str, Kind, usize); 11] = [
+    ("b1", Kind::Bool, 1),
+    ("u1", Kind::Uint8, 1),
+    ("i1", Kind::Int8, 1),
+    ("i2", Kind::Int16, 2),
+    ("i4", Kind::Int, 4),
+    ("i8", Kind::Int64, 8),
+    ("f2", Kind::Half, 2),
+    ("f4", Kind::Float, 4),
+    ("f8", Kind::Double, 8),
+    ("c8", Kind::ComplexFloat, 4),
+    ("c16", Kind::ComplexDouble, 8),
+];
+
+/// All arrays of an archive, in its order.
+pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Fault> {
+    let mut archive = ZipArchive::new(File::open(path)?)?;
+    let mut arrays = Vec::new();
+    for at in 0..archive.len() {
+        let mut entry = archive.by_index(at)?;
+        let Some(name) = entry.name().strip_suffix(".npy").map(str::to_owned) else { continue };
+        let size = entry.size();
+        let array = array(&mut entry, size).map_err(|e| format!("`{name}`: {e}"))?;
+        arrays.push((name, array));
+    }
+    Ok(arrays)
+}
+
+/// One array, which with its header takes `size` bytes.
+fn array(from: &mut dyn Read, size: u64) -> Result<Tensor, Fault> {
+    let mut start = [0; 10];
+    from.read_exact(&mut start)?;
+    if !start.starts_with(b"\x93NUMPY") {
+        return Err("this is no array".into());
+    }
+    let mut length = u64::from(u16::from_le_bytes([start[8], start[9]]));
+    let mut before = 10;
+    if start[6] > 1 {
+        let mut more = [0; 2];
+        from.read_exact(&mut more)?;
+        length += u64::from(u16::from_le_bytes(more)) << 16;
+        before = 12;
+    }
+    let mut header = String::new();
+    from.take(length).read_to_string(&mut header)?;
+    let header = Header::parse(&header).ok_or_else(|| format!("its header is not understood: {header}"))?;
+    let named =
+        TYPES.iter().find(|(name, ..)| *name == header.element.trim_start_matches(['<', '>', '=', '|']));
+    let (_, kind, unit) = *named.ok_or_else(|| {
+        let known: Vec<&str> = TYPES.iter().map(|t| t.0).collect();
+        format!("elements of type {} are not taken; these are: {}", header.element, known.join(", "))
+    })?;
+    let wanted = header.shape.iter().try_fold(kind.elt_size_in_bytes() as u64, |n, &d| n.checked_mul(d));
+    let wanted = wanted.ok_or("its shape is too large")?;
+    let found = size.saturating_sub(before + length);
+    if found != wanted {
+        return Err(format!("{found} bytes of data where its shape needs {wanted}").into());
+    }
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    if header.element.starts_with('>') {
+        bytes.chunks_exact_mut(unit).for_each(<[u8]>::reverse);
+    }
+    let mut shape: Vec<i64> = header.shape.iter().map(|&d| d as i64).collect();
+    if header.fortran {
+        shape.reverse();
+    }
+    let tensor = Tensor::f_from_data_size(&bytes, &shape, kind).map_err(|e| words(&e))?;
+    let turned: Vec<i64> = (0..shape.len() as i64).rev().collect();
+    let tensor =
+        if header.fortran { tensor.f_permute(turned).and_then(|t| t.f_contiguous()) } else { Ok(tensor) };
+    Ok(tensor.map_err(|e| words(&e))?)
+}
+
+/// `{'descr': '<f4', 'fortran_order': False, 'shape': (4, 8), }`
+struct Header {
+    /// With the byte order before it.
+    element: String,
+    /// The first axis is the innermost in memory.
+    fortran: bool,
+    shape: Vec<u64>,
+}
+
+impl Header {
+    fn parse(text: &str) -> Option<Header> {
+        let after = |key: &str| Some(text.split_once(key)?.1.trim_start().strip_prefix(':')?.trim_start());
+        let element = match after("'descr'")?.strip_prefix('\'') {
+            Some(rest) => rest.split_once('\'')?.0.to_owned(),
+            None => "with fields".to_owned(),
+        };
+        let order = after("'fortran_order'")?;
+        let fortran = order.starts_with("True");
+        if !fortran && !order.starts_with("False") {
+            return None;
+        }
+        let axes = after("'shape'")?.strip_prefix('(')?.split_once(')')?.0;
+        let axes = axes.split(',').map(str::trim).filter(|axis| !axis.is_empty());
+        Some(Header { element, fortran, shape: axes.map(|axis| axis.parse().ok()).collect::<Option<_>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(header: &str, data: &[u8]) -> Vec<u8> {
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
+    }
+
+    fn read(header: &str, data: &[u8]) -> Result<Tensor, String> {
+        let bytes = bytes(header, data);
+        array(&mut &bytes[..], bytes.len() as u64).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn arrays_of_either_order_are_read() {
+        let data: Vec<u8> = (0..6i16).flat_map(i16::to_le_bytes).collect();
+        let rows = read("{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), }\n", &data).unwrap();
+        assert_eq!(rows, Tensor::from_slice(&[0i16, 1, 2, 3, 4, 5]).view([2, 3]));
+        let columns = read("{'descr': '<i2', 'fortran_order': True, 'shape': (2, 3), }\n", &data).unwrap();
+        assert_eq!(columns, Tensor::from_slice(&[0i16, 2, 4, 1, 3, 5]).view([2, 3]));
+        assert!(columns.is_contiguous());
+        let data: Vec<u8> = (0..6i16).flat_map(i16::to_be_bytes).collect();
+        let turned = read("{'shape': (6,), 'fortran_order': False, 'descr': '>i2'}", &data).unwrap();
+        assert_eq!(turned, Tensor::from_slice(&[0i16, 1, 2, 3, 4, 5]));
+        let number = read("{'descr': '<f8', 'fortran_order': True, 'shape': ()}", &2.5f64.to_le_bytes());
+        assert_eq!(number.unwrap().double_value(&[]), 2.5);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let of = |descr: &str, shape: &str| {
+            read(&format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"), &[0; 8])
+                .unwrap_err()
+        };
+        assert!(of("'<u4'", "(2,)").contains("elements of type <u4 are not taken"));
+        assert!(of("[('a', '<f4')]", "(2,)").contains("with fields are not taken"));
+        assert!(of("'<f4'", "(3,)").contains("8 bytes of data where its shape needs 12"));
+        assert!(of("'<f4'", "(4294967296, 4294967296)").contains("too large"));
+        assert!(of("'<f4'", "2").contains("not understood"));
+    }
+}

@@ -1,0 +1,171 @@
+//! How the engine of a cluster comes to be: restored from a plan that came with the module, else compiled.
+
+use super::cluster::{ClusterEngine, lock};
+use super::embedded::{Embedded, Restored};
+use super::entry::{Entry, Shape};
+use super::laid::{Laid, lay};
+use super::pool::Pool;
+use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
+use super::weights::DenseWeights;
+use crate::layout::AxisOrder;
+use crate::types::kind_of_dtype;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tch::Device;
+use trt_subgraph::TensorType;
+use trt_subgraph::backend::{CompileOptions, Signature};
+use trt_subgraph::network::Network;
+use trt_subgraph::source::Border;
+
+impl ClusterEngine {
+    /// The engine for this entry, built here unless it is there already.
+    pub(super) fn build_once(&self, entry: Entry) -> Arc<Specialisation> {
+        let _one_at_a_time = lock(&self.compiling);
+        let there = self.built.load().iter().find(|s| s.entry == entry).cloned();
+        there.unwrap_or_else(|| self.build(entry))
+    }
+
+    /// The engine for this entry that came with the module, if there is one that fits; it takes no longer than a few calls.
+    pub(super) fn restore_once(&self, entry: &Entry) -> Option<Arc<Specialisation>> {
+        let embedded = self.embedded_for(entry).filter(|_| self.fitting.load(Ordering::Relaxed))?;
+        let _one_at_a_time = lock(&self.compiling);
+        if let Some(there) = self.built.load().iter().find(|s| s.entry == *entry) {
+            return Some(there.clone());
+        }
+        let made = catch_unwind(AssertUnwindSafe(|| self.restore(entry, embedded)));
+        let Ok(Ok((read_at, ready))) = made else {
+            self.fitting.store(false, Ordering::Relaxed);
+            return None;
+        };
+        Some(self.install(entry.clone(), read_at, Outcome::Ready(Box::new(ready))))
+    }
+
+    fn embedded_for(&self, entry: &Entry) -> Option<&Embedded> {
+        if self.embedded.is_empty() {
+            return None;
+        }
+        let shape = Shape::of(entry);
+        self.embedded.iter().find(|e| e.facts.shape == shape)
+    }
+
+    /// Builds the engine for this entry.
+    pub(crate) fn build(&self, entry: Entry) -> Arc<Specialisation> {
+        let made = catch_unwind(AssertUnwindSafe(|| self.compile(&entry)));
+        let (prepared_at, outcome) = match made {
+            Ok(Ok((read_at, ready))) => (read_at, Outcome::Ready(Box::new(ready))),
+            Ok(Err(why)) => (0, Outcome::Refused(why)),
+            Err(_) => (0, Outcome::Refused("the compiler panicked; this is a bug".into())),
+        };
+        if let Outcome::Refused(why) = &outcome {
+            log::warn!("{}: the host serves {}: {why}", self.name(), describe(&entry.border));
+        }
+        self.install(entry, prepared_at, outcome)
+    }
+
+    /// Makes this the newest engine. It was prepared from the parameters as they had this fingerprint.
+    fn install(&self, entry: Entry, prepared_at: u64, outcome: Outcome) -> Arc<Specialisation> {
+        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
+        let new = Arc::new(Specialisation { entry, outcome, used });
+        let mut building = lock(&self.building);
+        building.remove(&new.entry);
+        if let Outcome::Ready(ready) = &new.outcome
+            && self.fingerprint.load(Ordering::Acquire) != prepared_at
+            && self.parameters.dense().is_none_or(|w| ready.pool.refit(&w).is_err())
+        {
+            return new;
+        }
+        let mut all = vec![new.clone()];
+        all.extend(self.built.load().iter().filter(|s| s.entry != new.entry).cloned());
+        if all.len() > self.options.specialisations {
+            let oldest = (1..all.len()).min_by_key(|&i| all[i].used.load(Ordering::Relaxed));
+            all.remove(oldest.expect("there are at least two"));
+        }
+        self.built.store(Arc::new(all));
+        new
+    }
+
+    /// What is built for an entry.
+    pub(crate) fn laid(&self, entry: &Entry) -> Result<Laid, String> {
+        let (source, seen) = (&self.blueprint.source, self.blueprint.seen.as_ref());
+        let precision = self.options.precision.unwrap_or_default();
+        lay(source, &entry.border, precision, |network| {
+            self.layouts.of((source, seen), entry, network, self.parameters.tensors())
+        })
+    }
+
+    fn compile(&self, entry: &Entry) -> Result<(u64, Ready), String> {
+        let plan = match self.embedded_for(entry).map(|embedded| self.restore(entry, embedded)) {
+            Some(Ok(restored)) => return Ok(restored),
+            Some(Err(why)) => {
+                log::warn!("{}: its engine is built anew: {why}", self.name());
+                Some(format!("built anew: {why}"))
+            }
+            None => None,
+        };
+        let start = Instant::now();
+        let Laid { network, orders, ints, layers } = self.laid(entry)?;
+        log::debug!("{}: compiles the network\n{network}", self.name());
+        let (read_at, weights) = self.weights_for(entry)?;
+        let engine = self.backend().compile(&network, &weights, &self.compile_options());
+        let engine = engine.map_err(|e| e.to_string())?;
+        let outputs = output_forms(&network, &orders);
+        let (pool, fused_layers) = (Pool::new(engine), network.run_layers());
+        Ok((read_at, Ready { pool, outputs, ints, layers, fused_layers, build: start.elapsed(), plan }))
+    }
+
+    /// The engine of a plan that came with the module.
+    fn restore(&self, entry: &Entry, embedded: &Embedded) -> Result<(u64, Ready), String> {
+        let start = Instant::now();
+        let (read_at, weights) = self.weights_for(entry)?;
+        let Restored { engine, network, orders } =
+            embedded.restore(&weights, self.backend(), &self.compile_options())?;
+        let ready = Ready {
+            pool: Pool::new(engine),
+            outputs: output_forms(&network, &orders),
+            ints: embedded.facts.ints.clone(),
+            layers: embedded.facts.layers,
+            fused_layers: network.run_layers(),
+            build: start.elapsed(),
+            plan: Some("used".to_string()),
+        };
+        Ok((read_at, ready))
+    }
+
+    /// The parameters of an entry, and their fingerprint before they were read.
+    pub(super) fn weights_for(&self, entry: &Entry) -> Result<(u64, DenseWeights), String> {
+        let read_at = self.parameters.fingerprint();
+        let missing = || format!("a parameter is not a dense tensor on {:?}", self.device);
+        let weights = self.parameters.dense().ok_or_else(missing)?;
+        if weights.types() != entry.border.parameters {
+            return Err("the parameters changed while the engine was built".into());
+        }
+        Ok((read_at, weights))
+    }
+
+    pub(super) fn compile_options(&self) -> CompileOptions {
+        let threads = match self.options.threads {
+            0 => tch::get_num_threads().max(1) as usize,
+            threads => threads,
+        };
+        let device = if let Device::Cuda(at) = self.device { at } else { 0 };
+        let level = self.options.level.unwrap_or_default();
+        CompileOptions { threads, device, level, ..CompileOptions::default() }
+    }
+}
+
+/// How the results of a network are made, whose axes are in their order in memory.
+fn output_forms(network: &Network, orders: &[AxisOrder]) -> Vec<OutputForm> {
+    let form = |(ty, order): (&TensorType, &AxisOrder)| {
+        let in_memory: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
+        let (sizes, strides) = order.dense(&in_memory);
+        OutputForm { sizes, strides, kind: kind_of_dtype(ty.dtype) }
+    };
+    Signature::of(network).outputs.iter().zip(orders).map(form).collect()
+}
+
+fn describe(border: &Border) -> String {
+    let types: Vec<String> = border.tensors.iter().map(ToString::to_string).collect();
+    types.join(", ")
+}
