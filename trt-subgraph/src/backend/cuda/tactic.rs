@@ -63,6 +63,10 @@ pub fn ways(
         let patches = tensor::patches(a, layer, tf32, clusters, cuts);
         out.extend(patches.into_iter().map(|patch| -> Arc<dyn Way> { Arc::new(OfPatches(patch)) }));
     }
+    if let Some(form) = tensor::row_form(a, layer, tf32) {
+        let cuts = tensor::cuts(form, &a.target, clusters, cuts);
+        out.extend(cuts.into_iter().map(|cut| -> Arc<dyn Way> { Arc::new(OfRows(cut)) }));
+    }
     out.extend(
         on_tensor_cores(a, layer, tf32, clusters, cuts)
             .into_iter()
@@ -81,6 +85,23 @@ pub fn ways(
 
 /// Our own kernel on tensor cores.
 pub struct OnTensorCores(pub Cut);
+
+/// The same of whole rows of taps.
+pub struct OfRows(pub Cut);
+
+impl Way for OfRows {
+    fn name(&self) -> String {
+        format!("{}, rows of taps", self.0.name())
+    }
+
+    fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
+        let LayerKind::Convolution(c) = &layer.kind else {
+            return Err(format!("{} has no windows", layer.kind.name()));
+        };
+        let product = tensor::row_product(a, layer, c, self.0.depth)?;
+        tensor::emit(a, product, self.0)
+    }
+}
 
 /// Our own kernel on tensor cores for convolutions of several taps.
 pub struct OfPatches(pub Patch);

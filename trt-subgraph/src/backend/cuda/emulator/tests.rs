@@ -3,7 +3,7 @@
 use super::super::kernel::attention;
 use super::super::kernel::product::Kernel;
 use super::super::kernel::product::tensor;
-use super::super::tactic::{Choice, OfPatches, OnTensorCores, Own};
+use super::super::tactic::{Choice, OfPatches, OfRows, OnTensorCores, Own};
 use super::super::target::Target;
 use crate::backend::{Tf32, reference};
 use crate::network::expr::{Binary, Node, Scalar};
@@ -390,6 +390,37 @@ fn convolutions_by_patches() {
         }
     }
     assert!(seen.len() >= 6, "{seen:?}");
+}
+
+/// Borders on each side, windows that do not reach the image's end, fewer channels than four.
+#[test]
+fn convolutions_of_rows_of_taps() {
+    let c = |stride: [usize; 2], padding: [(usize, usize); 2], dilation: usize| Convolution {
+        stride: stride.to_vec(),
+        padding: padding.to_vec(),
+        dilation: vec![dilation, 1],
+        groups: 1,
+        transposed: false,
+        output_padding: vec![0; 2],
+    };
+    let target = Target { capability: 90, multiprocessors: 132 };
+    for (dtype, c, x, w) in [
+        (DType::F16, c([2; 2], [(3, 3); 2], 1), &[2, 3, 20, 23][..], &[24, 3, 7, 7][..]),
+        (DType::BF16, c([1, 4], [(2, 0), (1, 3)], 2), &[1, 1, 11, 40], &[17, 1, 3, 5]),
+        (DType::F32, c([3, 1], [(0, 0); 2], 1), &[1, 4, 13, 9], &[8, 4, 2, 3]),
+    ] {
+        let mut b = Builder::new();
+        let (image, w) = (b.input(ty(dtype, x)), b.parameter("w", ty(dtype, w)));
+        let y = b.fused(LayerKind::Convolution(c), &[image, w], None).expect("well typed");
+        let network = b.finish(y);
+        let split = network.split();
+        let assembler = super::Assembler::new(&split.run, target, Choice::First);
+        let layer = split.run.layers.iter().find(|l| matches!(l.kind, LayerKind::Convolution(_)));
+        let tf32 = Tf32 { convolution: true, product: true };
+        let form = tensor::row_form(&assembler, layer.expect("there is one"), tf32).expect("few channels");
+        let cut = tensor::cuts(form, &target, false, 1)[0];
+        agrees_within(&network, Choice::Settled(Arc::new(OfRows(cut))), 4e-3);
+    }
 }
 
 /// Halves through the fused kernel, one block of queries and several, tiles of keys that are not full, masks that leave nothing.

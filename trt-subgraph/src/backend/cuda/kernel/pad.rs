@@ -1,8 +1,8 @@
-//! Borders, one thread for each result.
+//! Borders, one thread for each 16 bytes of the result.
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::layout::order_of;
-use super::super::render::{Draft, Tail, index_type, literal, split};
+use super::super::render::{Draft, Tail, indent, index_type, literal, split, sum};
 use super::pointwise::thread;
 use crate::Literal;
 use crate::backend::view::View;
@@ -38,15 +38,26 @@ pub fn emit(
         return Ok(());
     }
     let ty = index_type(&[x, &tail.out], count);
+    let innermost = order.last().copied();
+    let pack = innermost.map_or(1, |axis| tail.pack(axis));
     let mut draft = Draft::new("pad");
-    draft.cover(count, 256);
+    draft.cover(count / pack, 256);
     draft.read("x", x);
     tail.parameters(&mut draft);
-    let mut body = thread(ty, count);
-    let sizes: Vec<usize> = order.iter().map(|&axis| tail.out.shape[axis]).collect();
-    body.push_str(&split(&sizes, "i", ty, "o"));
+    draft.aligned(pack * tail.out.dtype.size());
+    let mut whole = thread(ty, count / pack);
+    let mut sizes: Vec<usize> = order.iter().map(|&axis| tail.out.shape[axis]).collect();
+    sizes.iter_mut().last().into_iter().for_each(|n| *n /= pack);
+    whole.push_str(&split(&sizes, "i", ty, "o"));
     let at = |axis: usize| format!("o{}", order.iter().position(|&o| o == axis).expect("a permutation"));
-    let positions: Vec<String> = (0..x.rank()).map(at).collect();
+    let first: Vec<String> = (0..x.rank())
+        .map(|axis| if Some(axis) == innermost { format!("({} * {pack})", at(axis)) } else { at(axis) })
+        .collect();
+    let mut positions = first.clone();
+    if let Some(axis) = innermost {
+        positions[axis] = format!("({} + j)", first[axis]);
+    }
+    let mut body = String::new();
     let (mut inside, mut terms) = (vec!["true".to_string()], vec!["0".to_string()]);
     for axis in 0..x.rank() {
         let (n, (before, after)) = (x.shape[axis], border[axis]);
@@ -85,8 +96,15 @@ pub fn emit(
     };
     let _ = writeln!(body, "{compute} v = {};", literal(x.dtype, stored(&Literal::scalar(x.dtype, fill))));
     let _ = writeln!(body, "if ({}) v = get(x[{}]);", inside.join(" && "), terms.join(" + "));
-    body.push_str(&tail.store("v", &positions, ty));
-    draft.body = body;
+    body.push_str("put(r.at[j], v);\n");
+    let memory = format!("Pack<{}, {pack}>", tail.out_type());
+    let _ = write!(
+        whole,
+        "{memory} r;\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n{}}}\n*reinterpret_cast<{memory}*>(y + ({ty})({})) = r;\n",
+        indent(&body),
+        sum(&first, &tail.out.strides)
+    );
+    draft.body = whole;
     a.launch(draft)
 }
 

@@ -6,10 +6,12 @@
 mod cut;
 mod form;
 mod patch;
+mod rows;
 
 pub use cut::{Cut, Form, cuts};
 pub use form::{form, product};
 pub use patch::{Patch, emit as emit_patch, patches};
+pub use rows::{row_form, row_product};
 
 use super::super::super::assemble::{Assembler, Fault};
 use super::super::super::program::WEIGHTS;
