@@ -433,6 +433,7 @@ fn attention_in_one_kernel() {
         (DType::F16, 2, 70, 130, 32, 32, false),
         (DType::BF16, 1, 5, 40, 64, 16, true),
         (DType::F16, 1, 33, 65, 128, 128, true),
+        (DType::F16, 2, 20, 300, 64, 64, false),
     ] {
         let b = &mut batch.b;
         let q = b.input(ty(dtype, &[2, queries, heads, depth]));

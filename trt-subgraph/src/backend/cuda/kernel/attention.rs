@@ -2,13 +2,14 @@
 //!
 //! Four warps take 64 queries, each warp 16 of them, and walk over the keys in tiles; maxima, totals and weighted sums of what was seen
 //! are mended when a later tile has a larger score (Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018; Dao et al.,
-//! *FlashAttention*, 2022). Weights are rounded to halves before they meet the values, as the layers say.
+//! *FlashAttention*, 2022). Where that makes few blocks, several teams of four warps share the keys of one. Weights are rounded to halves before they meet the values, as the layers say.
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::layout::order_of;
 use super::super::render::{
     Draft, Tail, compute_type, in_runs, indent, index_type, split, storage_type, sum,
 };
+use super::super::target::Target;
 use super::product::matrices;
 use crate::DType;
 use crate::backend::view::View;
@@ -19,7 +20,7 @@ use std::fmt::Write;
 
 /// Queries of a block.
 const QUERIES: usize = 64;
-/// Threads: four warps.
+/// Threads of a team: four warps.
 const THREADS: usize = 128;
 /// Elements between the rows of a tile, besides their own: an odd number of 16-byte units from row to row meets every bank.
 const GAP: usize = 8;
@@ -117,7 +118,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Resul
     };
     let tail = a.tail(layer, &order)?;
     let kernel = Kernel { batch, queries: shape[r - 2], keys: shape[r - 1], q, k, v, of_scores, tail };
-    let draft = kernel.draft();
+    let draft = kernel.draft(&a.target);
     a.launch(draft)
 }
 
@@ -145,7 +146,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn draft(&self) -> Draft {
+    fn draft(&self, target: &Target) -> Draft {
         let Kernel { q, k, v, of_scores, tail, .. } = self;
         let r = q.rank();
         let (depth, width) = (q.shape[r - 1], v.shape[r - 1]);
@@ -155,16 +156,28 @@ impl Kernel {
         views.extend(tail.views());
         let ty = index_type(&views, tail.out.elements());
         let bytes = |rows: usize, columns: usize| rows * (columns + GAP) * 2;
-        let tile = |stages: usize, keys: usize| {
-            stages * (bytes(keys, depth) + bytes(keys, width)) + bytes(QUERIES, depth)
-        };
-        let (stages, tile_keys) = *[(2, 64), (1, 64), (2, 32), (1, 32)]
-            .iter()
-            .find(|(stages, keys)| tile(*stages, *keys) <= SHARED)
-            .expect("rows of 128 fit");
+        let tile = |stages: usize, keys: usize| stages * (bytes(keys, depth) + bytes(keys, width));
+        let blocks = self.batch.iter().product::<usize>() * self.queries.div_ceil(QUERIES);
+        // Teams share the keys of a block where there are few blocks.
+        let (teams, stages, tile_keys) = [(4, 1, 64), (2, 2, 64), (2, 1, 64)]
+            .into_iter()
+            .filter(|(teams, _, keys)| {
+                *teams <= self.keys.div_ceil(*keys) && blocks * teams <= 2 * target.multiprocessors
+            })
+            .chain([(1, 2, 64), (1, 1, 64), (1, 2, 32)])
+            .find(|(teams, stages, keys)| {
+                let room = if *teams > 1 { target.shared() - 1024 } else { SHARED };
+                teams * tile(*stages, *keys) + bytes(QUERIES, depth) <= room
+            })
+            .unwrap_or((1, 1, 32));
+        // What a thread knows when it has seen its keys: sums, and for two rows the largest score and the total.
+        let known = width / 2 + 4;
+        let shared = bytes(QUERIES, depth)
+            + teams * tile(stages, tile_keys).max(if teams > 1 { known * THREADS * 4 } else { 0 });
         let mut draft = Draft::new("attention");
-        draft.threads = THREADS;
-        draft.grid = [self.batch.iter().product::<usize>() * self.queries.div_ceil(QUERIES), 1, 1];
+        draft.threads = teams * THREADS;
+        draft.grid = [blocks, 1, 1];
+        draft.shared = shared;
         for (name, view) in [("q", q), ("k", k), ("v", v)] {
             draft.read(name, view);
             draft.aligned(16);
@@ -184,7 +197,7 @@ impl Kernel {
             let units = view.shape[r - 1] / 8;
             format!(
                 "#pragma unroll
-for (int e = THREAD; e < {}; e += {THREADS}) {{
+for (int e = THREAD % {THREADS}; e < {}; e += {THREADS}) {{
     const int row = e / {units}, unit = e % {units};
     const {ty} at = {first} + row;
     const bool exists = at < {limit};
@@ -197,16 +210,23 @@ for (int e = THREAD; e < {}; e += {THREADS}) {{
                 view.strides[r - 2],
             )
         };
+        let turns = self.keys.div_ceil(tile_keys).div_ceil(teams).max(1);
         let next = format!(
             "{}{}end_group();\n",
             fetch("k", "keys[stage]", k, tile_keys, &format!("tile * {tile_keys}"), self.keys),
             fetch("v", "values_of[stage]", v, tile_keys, &format!("tile * {tile_keys}"), self.keys),
         );
+        let (of_keys, of_values) = (tile_keys * (depth + GAP), tile_keys * (width + GAP));
         let mut body = format!(
-            "alignas(128) __shared__ {element} queries[{}], keys[{stages}][{}], values_of[{stages}][{}];\n",
+            "DYNAMIC_SHARED(pool, {shared});
+const int lane = THREAD % 32, warp = THREAD / 32 % 4, team = THREAD / {THREADS};
+{element}* const queries = reinterpret_cast<{element}*>(pool);
+{element}* const tiles = queries + {} + team * {};
+{element} (*const keys)[{of_keys}] = reinterpret_cast<{element} (*)[{of_keys}]>(tiles);
+{element} (*const values_of)[{of_values}] = reinterpret_cast<{element} (*)[{of_values}]>(tiles + {});\n",
             QUERIES * (depth + GAP),
-            tile_keys * (depth + GAP),
-            tile_keys * (width + GAP),
+            stages * (of_keys + of_values),
+            stages * of_keys,
         );
         body.push_str(&split(
             &[self.batch.iter().product(), self.queries.div_ceil(QUERIES)],
@@ -218,10 +238,11 @@ for (int e = THREAD; e < {}; e += {THREADS}) {{
         let _ = write!(
             body,
             "const {ty} m0 = block1 * {QUERIES};
-const int lane = THREAD % 32, warp = THREAD / 32;
 auto fetch = [&](int stage, int tile) {{
 {next}}};
-{queries}fetch(0, 0);
+if (team == 0) {{
+{queries}}}
+fetch(0, team);
 wait_groups<0>();
 __syncthreads();
 Four left[{deep}];
@@ -230,8 +251,8 @@ for (int i = 0; i < {deep}; ++i)
     left[i] = load_matrices(queries + (warp * 16 + lane % 16) * {depth_pitch} + i * 16 + lane / 16 * 8);
 const f32 none = -__int_as_float(0x7f800000);
 f32 sums[{wide}][4] = {{}}, top[2] = {{none, none}}, total[2] = {{}};
-for (int tile = 0; tile < {tiles}; ++tile) {{
-    const int stage = tile % {stages};
+for (int turn = 0; turn < {turns}; ++turn) {{
+    const int stage = turn % {stages}, tile = turn * {teams} + team;
     {ahead}
     f32 scores[{many}][4] = {{}};
     #pragma unroll
@@ -291,7 +312,7 @@ for (int tile = 0; tile < {tiles}; ++tile) {{
     }}
     {behind}
 }}
-#pragma unroll
+{together}#pragma unroll
 for (int h = 0; h < 2; ++h) {{
     total[h] += across_lanes(total[h], 1);
     total[h] += across_lanes(total[h], 2);
@@ -309,11 +330,11 @@ for (int d = 0; d < {wide}; ++d)
     }}
 ",
             next = indent(&next),
-            queries = fetch("q", "queries", q, QUERIES, "m0", self.queries),
+            queries = indent(&fetch("q", "queries", q, QUERIES, "m0", self.queries)),
+            together = if teams > 1 { together(teams, width / 8, known, QUERIES * (depth + GAP) * 2) } else { String::new() },
             deep = depth / 16,
             wide = width / 8,
             many = tile_keys / 8,
-            tiles = self.keys.div_ceil(tile_keys),
             depth_pitch = depth + GAP,
             width_pitch = width + GAP,
             queries_count = self.queries,
@@ -321,7 +342,7 @@ for (int d = 0; d < {wide}; ++d)
             score_code = indent(&indent(&indent(&indent(&score_code)))),
             store = indent(&indent(&indent(&store))),
             ahead = if stages > 1 {
-                format!("if (tile + 1 < {}) fetch((tile + 1) % {stages}, tile + 1);", self.keys.div_ceil(tile_keys))
+                format!("if (turn + 1 < {turns}) fetch((turn + 1) % {stages}, tile + {teams});")
             } else {
                 String::new()
             },
@@ -329,8 +350,7 @@ for (int d = 0; d < {wide}; ++d)
                 "wait_groups<0>();\n    __syncthreads();".to_string()
             } else {
                 format!(
-                    "__syncthreads();\n    if (tile + 1 < {}) fetch(0, tile + 1);\n    wait_groups<0>();\n    __syncthreads();",
-                    self.keys.div_ceil(tile_keys)
+                    "__syncthreads();\n    if (turn + 1 < {turns}) fetch(0, tile + {teams});\n    wait_groups<0>();\n    __syncthreads();"
                 )
             },
         );
@@ -345,6 +365,46 @@ for (int d = 0; d < {wide}; ++d)
         let own = compute_type(self.of_scores.typing[0]);
         self.of_scores.value("s", &format!("({own})scores[j][c]"), &positions, ty)
     }
+}
+
+/// The first team takes in what the others know, which they leave in shared memory from `start` on, and goes on alone.
+fn together(teams: usize, wide: usize, known: usize, start: usize) -> String {
+    format!(
+        "__syncthreads();
+f32* const left_by = reinterpret_cast<f32*>(pool + {start}) + THREAD % {THREADS};
+if (team > 0) {{
+    f32* const to = left_by + (team - 1) * {};
+    #pragma unroll
+    for (int h = 0; h < 2; ++h) {{
+        to[h * {THREADS}] = top[h];
+        to[(2 + h) * {THREADS}] = total[h];
+    }}
+    #pragma unroll
+    for (int d = 0; d < {wide}; ++d)
+        #pragma unroll
+        for (int c = 0; c < 4; ++c) to[(4 + d * 4 + c) * {THREADS}] = sums[d][c];
+}}
+__syncthreads();
+if (team > 0) return;
+for (int other = 1; other < {teams}; ++other) {{
+    const f32* const from = left_by + (other - 1) * {};
+    #pragma unroll
+    for (int h = 0; h < 2; ++h) {{
+        const f32 most = max_of(top[h], from[h * {THREADS}]), base = most == none ? 0.0f : most;
+        const f32 own = expf(top[h] - base), theirs = expf(from[h * {THREADS}] - base);
+        top[h] = most;
+        total[h] = total[h] * own + from[(2 + h) * {THREADS}] * theirs;
+        #pragma unroll
+        for (int d = 0; d < {wide}; ++d)
+            #pragma unroll
+            for (int c = 2 * h; c < 2 * h + 2; ++c)
+                sums[d][c] = sums[d][c] * own + from[(4 + d * 4 + c) * {THREADS}] * theirs;
+    }}
+}}
+",
+        known * THREADS,
+        known * THREADS,
+    )
 }
 
 #[cfg(test)]
