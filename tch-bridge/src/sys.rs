@@ -4,7 +4,7 @@
 //! takes it over. Numbers of values, nodes and blocks are those of `Index` in `cpp/graph.h`.
 
 pub(crate) use crate::jit::engine::{
-    EngineHandle, engine_build, engine_load, engine_report, engine_share, engine_state, engine_try_run,
+    EngineHandle, engine_build, engine_load, engine_refit, engine_report, engine_share, engine_state, engine_try_run,
 };
 pub(crate) use crate::jit::kinds::{KindsHandle, kinds_fit, kinds_read, kinds_share, kinds_text};
 pub(crate) use crate::jit::trace::{TraceClosure, trace_call};
@@ -183,7 +183,7 @@ pub(crate) mod ffi {
             engine: &EngineHandle,
             inputs: &[RawView],
             ints: &[i64],
-            grad_mode: bool,
+            recording: u8,
             owner: &Owner,
             outputs: Pin<&mut Outputs>,
         ) -> bool;
@@ -191,6 +191,7 @@ pub(crate) mod ffi {
         fn engine_state(engine: &EngineHandle) -> Vec<u8>;
         fn engine_load(state: &[u8]) -> Box<EngineHandle>;
         fn engine_build(engine: &EngineHandle, owner: &Owner) -> bool;
+        fn engine_refit(engine: &EngineHandle) -> bool;
         fn engine_report(engine: &EngineHandle, name: &str) -> String;
 
         type KindsHandle;
@@ -285,7 +286,9 @@ pub(crate) mod ffi {
 
         fn view(tensor: &Tensor) -> RawView;
         fn clone_tensor(tensor: &Tensor) -> *mut Tensor;
-        fn grad_mode_enabled() -> bool;
+        fn host_is_watched() -> bool;
+        fn recording() -> u8;
+        fn is_recorded(tensor: &Tensor, recording: u8) -> bool;
         fn current_stream(device: RawDevice) -> Result<usize>;
         fn out_empty(
             outputs: Pin<&mut Outputs>,
@@ -322,7 +325,7 @@ pub(crate) mod ffi {
         fn engines(module: &Module) -> Vec<RawEngine>;
 
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
-        fn any_requires_grad(watched: &Watched) -> bool;
+        fn any_is_recorded(watched: &Watched, recording: u8) -> bool;
         fn fingerprint(watched: &Watched) -> u64;
 
         fn prepare(module: &Module, method: &str) -> Result<UniquePtr<Graph>>;

@@ -30,5 +30,5 @@ pub use observe::{Fact, Seen};
 pub use operators::{call_operator, operator_exists};
 pub use places::{Owner, Places};
 pub use stitch::{Cluster, Item, Order};
-pub use tensor::{TensorView, current_stream, grad_mode_enabled};
+pub use tensor::{Recording, TensorView, current_stream, host_is_watched};
 pub use watch::Watched;
