@@ -289,7 +289,7 @@ impl ClusterEngine {
     fn compile(&self, entry: &Entry) -> Result<(u64, Ready), String> {
         let start = Instant::now();
         let border = &entry.border;
-        let Laid { network, orders, ints, layers } = self.laid(entry)?;
+        let Laid { network, results, ints, layers } = self.laid(entry)?;
         log::debug!("{}: compiles the network\n{network}", self.name());
         let read_at = self.parameters.fingerprint();
         let weights = self
@@ -308,12 +308,12 @@ impl ClusterEngine {
         let options = CompileOptions { threads, device, ..CompileOptions::default() };
         let engine = self.backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let outputs = Signature::of(&network).outputs;
-        let outputs = outputs.iter().zip(&orders).map(|(ty, order)| {
-            let in_memory: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
-            let (sizes, strides) = order.dense(&in_memory);
-            OutputForm { sizes, strides, kind: kind_of_dtype(ty.dtype) }
-        });
-        let outputs = outputs.collect();
+        let form = |(ty, (sizes, strides)): (&TensorType, (Vec<i64>, Vec<i64>))| OutputForm {
+            sizes,
+            strides,
+            kind: kind_of_dtype(ty.dtype),
+        };
+        let outputs = outputs.iter().zip(results).map(form).collect();
         let fused_layers = network.run_layers();
         Ok((
             read_at,

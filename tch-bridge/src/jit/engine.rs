@@ -85,8 +85,8 @@ impl Outputs<'_> {
     /// Pushes a contiguous tensor of undefined contents and returns the address of its first element on `device`, valid
     /// until the call returns.
     pub fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, JitError> {
-        let (sizes, strides) = AxisOrder::default().dense(sizes);
-        self.allocate_strided(&sizes, &strides, kind, device)
+        let strides = AxisOrder::default().strides(sizes);
+        self.allocate_strided(sizes, &strides, kind, device)
     }
 
     /// As [`Outputs::allocate`], with these strides.

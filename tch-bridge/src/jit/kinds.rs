@@ -35,7 +35,7 @@ impl Modes {
 
 impl ArgumentKind {
     fn of(view: &TensorView<'_>) -> ArgumentKind {
-        let order = AxisOrder::of(view.sizes(), view.strides());
+        let order = AxisOrder::of(view.sizes(), view.strides()).unless_repeated();
         ArgumentKind::Tensor { kind: view.kind(), rank: view.sizes().len(), device: view.device(), order }
     }
 
@@ -203,7 +203,7 @@ fn parse_tensor(word: &str) -> Option<ArgumentKind> {
         }
     };
     let axes = parts.next()?.chars().map(|c| c.to_digit(10).map(|d| d as usize));
-    let order = AxisOrder::of_axes(&axes.collect::<Option<Vec<_>>>()?)?;
+    let order = AxisOrder::of_numbers(&axes.collect::<Option<Vec<_>>>()?)?;
     parts.next().is_none().then_some(ArgumentKind::Tensor { kind, rank, device, order })
 }
 
