@@ -123,11 +123,12 @@ std::unique_ptr<Watched> watch(const Stack& stack);
 bool any_is_recorded(const Watched& watched, uint8_t recording);
 uint64_t fingerprint(const Watched& watched);
 
-// prepare.cpp, assume.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
+// prepare.cpp, assume.cpp, sizes.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method);
 uint8_t modes();
 bool graph_reads_modes(const Graph& graph);
 std::unique_ptr<Graph> assume(const Graph& graph, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths);
+std::unique_ptr<Graph> settle_sizes(const Graph& graph, const Stack& arguments, bool apart);
 rust::String graph_text(const Graph& graph);
 bool still_holds(const Graph& graph);
 RawGraph extract(const Graph& graph);

@@ -333,6 +333,8 @@ pub(crate) mod ffi {
         fn modes() -> u8;
         /// Null where nothing follows from these truths.
         fn assume(graph: &Graph, values: &[u32], truths: &[bool]) -> Result<UniquePtr<Graph>>;
+        /// Null where no branch or loop follows from the sizes of the arguments.
+        fn settle_sizes(graph: &Graph, arguments: &Stack, apart: bool) -> Result<UniquePtr<Graph>>;
         fn graph_text(graph: &Graph) -> String;
         fn graph_reads_modes(graph: &Graph) -> bool;
         fn still_holds(graph: &Graph) -> bool;

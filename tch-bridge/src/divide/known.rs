@@ -118,8 +118,11 @@ impl<'a> Knowledge<'a> {
         let node = &self.graph[node];
         match node.kind.as_str() {
             "prim::Constant" => true,
+            // Numbers and lists that are no constants by now are read where the graph reads them.
             "prim::GetAttr" => {
+                let ty = &self.graph[node.outputs[0]].ty;
                 !node.attribute.as_ref().is_some_and(|a| self.assigned.contains(last_name(&a.path)))
+                    && matches!(ty, ValueType::Tensor | ValueType::Optional(_) | ValueType::Other(_))
             }
             _ => false,
         }

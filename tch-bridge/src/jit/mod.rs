@@ -24,7 +24,7 @@ pub use extract::Graph;
 pub use graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
 };
-pub(crate) use kinds::{Kinds, KindsHandle, Modes};
+pub(crate) use kinds::{Kinds, KindsHandle, Modes, Sizes};
 pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
 pub use operators::{call_operator, operator_exists};
