@@ -54,6 +54,19 @@ void change(JitGraph& graph, Node* node) {
   node->destroy();
 }
 
+// An element of a list that stays as it was made.
+void element(Node* node) {
+  Value* list = node->input(0);
+  auto at = torch::jit::constant_as<int64_t>(node->input(1));
+  if (!at || list->node()->kind() != prim::ListConstruct || !is_private(list, {})) return;
+  auto count = static_cast<int64_t>(list->node()->inputs().size());
+  if (*at < -count || *at >= count) return;
+  Value* found = list->node()->input(static_cast<size_t>(*at < 0 ? *at + count : *at));
+  if (!found->type()->isSubtypeOf(*node->output()->type())) return;
+  node->output()->replaceAllUsesWith(found);
+  node->destroy();
+}
+
 // A copy of a list whose elements are known where it is made: a list of its own.
 void copy(JitGraph& graph, Node* node) {
   Value* list = node->input(0);
@@ -128,6 +141,8 @@ void make_functional(JitGraph& graph, Block* block) {
     bool is_list = !node->inputs().empty() && node->input(0)->type()->kind() == c10::TypeKind::ListType;
     if (is_list && is_any_of(node, {"aten::append", "aten::_set_item"})) {
       change(graph, node);
+    } else if (is_list && is_any_of(node, {"aten::__getitem__"})) {
+      element(node);
     } else if (is_list && is_any_of(node, {"aten::copy", "aten::list"})) {
       copy(graph, node);
     } else if (is_any_of(node, {"aten::values"}) && node->input(0)->type()->kind() == c10::TypeKind::DictType) {

@@ -146,20 +146,23 @@ bool fold_settled(Graph& graph, const std::vector<IValue>& arguments, bool apart
 }  // namespace
 
 std::unique_ptr<Graph> settle_sizes(const Graph& from, const Stack& arguments, bool apart) {
-  size_t before = control_nodes(*from.graph);
-  if (before == 0) return nullptr;
+  bool decided = false;
   Graph graph{from.graph->copy(), from.owner, from.method, from.folded, from.assigned};
-  for (int round = 0; round < kRounds && control_nodes(*graph.graph) > 0; ++round) {
+  for (int round = 0; round < kRounds; ++round) {
+    size_t before = control_nodes(*graph.graph);
+    if (before == 0) break;
     bool any = fold_settled(graph, arguments.values, apart);
     torch::jit::ConstantPropagationImmutableTypes(graph.graph);
-    any |= lay_out_loops(graph.graph->block());
-    if (!any) break;
+    decided |= control_nodes(*graph.graph) < before;
+    bool laid_out = lay_out_loops(graph.graph->block());
+    decided |= laid_out;
+    if (!any && !laid_out) break;
     torch::jit::ConstantPropagationImmutableTypes(graph.graph);
     forget_modes(graph.graph->block());
     torch::jit::LowerSimpleTuples(graph.graph);
     tidy(graph.graph);
   }
-  if (control_nodes(*graph.graph) >= before) return nullptr;
+  if (!decided) return nullptr;
   return std::make_unique<Graph>(std::move(graph));
 }
 
