@@ -1,4 +1,4 @@
-// Lists and dicts that a graph makes and fills, and that nobody else holds, become values.
+// Lists, dicts and objects that a graph makes and fills, and that nobody else holds, become values.
 //
 // A container is private where its node makes it and each use, in whatever block, reads it, or changes it in the block that made it.
 // Then what it holds at a place follows from the changes before that place.
@@ -134,7 +134,34 @@ Value* looked_up(Node* node) {
   return found;
 }
 
+// An object whose attributes are set once each, in the block that made it and before they are read: what was set is what is read.
+void take_apart(Node* made) {
+  std::unordered_map<std::string, Node*> set;
+  std::vector<Node*> reads;
+  for (const Use& use : made->output()->uses()) {
+    bool sets = use.user->kind() == prim::SetAttr && use.offset == 0 && use.user->owningBlock() == made->owningBlock();
+    if (sets && !set.emplace(use.user->s(torch::jit::attr::name), use.user).second) return;
+    if (use.user->kind() == prim::GetAttr) reads.push_back(use.user);
+    else if (!sets) return;
+  }
+  for (Node* read : reads) {
+    auto found = set.find(read->s(torch::jit::attr::name));
+    if (found == set.end() || !read->isAfter(found->second)) return;
+    if (!found->second->input(1)->type()->isSubtypeOf(*read->output()->type())) return;
+  }
+  for (Node* read : reads) {
+    read->output()->replaceAllUsesWith(set.at(read->s(torch::jit::attr::name))->input(1));
+    read->destroy();
+  }
+  for (auto& [name, node] : set) node->destroy();
+}
+
 void make_functional(JitGraph& graph, Block* block) {
+  std::vector<Node*> objects;
+  for (Node* node : block->nodes()) {
+    if (node->kind() == prim::CreateObject) objects.push_back(node);
+  }
+  for (Node* node : objects) take_apart(node);
   for (auto at = block->nodes().begin(); at != block->nodes().end();) {
     Node* node = *at++;
     for (Block* inner : node->blocks()) make_functional(graph, inner);

@@ -186,7 +186,8 @@ Settled SettledValues::least(at::ArrayRef<const Value*> values) const {
 
 Settled SettledValues::result(Node* node, const Value* value) {
   std::vector<const Value*> inputs(node->inputs().begin(), node->inputs().end());
-  if (node->kind() == prim::Constant || reads_mode(node)) return Settled::Everything;
+  // Nobody reads what is not initialised.
+  if (node->kind() == prim::Constant || node->kind() == prim::Uninitialized || reads_mode(node)) return Settled::Everything;
   if (node->kind() == prim::GetAttr) return attribute(node);
   Settled settled = least(inputs);
   if (settled == Settled::Nothing) return settled;

@@ -191,7 +191,10 @@ impl MethodState {
         let right = |v: &&Arc<Variant>| fits(v) && v.sizes.as_ref().is_none_or(&has_sizes) && v.holds();
         let mut all = variants.iter().filter(right);
         let first = all.next()?;
-        Some(if first.sizes.is_some() { first } else { all.find(|v| v.sizes.is_some()).unwrap_or(first) }.clone())
+        Some(
+            if first.sizes.is_some() { first } else { all.find(|v| v.sizes.is_some()).unwrap_or(first) }
+                .clone(),
+        )
     }
 
     fn find_for<V: Borrow<IValue>>(&self, kinds: &Kinds, inputs: &[V]) -> Option<Arc<Variant>> {

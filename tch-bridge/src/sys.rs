@@ -4,7 +4,8 @@
 //! takes it over. Numbers of values, nodes and blocks are those of `Index` in `cpp/graph.h`.
 
 pub(crate) use crate::jit::engine::{
-    EngineHandle, engine_build, engine_load, engine_refit, engine_report, engine_share, engine_state, engine_try_run,
+    EngineHandle, engine_build, engine_load, engine_refit, engine_report, engine_share, engine_state,
+    engine_try_run,
 };
 pub(crate) use crate::jit::kinds::{KindsHandle, kinds_fit, kinds_read, kinds_share, kinds_text};
 pub(crate) use crate::jit::trace::{TraceClosure, trace_call};

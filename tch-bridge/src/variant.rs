@@ -165,7 +165,12 @@ impl Variant {
         defaults: &[IValue],
     ) -> Result<(), JitError> {
         let Some(stitched) = self.ready() else { return Ok(()) };
-        let kinds = KindsHandle::new(self.kinds.with_defaults(defaults), !self.settled, self.modes, self.sizes.clone());
+        let kinds = KindsHandle::new(
+            self.kinds.with_defaults(defaults),
+            !self.settled,
+            self.modes,
+            self.sizes.clone(),
+        );
         self.graph.register_form(target, form, &kinds)?;
         self.graph.stitch(target, name, &stitched.rewrite.0, &stitched.rewrite.1)
     }

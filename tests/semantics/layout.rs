@@ -10,7 +10,8 @@ use tests::{engines_on, options, served};
 fn fresh(t: &Tensor) -> Tensor {
     let (sizes, strides) = (t.size(), t.stride());
     // What repeats one element is written once.
-    let once: Vec<i64> = sizes.iter().zip(&strides).map(|(&n, &s)| if s == 0 { n.min(1) } else { n }).collect();
+    let once: Vec<i64> =
+        sizes.iter().zip(&strides).map(|(&n, &s)| if s == 0 { n.min(1) } else { n }).collect();
     let mut out = Tensor::empty_strided(&once, &strides, (t.kind(), t.device()));
     out.copy_(&t.as_strided(&once, &strides, None));
     out.as_strided(&sizes, &strides, None)

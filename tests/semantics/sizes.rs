@@ -8,7 +8,8 @@ use tests::script::{Script, floats, tensor};
 
 /// How many engines serve each compiled form.
 fn engines(script: &Script) -> Vec<usize> {
-    let count = |m: &MethodReport| if let State::Divided { engines, .. } = &m.state { engines.len() } else { 0 };
+    let count =
+        |m: &MethodReport| if let State::Divided { engines, .. } = &m.state { engines.len() } else { 0 };
     script.module.report().methods.iter().map(count).collect()
 }
 

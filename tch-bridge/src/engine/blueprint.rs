@@ -62,7 +62,10 @@ impl SavedEngine {
         let header = Header {
             name: blueprint.name.clone(),
             source: blueprint.source.to_string(),
-            seen: blueprint.seen.as_ref().map(|s| (s.shape.clone(), s.orders.iter().map(AxisOrder::numbers).collect())),
+            seen: blueprint
+                .seen
+                .as_ref()
+                .map(|s| (s.shape.clone(), s.orders.iter().map(AxisOrder::numbers).collect())),
             places: blueprint.places.clone(),
             backend: self.backend,
             precision: self.precision,

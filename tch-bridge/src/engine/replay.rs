@@ -72,7 +72,8 @@ fn filled(ty: &TensorType, order: &AxisOrder, device: Device, fill: f64) -> Resu
     let sizes: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
     let strides = order.strides(&sizes);
     // What repeats its elements is not written as a whole.
-    let once: Vec<i64> = sizes.iter().enumerate().map(|(i, &n)| if order.repeats(i) { 1 } else { n }).collect();
+    let once: Vec<i64> =
+        sizes.iter().enumerate().map(|(i, &n)| if order.repeats(i) { 1 } else { n }).collect();
     let mut tensor = Tensor::f_empty_strided(&once, &strides, (kind_of_dtype(ty.dtype), device))?;
     _ = tensor.f_fill_(fill)?;
     Ok(IValue::Tensor(tensor.f_as_strided(&sizes, &strides, None)?))

@@ -70,7 +70,9 @@ impl Sizes {
 
     fn fit_raw(&self, arguments: &[ffi::RawKind]) -> bool {
         let mut tensors = arguments.iter().filter(|raw| raw.mark == ffi::Mark::Tensor);
-        let fits = |sizes: &Vec<i64>| tensors.next().is_some_and(|raw| has_sizes(TensorView::of_raw(&raw.view), sizes));
+        let fits = |sizes: &Vec<i64>| {
+            tensors.next().is_some_and(|raw| has_sizes(TensorView::of_raw(&raw.view), sizes))
+        };
         self.0.iter().all(fits) && tensors.next().is_none()
     }
 }
@@ -192,7 +194,12 @@ pub(crate) struct KindsHandle {
 }
 
 impl KindsHandle {
-    pub(crate) fn new(kinds: Kinds, anywhere: bool, modes: Option<Modes>, sizes: Option<Sizes>) -> KindsHandle {
+    pub(crate) fn new(
+        kinds: Kinds,
+        anywhere: bool,
+        modes: Option<Modes>,
+        sizes: Option<Sizes>,
+    ) -> KindsHandle {
         let Kinds(mut all) = kinds;
         if anywhere {
             all.iter_mut().for_each(|k| *k = k.anywhere());
