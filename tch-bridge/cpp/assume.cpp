@@ -35,8 +35,6 @@ bool stays_as_made(const Value* list) {
   });
 }
 
-bool is_list(const Value* value) { return value->type()->kind() == c10::TypeKind::ListType; }
-
 // What follows from the kinds of the arguments and the modes of the call.
 class Known {
  public:
@@ -178,15 +176,14 @@ class Known {
   Memory scalars, kinds, lengths;
 };
 
-// Removes questions for modes whose answers nobody uses: torch keeps them, as though they did something.
+}  // namespace
+
 void forget_modes(Block* block) {
   for (auto at = block->nodes().rbegin(); at != block->nodes().rend(); ++at) {
     for (Block* inner : at->blocks()) forget_modes(inner);
     if (reads_mode(*at) && !at->hasUses()) at.destroyCurrent();
   }
 }
-
-}  // namespace
 
 uint8_t modes() {
   return static_cast<uint8_t>(at::GradMode::is_enabled() | at::autocast::is_autocast_enabled(at::kCPU) << 1 |

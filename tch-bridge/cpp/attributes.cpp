@@ -124,6 +124,12 @@ c10::IValue tensor_kind(const at::Tensor& tensor) {
                                      number(tensor.device().type()), number(tensor.device().index())});
 }
 
+c10::IValue tensor_form(const at::Tensor& tensor) {
+  auto form = tensor_kind(tensor).toTupleRef().elements().vec();
+  if (tensor.defined()) form.insert(form.end(), tensor.sizes().begin(), tensor.sizes().end());
+  return c10::ivalue::Tuple::create(std::move(form));
+}
+
 bool holds_still(const c10::IValue& found, const c10::IValue& wanted) {
   if (found.isTensor()) {
     if (!wanted.isTuple()) return false;
@@ -132,7 +138,9 @@ bool holds_still(const c10::IValue& found, const c10::IValue& wanted) {
     if (!tensor.defined()) return kind[0].toInt() == -1;
     return kind[0].toInt() == static_cast<int64_t>(tensor.scalar_type()) && kind[1].toInt() == tensor.dim() &&
            kind[2].toInt() == static_cast<int64_t>(tensor.device().type()) &&
-           kind[3].toInt() == static_cast<int64_t>(tensor.device().index());
+           kind[3].toInt() == static_cast<int64_t>(tensor.device().index()) &&
+           std::equal(kind.begin() + 4, kind.end(), tensor.sizes().begin(),
+                      [](const c10::IValue& size, int64_t found) { return size.toInt() == found; });
   }
   // A dict or a list of numbers may have been written since.
   bool is_content = wanted.isGenericDict() || (wanted.isList() && !wanted.isTensorList());

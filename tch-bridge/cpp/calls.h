@@ -86,7 +86,12 @@ void bind_arguments(const torch::jit::ObjectPtr& self, const torch::jit::Functio
 // engine.cpp
 RawView view(const at::Tensor& tensor);
 at::Tensor* clone_tensor(const at::Tensor& tensor);
-bool grad_mode_enabled();
+// Is this thread in a mode in which each of the host's operators must run by itself?
+bool host_is_watched();
+// What autograd records in this thread, as bits from the lowest on: gradients, tangents.
+uint8_t recording();
+// Is some of that recorded for the tensor?
+bool is_recorded(const at::Tensor& tensor, uint8_t recording);
 size_t current_stream(RawDevice device);
 RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, rust::Slice<const int64_t> strides, int8_t dtype,
                   RawDevice device);
@@ -117,14 +122,15 @@ void call_operator(rust::Str name, rust::Str overload, Stack& stack);
 
 // watch.cpp
 std::unique_ptr<Watched> watch(const Stack& stack);
-bool any_requires_grad(const Watched& watched);
+bool any_is_recorded(const Watched& watched, uint8_t recording);
 uint64_t fingerprint(const Watched& watched);
 
-// prepare.cpp, assume.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
+// prepare.cpp, assume.cpp, sizes.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method);
 uint8_t modes();
 bool graph_reads_modes(const Graph& graph);
 std::unique_ptr<Graph> assume(const Graph& graph, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths);
+std::unique_ptr<Graph> settle_sizes(const Graph& graph, const Stack& arguments, bool apart);
 rust::String graph_text(const Graph& graph);
 bool still_holds(const Graph& graph);
 RawGraph extract(const Graph& graph);

@@ -1,7 +1,9 @@
 // The operator `trt::try_run` and the class of its engines. Registered when this file is linked.
 #include <ATen/Functions.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/csrc/autograd/forward_grad.h>
 #include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
 
@@ -35,11 +37,17 @@ c10::intrusive_ptr<Engine> engine_from_state(const EngineState& state) {
   return c10::make_intrusive<Engine>(engine_load(slice), std::get<1>(state), std::get<2>(state));
 }
 
-// Modes in which each of the host's operators must run by itself.
-bool host_is_watched() {
-  return torch::jit::tracer::isTracing() || at::autocast::is_autocast_enabled(at::kCPU) ||
-         at::autocast::is_autocast_enabled(at::kCUDA);
-}
+// Where torch looks at each operator: Python's modes, transforms of functions.
+constexpr c10::DispatchKeySet kWatchers({c10::DispatchKey::Python, c10::DispatchKey::PythonDispatcher,
+                                         c10::DispatchKey::FuncTorchDynamicLayerFrontMode,
+                                         c10::DispatchKey::FuncTorchVmapMode, c10::DispatchKey::Functionalize});
+
+// Tensors of which it knows more than memory.
+constexpr c10::DispatchKeySet kWrappers({c10::DispatchKey::Python, c10::DispatchKey::FuncTorchBatched,
+                                         c10::DispatchKey::FuncTorchGradWrapper, c10::DispatchKey::Functionalize,
+                                         c10::DispatchKey::NestedTensor});
+
+constexpr uint8_t kGradients = 1, kTangents = 2;
 
 bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, const IValue& owner, Outputs& outputs) {
   if (host_is_watched() || !owner.isObject()) return false;
@@ -51,8 +59,7 @@ bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, cons
   c10::SmallVector<int64_t, 16> numbers;
   for (const IValue& number : ints.toListRef()) numbers.push_back(number.toInt());
   bool served = engine_try_run(*engine.handle, rust::Slice<const RawView>(views.data(), views.size()),
-                               rust::Slice<const int64_t>(numbers.data(), numbers.size()),
-                               at::GradMode::is_enabled(), Owner{owner.toObject()}, outputs);
+                               rust::Slice<const int64_t>(numbers.data(), numbers.size()), recording(), Owner{owner.toObject()}, outputs);
   return served && outputs.tensors.size() == engine.tensors && outputs.ints.size() == engine.ints;
 }
 
@@ -95,12 +102,9 @@ RawView view(const at::Tensor& tensor) {
   out.requires_grad = tensor.requires_grad();
   out.version = tensor.is_inference() ? 0 : impl.version_counter().current_version();
   out.plain = tensor.layout() == at::kStrided && impl.has_storage() && !tensor.is_conj() && !tensor.is_neg() &&
-              !tensor.is_quantized() && !tensor._is_zerotensor() &&
-              !keys.has_any(c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::FuncTorchBatched,
-                                                 c10::DispatchKey::FuncTorchGradWrapper,
-                                                 c10::DispatchKey::Functionalize}));
-  out.dim = static_cast<size_t>(tensor.dim());
+              !tensor.is_quantized() && !tensor._is_zerotensor() && !keys.has_any(kWrappers);
   if (!out.plain) return out;
+  out.dim = static_cast<size_t>(tensor.dim());
   out.sizes = tensor.sizes().data();
   out.strides = tensor.strides().data();
   out.data = static_cast<uint8_t*>(const_cast<void*>(tensor.const_data_ptr()));
@@ -110,7 +114,24 @@ RawView view(const at::Tensor& tensor) {
 }
 
 at::Tensor* clone_tensor(const at::Tensor& tensor) { return new at::Tensor(tensor); }
-bool grad_mode_enabled() { return at::GradMode::is_enabled(); }
+
+bool host_is_watched() {
+  const auto keys = c10::impl::tls_local_dispatch_key_set();
+  return (keys.included_ - keys.excluded_).has_any(kWatchers) || torch::jit::tracer::isTracing() ||
+         at::autocast::is_autocast_enabled(at::kCPU) || at::autocast::is_autocast_enabled(at::kCUDA);
+}
+
+uint8_t recording() {
+  // Tangents have one level, of the whole process.
+  bool tangents = at::AutogradState::get_tls_state().get_fw_grad_mode() &&
+                  torch::autograd::ForwardADLevel::try_get_by_idx(0) != nullptr;
+  return (at::GradMode::is_enabled() ? kGradients : 0) | (tangents ? kTangents : 0);
+}
+
+bool is_recorded(const at::Tensor& tensor, uint8_t recording) {
+  return ((recording & kGradients) != 0 && tensor.requires_grad()) ||
+         ((recording & kTangents) != 0 && tensor._fw_grad(0).defined());
+}
 
 size_t current_stream(RawDevice device) {
   c10::Device where(static_cast<c10::DeviceType>(device.kind), device.index);

@@ -77,6 +77,9 @@ void each_node(torch::jit::Block* block, const Visit& visit) {
 // Element type, rank and device of a tensor, which branches may depend on.
 c10::IValue tensor_kind(const at::Tensor& tensor);
 
+// The same and its sizes.
+c10::IValue tensor_form(const at::Tensor& tensor);
+
 // Whether an attribute still holds what a graph relies on: `wanted` is `Folded::value`. Allocates nothing.
 bool holds_still(const c10::IValue& found, const c10::IValue& wanted);
 
@@ -100,6 +103,8 @@ void tidy(const std::shared_ptr<torch::jit::Graph>& graph);
 // Whether the node's qualified name is one of these.
 bool is_any_of(const torch::jit::Node* node, std::initializer_list<const char*> names);
 
+inline bool is_list(const torch::jit::Value* value) { return value->type()->kind() == c10::TypeKind::ListType; }
+
 // Whether values of the type are, or may hold, tensors.
 bool holds_tensors(const c10::TypePtr& type);
 
@@ -115,6 +120,9 @@ bool is_shared(const torch::jit::Value* value);
 
 // Whether the node asks for a mode of the calling thread: are gradients recorded, are types cast automatically?
 bool reads_mode(const torch::jit::Node* node);
+
+// Removes questions for modes whose answers nobody uses: torch keeps them, as though they did something.
+void forget_modes(torch::jit::Block* block);
 
 // A use of a list by an operator whose result holds neither the list nor its elements.
 bool takes_values(const torch::jit::Use& use);

@@ -1,4 +1,5 @@
-// Operators on whole modules with engines, for Python and C++: `trt::build`, `trt::report`, `trt::set_enabled`.
+// Operators on whole modules with engines, for Python and C++: `trt::build`, `trt::refit`, `trt::report`,
+// `trt::set_enabled`.
 #include <torch/csrc/jit/runtime/custom_operator.h>
 
 #include "tch-bridge/cpp/engine.h"
@@ -39,6 +40,14 @@ void build(torch::jit::Stack& stack) {
   stack.emplace_back(ready);
 }
 
+void refit(torch::jit::Stack& stack) {
+  int64_t read = 0;
+  each_engine(pop_module(stack), "", [&](const std::string&, const Engine& engine, const Owner&) {
+    read += engine_refit(*engine.handle) ? 1 : 0;
+  });
+  stack.emplace_back(read);
+}
+
 void report(torch::jit::Stack& stack) {
   std::string text;
   each_engine(pop_module(stack), "", [&](const std::string& name, const Engine& engine, const Owner&) {
@@ -55,6 +64,7 @@ const bool modules_registered = [] {
   if (!torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString("trt::build")).empty()) return false;
   static const torch::jit::RegisterOperators operators({
       Operator("trt::build(Any module) -> int", [](Stack& stack) { build(stack); }, effects),
+      Operator("trt::refit(Any module) -> int", [](Stack& stack) { refit(stack); }, effects),
       Operator("trt::report(Any module) -> str", [](Stack& stack) { report(stack); }, effects),
       Operator("trt::set_enabled(bool on) -> ()", [](Stack& stack) { set_enabled(torch::jit::pop(stack).toBool()); },
                effects),

@@ -86,6 +86,15 @@ void observe_before(Node* place, Value* value, size_t slot, Value* observer) {
   graph.insertNode(graph.create(c10::Symbol::fromQualString("trt::observe"), {value, number, observer}, 0));
 }
 
+// Takes away what only speaks: it was said, or will be.
+void silence(torch::jit::Block* block) {
+  for (auto at = block->nodes().begin(); at != block->nodes().end();) {
+    Node* node = *at++;
+    for (torch::jit::Block* inner : node->blocks()) silence(inner);
+    if (node->kind() == prim::Print || is_any_of(node, {"aten::warn"})) node->destroy();
+  }
+}
+
 // Puts copies in the place of the values, the module among them, that share with each other what those share; the host's random
 // numbers go on afterwards as though none had been drawn.
 class Rehearsal {
@@ -136,6 +145,7 @@ rust::Vec<RawSeen> observe(const Graph& graph, Stack& stack, bool apart, rust::S
     torch::jit::WithInsertPoint guard(node);
     copy->insertNode(copy->create(c10::Symbol::fromQualString("trt::check_write"), node->inputs(), 0));
   }
+  if (apart) silence(copy->block());
   auto record = c10::make_intrusive<Observer>();
   record->seen.resize(index.values.size());
   for (size_t i = 0; i < record->seen.size(); ++i) record->seen[i].value = static_cast<uint32_t>(i);

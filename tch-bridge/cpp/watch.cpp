@@ -41,9 +41,9 @@ std::unique_ptr<Watched> watch(const Stack& stack) {
   return watched;
 }
 
-bool any_requires_grad(const Watched& watched) {
+bool any_is_recorded(const Watched& watched, uint8_t recording) {
   return std::any_of(watched.tensors.begin(), watched.tensors.end(),
-                     [](const at::Tensor& tensor) { return tensor.requires_grad(); });
+                     [&](const at::Tensor& tensor) { return is_recorded(tensor, recording); });
 }
 
 uint64_t fingerprint(const Watched& watched) {

@@ -1,7 +1,7 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
 use crate::engine::{ClusterEngine, serve_directly};
-use crate::jit::{Fact, Graph, JitError, Kinds, Method, Modes, Module, Seen};
+use crate::jit::{Fact, Graph, JitError, Kinds, Method, Modes, Module, Seen, Sizes};
 use crate::report::MethodReport;
 use crate::saved;
 use crate::variant::{Builder, Stitched, Variant};
@@ -14,6 +14,9 @@ use tch::{IValue, Tensor};
 
 /// The most compiled forms of one method; the oldest goes first.
 const VARIANTS: usize = 8;
+
+/// The most compiled forms of one kind of arguments that are for one set of sizes each; the next one is for all sizes.
+const SIZED: usize = 4;
 
 /// The most rounds of leaving out branches: what one leaves can decide others.
 const SETTLING: usize = 4;
@@ -52,7 +55,7 @@ impl MethodState {
         if !switch::is_enabled()? {
             return self.one_tensor(self.host.run_tensors(inputs)?);
         }
-        let found = self.find(|v| v.kinds.fit_tensors(inputs));
+        let found = self.find(|v| v.kinds.fit_tensors(inputs), |sizes| sizes.fit_tensors(inputs));
         match found.as_deref().map(Variant::ready) {
             Some(Some(Stitched { whole: Some(cluster), .. })) => match serve_directly(cluster, inputs, &[]) {
                 Some(outputs) => self.one_tensor(outputs),
@@ -81,8 +84,7 @@ impl MethodState {
         if !switch::is_enabled()? {
             return Ok(self.host.run(inputs)?);
         }
-        let kinds = Kinds::of_values(inputs);
-        let found = self.find(|v| v.kinds == kinds);
+        let found = self.find_for(&Kinds::of_values(inputs), inputs);
         match found.as_deref().map(Variant::ready) {
             Some(Some(stitched)) => Ok(stitched.method.run(inputs)?),
             Some(None) => Ok(self.host.run(inputs)?),
@@ -105,7 +107,7 @@ impl MethodState {
     ) -> Result<(), Error> {
         let kinds = Kinds::of_values(inputs);
         let _guard = lock(&self.observing);
-        let Some(variant) = self.find(|v| v.kinds == kinds) else {
+        let Some(variant) = self.find_for(&kinds, inputs) else {
             let graph = match host.prepare(&self.own) {
                 Ok(graph) => graph,
                 Err(e) => {
@@ -184,8 +186,24 @@ impl MethodState {
         self.variants.load().first().cloned()
     }
 
-    fn find(&self, fits: impl Fn(&Variant) -> bool) -> Option<Arc<Variant>> {
-        self.variants.load().iter().find(|v| fits(v) && v.holds()).cloned()
+    /// The newest compiled form that `fits` and holds; one for the sizes of the call, which `has_sizes`, comes before one for all.
+    fn find(
+        &self,
+        fits: impl Fn(&Variant) -> bool,
+        has_sizes: impl Fn(&Sizes) -> bool,
+    ) -> Option<Arc<Variant>> {
+        let variants = self.variants.load();
+        let right = |v: &&Arc<Variant>| fits(v) && v.sizes.as_ref().is_none_or(&has_sizes) && v.holds();
+        let mut all = variants.iter().filter(right);
+        let first = all.next()?;
+        Some(
+            if first.sizes.is_some() { first } else { all.find(|v| v.sizes.is_some()).unwrap_or(first) }
+                .clone(),
+        )
+    }
+
+    fn find_for<V: Borrow<IValue>>(&self, kinds: &Kinds, inputs: &[V]) -> Option<Arc<Variant>> {
+        self.find(|v| v.kinds == *kinds, |sizes| sizes.fit_values(inputs))
     }
 
     /// Runs the call on the host and watches it, then builds a variant from what was seen.
@@ -198,7 +216,7 @@ impl MethodState {
         let guard =
             if builder.options.wait { Some(lock(&self.observing)) } else { self.observing.try_lock().ok() };
         let kinds = Kinds::of_values(inputs);
-        if guard.is_none() || self.find(|v| v.kinds == kinds).is_some() {
+        if guard.is_none() || self.find_for(&kinds, inputs).is_some() {
             return Ok(self.host.run(inputs)?);
         }
         let graph = match host.prepare(&self.own) {
@@ -229,15 +247,18 @@ impl MethodState {
         alone: bool,
     ) -> (Variant, Vec<Seen>) {
         let modes = graph.reads_modes().then(Modes::now);
-        let variant = |graph, settled| Variant { kinds, modes, graph, settled, made: OnceLock::new() };
-        match settle(&graph, &seen, inputs, alone) {
-            Ok(Some((graph, seen))) => (variant(graph, true), seen),
-            Ok(None) => (variant(graph, false), seen),
-            Err(e) => {
-                log::warn!("{}: branches on ranks stay as they are: {e}", self.name);
-                (variant(graph, false), seen)
-            }
+        let warn = |e: Error| log::warn!("{}: branches on ranks or sizes stay as they are: {e}", self.name);
+        let by_kinds = settle(&graph, &seen, inputs, alone).map_err(warn).unwrap_or(None);
+        let mut settled = by_kinds.is_some();
+        let (mut graph, mut seen) = by_kinds.unwrap_or((graph, seen));
+        let mut sizes = None;
+        if self.variants.load().iter().filter(|v| v.sizes.is_some() && v.kinds == kinds).count() < SIZED
+            && let Some((sized, shown)) = settle_sizes(&graph, inputs, alone).map_err(warn).unwrap_or(None)
+        {
+            (graph, seen, settled) = (sized, shown, true);
+            sizes = Sizes::of_values(inputs);
         }
+        (Variant { kinds, modes, sizes, graph, settled, made: OnceLock::new() }, seen)
     }
 
     /// Makes the variant the newest one and builds its engines, in this thread or in the background.
@@ -289,7 +310,7 @@ impl MethodState {
 }
 
 /// The graph without the branches that calls of this kind never take, and what its values hold; `None` where it has no such branches.
-/// Each round takes another run, so a graph with effects keeps its branches unless it may run on copies, `alone`.
+/// Each round takes another run, on copies where a run changes something or may not, `alone`.
 fn settle<V: Borrow<IValue>>(
     graph: &Graph,
     seen: &[Seen],
@@ -297,11 +318,12 @@ fn settle<V: Borrow<IValue>>(
     alone: bool,
 ) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
     let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
+    let alone = alone || !graph.facts()?.repeatable;
     let mut settled: Option<(Graph, Vec<Seen>)> = None;
     for _ in 0..SETTLING {
         let (graph, seen) = settled.as_ref().map_or((graph, seen), |(graph, seen)| (graph, &seen[..]));
         let truths: Vec<_> = seen.iter().filter(|s| s.count == 1).filter_map(truth).collect();
-        if truths.is_empty() || !(alone || graph.facts()?.repeatable) {
+        if truths.is_empty() {
             break;
         }
         let Some(next) = graph.assume(&truths)? else { break };
@@ -309,6 +331,22 @@ fn settle<V: Borrow<IValue>>(
         settled = Some((next, seen));
     }
     Ok(settled)
+}
+
+/// The graph without the branches and loops that the sizes of these inputs decide, and what its values hold; `None` where it has no such
+/// ones. It is run on copies where a run changes something or may not, `alone`.
+fn settle_sizes<V: Borrow<IValue>>(
+    graph: &Graph,
+    inputs: &[V],
+    alone: bool,
+) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
+    if Sizes::of_values(inputs).is_none() {
+        return Ok(None);
+    }
+    let alone = alone || !graph.facts()?.repeatable;
+    let Some(sized) = graph.settle_sizes(inputs, alone)? else { return Ok(None) };
+    let seen = if alone { sized.rehearse(inputs)? } else { sized.observe(inputs)?.1 };
+    Ok(Some((sized, seen)))
 }
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {

@@ -4,7 +4,8 @@
 //! takes it over. Numbers of values, nodes and blocks are those of `Index` in `cpp/graph.h`.
 
 pub(crate) use crate::jit::engine::{
-    EngineHandle, engine_build, engine_load, engine_report, engine_share, engine_state, engine_try_run,
+    EngineHandle, engine_build, engine_load, engine_refit, engine_report, engine_share, engine_state,
+    engine_try_run,
 };
 pub(crate) use crate::jit::kinds::{KindsHandle, kinds_fit, kinds_read, kinds_share, kinds_text};
 pub(crate) use crate::jit::trace::{TraceClosure, trace_call};
@@ -184,7 +185,7 @@ pub(crate) mod ffi {
             engine: &EngineHandle,
             inputs: &[RawView],
             ints: &[i64],
-            grad_mode: bool,
+            recording: u8,
             owner: &Owner,
             outputs: Pin<&mut Outputs>,
         ) -> bool;
@@ -192,6 +193,7 @@ pub(crate) mod ffi {
         fn engine_state(engine: &EngineHandle) -> Vec<u8>;
         fn engine_load(state: &[u8]) -> Box<EngineHandle>;
         fn engine_build(engine: &EngineHandle, owner: &Owner) -> bool;
+        fn engine_refit(engine: &EngineHandle) -> bool;
         fn engine_report(engine: &EngineHandle, name: &str) -> String;
 
         type KindsHandle;
@@ -287,7 +289,9 @@ pub(crate) mod ffi {
 
         fn view(tensor: &Tensor) -> RawView;
         fn clone_tensor(tensor: &Tensor) -> *mut Tensor;
-        fn grad_mode_enabled() -> bool;
+        fn host_is_watched() -> bool;
+        fn recording() -> u8;
+        fn is_recorded(tensor: &Tensor, recording: u8) -> bool;
         fn current_stream(device: RawDevice) -> Result<usize>;
         fn out_empty(
             outputs: Pin<&mut Outputs>,
@@ -325,7 +329,7 @@ pub(crate) mod ffi {
         fn engines(module: &Module) -> Vec<RawEngine>;
 
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
-        fn any_requires_grad(watched: &Watched) -> bool;
+        fn any_is_recorded(watched: &Watched, recording: u8) -> bool;
         fn fingerprint(watched: &Watched) -> u64;
 
         fn prepare(module: &Module, method: &str) -> Result<UniquePtr<Graph>>;
@@ -333,6 +337,8 @@ pub(crate) mod ffi {
         fn modes() -> u8;
         /// Null where nothing follows from these truths.
         fn assume(graph: &Graph, values: &[u32], truths: &[bool]) -> Result<UniquePtr<Graph>>;
+        /// Null where no branch or loop follows from the sizes of the arguments.
+        fn settle_sizes(graph: &Graph, arguments: &Stack, apart: bool) -> Result<UniquePtr<Graph>>;
         fn graph_text(graph: &Graph) -> String;
         fn graph_reads_modes(graph: &Graph) -> bool;
         fn still_holds(graph: &Graph) -> bool;

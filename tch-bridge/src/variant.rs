@@ -4,7 +4,7 @@ use crate::backend::Runners;
 use crate::divide::{ClusterPlan, device_of, divide, observed_entry};
 use crate::engine::{Blueprint, ClusterEngine, SeenLayout, Serving, Shape};
 use crate::jit::{
-    Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Modes, Module, Order, Seen,
+    Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Modes, Module, Order, Seen, Sizes,
 };
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
@@ -18,8 +18,10 @@ pub(crate) struct Variant {
     pub(crate) kinds: Kinds,
     /// Those of the calls that it serves, where its graph depends on them.
     pub(crate) modes: Option<Modes>,
+    /// The same.
+    pub(crate) sizes: Option<Sizes>,
     pub(crate) graph: Graph,
-    /// Did the kinds of the arguments, or the modes, decide branches of the graph?
+    /// Did the kinds of the arguments, their sizes, or the modes, decide branches of the graph?
     pub(crate) settled: bool,
     /// Empty while it is being made.
     pub(crate) made: OnceLock<Result<Stitched, String>>,
@@ -163,7 +165,12 @@ impl Variant {
         defaults: &[IValue],
     ) -> Result<(), JitError> {
         let Some(stitched) = self.ready() else { return Ok(()) };
-        let kinds = KindsHandle::new(self.kinds.with_defaults(defaults), !self.settled, self.modes);
+        let kinds = KindsHandle::new(
+            self.kinds.with_defaults(defaults),
+            !self.settled,
+            self.modes,
+            self.sizes.clone(),
+        );
         self.graph.register_form(target, form, &kinds)?;
         self.graph.stitch(target, name, &stitched.rewrite.0, &stitched.rewrite.1)
     }

@@ -69,6 +69,16 @@ pub fn leaves(place: &str, value: &IValue, out: &mut Vec<Leaf>) {
     }
 }
 
+/// The largest finite number in a tensor of floating-point numbers; 0 for other values.
+pub fn size(value: &IValue) -> f64 {
+    match value {
+        IValue::Tensor(t) if t.is_floating_point() && t.numel() > 0 => {
+            t.to_kind(Kind::Double).abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[])
+        }
+        _ => 0.0,
+    }
+}
+
 /// How far results may be apart, in units of their tensor's greatest element.
 fn tolerance(coarsest: Kind) -> f64 {
     200.0 * 0.5f64.powi(digits(coarsest) as i32).max(1e-15)
@@ -130,8 +140,8 @@ pub fn mismatch(got: &Leaf, want: &Leaf, coarsest: Kind, layout: Strides) -> Opt
         .then(|| Mismatch::Rounding(format!("off by {off:e} at a scale of {scale:e}")))
 }
 
-/// Is a doubtful result not much further from what float64 gives than the host's?
-pub fn as_exact(got: &Leaf, want: &Leaf, exact: Option<&Leaf>, coarsest: Kind) -> bool {
+/// Is a doubtful result not much further from what float64 gives than the host's, and than the rounding of numbers of this size?
+pub fn as_exact(got: &Leaf, want: &Leaf, exact: Option<&Leaf>, coarsest: Kind, size: f64) -> bool {
     let (IValue::Tensor(got), IValue::Tensor(want)) = (&got.value, &want.value) else { return false };
     let (got, want) = (got.to_kind(Kind::Double), want.to_kind(Kind::Double));
     let exact = match exact.map(|e| &e.value) {
@@ -151,7 +161,7 @@ pub fn as_exact(got: &Leaf, want: &Leaf, exact: Option<&Leaf>, coarsest: Kind) -
     }
     let only = |t: &Tensor| t.masked_fill(&sure.logical_not(), 0.0);
     let (got, want, exact) = (only(&got), only(&want), only(&exact));
-    distance(&got, &exact) <= 8.0 * distance(&want, &exact) + tolerance(coarsest) * scale(&exact)
+    distance(&got, &exact) <= 8.0 * distance(&want, &exact) + tolerance(coarsest) * scale(&exact).max(size)
 }
 
 /// 0 for finite numbers, else which kind of other number.
@@ -169,12 +179,15 @@ fn scale(t: &Tensor) -> f64 {
     t.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]).max(LEAST_SCALE)
 }
 
-/// Do they lie in memory alike? What the host gives with gaps or repetitions may be dense, with the axes in the same order.
+/// Do they lie in memory alike? What the host gives with gaps may be dense, with the axes in the same order.
 fn is_laid_alike(got: &Tensor, want: &Tensor, layout: Strides) -> bool {
     let (sizes, got, want) = (want.size(), got.stride(), want.stride());
     let axes: Vec<usize> = (0..sizes.len()).filter(|&i| sizes[i] > 1).collect();
-    if sizes.contains(&0) || axes.iter().any(|&i| want[i] == 0) {
+    if sizes.contains(&0) {
         return true;
+    }
+    if axes.iter().any(|&i| (got[i] == 0) != (want[i] == 0)) {
+        return false;
     }
     // Whether the strides of these axes, from the inside outwards, are those of dense memory.
     let is_dense = |axes: &[usize]| {

@@ -8,9 +8,13 @@ use tests::{engines_on, options, served};
 
 /// The same elements with the same strides in memory of their own.
 fn fresh(t: &Tensor) -> Tensor {
-    let mut out = Tensor::empty_strided(t.size(), t.stride(), (t.kind(), t.device()));
-    out.copy_(t);
-    out
+    let (sizes, strides) = (t.size(), t.stride());
+    // What repeats one element is written once.
+    let once: Vec<i64> =
+        sizes.iter().zip(&strides).map(|(&n, &s)| if s == 0 { n.min(1) } else { n }).collect();
+    let mut out = Tensor::empty_strided(&once, &strides, (t.kind(), t.device()));
+    out.copy_(&t.as_strided(&once, &strides, None));
+    out.as_strided(&sizes, &strides, None)
 }
 
 fn tensors(value: IValue) -> Vec<Tensor> {
@@ -88,6 +92,24 @@ fn an_axis_of_one_element_tells_nothing_of_more() {
         "z = torch.tanh(x)\nz.relu_()\nreturn torch.exp(z.contiguous()) + 1.0, torch.exp(z)",
         &[grey(1), grey(2)],
     );
+}
+
+#[test]
+fn what_repeats_its_elements_says_less_of_strides() {
+    let rows = |n: i64| floats(&[1, 5]).expand([n, 5], false);
+    let calls = [rows(3), rows(6), floats(&[4, 5]), columns(3, 5), rows(1), rows(2)];
+    check("return torch.exp(x) * 2.0 + 1.0, torch.tanh(x.t()) + 1.0", &calls);
+    check("z = torch.exp(x[:1] * 2.0).expand(x.size())\nreturn z, torch.tanh(z.t()) + 1.0", &calls);
+    let planes = |n: i64| floats(&[n, 4, 1, 3]).permute([0, 3, 1, 2]).expand([n, 3, 4, 2], false);
+    check("z = torch.relu(x * 2.0)\nreturn z.clone(), torch.exp(z.flip(1)) + 1.0", &[planes(2), planes(1)]);
+}
+
+#[test]
+fn empty_results_have_strides_too() {
+    let calls = [floats(&[3, 4]), floats(&[0, 4]), floats(&[3, 0]), columns(0, 4), columns(4, 0)];
+    check("y = torch.exp(x) * 2.0\nreturn y, torch.roll(y, 1, 0), torch.sort(y, 1)[0] + 1.0", &calls);
+    check("y = torch.exp(x) * 2.0\nreturn y[:, 4:], (y * 3.0)[3:], torch.tanh(y)[1:1]", &calls);
+    check("y = torch.exp(x) * 2.0\nreturn torch.cat([y, y], 1), y.t(), y.flip(0), y.sum(0)", &calls);
 }
 
 #[test]

@@ -7,4 +7,5 @@ mod effects;
 mod indices;
 mod layout;
 mod shapes;
+mod sizes;
 mod values;

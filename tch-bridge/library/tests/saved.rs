@@ -125,6 +125,12 @@ fn python_runs_a_saved_module() {
 }
 
 #[test]
+fn who_watches_operators_gets_the_hosts() {
+    let folder = Folder::new("watched");
+    run("watched.py", &[&saved(&folder)], &[]);
+}
+
+#[test]
 fn networks_of_torch_keep_their_state_and_train() {
     let folder = Folder::new("networks");
     let at = folder.path("");

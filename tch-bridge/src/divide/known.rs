@@ -67,9 +67,19 @@ impl<'a> Knowledge<'a> {
 
     /// The order of a tensor's axes in memory when it was first seen, as [`Knowledge::of`] has its type.
     pub(crate) fn order(&self, value: ValueId) -> AxisOrder {
+        self.strides(value).map_or_else(AxisOrder::default, |(sizes, strides)| AxisOrder::of(sizes, strides))
+    }
+
+    /// The same where it enters an engine.
+    pub(crate) fn operand_order(&self, value: ValueId) -> AxisOrder {
+        let of = |(sizes, strides): (&[i64], &[i64])| AxisOrder::of_operand(sizes, strides);
+        self.strides(value).map_or_else(AxisOrder::default, of)
+    }
+
+    fn strides(&self, value: ValueId) -> Option<(&[i64], &[i64])> {
         match self.seen[value.0 as usize].map(|s| &s.first) {
-            Some(Fact::Tensor { sizes, strides, plain: true, .. }) => AxisOrder::of(sizes, strides),
-            _ => AxisOrder::default(),
+            Some(Fact::Tensor { sizes, strides, plain: true, .. }) => Some((sizes, strides)),
+            _ => None,
         }
     }
 
@@ -108,8 +118,11 @@ impl<'a> Knowledge<'a> {
         let node = &self.graph[node];
         match node.kind.as_str() {
             "prim::Constant" => true,
+            // Numbers and lists that are no constants by now are read where the graph reads them.
             "prim::GetAttr" => {
+                let ty = &self.graph[node.outputs[0]].ty;
                 !node.attribute.as_ref().is_some_and(|a| self.assigned.contains(last_name(&a.path)))
+                    && matches!(ty, ValueType::Tensor | ValueType::Optional(_) | ValueType::Other(_))
             }
             _ => false,
         }

@@ -167,5 +167,5 @@ fn entry(
         ints: ints.iter().map(int).collect::<Option<_>>()?,
         parameters,
     };
-    Some(Entry { border, orders: inputs.iter().map(|&v| knowledge.order(v)).collect() })
+    Some(Entry { border, orders: inputs.iter().map(|&v| knowledge.operand_order(v)).collect() })
 }

@@ -67,11 +67,13 @@ struct Header {
 impl SavedEngine {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let blueprint = &self.blueprint;
-        let axes = |order: &AxisOrder| order.axes().into_iter().flatten().collect();
         let header = Header {
             name: blueprint.name.clone(),
             source: blueprint.source.to_string(),
-            seen: blueprint.seen.as_ref().map(|s| (s.shape.clone(), s.orders.iter().map(axes).collect())),
+            seen: blueprint
+                .seen
+                .as_ref()
+                .map(|s| (s.shape.clone(), s.orders.iter().map(AxisOrder::numbers).collect())),
             places: blueprint.places.clone(),
             backend: self.backend,
             precision: self.precision,
@@ -121,7 +123,7 @@ impl SavedEngine {
         let header: Header = serde_json::from_slice(header)?;
         let source = SourceGraph::parse(&header.source)?;
         let layout = |(shape, orders): (Shape, Vec<Vec<usize>>)| {
-            let orders = orders.iter().map(|axes| AxisOrder::of_axes(axes)).collect::<Option<_>>();
+            let orders = orders.iter().map(|axes| AxisOrder::of_numbers(axes)).collect::<Option<_>>();
             Ok::<_, EngineError>(Seen { shape, orders: orders.ok_or_else(damaged)? })
         };
         let seen = header.seen.map(layout).transpose()?;
@@ -186,7 +188,7 @@ mod tests {
                 source: source.expect("it reads"),
                 seen: Some(Seen {
                     shape: shape.clone(),
-                    orders: vec![AxisOrder::of_axes(&[1, 0]).expect("an order")],
+                    orders: vec![AxisOrder::of_numbers(&[1, 0]).expect("an order")],
                 }),
                 places: vec![Some("w".into()), None],
             },

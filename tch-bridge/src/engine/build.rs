@@ -7,7 +7,6 @@ use super::laid::{Laid, lay};
 use super::pool::Pool;
 use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
 use super::weights::DenseWeights;
-use crate::layout::AxisOrder;
 use crate::types::kind_of_dtype;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -105,12 +104,12 @@ impl ClusterEngine {
             None => None,
         };
         let start = Instant::now();
-        let Laid { network, orders, ints, layers } = self.laid(entry)?;
+        let Laid { network, results, ints, layers } = self.laid(entry)?;
         log::debug!("{}: compiles the network\n{network}", self.name());
         let (read_at, weights) = self.weights_for(entry)?;
         let engine = self.backend().compile(&network, &weights, &self.compile_options());
         let engine = engine.map_err(|e| e.to_string())?;
-        let outputs = output_forms(&network, &orders);
+        let outputs = output_forms(&network, &results);
         let (pool, fused_layers) = (Pool::new(engine), network.run_layers());
         Ok((read_at, Ready { pool, outputs, ints, layers, fused_layers, build: start.elapsed(), plan }))
     }
@@ -119,11 +118,11 @@ impl ClusterEngine {
     fn restore(&self, entry: &Entry, embedded: &Embedded) -> Result<(u64, Ready), String> {
         let start = Instant::now();
         let (read_at, weights) = self.weights_for(entry)?;
-        let Restored { engine, network, orders } =
+        let Restored { engine, network } =
             embedded.restore(&weights, self.backend(), &self.compile_options())?;
         let ready = Ready {
             pool: Pool::new(engine),
-            outputs: output_forms(&network, &orders),
+            outputs: output_forms(&network, &embedded.facts.results),
             ints: embedded.facts.ints.clone(),
             layers: embedded.facts.layers,
             fused_layers: network.run_layers(),
@@ -155,14 +154,14 @@ impl ClusterEngine {
     }
 }
 
-/// How the results of a network are made, whose axes are in their order in memory.
-fn output_forms(network: &Network, orders: &[AxisOrder]) -> Vec<OutputForm> {
-    let form = |(ty, order): (&TensorType, &AxisOrder)| {
-        let in_memory: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
-        let (sizes, strides) = order.dense(&in_memory);
-        OutputForm { sizes, strides, kind: kind_of_dtype(ty.dtype) }
+/// How the results of a network are made, which have these sizes and strides.
+fn output_forms(network: &Network, results: &[(Vec<i64>, Vec<i64>)]) -> Vec<OutputForm> {
+    let form = |(ty, (sizes, strides)): (&TensorType, &(Vec<i64>, Vec<i64>))| OutputForm {
+        sizes: sizes.clone(),
+        strides: strides.clone(),
+        kind: kind_of_dtype(ty.dtype),
     };
-    Signature::of(network).outputs.iter().zip(orders).map(form).collect()
+    Signature::of(network).outputs.iter().zip(results).map(form).collect()
 }
 
 fn describe(border: &Border) -> String {

@@ -1,7 +1,7 @@
 //! The engine behind one cluster: specialisations by shape, built when needed, and the decision at each call whether
 //! the engine or the host serves it.
 //!
-//! A call is the host's when engines are switched off, when gradients are being recorded for an input or a parameter, when
+//! A call is the host's when engines are switched off, when gradients or tangents are being recorded for an input or a parameter, when
 //! a tensor is not on the engine's device or of an element type that it does not know, while an engine for the shape is still being built, and after
 //! anything has failed. The host then gives its own answer, or its own error.
 
@@ -13,7 +13,7 @@ use super::profile::Profiler;
 use super::serving::Sink;
 use super::specialisation::{Outcome, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
-use crate::jit::{EngineError, JitError, TensorView, current_stream};
+use crate::jit::{EngineError, JitError, Recording, TensorView, current_stream};
 use crate::types::type_of_view;
 use crate::{Options, SavedWeights};
 use arc_swap::ArcSwap;
@@ -297,8 +297,10 @@ impl ClusterEngine {
         Ok(())
     }
 
-    pub(super) fn records_gradients(&self, inputs: &[TensorView<'_>]) -> bool {
-        inputs.iter().any(TensorView::requires_grad) || self.parameters.any_requires_grad()
+    /// Does autograd record some of this for an input or a parameter?
+    pub(super) fn is_recorded(&self, inputs: &[TensorView<'_>], recording: Recording) -> bool {
+        !recording.is_off()
+            && (inputs.iter().any(|v| v.is_recorded(recording)) || self.parameters.any_is_recorded(recording))
     }
 }
 

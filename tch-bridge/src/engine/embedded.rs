@@ -5,11 +5,10 @@
 
 use super::entry::Shape;
 use super::weights::DenseWeights;
-use crate::layout::AxisOrder;
 use serde::{Deserialize, Serialize};
 use trt_subgraph::Bytes;
 use trt_subgraph::backend::{Backend, CompileOptions, Engine};
-use trt_subgraph::network::Network;
+use trt_subgraph::network::{Network, ValueId};
 use trt_subgraph::plan::{Plan, PlanError, Recipe};
 
 /// An engine for one shape, and what calls need to know of it.
@@ -26,8 +25,8 @@ pub(crate) struct Facts {
     pub(crate) shape: Shape,
     /// The digest of the parameters.
     weights: String,
-    /// The axes of each result from the outermost in memory to the innermost; empty for their own order.
-    orders: Vec<Vec<usize>>,
+    /// Sizes and strides of each tensor result.
+    pub(super) results: Vec<(Vec<i64>, Vec<i64>)>,
     pub(crate) ints: Vec<i64>,
     /// Layers before all passes.
     pub(crate) layers: usize,
@@ -39,13 +38,12 @@ pub(crate) struct Facts {
 pub(super) struct Restored {
     pub(super) engine: Box<dyn Engine>,
     pub(super) network: Network,
-    pub(super) orders: Vec<AxisOrder>,
 }
 
 /// What an engine is embedded as.
 pub(super) struct Ingredients<'a> {
     pub(super) network: &'a Network,
-    pub(super) orders: &'a [AxisOrder],
+    pub(super) results: &'a [(Vec<i64>, Vec<i64>)],
     pub(super) ints: &'a [i64],
     pub(super) layers: usize,
     pub(super) weights: &'a DenseWeights,
@@ -66,11 +64,10 @@ impl Embedded {
         let plan =
             recipe.engine(backend.name(), fingerprint, of.saved).to_bytes().map_err(|e| e.to_string())?;
         let weights = of.weights.digest().ok_or("its weights are not in the host's memory")?;
-        let axes = |order: &AxisOrder| order.axes().into_iter().flatten().collect();
         let facts = Facts {
             shape,
             weights,
-            orders: of.orders.iter().map(axes).collect(),
+            results: of.results.to_vec(),
             ints: of.ints.to_vec(),
             layers: of.layers,
             bytes: plan.len() as u64,
@@ -81,7 +78,7 @@ impl Embedded {
     #[cfg(test)]
     pub(super) fn for_tests(shape: Shape, plan: &[u8]) -> Embedded {
         let (weights, bytes) = (String::new(), plan.len() as u64);
-        let facts = Facts { shape, weights, orders: vec![], ints: vec![], layers: 1, bytes };
+        let facts = Facts { shape, weights, results: vec![], ints: vec![], layers: 1, bytes };
         Embedded { facts, plan: Bytes::aligned(plan) }
     }
 
@@ -104,9 +101,9 @@ impl Embedded {
         if weights.digest().as_ref() != Some(&self.facts.weights) {
             return Err("the weights are others than its plan was made from".to_string());
         }
-        let orders: Option<Vec<_>> = self.facts.orders.iter().map(|axes| AxisOrder::of_axes(axes)).collect();
-        let orders = orders.filter(|orders| orders.len() == plan.outputs().len());
-        let orders = orders.ok_or("its plan has other results than it should")?;
+        if !self.gives(plan.network()) {
+            return Err("its plan has other results than it should".to_string());
+        }
         let types: Vec<_> = plan.network().parameters.iter().map(|p| p.ty.clone()).collect();
         let inputs: Vec<_> = plan.inputs().iter().map(|p| p.ty.clone()).collect();
         if types != weights.types() || inputs != self.facts.shape.tensors {
@@ -117,7 +114,20 @@ impl Embedded {
             PlanError::NeedsWeights { .. } => "the engine in its plan does not load here".to_string(),
             e => format!("its plan is not used: {e}"),
         })?;
-        Ok(Restored { engine, network: plan.network().clone(), orders })
+        Ok(Restored { engine, network: plan.network().clone() })
+    }
+
+    /// Does a network have results of as many elements as are said to be kept of each?
+    fn gives(&self, network: &Network) -> bool {
+        let fits = |(&v, (sizes, strides)): (&ValueId, &(Vec<i64>, Vec<i64>))| {
+            // What repeats is kept once.
+            let kept = sizes.iter().zip(strides).map(|(&n, &s)| if s == 0 && n > 1 { 1 } else { n });
+            sizes.len() == strides.len()
+                && kept.map(|n| usize::try_from(n).ok()).try_fold(1usize, |all, n| all.checked_mul(n?))
+                    == Some(network.ty(v).elements())
+        };
+        network.outputs.len() == self.facts.results.len()
+            && network.outputs.iter().zip(&self.facts.results).all(fits)
     }
 }
 
@@ -144,10 +154,10 @@ mod tests {
             ints: vec![],
             orders: vec![vec![]],
         };
-        let orders = [AxisOrder::default()];
+        let results = [(vec![2], vec![1])];
         let of = Ingredients {
             network: &network,
-            orders: &orders,
+            results: &results,
             ints: &[],
             layers: 1,
             weights: &own,

@@ -32,7 +32,7 @@ impl Entry {
 }
 
 pub(super) fn order_of(view: &TensorView<'_>) -> AxisOrder {
-    AxisOrder::of(view.sizes(), view.strides())
+    AxisOrder::of_operand(view.sizes(), view.strides())
 }
 
 fn is_of_type(view: &TensorView<'_>, ty: &TensorType) -> bool {
@@ -47,24 +47,23 @@ fn is_of_type(view: &TensorView<'_>, ty: &TensorType) -> bool {
 pub(crate) struct Shape {
     pub(crate) tensors: Vec<TensorType>,
     pub(crate) ints: Vec<i64>,
-    /// The axes of each tensor from the outermost in memory to the innermost; empty for their own order.
+    /// How each tensor lies in memory, as [`AxisOrder::numbers`] says it.
     pub(crate) orders: Vec<Vec<usize>>,
 }
 
 impl Shape {
     pub(crate) fn of(entry: &Entry) -> Shape {
         let Entry { border, orders } = entry;
-        let axes = |order: &AxisOrder| order.axes().into_iter().flatten().collect();
         Shape {
             tensors: border.tensors.clone(),
             ints: border.ints.clone(),
-            orders: orders.iter().map(axes).collect(),
+            orders: orders.iter().map(AxisOrder::numbers).collect(),
         }
     }
 
     /// The entry beside parameters of these types; `None` where an order is none.
     pub(crate) fn entry(&self, parameters: Vec<TensorType>) -> Option<Entry> {
-        let orders: Vec<_> = self.orders.iter().map(|o| AxisOrder::of_axes(o)).collect::<Option<_>>()?;
+        let orders: Vec<_> = self.orders.iter().map(|o| AxisOrder::of_numbers(o)).collect::<Option<_>>()?;
         let border = Border { tensors: self.tensors.clone(), ints: self.ints.clone(), parameters };
         (orders.len() == border.tensors.len()).then_some(Entry { border, orders })
     }

@@ -1,16 +1,17 @@
 //! How a cluster's results lie in memory on the host. The host's rules look at the strides of operands, and axes of one element
 //! have none that mean anything: what one run shows holds for other sizes as long as the same axes, of all that the cluster
-//! computes, have no element, one, or more. For others its calls are carried out once on the host.
+//! computes, have no element, one, or more. For others, and where a result has no element, its calls are carried out once on the host.
 
 use super::cluster::lock;
 use super::entry::{Entry, Shape};
+use super::laid::Layout;
 use super::replay::replay;
 use crate::jit::TensorView;
 use crate::layout::AxisOrder;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use tch::Tensor;
-use trt_subgraph::network::Network;
+use trt_subgraph::network::{Network, ValueId};
 use trt_subgraph::source::{SourceGraph, specialise};
 
 /// Operators whose results lie in the order of their axes if all their operands do.
@@ -60,7 +61,7 @@ pub(crate) struct Seen {
 /// What is known so far.
 #[derive(Default)]
 pub(super) struct Layouts {
-    known: Mutex<HashMap<Pattern, Vec<AxisOrder>>>,
+    known: Mutex<HashMap<Pattern, Vec<Layout>>>,
 }
 
 /// What decides the orders of results.
@@ -83,7 +84,7 @@ impl Pattern {
 }
 
 impl Layouts {
-    /// The orders of the results for what enters, for which `network` is the source graph.
+    /// How the results lie for what enters, for which `network` is the source graph.
     ///
     /// # Errors
     /// A sentence where the host itself fails for this entry.
@@ -93,32 +94,37 @@ impl Layouts {
         entry: &Entry,
         network: &Network,
         parameters: &[Tensor],
-    ) -> Result<Vec<AxisOrder>, String> {
+    ) -> Result<Vec<Layout>, String> {
+        let by_host = || {
+            tch::no_grad(|| replay(source, entry, parameters))
+                .map_err(|e| format!("the host fails for these inputs: {e}"))
+        };
+        let is_empty = |v: &ValueId| network.ty(*v).elements() == 0;
+        if network.outputs.iter().any(is_empty) {
+            return by_host();
+        }
         let mut known = lock(&self.known);
         if known.is_empty()
             && let Some(seen) = seen
             && let Some(first) = seen.shape.entry(entry.border.parameters.clone())
             && let Ok(made) = specialise(source, &first.border)
         {
-            known.insert(Pattern::of(&made.network, &first), seen.orders.clone());
+            let orders = seen.orders.iter().copied().map(Layout::Order).collect();
+            known.insert(Pattern::of(&made.network, &first), orders);
         }
         let pattern = Pattern::of(network, entry);
-        if let Some(orders) = known.get(&pattern) {
-            return Ok(orders.clone());
+        if let Some(layouts) = known.get(&pattern) {
+            return Ok(layouts.clone());
         }
-        let plain = |orders: &[AxisOrder]| orders.iter().all(|o| *o == AxisOrder::default());
+        let in_rows = Layout::Order(AxisOrder::default());
         let in_order = |t: &Tensor| TensorView::of(t).is_contiguous();
         let steady = source.calls.iter().all(|call| is_steady(&call.op))
-            && plain(&entry.orders)
-            && known.values().all(|orders| plain(orders))
+            && entry.orders.iter().all(|o| *o == AxisOrder::default())
+            && known.values().flatten().all(|l| *l == in_rows)
             && parameters.iter().all(in_order);
-        let orders = match steady {
-            true => vec![AxisOrder::default(); network.outputs.len()],
-            false => tch::no_grad(|| replay(source, entry, parameters))
-                .map_err(|e| format!("the host fails for these inputs: {e}"))?,
-        };
-        known.insert(pattern, orders.clone());
-        Ok(orders)
+        let layouts = if steady { vec![in_rows; network.outputs.len()] } else { by_host()? };
+        known.insert(pattern, layouts.clone());
+        Ok(layouts)
     }
 }
 

@@ -198,6 +198,11 @@ impl HostEngine for Loaded {
         Some(bound.as_ref().map_or_else(|| EngineReport::unused(name), |b| EngineReport::of(&b.cluster)))
     }
 
+    fn refit(&self) -> bool {
+        let bound = self.bound.load();
+        bound.as_ref().inspect(|b| b.cluster.refit()).is_some()
+    }
+
     fn set_waiting(&self, wait: bool) {
         self.waiting.store(wait, Ordering::Relaxed);
         if let Some(bound) = &*self.bound.load() {

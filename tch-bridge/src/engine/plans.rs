@@ -4,7 +4,7 @@
 use super::cluster::ClusterEngine;
 use super::embedded::{Embedded, Ingredients};
 use super::entry::{Entry, Shape};
-use super::laid::{Laid, lay};
+use super::laid::{Laid, Layout, lay};
 use super::specialisation::Outcome;
 use super::weights::DenseWeights;
 use crate::layout::AxisOrder;
@@ -37,12 +37,12 @@ impl ClusterEngine {
         if backend.fingerprint(&options).is_none() {
             return Err(format!("the {} backend saves no engines", backend.name()));
         }
-        let Laid { network, orders, ints, layers } = self.laid(entry)?;
+        let Laid { network, results, ints, layers } = self.laid(entry)?;
         let (read_at, weights) = self.weights_for(entry)?;
         let engine = backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let saved = engine.save().ok_or("the backend saves no engines")?;
-        let (orders, ints) = (&orders[..], &ints[..]);
-        let of = Ingredients { network: &network, orders, ints, layers, weights: &weights, saved: &saved };
+        let (results, ints) = (&results[..], &ints[..]);
+        let of = Ingredients { network: &network, results, ints, layers, weights: &weights, saved: &saved };
         let embedded = Embedded::new(Shape::of(entry), &of, backend, &options)?;
         if self.parameters.fingerprint() == read_at {
             Ok(embedded)
@@ -56,8 +56,9 @@ impl ClusterEngine {
     pub(crate) fn plan(&self, entry: &Entry, names: Option<&[String]>) -> Result<Plan, String> {
         let source = &self.blueprint.source;
         let precision = self.options.precision.unwrap_or_default();
-        let plain =
-            |network: &trt_subgraph::network::Network| Ok(vec![AxisOrder::default(); network.outputs.len()]);
+        let plain = |network: &trt_subgraph::network::Network| {
+            Ok(vec![Layout::Order(AxisOrder::default()); network.outputs.len()])
+        };
         let Laid { network, ints, .. } = lay(source, &entry.border, precision, plain)?;
         let on_host = self.parameters.tensors().iter().map(|t| tch::no_grad(|| t.f_to_device(Device::Cpu)));
         let on_host = on_host.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;

@@ -1,6 +1,7 @@
 //! A cluster's calls carried out on the host, one after the other, for what they show of its results.
 
 use super::entry::Entry;
+use super::laid::Layout;
 use crate::jit::{EngineError, TensorView, call_operator};
 use crate::layout::AxisOrder;
 use crate::types::{device_of_text, kind_of_dtype};
@@ -17,7 +18,7 @@ pub(super) fn replay(
     source: &SourceGraph,
     entry: &Entry,
     parameters: &[Tensor],
-) -> Result<Vec<AxisOrder>, EngineError> {
+) -> Result<Vec<Layout>, EngineError> {
     // Positions have to be in range, divisors not zero.
     run(source, entry, parameters, 0.0).or_else(|_| run(source, entry, parameters, 1.0))
 }
@@ -27,7 +28,7 @@ fn run(
     entry: &Entry,
     parameters: &[Tensor],
     fill: f64,
-) -> Result<Vec<AxisOrder>, EngineError> {
+) -> Result<Vec<Layout>, EngineError> {
     let device = device_of_text(&source.device.0).unwrap_or(Device::Cpu);
     let mut values: HashMap<Var, IValue> = HashMap::new();
     let mut tensors = entry.border.tensors.iter().zip(&entry.orders);
@@ -57,25 +58,25 @@ fn run(
         call.args.iter().for_each(|a| a.for_each_var(&mut |v| done.push(v)));
         done.iter().filter(|v| last[v] <= at).for_each(|v| drop(values.remove(v)));
     }
-    let order = |v: &Var| match values.get(v) {
+    let layout = |v: &Var| match values.get(v) {
         Some(IValue::Tensor(t)) => {
             let view = TensorView::of(t);
-            Some(AxisOrder::of(view.sizes(), view.strides()))
+            Some(Layout::of(&view))
         }
         _ => None,
     };
-    Ok(source.outputs.iter().filter_map(order).collect())
+    Ok(source.outputs.iter().filter_map(layout).collect())
 }
 
 fn filled(ty: &TensorType, order: &AxisOrder, device: Device, fill: f64) -> Result<IValue, EngineError> {
-    let size = |i: usize| ty.shape[i] as i64;
-    let in_memory: Vec<i64> = match order.axes() {
-        Some(axes) => axes.map(size).collect(),
-        None => (0..ty.shape.len()).map(size).collect(),
-    };
-    let (sizes, strides) = order.dense(&in_memory);
-    let mut tensor = Tensor::f_empty_strided(&sizes, &strides, (kind_of_dtype(ty.dtype), device))?;
-    Ok(IValue::Tensor(tensor.f_fill_(fill)?))
+    let sizes: Vec<i64> = ty.shape.iter().map(|&n| n as i64).collect();
+    let strides = order.strides(&sizes);
+    // What repeats its elements is not written as a whole.
+    let once: Vec<i64> =
+        sizes.iter().enumerate().map(|(i, &n)| if order.repeats(i) { 1 } else { n }).collect();
+    let mut tensor = Tensor::f_empty_strided(&once, &strides, (kind_of_dtype(ty.dtype), device))?;
+    _ = tensor.f_fill_(fill)?;
+    Ok(IValue::Tensor(tensor.f_as_strided(&sizes, &strides, None)?))
 }
 
 /// The results of one call, those of interpreter instructions included.

@@ -4,7 +4,9 @@
 use super::cluster::ClusterEngine;
 use super::request::request;
 use super::specialisation::Outcome as Built;
-use crate::jit::{Call, EngineError, HostEngine, Outcome, Outputs, TensorView, grad_mode_enabled, words};
+use crate::jit::{
+    Call, EngineError, HostEngine, Outcome, Outputs, Recording, TensorView, host_is_watched, words,
+};
 use crate::report::EngineReport;
 use crate::switch;
 use std::borrow::Borrow;
@@ -30,6 +32,11 @@ impl HostEngine for Serving {
 
     fn report(&self) -> Option<EngineReport> {
         Some(EngineReport::of(&self.0))
+    }
+
+    fn refit(&self) -> bool {
+        self.0.refit();
+        true
     }
 }
 
@@ -58,10 +65,10 @@ pub(super) fn serve(
     if !switch::is_on() || call.inputs.iter().any(elsewhere) {
         return Ok(Outcome::Host);
     }
-    if call.grad_mode && cluster.records_gradients(call.inputs) {
+    if cluster.is_recorded(call.inputs, call.recording) {
         if cluster.recorded.fetch_add(1, Ordering::Relaxed) == 0 {
             log::warn!(
-                "{}: the host serves calls that record gradients; for inference use no_grad",
+                "{}: the host serves calls that record gradients or tangents; for inference use no_grad",
                 cluster.name()
             );
         }
@@ -116,8 +123,11 @@ pub(crate) fn serve_directly<T: Borrow<Tensor>>(
     inputs: &[T],
     ints: &[i64],
 ) -> Option<Vec<Tensor>> {
+    if host_is_watched() {
+        return None;
+    }
     let views: Vec<TensorView<'_>> = inputs.iter().map(|t| TensorView::of(t.borrow())).collect();
-    let call = Call { inputs: &views, ints, grad_mode: grad_mode_enabled(), owner: None };
+    let call = Call { inputs: &views, ints, recording: Recording::now(), owner: None };
     let mut outputs: Vec<Tensor> = Vec::new();
     match catch_unwind(AssertUnwindSafe(|| serve(cluster, &call, &mut outputs))) {
         Ok(Ok(Outcome::Served)) => Some(outputs),

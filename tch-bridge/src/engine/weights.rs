@@ -1,6 +1,6 @@
 //! The model's parameters as an engine sees them: found by identity, watched by version.
 
-use crate::jit::{EngineError, JitError, TensorView, Watched};
+use crate::jit::{EngineError, JitError, Recording, TensorView, Watched};
 use crate::types::type_of_view;
 use std::marker::PhantomData;
 use tch::{Device, Tensor};
@@ -52,8 +52,8 @@ impl Parameters {
         self.watched.fingerprint()
     }
 
-    pub(crate) fn any_requires_grad(&self) -> bool {
-        self.watched.any_requires_grad()
+    pub(crate) fn any_is_recorded(&self, recording: Recording) -> bool {
+        self.watched.any_is_recorded(recording)
     }
 
     /// `None` when a parameter has an element type that engines do not know.

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use super::JitError;
 use super::error::{without_stack, words};
 use super::places::Owner;
-use super::tensor::{TensorView, borrow, device_to_raw, kind_code};
+use super::tensor::{Recording, TensorView, borrow, device_to_raw, kind_code};
 use crate::layout::AxisOrder;
 use crate::report::EngineReport;
 use crate::switch;
@@ -34,6 +34,11 @@ pub trait HostEngine: Send + Sync {
         Ok(false)
     }
 
+    /// Reads the weights again, changed or not; false where it has none yet.
+    fn refit(&self) -> bool {
+        false
+    }
+
     /// What it did so far, where it keeps count.
     fn report(&self) -> Option<EngineReport> {
         None
@@ -52,15 +57,15 @@ pub enum Outcome {
     Host,
 }
 
-/// The arguments of a call. All tensors are plain: see [`TensorView::is_plain`]. Calls in a trace, under autocast, or with
-/// a tensor that is not plain go to the host without asking the engine.
+/// The arguments of a call. All tensors are plain: see [`TensorView::is_plain`]. Calls where [`host_is_watched`], or with
+/// a tensor that is not plain, go to the host without asking the engine.
 pub struct Call<'a> {
     /// Tensors that enter the cluster, in the order of [`Cluster::inputs`](super::Cluster::inputs).
     pub inputs: &'a [TensorView<'a>],
     /// Ints that enter the cluster, in the order of [`Cluster::ints`](super::Cluster::ints).
     pub ints: &'a [i64],
-    /// Whether autograd records in this thread.
-    pub grad_mode: bool,
+    /// What autograd records in this thread.
+    pub recording: Recording,
     /// The module whose method calls; `None` for a call past the interpreter.
     pub owner: Option<Owner<'a>>,
 }
@@ -68,7 +73,7 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// Whether autograd would need the host's own operators.
     pub fn needs_grad(&self) -> bool {
-        self.grad_mode && self.inputs.iter().any(TensorView::requires_grad)
+        !self.recording.is_off() && self.inputs.iter().any(|view| view.is_recorded(self.recording))
     }
 }
 
@@ -81,8 +86,8 @@ impl Outputs<'_> {
     /// Pushes a contiguous tensor of undefined contents and returns the address of its first element on `device`, valid
     /// until the call returns.
     pub fn allocate(&mut self, sizes: &[i64], kind: Kind, device: Device) -> Result<*mut u8, JitError> {
-        let (sizes, strides) = AxisOrder::default().dense(sizes);
-        self.allocate_strided(&sizes, &strides, kind, device)
+        let strides = AxisOrder::default().strides(sizes);
+        self.allocate_strided(sizes, &strides, kind, device)
     }
 
     /// As [`Outputs::allocate`], with these strides.
@@ -139,12 +144,12 @@ pub(crate) fn engine_try_run(
     engine: &EngineHandle,
     inputs: &[ffi::RawView],
     ints: &[i64],
-    grad_mode: bool,
+    recording: u8,
     owner: &ffi::Owner,
     outputs: Pin<&mut ffi::Outputs>,
 ) -> bool {
     let owner = Some(Owner::of(owner));
-    let call = Call { inputs: TensorView::slice(inputs), ints, grad_mode, owner };
+    let call = Call { inputs: TensorView::slice(inputs), ints, recording: Recording(recording), owner };
     let run = AssertUnwindSafe(|| engine.0.try_run(&call, &mut Outputs { raw: outputs }));
     match catch_unwind(run) {
         Ok(Ok(outcome)) => outcome == Outcome::Served,
@@ -196,6 +201,13 @@ pub(crate) fn engine_build(engine: &EngineHandle, owner: &ffi::Owner) -> bool {
             false
         }
     }
+}
+
+pub(crate) fn engine_refit(engine: &EngineHandle) -> bool {
+    catch_unwind(AssertUnwindSafe(|| engine.0.refit())).unwrap_or_else(|panic| {
+        log::error!("an engine panicked while it read its weights: {}", panic_message(panic.as_ref()));
+        false
+    })
 }
 
 /// The report as JSON, of an engine with this name in its module.

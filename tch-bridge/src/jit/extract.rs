@@ -1,6 +1,8 @@
 //! A prepared graph and its extraction.
 
 use cxx::UniquePtr;
+use std::borrow::Borrow;
+use tch::IValue;
 
 use super::graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
@@ -55,6 +57,19 @@ impl Graph {
         let values: Vec<u32> = truths.iter().map(|(v, _)| v.0).collect();
         let truths: Vec<bool> = truths.iter().map(|(_, t)| *t).collect();
         let inner = ffi::assume(&self.inner, &values, &truths)?;
+        Ok((!inner.is_null()).then_some(Graph { inner }))
+    }
+
+    /// The graph without the branches and loops that the sizes of the arguments, their element types and None-ness and the modes of
+    /// the calling thread decide: right for calls that agree in all of these with these arguments. `None` where there are none that
+    /// matter. Runs the graph on the host, on copies if `apart`.
+    pub(crate) fn settle_sizes<V: Borrow<IValue>>(
+        &self,
+        arguments: &[V],
+        apart: bool,
+    ) -> Result<Option<Graph>, JitError> {
+        let stack = value::stack_of(arguments.iter().map(Borrow::borrow))?;
+        let inner = ffi::settle_sizes(&self.inner, &stack, apart)?;
         Ok((!inner.is_null()).then_some(Graph { inner }))
     }
 

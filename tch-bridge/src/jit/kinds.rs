@@ -33,9 +33,70 @@ impl Modes {
     }
 }
 
+/// The sizes of every tensor among the arguments, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Sizes(Vec<Vec<i64>>);
+
+impl Sizes {
+    /// `None` where a tensor is not plain: its sizes say little.
+    pub(crate) fn of_values<V: Borrow<IValue>>(values: &[V]) -> Option<Sizes> {
+        let mut all = Some(Vec::new());
+        values.iter().for_each(|v| {
+            each_tensor(v.borrow(), &mut |t| {
+                let view = TensorView::of(t);
+                all = all.take().filter(|_| view.is_plain());
+                all.iter_mut().for_each(|all| all.push(view.sizes().to_vec()));
+            });
+        });
+        all.map(Sizes)
+    }
+
+    /// Are those of these values these?
+    pub(crate) fn fit_values<V: Borrow<IValue>>(&self, values: &[V]) -> bool {
+        let (mut at, mut fit) = (0, true);
+        let mut one = |t: &Tensor| {
+            fit &= self.0.get(at).is_some_and(|sizes| has_sizes(&TensorView::of(t), sizes));
+            at += 1;
+        };
+        values.iter().for_each(|v| each_tensor(v.borrow(), &mut one));
+        fit && at == self.0.len()
+    }
+
+    /// Are those of these tensors these?
+    pub(crate) fn fit_tensors<T: Borrow<Tensor>>(&self, tensors: &[T]) -> bool {
+        let fits = |(sizes, t): (&Vec<i64>, &T)| has_sizes(&TensorView::of(t.borrow()), sizes);
+        self.0.len() == tensors.len() && self.0.iter().zip(tensors).all(fits)
+    }
+
+    fn fit_raw(&self, arguments: &[ffi::RawKind]) -> bool {
+        let mut tensors = arguments.iter().filter(|raw| raw.mark == ffi::Mark::Tensor);
+        let fits = |sizes: &Vec<i64>| {
+            tensors.next().is_some_and(|raw| has_sizes(TensorView::of_raw(&raw.view), sizes))
+        };
+        self.0.iter().all(fits) && tensors.next().is_none()
+    }
+}
+
+fn has_sizes(view: &TensorView<'_>, sizes: &[i64]) -> bool {
+    view.is_plain() && view.sizes() == sizes
+}
+
+fn each_tensor(value: &IValue, visit: &mut dyn FnMut(&Tensor)) {
+    match value {
+        IValue::Tensor(t) => visit(t),
+        IValue::Tuple(items) | IValue::GenericList(items) => items.iter().for_each(|v| each_tensor(v, visit)),
+        IValue::TensorList(tensors) => tensors.iter().for_each(visit),
+        IValue::GenericDict(pairs) => pairs.iter().for_each(|(k, v)| {
+            each_tensor(k, visit);
+            each_tensor(v, visit);
+        }),
+        _ => {}
+    }
+}
+
 impl ArgumentKind {
     fn of(view: &TensorView<'_>) -> ArgumentKind {
-        let order = AxisOrder::of(view.sizes(), view.strides());
+        let order = AxisOrder::of(view.sizes(), view.strides()).unless_repeated();
         ArgumentKind::Tensor { kind: view.kind(), rank: view.sizes().len(), device: view.device(), order }
     }
 
@@ -128,25 +189,40 @@ pub(crate) struct KindsHandle {
     anywhere: bool,
     /// Those of the calls that it may serve, where its graph depends on them.
     modes: Option<Modes>,
+    /// The same.
+    sizes: Option<Sizes>,
 }
 
 impl KindsHandle {
-    pub(crate) fn new(kinds: Kinds, anywhere: bool, modes: Option<Modes>) -> KindsHandle {
+    pub(crate) fn new(
+        kinds: Kinds,
+        anywhere: bool,
+        modes: Option<Modes>,
+        sizes: Option<Sizes>,
+    ) -> KindsHandle {
         let Kinds(mut all) = kinds;
         if anywhere {
             all.iter_mut().for_each(|k| *k = k.anywhere());
         }
-        KindsHandle { kinds: Some(Kinds(all)), anywhere, modes }
+        KindsHandle { kinds: Some(Kinds(all)), anywhere, modes, sizes }
     }
 }
 
 impl fmt::Display for KindsHandle {
-    /// `anywhere@1 6/4/?/0231 none [ other ]`: where the modes matter, their bits; for a tensor torch's code of the element type, the rank, the device and the order
+    /// `anywhere@1#2.3.8.8, 6/4/?/0231 none [ other ]`: where the modes matter, their bits; where the sizes matter, those of each tensor, with
+    /// a comma after each; for a tensor torch's code of the element type, the rank, the device and the order
     /// of its axes in memory, where that is not their own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.anywhere { "anywhere" } else { "there" })?;
         if let Some(Modes(bits)) = self.modes {
             write!(f, "@{bits}")?;
+        }
+        if let Some(Sizes(all)) = &self.sizes {
+            f.write_str("#")?;
+            for sizes in all {
+                let sizes: Vec<String> = sizes.iter().map(i64::to_string).collect();
+                write!(f, "{},", sizes.join("."))?;
+            }
         }
         for kind in self.kinds.iter().flat_map(|k| &k.0) {
             f.write_str(" ")?;
@@ -170,6 +246,10 @@ impl fmt::Display for KindsHandle {
 fn parse(text: &str) -> Option<KindsHandle> {
     let mut words = text.split(' ');
     let first = words.next()?;
+    let (first, sizes) = match first.split_once('#') {
+        Some((first, sizes)) => (first, Some(parse_sizes(sizes)?)),
+        None => (first, None),
+    };
     let (first, modes) = match first.split_once('@') {
         Some((first, bits)) => (first, Some(Modes(bits.parse().ok()?))),
         None => (first, None),
@@ -188,7 +268,19 @@ fn parse(text: &str) -> Option<KindsHandle> {
             tensor => parse_tensor(tensor)?,
         })
     };
-    Some(KindsHandle { kinds: Some(Kinds(words.map(kind).collect::<Option<_>>()?)), anywhere, modes })
+    Some(KindsHandle { kinds: Some(Kinds(words.map(kind).collect::<Option<_>>()?)), anywhere, modes, sizes })
+}
+
+fn parse_sizes(text: &str) -> Option<Sizes> {
+    let one = |text: &str| match text {
+        "" => Some(Vec::new()),
+        text => text.split('.').map(|n| n.parse().ok()).collect(),
+    };
+    let all = match text {
+        "" => Some(Vec::new()),
+        text => text.strip_suffix(',')?.split(',').map(one).collect(),
+    };
+    all.map(Sizes)
 }
 
 fn parse_tensor(word: &str) -> Option<ArgumentKind> {
@@ -203,7 +295,7 @@ fn parse_tensor(word: &str) -> Option<ArgumentKind> {
         }
     };
     let axes = parts.next()?.chars().map(|c| c.to_digit(10).map(|d| d as usize));
-    let order = AxisOrder::of_axes(&axes.collect::<Option<Vec<_>>>()?)?;
+    let order = AxisOrder::of_numbers(&axes.collect::<Option<Vec<_>>>()?)?;
     parts.next().is_none().then_some(ArgumentKind::Tensor { kind, rank, device, order })
 }
 
@@ -214,6 +306,7 @@ pub(crate) fn kinds_fit(handle: &KindsHandle, arguments: &[ffi::RawKind]) -> boo
         *kind == if handle.anywhere { found.anywhere() } else { found }
     };
     handle.modes.is_none_or(|modes| modes == Modes::now())
+        && handle.sizes.as_ref().is_none_or(|sizes| sizes.fit_raw(arguments))
         && kinds.0.len() == arguments.len()
         && kinds.0.iter().zip(arguments).all(fits)
 }
@@ -232,7 +325,7 @@ pub(crate) fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle> {
     if read.is_none() {
         log::warn!("the host serves a method of a saved module: its compiled form cannot be read");
     }
-    Box::new(read.unwrap_or(KindsHandle { kinds: None, anywhere: false, modes: None }))
+    Box::new(read.unwrap_or(KindsHandle { kinds: None, anywhere: false, modes: None, sizes: None }))
 }
 
 #[cfg(test)]
@@ -247,15 +340,21 @@ mod tests {
             IValue::None,
             IValue::Tuple(vec![IValue::Int(3), IValue::TensorList(vec![Tensor::from(1i64)])]),
         ];
-        for (anywhere, modes) in [(false, None), (true, None), (false, Some(Modes(5)))] {
-            let handle = KindsHandle::new(Kinds::of_values(&values), anywhere, modes);
+        let sizes = || Sizes::of_values(&values);
+        assert_eq!(sizes(), Some(Sizes(vec![vec![1, 4, 3, 4], vec![]])));
+        let forms = [(false, None, None), (true, None, sizes()), (false, Some(Modes(5)), sizes())];
+        for (anywhere, modes, sizes) in forms {
+            let handle = KindsHandle::new(Kinds::of_values(&values), anywhere, modes, sizes.clone());
             let read = parse(&handle.to_string()).expect("it reads");
-            assert_eq!((&read.kinds, read.anywhere, read.modes), (&handle.kinds, anywhere, modes));
+            let fields = (&read.kinds, read.anywhere, read.modes, read.sizes);
+            assert_eq!(fields, (&handle.kinds, anywhere, modes, sizes));
         }
         for damaged in [
             "",
             "there@x",
             "there@256 none",
+            "there#3 none",
+            "there#x, none",
             "nowhere",
             "there 6/4",
             "there 6/4/cpu/",

@@ -25,12 +25,12 @@ pub use extract::Graph;
 pub use graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
 };
-pub(crate) use kinds::{Kinds, KindsHandle, Modes};
+pub(crate) use kinds::{Kinds, KindsHandle, Modes, Sizes};
 pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
 pub(crate) use operators::like_operator;
 pub use operators::{call_operator, operator_exists};
 pub use places::{Owner, Places};
 pub use stitch::{Cluster, Item, Order};
-pub use tensor::{TensorView, current_stream, grad_mode_enabled};
+pub use tensor::{Recording, TensorView, current_stream, host_is_watched};
 pub use watch::Watched;

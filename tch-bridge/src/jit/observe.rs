@@ -67,7 +67,7 @@ impl Graph {
         Ok((result, seen.into_iter().map(seen_from_raw).collect()))
     }
 
-    /// As [`Self::observe`], on copies of the module and the arguments: nothing that the caller can see changes.
+    /// As [`Self::observe`], on copies of the module and the arguments, and without a word: nothing that the caller can see changes.
     pub fn rehearse<V: Borrow<IValue>>(&self, arguments: &[V]) -> Result<Vec<Seen>, JitError> {
         let (_, seen, _) = self.run_observed(arguments, true, &[])?;
         Ok(seen.into_iter().map(seen_from_raw).collect())

@@ -19,9 +19,26 @@ pub(crate) fn borrow(tensor: &Tensor) -> &ffi::Tensor {
     unsafe { &*tensor.as_ptr().cast() }
 }
 
-/// Whether autograd records in this thread.
-pub fn grad_mode_enabled() -> bool {
-    ffi::grad_mode_enabled()
+/// Whether this thread traces, casts types automatically, or is in a mode in which Python looks at each operator: the host's
+/// operators must run then, one by one.
+pub fn host_is_watched() -> bool {
+    ffi::host_is_watched()
+}
+
+/// What autograd records in a thread: gradients, tangents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recording(pub(crate) u8);
+
+impl Recording {
+    /// In the calling thread.
+    pub fn now() -> Recording {
+        Recording(ffi::recording())
+    }
+
+    /// Nothing?
+    pub fn is_off(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// The queue that this thread's work on `device` goes to: a `CUstream`, or null where there is no queue.
@@ -62,7 +79,7 @@ impl<'a> TensorView<'a> {
     }
 
     /// A tensor that can be read through [`Self::data`] with [`Self::sizes`] and [`Self::strides`]: dense, not
-    /// quantised, no lazy conjugate or negative bit, no subclass. All below is empty or null where this is false.
+    /// quantised, no lazy conjugate or negative bit, no subclass, not nested. All below is empty or null where this is false.
     pub fn is_plain(&self) -> bool {
         self.raw.plain
     }
@@ -103,6 +120,12 @@ impl<'a> TensorView<'a> {
     /// Whether autograd tracks the tensor.
     pub fn requires_grad(&self) -> bool {
         self.raw.requires_grad
+    }
+
+    /// Whether some of this is recorded for the tensor.
+    pub fn is_recorded(&self, recording: Recording) -> bool {
+        // SAFETY: the view is only made of live tensors and `'a` keeps them alive.
+        ffi::is_recorded(unsafe { &*self.raw.tensor }, recording.0)
     }
 
     /// Whether the elements lie in row-major order without gaps.

@@ -1,7 +1,7 @@
 //! The tensors behind an engine: have they changed?
 
 use super::JitError;
-use super::tensor::borrow;
+use super::tensor::{Recording, borrow};
 use crate::sys::ffi;
 use cxx::UniquePtr;
 use tch::Tensor;
@@ -28,8 +28,8 @@ impl Watched {
         ffi::fingerprint(&self.inner)
     }
 
-    /// Does autograd track one of them?
-    pub fn any_requires_grad(&self) -> bool {
-        ffi::any_requires_grad(&self.inner)
+    /// Is some of this recorded for one of them?
+    pub fn any_is_recorded(&self, recording: Recording) -> bool {
+        ffi::any_is_recorded(&self.inner, recording.0)
     }
 }

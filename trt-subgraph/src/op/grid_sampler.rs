@@ -3,7 +3,7 @@
 use super::formula::{Term, pointwise};
 use super::resample::bounded;
 use super::{Def, float_tensor, one};
-use crate::network::expr::{Binary, Unary};
+use crate::network::expr::Unary;
 use crate::network::{LayerKind, ValueId};
 use crate::source::{Args, Item, Lower, Refusal};
 use crate::{DType, Literal, TensorType};
@@ -28,27 +28,32 @@ impl Axis {
     /// The place that a coordinate in -1..1 names, brought inside unless outside is zero.
     fn place<'f>(&self, coordinate: Term<'f>) -> Term<'f> {
         let at = if self.align_corners {
-            (coordinate + 1.0) / 2.0 * (self.size - 1.0)
+            (coordinate + 1.0) * ((self.size - 1.0) / 2.0)
         } else {
-            ((coordinate + 1.0) * self.size - 1.0) / 2.0
+            (coordinate + 1.0) * (self.size / 2.0) - 0.5
         };
         match self.outside {
             Outside::Zeros => at,
-            Outside::Edge => at.max(0.0).min(self.size - 1.0),
-            Outside::Mirror => self.mirror(at).max(0.0).min(self.size - 1.0),
+            Outside::Edge => self.clip(at),
+            Outside::Mirror => self.clip(self.mirror(at)),
         }
     }
 
-    /// Reflected at the centres of the border pixels, or at their far edges.
+    /// The nearest pixel's place; the first one's for NaN.
+    fn clip<'f>(&self, at: Term<'f>) -> Term<'f> {
+        at.gt(0.0).select(at, 0.0).min(self.size - 1.0)
+    }
+
+    /// Reflected at the centres of the border pixels, or at their far edges; NaN for infinity.
     fn mirror<'f>(&self, at: Term<'f>) -> Term<'f> {
         let (low, span) = if self.align_corners { (0.0, self.size - 1.0) } else { (-0.5, self.size) };
         if span == 0.0 {
             return at * 0.0;
         }
         let distance = (at - low).abs();
-        let beyond = distance.binary(Binary::Fmod, span);
-        let odd = (distance / span).unary(Unary::Floor).binary(Binary::Fmod, 2.0);
-        odd.gt(0.5).select(span - beyond + low, beyond + low)
+        let there_and_back = 2.0 * span;
+        let beyond = distance - (distance / there_and_back).unary(Unary::Trunc) * there_and_back;
+        beyond.min(there_and_back - beyond) + low
     }
 
     fn inside<'f>(&self, at: Term<'f>) -> Term<'f> {
@@ -66,12 +71,12 @@ struct Image {
 }
 
 impl Image {
-    /// The pixels at row `y` and column `x`, both `[N, L]` and whole: `[C, N, L]`; a place outside reads the nearest pixel.
+    /// The pixels at row `y` and column `x`, both `[N, L]` and whole or NaN: `[C, N, L]`; a place outside reads the nearest pixel.
     fn read(&self, lower: &mut Lower, x: ValueId, y: ValueId) -> Result<ValueId, Refusal> {
         let dtype = lower.dtype(x);
-        let (width, last) = (self.columns.size, self.rows.size - 1.0);
+        let (rows, columns) = (self.rows, self.columns);
         let at = pointwise(lower, [x, y, self.start], dtype, |[x, y, start]| {
-            start + y.max(0.0).min(last) * width + x.max(0.0).min(width - 1.0)
+            start + rows.clip(y) * columns.size + columns.clip(x)
         })?;
         let at = lower.cast(at, DType::I64)?;
         lower.add(LayerKind::Gather { axis: 1, elements: false }, &[self.flat, at])
@@ -117,11 +122,13 @@ fn operands(
     Ok((Image { flat, start, rows, columns }, across, down))
 }
 
-/// Bilinear or nearest. Corners outside, marked by a negative weight, do not enter.
+/// Bilinear or nearest. Corners outside, marked by a negative weight, do not enter. Between pixels, a place that is no number is
+/// NaN on a CPU, outside on a GPU, as libtorch has it.
 fn grid_sampler(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (image, x, y) = operands(lower, args)?;
     let dtype = lower.dtype(x);
     let (rows, columns) = (image.rows, image.columns);
+    let on_cpu = lower.device.0 == "cpu";
     let out = match args.int(lower, "interpolation_mode")? {
         0 => {
             let mut low = |v| pointwise(lower, [v], dtype, |[v]| v.unary(Unary::Floor));
@@ -133,7 +140,8 @@ fn grid_sampler(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
                 let pixel = image.read(lower, column, row)?;
                 let weight = pointwise(lower, [x, y, column, row], dtype, |[x, y, column, row]| {
                     let near = (1.0 - (x - column).abs()) * (1.0 - (y - row).abs());
-                    (columns.inside(column) * rows.inside(row)).gt(0.5).select(near, -1.0)
+                    let inside = (columns.inside(column) * rows.inside(row)).gt(0.5);
+                    if on_cpu { inside.select(near, near * 0.0 - 1.0) } else { inside.select(near, -1.0) }
                 })?;
                 let part = pointwise(lower, [pixel, weight], dtype, |[p, w]| w.lt(0.0).select(0.0, p * w))?;
                 sum = Some(match sum {

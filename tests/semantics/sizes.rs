@@ -1,0 +1,101 @@
+//! Branches and loops that the sizes of the arguments decide, and those that only seem so.
+
+use tch::{IValue, Tensor};
+use tch_bridge::jit::Initial;
+use tch_bridge::report::{MethodReport, State};
+use tests::engines_on;
+use tests::script::{Script, floats, tensor};
+
+/// How many engines serve each compiled form.
+fn engines(script: &Script) -> Vec<usize> {
+    let count =
+        |m: &MethodReport| if let State::Divided { engines, .. } = &m.state { engines.len() } else { 0 };
+    script.module.report().methods.iter().map(count).collect()
+}
+
+fn script(body: &str, attributes: &[(&str, Initial)]) -> Script {
+    let lines: String = body.lines().map(|l| format!("    {l}\n")).collect();
+    Script::new(&format!("def forward(self, x):\n{lines}"), attributes)
+}
+
+const WINDOWS: &str = "
+y = torch.tanh(x) * 2.0
+shift = [2, 1]
+own = shift.copy()
+if y.size(0) < 4:
+    own[0] = 0
+if y.size(1) < 4:
+    own[1] = 0
+if sum(own) > 0:
+    y = torch.roll(y, [own[0], own[1]], [0, 1])
+z = torch.constant_pad_nd(y, [0, (4 - y.size(1) % 4) % 4]) * 3.0
+if z.size(1) > y.size(1):
+    z = torch.exp(z)
+return torch.sigmoid(z) + 1.0";
+
+const PIECES: &str = "
+pieces: List[Tensor] = []
+total = 0
+for i in range(x.size(0)):
+    piece = torch.tanh(x[i]) * float(i + 1)
+    if i % 2 == 1:
+        piece = torch.exp(piece)
+    pieces.append(piece + 1.0)
+    total += int(pieces[i].size(0))
+return torch.stack(pieces) * 2.0 + float(total)";
+
+#[test]
+fn a_form_for_one_set_of_sizes_has_no_branches_on_them() {
+    let _on = engines_on();
+    for body in [WINDOWS, PIECES] {
+        let one = script(body.trim(), &[]);
+        one.agrees(&[&[tensor(floats(&[5, 6]))]]);
+        assert_eq!(engines(&one), [1], "{}", one.module.report());
+        let rows = [5, 3, 4, 2, 6, 1, 7, 3];
+        let calls: Vec<_> = rows.iter().map(|&n| [tensor(floats(&[n, 9 - n]))]).collect();
+        one.agrees(&calls.iter().map(|c| &c[..]).collect::<Vec<_>>());
+        // Four forms for one set of sizes each, one for all others.
+        assert_eq!(engines(&one).len(), 5, "{}", one.module.report());
+    }
+}
+
+#[test]
+fn what_elements_decide_stays_open() {
+    let _on = engines_on();
+    let x = |values: &[f32]| [tensor(Tensor::from_slice(values))];
+    let calls = [x(&[1.0, 2.0, 3.0]), x(&[-1.0, 0.0, 3.0]), x(&[-1.0, -2.0, -3.0]), x(&[2.0, 0.5, 1.0])];
+    for body in [
+        "n = int(x.nonzero().size(0))\ny = torch.tanh(x) * 2.0\nif n > 2:\n    y = torch.exp(y)\nreturn y + 1.0",
+        "k = [0, 0]\nif bool(x.sum() > 0.0):\n    k[0] = 1\ny = torch.tanh(x) * 2.0\nif sum(k) > 0:\n    y = torch.exp(y)\nreturn y + 1.0",
+        "k: List[int] = []\nfor i in range(x.size(0)):\n    if bool(x[i] > 0.0):\n        k.append(i)\ny = torch.tanh(x) * 2.0\nfor i in range(len(k)):\n    y = y * 1.5\nreturn y + 1.0",
+        "y = x[x > 0.0]\nz = torch.tanh(x) * 2.0\nif y.size(0) > 1:\n    z = torch.exp(z)\nreturn z + 1.0, torch.exp(y)",
+        "t = torch.zeros([x.size(0)])\nt += x\ny = torch.tanh(x) * 2.0\nif bool(t[0] > 0.0):\n    y = torch.exp(y)\nreturn y + 1.0",
+        "t = torch.zeros([x.size(0)])\nfor i in range(x.size(0)):\n    t[i] = x[i]\n    t = t.clone()\ny = torch.tanh(x) * 2.0\nif bool(t.sum() > 0.0):\n    y = torch.exp(y)\nreturn y + 1.0",
+        "m = x.size(0)\nwhile bool(x[m - 1] < 0.0) and m > 1:\n    m -= 1\ny = torch.tanh(x) * 2.0\nif m > 1:\n    y = torch.exp(y)\nreturn y[:m] + 1.0",
+    ] {
+        script(body, &[]).agrees(&calls.iter().map(|c| &c[..]).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn state_that_counts_calls_is_seen() {
+    let _on = engines_on();
+    let count = ("count", Initial::Value(IValue::Int(0)));
+    let body = "self.count += 1\ny = torch.tanh(x) * 2.0\nif x.size(0) > 2:\n    y = torch.exp(y) + float(self.count)\nif self.count > 3:\n    y = y * 2.0\nreturn y + 1.0";
+    let counting = script(body, &[count]);
+    counting.agrees(&[&[tensor(floats(&[4]))], &[tensor(floats(&[2]))]]);
+}
+
+#[test]
+fn a_weight_of_other_sizes_makes_another_form() {
+    let _on = engines_on();
+    let weight = ("w", Initial::Buffer(floats(&[3, 4])));
+    let body = "y = torch.tanh(torch.matmul(x, self.w)) * 2.0\nif y.size(1) > 3:\n    y = torch.exp(y)\nreturn y + 1.0";
+    let script = script(body, &[weight]);
+    let x = floats(&[2, 3]);
+    script.agrees(&[&[tensor(x.shallow_clone())]]);
+    let narrow = floats(&[3, 2]);
+    script.attribute("w").set_data(&narrow);
+    let got = script.module.forward_ts(&[&x]).expect("it answers");
+    assert!(got.allclose(&((x.matmul(&narrow).tanh() * 2.0) + 1.0), 1e-5, 1e-6, false), "{got}");
+}
