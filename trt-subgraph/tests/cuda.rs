@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, OwnStream, Rehearsal};
 use trt_subgraph::backend::reference::evaluate;
-use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, RunError, Stream};
+use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, RunError, Stream, Tf32};
 use trt_subgraph::network::{Builder, LayerKind, Network};
 use trt_subgraph::pass::{Options, optimize};
 use trt_subgraph::source::case::{Lowered, load};
@@ -79,12 +79,18 @@ fn kernels_compile_and_programs_are_sound_without_a_device() {
 #[test]
 fn a_gpu_agrees_with_the_reference_on_operator_cases() {
     let Some(device) = gpu() else { return };
+    let exact =
+        CompileOptions { tf32: Tf32 { convolution: false, product: false }, ..CompileOptions::default() };
     let check = |lowered: &Lowered| -> Result<(), String> {
         let Lowered { network, parameters, inputs, .. } = lowered;
         let expected = evaluate(network, parameters, inputs).map_err(|e| e.to_string())?;
         let optimized = optimize(network.clone(), &Options::default());
         for (who, network) in [("as it is", network), ("optimised", &optimized)] {
-            let found = run(&device, network, parameters, inputs).map_err(|e| format!("{who}: {e}"))?;
+            let engine = Cuda.compile(network, &parameters.to_vec(), &exact);
+            let found = engine
+                .map_err(|e| e.to_string())
+                .and_then(|mut engine| call(&device, &mut *engine, inputs).map_err(|e| e.to_string()));
+            let found = found.map_err(|e| format!("{who}: {e}"))?;
             for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 compare(found, expected, tolerance(expected.ty().dtype))
                     .map_err(|e| format!("{who}, result {at}: {e}"))?;

@@ -4,6 +4,7 @@
 //! a block take turns at barriers only.
 
 mod gates;
+mod tensor_cores;
 mod tests;
 
 use super::assemble::Assembler;

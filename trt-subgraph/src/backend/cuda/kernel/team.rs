@@ -54,8 +54,8 @@ impl Team {
         let threads = if near {
             // A warp's worth of accesses to each group, more where there are few groups.
             let few = groups * 256 < busy;
-            let most = if few { 1024 } else { 256 };
-            (units.div_ceil(4).next_power_of_two()).clamp(1, most).max(units.next_power_of_two().min(32))
+            let (each, most) = if few { (1, 1024) } else { (4, 256) };
+            (units.div_ceil(each).next_power_of_two()).clamp(1, most).max(units.next_power_of_two().min(32))
         } else {
             let wanted = (busy / groups.max(1)).max(1).next_power_of_two();
             wanted.min(units.next_power_of_two()).min(16)

@@ -1,0 +1,103 @@
+//! Which layers of a network are an attention.
+
+use crate::DType;
+use crate::network::expr::Node;
+use crate::network::{Layer, LayerKind, Network, ValueId};
+use std::collections::HashMap;
+
+/// The layers of one attention; all but the last leave nothing that others read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attention {
+    /// Position of the product of queries and keys.
+    pub scores: usize,
+    /// Positions of the softmax and of the cast of its result.
+    pub weights: [usize; 2],
+}
+
+/// The attentions of a network, by the position of the product with the values.
+pub fn find(network: &Network) -> HashMap<usize, Attention> {
+    let mut readers = vec![0usize; network.values.len()];
+    let mut maker = vec![usize::MAX; network.values.len()];
+    for (at, layer) in network.layers.iter().enumerate() {
+        layer.inputs.iter().for_each(|v| readers[v.index()] += 1);
+        layer.outputs.iter().for_each(|v| maker[v.index()] = at);
+    }
+    network.outputs.iter().for_each(|v| readers[v.index()] += 1);
+    // The layer that makes a value for one reader alone.
+    let own = |v: ValueId| {
+        let at = maker[v.index()];
+        (readers[v.index()] == 1 && at != usize::MAX).then(|| (at, &network.layers[at]))
+    };
+    let mut out = HashMap::new();
+    for (at, layer) in network.layers.iter().enumerate() {
+        let LayerKind::MatMul { transpose_a: false, .. } = layer.kind else { continue };
+        let found = own(layer.inputs[0]).filter(|(_, c)| is_cast(network, c)).and_then(|(cast, c)| {
+            let (softmax, s) = own(c.inputs[0]).filter(|(_, s)| is_softmax(network, s))?;
+            let (scores, m) = own(s.inputs[0])?;
+            fits(network, m, layer).then_some(Attention { scores, weights: [softmax, cast] })
+        });
+        out.extend(found.map(|attention| (at, attention)));
+    }
+    out
+}
+
+fn is_cast(network: &Network, layer: &Layer) -> bool {
+    let LayerKind::Pointwise(expr) = &layer.kind else { return false };
+    let halves = matches!(network.ty(layer.outputs[0]).dtype, DType::F16 | DType::BF16);
+    halves && matches!(expr.nodes[..], [Node::Input(0), Node::Cast(_, 0)])
+}
+
+fn is_softmax(network: &Network, layer: &Layer) -> bool {
+    let LayerKind::Softmax { axis, log: false } = layer.kind else { return false };
+    let ty = network.ty(layer.inputs[0]);
+    ty.dtype == DType::F32 && axis + 1 == ty.rank()
+}
+
+/// Are both products of one type of halves, and their sizes those of the kernel?
+fn fits(network: &Network, scores: &Layer, result: &Layer) -> bool {
+    let LayerKind::MatMul { transpose_a, .. } = scores.kind else { return false };
+    let (q, k, v) =
+        (network.ty(scores.inputs[0]), network.ty(scores.inputs[1]), network.ty(result.inputs[1]));
+    let (s, y) = (network.ty(scores.outputs[0]), network.ty(result.outputs[0]));
+    let depth = q.shape[q.rank() - if transpose_a { 2 } else { 1 }];
+    let width = y.shape[y.rank() - 1];
+    let halves = matches!(q.dtype, DType::F16 | DType::BF16) && k.dtype == q.dtype && v.dtype == q.dtype;
+    let size = |n: usize| (16..=128).contains(&n) && n.is_multiple_of(16);
+    let together = s.shape[..s.rank() - 2] == y.shape[..y.rank() - 2];
+    halves && size(depth) && size(width) && s.elements() > 0 && y.elements() > 0 && together
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Builder, Expr};
+    use crate::{Literal, TensorType};
+
+    /// A product whose left factor is a cast of a softmax of scores, or of what stands for one of these.
+    fn found(with: usize) -> usize {
+        let mut b = Builder::new();
+        let ty = |dtype, shape: &[usize]| TensorType::new(dtype, shape);
+        let product = |transpose_b| LayerKind::MatMul { transpose_a: false, transpose_b };
+        let q = b.input(ty(DType::F16, &[5, 16]));
+        let mut x = b.constant(Literal::zeros(ty(DType::F32, &[5, 5])));
+        if with >= 3 {
+            let wide = Some(Expr::cast(DType::F32));
+            x = b.fused(product(true), &[q, q], wide).unwrap()[0];
+        }
+        if with >= 2 {
+            x = b.add(LayerKind::Softmax { axis: 1, log: false }, &[x]).unwrap();
+        }
+        let weights = if with >= 1 {
+            b.add(LayerKind::Pointwise(Expr::cast(DType::F16)), &[x]).unwrap()
+        } else {
+            b.constant(Literal::zeros(ty(DType::F16, &[5, 5])))
+        };
+        let y = b.add(product(false), &[weights, q]).unwrap();
+        find(&b.finish(vec![y])).len()
+    }
+
+    #[test]
+    fn only_whole_attentions_are_found() {
+        assert_eq!([0, 1, 2, 3].map(found), [0, 0, 0, 1]);
+    }
+}
