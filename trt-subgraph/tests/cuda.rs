@@ -76,6 +76,28 @@ fn kernels_compile_and_programs_are_sound_without_a_device() {
     }
 }
 
+/// As above, of convolutions and products in every way of our own.
+#[test]
+fn every_way_compiles_and_is_sound_without_a_device() {
+    let step = number("KERNEL_STEP", 60) as usize;
+    for capability in [80, 90, 120] {
+        let mut rehearsal = match Rehearsal::new(capability) {
+            Ok(r) => r,
+            Err(e) => return eprintln!("not run: {e}"),
+        };
+        for seed in 0..number("LAYERS", 60) {
+            let (network, ..) = layers::sample(seed);
+            rehearsal.add_every_way(&network).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{network}"));
+        }
+        let bytes = rehearsal.compile(0, step).unwrap_or_else(|e| panic!("sm_{capability}: {e}"));
+        eprintln!(
+            "sm_{capability}: {} kernels, one in {step} compiled to {bytes} bytes",
+            rehearsal.kernels()
+        );
+        assert!(bytes > 0);
+    }
+}
+
 #[test]
 fn a_gpu_agrees_with_the_reference_on_operator_cases() {
     let Some(device) = gpu() else { return };

@@ -9,6 +9,7 @@ use super::target::Target;
 use crate::backend::{CompileError, Tf32, Unavailable};
 use crate::network::Network;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Collects the kernels of networks for one kind of GPU, each once.
 pub struct Rehearsal {
@@ -26,12 +27,28 @@ impl Rehearsal {
     /// Assembles both halves of a verified network and checks on a device that is not there that no step leaves its memory or finds it
     /// overwritten.
     pub fn add(&mut self, network: &Network) -> Result<(), CompileError> {
-        let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let split = network.split();
         let on_tensor_cores =
             Choice::TensorCores { tf32: Tf32::default(), clusters: self.target.capability >= 90 };
+        self.add_by(network, [Choice::First, on_tensor_cores])
+    }
+
+    /// The same of a network, of which one layer has several ways to run: in every way of our own.
+    pub fn add_every_way(&mut self, network: &Network) -> Result<(), CompileError> {
+        let list = Mutex::new(Vec::new());
+        self.add_by(network, [Choice::Rehearsed(&list)])?;
+        let ways = list.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.add_by(network, ways.into_iter().map(Choice::Settled))
+    }
+
+    fn add_by<'a>(
+        &mut self,
+        network: &Network,
+        choices: impl IntoIterator<Item = Choice<'a>>,
+    ) -> Result<(), CompileError> {
+        let fault = |(layer, why)| CompileError::Layer { layer, why };
+        let split = network.split();
         let mut programs = Vec::new();
-        for choice in [Choice::First, on_tensor_cores] {
+        for choice in choices {
             let (run, wanted) = Assembler::new(&split.run, self.target, choice).run().map_err(fault)?;
             let prepare = Assembler::new(&split.prepare, self.target, Choice::First);
             programs.extend([run, prepare.prepare(wanted).map_err(fault)?]);

@@ -40,6 +40,8 @@ pub enum Choice<'a> {
     Foreseen(&'a Timer, &'a Mutex<Vec<Alone>>),
     /// Our own kernel; every way, or the one of this name, is put on the list.
     Listed(&'a Timer, Option<&'a str>, &'a Mutex<Vec<Arc<dyn Way>>>),
+    /// Our own kernel; every one of our own is put on the list, where there need be no device.
+    Rehearsed(&'a Mutex<Vec<Arc<dyn Way>>>),
 }
 
 /// Every way to run this layer here, our own kernel first; with `only` the one of that name, if there is one.
@@ -50,6 +52,21 @@ pub fn ways(
     tf32: Tf32,
     only: Option<&str>,
 ) -> Vec<Arc<dyn Way>> {
+    let cuts = if timer.level == Level::Exhaustive { usize::MAX } else { CUTS };
+    let mut out = own_ways(a, layer, tf32, cuts);
+    match &layer.kind {
+        LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, only)),
+        LayerKind::MatMul { transpose_a, transpose_b } => {
+            out.extend(lt::ways(a, timer, layer, (*transpose_a, *transpose_b), tf32.product));
+        }
+        _ => {}
+    }
+    out.retain(|way| only.is_none_or(|name| way.name() == name));
+    out
+}
+
+/// Those of the ways that are kernels of our own, with at most so many cuts of each kind.
+fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Vec<Arc<dyn Way>> {
     let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own(Kernel::Suitable))];
     if is_short(a, layer) {
         out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
@@ -58,7 +75,6 @@ pub fn ways(
         out.push(Arc::new(Own(Kernel::Split)));
     }
     let clusters = a.target.capability >= 90;
-    let cuts = if timer.level == Level::Exhaustive { usize::MAX } else { CUTS };
     if layer.inputs.len() > 1 && a.is_static(layer.inputs[1]) {
         let patches = tensor::patches(a, layer, tf32, clusters, cuts);
         out.extend(patches.into_iter().map(|patch| -> Arc<dyn Way> { Arc::new(OfPatches(patch)) }));
@@ -72,14 +88,6 @@ pub fn ways(
             .into_iter()
             .map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
-    match &layer.kind {
-        LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, only)),
-        LayerKind::MatMul { transpose_a, transpose_b } => {
-            out.extend(lt::ways(a, timer, layer, (*transpose_a, *transpose_b), tf32.product));
-        }
-        _ => {}
-    }
-    out.retain(|way| only.is_none_or(|name| way.name() == name));
     out
 }
 
@@ -205,6 +213,11 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
                 list.lock().unwrap_or_else(PoisonError::into_inner).push(alone);
             }
             best_guess(a, layer, timer.tf32, a.target.capability >= 90)
+        }
+        Choice::Rehearsed(list) => {
+            let ways = own_ways(a, layer, Tf32::default(), usize::MAX);
+            list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);
+            Arc::new(Own(Kernel::Suitable))
         }
         Choice::Listed(timer, only, list) => {
             let ways = ways(a, timer, layer, timer.tf32, only);
