@@ -57,7 +57,7 @@ pub enum Outcome {
     Host,
 }
 
-/// The arguments of a call. All tensors are plain: see [`TensorView::is_plain`]. Calls where [`host_is_watched`], or with
+/// The arguments of a call. All tensors are plain: see [`TensorView::is_plain`]. Calls where [`host_is_watched`](super::host_is_watched), or with
 /// a tensor that is not plain, go to the host without asking the engine.
 pub struct Call<'a> {
     /// Tensors that enter the cluster, in the order of [`Cluster::inputs`](super::Cluster::inputs).
