@@ -93,7 +93,7 @@ impl<'a> Assembler<'a> {
         let outputs = self.network.outputs.iter().enumerate();
         let places: Vec<(ValueId, Slot)> = outputs.map(|(i, &v)| (v, self.slot(Source::Output(i)))).collect();
         for &(v, slot) in &places {
-            self.bind(v, slot, 0);
+            self.bind(v, Bound::Place(slot, 0));
         }
         self.layers()?;
         for (v, slot) in places {
@@ -110,7 +110,7 @@ impl<'a> Assembler<'a> {
         let plain = |i: usize| wanted.plain.get(i).copied().flatten();
         for (i, &v) in outputs.iter().enumerate() {
             if let Some(offset) = plain(i) {
-                self.bind(v, WEIGHTS, offset);
+                self.bind(v, Bound::Place(WEIGHTS, offset));
             }
         }
         self.layers()?;
@@ -346,11 +346,11 @@ impl<'a> Assembler<'a> {
         Slot(self.program.slots.len() as u32 - 1)
     }
 
-    /// Asks for `value` at a place, and for what it is a mere reshape of.
-    fn bind(&mut self, value: ValueId, slot: Slot, offset: isize) {
+    /// Asks for `value` where it has to end up, and for what it is a mere reshape of.
+    fn bind(&mut self, value: ValueId, bound: Bound) {
         let mut v = value;
         while self.bound[v.index()].is_none() {
-            self.bound[v.index()] = Some(Bound::Place(slot, offset));
+            self.bound[v.index()] = Some(bound.clone());
             match self.network.layers.iter().rev().find(|l| l.outputs.contains(&v)) {
                 Some(l) if matches!(l.kind, LayerKind::Reshape { .. }) => v = l.inputs[0],
                 _ => return,
@@ -368,16 +368,7 @@ impl<'a> Assembler<'a> {
                 let mut ranges: Vec<Range> = shape.iter().map(|&n| Range::full(n)).collect();
                 ranges[axis].start = start;
                 start += shape[axis];
-                let part = Bound::Part(at, ranges);
-                let mut v = v;
-                while self.bound[v.index()].is_none() {
-                    self.bound[v.index()] = Some(part.clone());
-                    let maker = self.network.layers.iter().rev().find(|l| l.outputs.contains(&v));
-                    match maker {
-                        Some(l) if matches!(l.kind, LayerKind::Reshape { .. }) => v = l.inputs[0],
-                        _ => break,
-                    }
-                }
+                self.bind(v, Bound::Part(at, ranges));
             }
         }
     }

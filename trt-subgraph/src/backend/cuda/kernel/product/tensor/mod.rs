@@ -73,16 +73,6 @@ for (int s = 0; s < steps; ++s) {{
     wait_groups<{pending}>();
 {multiply}}}
 {end}wait_groups<0>();
-__syncthreads();
-f32* results = reinterpret_cast<f32*>(pool);
-#pragma unroll
-for (int i = 0; i < {high}; ++i)
-    #pragma unroll
-    for (int j = 0; j < {wide}; ++j) {{
-        f32* to = results + (wm + i * 16 + lane / 4) * {pitch} + wn + j * 8 + lane % 4 * 2;
-        *reinterpret_cast<Pack<f32, 2>*>(to) = {{sums[i][j][0], sums[i][j][1]}};
-        *reinterpret_cast<Pack<f32, 2>*>(to + 8 * {pitch}) = {{sums[i][j][2], sums[i][j][3]}};
-    }}
 ",
         elements = unit * units,
         warp_rows = rows / warps,
@@ -103,6 +93,7 @@ for (int i = 0; i < {high}; ++i)
         p.m, p.n
     );
     let tile = Tile { rows, columns, pitch, shares, threads: cut.threads() };
+    body.push_str(&sums_to_memory(high, wide, pitch, None));
     body.push_str(&results(&p, tile, &place, "tile3", pack));
     draft.body = body;
     a.launch(draft)
@@ -125,29 +116,64 @@ end_group();
 fn by_warps(p: &Product, cut: Cut) -> String {
     let Cut { rows, columns, warps, across, depth, .. } = cut;
     let (high, wide) = (rows / warps / 16, columns / across / 16);
+    let products = fragments(
+        (high, "at(stage, wm + i * 16 + lane % 16, part * 2 + lane / 16)"),
+        (
+            wide,
+            &format!("at(stage, {rows} + wn + j * 16 + lane / 16 * 8 + lane % 8, part * 2 + lane / 8 % 2)"),
+        ),
+        storage_type(p.a.view.dtype),
+    );
     format!(
         "__syncthreads();
 {next}#pragma unroll
 for (int part = 0; part < {parts}; ++part) {{
-    Four left[{high}], right[{wide}];
-    #pragma unroll
-    for (int i = 0; i < {high}; ++i)
-        left[i] = factor(load_matrices(at(stage, wm + i * 16 + lane % 16, part * 2 + lane / 16)), {element}());
-    #pragma unroll
-    for (int j = 0; j < {wide}; ++j)
-        right[j] = factor(load_matrices(at(stage, {rows} + wn + j * 16 + lane / 16 * 8 + lane % 8, part * 2 + lane / 8 % 2)), {element}());
-    #pragma unroll
-    for (int i = 0; i < {high}; ++i)
-        #pragma unroll
-        for (int j = 0; j < {wide}; ++j) {{
-            multiply(sums[i][2 * j], left[i], right[j].at[0], right[j].at[1], {element}());
-            multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
-        }}
-}}
+{products}}}
 ",
         next = next(cut),
         parts = depth / 32,
-        element = storage_type(p.a.view.dtype),
+        products = indent(&products),
+    )
+}
+
+/// The products of a warp's fragments, 32 bytes along `k`: so many of each factor, and where a lane's row of number `i` or `j` is.
+fn fragments((high, left): (usize, &str), (wide, right): (usize, &str), element: &str) -> String {
+    format!(
+        "Four left[{high}], right[{wide}];
+#pragma unroll
+for (int i = 0; i < {high}; ++i)
+    left[i] = factor(load_matrices({left}), {element}());
+#pragma unroll
+for (int j = 0; j < {wide}; ++j)
+    right[j] = factor(load_matrices({right}), {element}());
+#pragma unroll
+for (int i = 0; i < {high}; ++i)
+    #pragma unroll
+    for (int j = 0; j < {wide}; ++j) {{
+        multiply(sums[i][2 * j], left[i], right[j].at[0], right[j].at[1], {element}());
+        multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
+    }}
+"
+    )
+}
+
+/// Declares `results`, the tile in shared memory in the place of what was multiplied, and puts the sums there; those of rows from
+/// `limit` on are left out.
+fn sums_to_memory(high: usize, wide: usize, pitch: usize, limit: Option<usize>) -> String {
+    let beyond =
+        limit.map_or(String::new(), |limit| format!("        if (wm + i * 16 >= {limit}) continue;\n"));
+    format!(
+        "__syncthreads();
+f32* results = reinterpret_cast<f32*>(pool);
+#pragma unroll
+for (int i = 0; i < {high}; ++i)
+    #pragma unroll
+    for (int j = 0; j < {wide}; ++j) {{
+{beyond}        f32* to = results + (wm + i * 16 + lane / 4) * {pitch} + wn + j * 8 + lane % 4 * 2;
+        *reinterpret_cast<Pack<f32, 2>*>(to) = {{sums[i][j][0], sums[i][j][1]}};
+        *reinterpret_cast<Pack<f32, 2>*>(to + 8 * {pitch}) = {{sums[i][j][2], sums[i][j][3]}};
+    }}
+"
     )
 }
 

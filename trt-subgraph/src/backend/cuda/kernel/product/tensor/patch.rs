@@ -4,10 +4,10 @@
 use super::super::super::super::assemble::{Assembler, Fault};
 use super::super::super::super::channels;
 use super::super::super::super::program::WEIGHTS;
-use super::super::super::super::render::{Draft, split, storage_type};
+use super::super::super::super::render::{Draft, indent, split, storage_type};
 use super::super::super::super::target::Target;
 use super::super::convolution::of_operands;
-use super::{Tile, cut, results};
+use super::{Tile, cut, fragments, results, sums_to_memory};
 use crate::DType;
 use crate::backend::Tf32;
 use crate::network::layer::Convolution;
@@ -200,6 +200,11 @@ pub fn emit(a: &mut Assembler, layer: &Layer, c: &Convolution, patch: Patch) -> 
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
     let tile =
         Tile { rows: patch.rows(), columns: patch.outputs, pitch: patch.outputs + cut::GAP, shares, threads };
+    let products = fragments(
+        (high, "left_at[i] + moved + part * 32"),
+        (wide, &format!("right_at[j] + tap * {depth} + part * 32")),
+        storage_type(s.dtype),
+    );
     let mut body = format!("DYNAMIC_SHARED(pool, {});\n", patch.shared(&s));
     body.push_str(&split(&tiles, "BLOCK", ty, "tile"));
     let _ = write!(
@@ -241,31 +246,8 @@ for (int tap = 0; tap < {taps}; ++tap) {{
     const int moved = (tap / {taps1} * {dilation0} * {width} + tap % {taps1} * {dilation1}) * {pitch};
     #pragma unroll 4
     for (int part = 0; part < {steps}; ++part) {{
-        Four left[{high}], right[{wide}];
-        #pragma unroll
-        for (int i = 0; i < {high}; ++i) left[i] = factor(load_matrices(left_at[i] + moved + part * 32), {element}());
-        #pragma unroll
-        for (int j = 0; j < {wide}; ++j) right[j] = factor(load_matrices(right_at[j] + tap * {depth} + part * 32), {element}());
-        #pragma unroll
-        for (int i = 0; i < {high}; ++i)
-            #pragma unroll
-            for (int j = 0; j < {wide}; ++j) {{
-                multiply(sums[i][2 * j], left[i], right[j].at[0], right[j].at[1], {element}());
-                multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
-            }}
-    }}
+{products}    }}
 }}
-__syncthreads();
-f32* results = reinterpret_cast<f32*>(pool);
-#pragma unroll
-for (int i = 0; i < {high}; ++i)
-    #pragma unroll
-    for (int j = 0; j < {double}; ++j) {{
-        if (wm + i * 16 >= {all_rows}) continue;
-        f32* to = results + (wm + i * 16 + lane / 4) * {results_pitch} + wn + j * 8 + lane % 4 * 2;
-        *reinterpret_cast<Pack<f32, 2>*>(to) = {{sums[i][j][0], sums[i][j][1]}};
-        *reinterpret_cast<Pack<f32, 2>*>(to + 8 * {results_pitch}) = {{sums[i][j][2], sums[i][j][3]}};
-    }}
 ",
         rows = patch.places[0],
         columns = patch.places[1],
@@ -298,10 +280,10 @@ for (int i = 0; i < {high}; ++i)
         dilation0 = s.dilation[0],
         dilation1 = s.dilation[1],
         steps = depth / 32,
-        element = storage_type(s.dtype),
-        all_rows = patch.rows().next_multiple_of(16),
-        results_pitch = tile.pitch,
+        products = indent(&indent(&products)),
     );
+    let rows = patch.rows().next_multiple_of(16);
+    body.push_str(&sums_to_memory(high, 2 * wide, tile.pitch, Some(rows)));
     let place = format!(
         "const {ty} oy = y0 + row / {}, ox = x0 + row % {}, m = (tile0 * {} + oy) * {} + ox, n = n0 + column;
 const bool exists = oy < {} && ox < {} && n < {};\n",
