@@ -55,7 +55,7 @@ fn the_builder_page_shows_a_whole_program() {
 fn the_gpu_bundle_names_what_there_is() {
     let (run, bundle) =
         (include_str!("../../scripts/gpu/run.sh"), include_str!("../../scripts/gpu-bundle.sh"));
-    let tests: Vec<&str> = include_str!("cuda.rs").split("#[test]\nfn ").skip(1).collect();
+    let tests: Vec<&str> = include_str!("cuda/main.rs").split("#[test]\nfn ").skip(1).collect();
     let mut filters = 0;
     for line in run.lines().filter_map(|line| line.split("./test-engine ").nth(1)) {
         let words = line.split_whitespace().take_while(|w| !w.starts_with('>'));

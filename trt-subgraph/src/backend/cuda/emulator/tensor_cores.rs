@@ -5,11 +5,11 @@ use super::super::kernel::product::tensor;
 use super::super::tactic::{Choice, OfPatches, OfRows, OnTensorCores};
 use super::super::target::Target;
 use super::tests::{Batch, agrees_by, agrees_within, ty};
-use crate::DType;
 use crate::backend::Tf32;
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::layer::Convolution;
 use crate::network::{Builder, Expr, LayerKind, Network};
+use crate::{DType, Literal};
 use std::sync::Arc;
 
 /// Every product that tensor cores take, on them: convolutions of padded, strided, few and many channels, matrices of every form.
