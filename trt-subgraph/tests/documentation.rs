@@ -55,13 +55,14 @@ fn the_builder_page_shows_a_whole_program() {
 fn the_gpu_bundle_names_what_there_is() {
     let (run, bundle) =
         (include_str!("../../scripts/gpu/run.sh"), include_str!("../../scripts/gpu-bundle.sh"));
-    let tests: Vec<&str> = include_str!("cuda/main.rs").split("#[test]\nfn ").skip(1).collect();
+    let files = [include_str!("cuda/main.rs"), include_str!("cuda/rehearsal.rs")];
+    let tests: Vec<&str> = files.iter().flat_map(|file| file.split("#[test]\nfn ").skip(1)).collect();
     let mut filters = 0;
     for line in run.lines().filter_map(|line| line.split("./test-engine ").nth(1)) {
         let words = line.split_whitespace().take_while(|w| !w.starts_with('>'));
         for filter in words.filter(|w| !w.starts_with("--")) {
             let named = tests.iter().any(|t| t.split('(').next().is_some_and(|name| name.contains(filter)));
-            assert!(named, "run.sh picks '{filter}', which no test of cuda.rs is called");
+            assert!(named, "run.sh picks '{filter}', which no test of the CUDA backend is called");
             filters += 1;
         }
     }
