@@ -44,11 +44,10 @@ impl AxisOrder {
     /// The order of an operand of these strides.
     pub(crate) fn of_operand(sizes: &[i64], strides: &[i64]) -> AxisOrder {
         let order = AxisOrder::of(sizes, strides);
-        let significant = |i: usize| sizes[i] > 1;
-        let dense = || order.strides(sizes);
-        let gaps = order.rank > 0
-            && sizes.iter().any(|&n| n <= 1)
-            && (0..sizes.len()).filter(|&i| significant(i)).any(|i| dense()[i] != strides[i]);
+        let mut gaps = false;
+        if order.rank > 0 && sizes.iter().any(|&n| n <= 1) {
+            order.each_stride(sizes, |axis, step| gaps |= sizes[axis] > 1 && step != strides[axis]);
+        }
         AxisOrder { gaps, ..order }
     }
 
@@ -92,10 +91,16 @@ impl AxisOrder {
     /// The strides of a tensor of these sizes that lies in this order; of gaps there is one after each element.
     pub(crate) fn strides(&self, sizes: &[i64]) -> Vec<i64> {
         let mut strides = vec![0; sizes.len()];
+        self.each_stride(sizes, |axis, step| strides[axis] = step);
+        strides
+    }
+
+    /// Shows each axis with its stride, but those that repeat one element.
+    fn each_stride(&self, sizes: &[i64], mut show: impl FnMut(usize, i64)) {
         let mut step = if self.gaps { 2 } else { 1 };
         let mut place = |axis: usize| {
             if !self.repeats(axis) {
-                strides[axis] = step;
+                show(axis, step);
                 step *= sizes[axis].max(1);
             }
         };
@@ -103,7 +108,6 @@ impl AxisOrder {
             Some(axes) => axes.rev().for_each(&mut place),
             None => (0..sizes.len()).rev().for_each(&mut place),
         }
-        strides
     }
 }
 
