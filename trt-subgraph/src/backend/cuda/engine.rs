@@ -65,17 +65,19 @@ impl CudaEngine {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<CudaEngine, CompileError> {
-        if options.level == Level::Guess {
+        let made = if options.level == Level::Guess {
             let guess = Choice::TensorCores { tf32: options.tf32, clusters: device.target.capability >= 90 };
-            return CudaEngine::choosing(network, device, weights, options, guess);
-        }
-        let timer = Timer::of(device, options.tf32, options.level).map_err(modules)?;
-        timer.foresee(CudaEngine::layers_to_time(network, device, &timer));
-        let start = Instant::now();
-        let timed = CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer));
-        timer.forget();
-        log::debug!("timed, compiled and loaded in {:.1?}", start.elapsed());
-        timed.or_else(|e| {
+            CudaEngine::choosing(network, device, weights, options, guess)
+        } else {
+            let timer = Timer::of(device, options.tf32, options.level).map_err(modules)?;
+            timer.foresee(CudaEngine::layers_to_time(network, device, &timer));
+            let start = Instant::now();
+            let timed = CudaEngine::choosing(network, device, weights, options, Choice::Timed(&timer));
+            timer.forget();
+            log::debug!("timed, compiled and loaded in {:.1?}", start.elapsed());
+            timed
+        };
+        made.or_else(|e| {
             log::warn!("{e}; compiling again with our own kernels alone");
             CudaEngine::choosing(network, device, weights, options, Choice::First)
         })
