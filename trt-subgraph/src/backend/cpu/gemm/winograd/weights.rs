@@ -52,6 +52,10 @@ impl Step for Transform {
     fn describe(&self) -> String {
         "transform weights".to_string()
     }
+
+    fn form(&self) -> String {
+        format!("{:?} {:?}", self.from, self.to)
+    }
 }
 
 impl Winograd {
