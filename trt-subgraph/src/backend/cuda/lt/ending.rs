@@ -3,8 +3,8 @@
 use super::super::assemble::Assembler;
 use super::ALIGNMENT;
 use crate::DType;
-use crate::network::expr::{Binary, Expr, Node, Ref};
 use crate::network::Layer;
+use crate::network::expr::{Binary, Expr, Node, Ref};
 
 /// What becomes of the sums. Operands are named by their position among the layer's inputs.
 #[derive(Clone, PartialEq, Debug)]
@@ -36,10 +36,12 @@ impl Ending {
             let ty = a.network.ty(v).clone();
             let fits = ty.dtype == own && own != DType::F64;
             of_row.push(fits && ty.shape.last() == Some(&columns) && ty.elements() == columns);
-            of_result.push(fits && ty.shape == y.shape && !a.is_static(v) && {
-                let view = a.view(v);
-                view.is_row_major() && view.offset % ALIGNMENT as isize == 0 && !a.is_given(view.slot)
-            });
+            of_result.push(
+                fits && ty.shape == y.shape && !a.is_static(v) && {
+                    let view = a.view(v);
+                    view.is_row_major() && view.offset % ALIGNMENT as isize == 0 && !a.is_given(view.slot)
+                },
+            );
         }
         let mut typing = vec![own];
         typing.extend(layer.inputs[OWN..].iter().map(|&v| a.network.ty(v).dtype));
@@ -169,7 +171,11 @@ mod tests {
         ]);
         let ending = whole(&expr, &types, &[false, true], &[true, false]).expect("a sum");
         assert_eq!((ending.bias, ending.addend, ending.rest), (Some(3), Some(2), None));
-        assert_eq!(whole(&expr, &types, &[false, true], &[false, false]), None, "an operand of another shape");
+        assert_eq!(
+            whole(&expr, &types, &[false, true], &[false, false]),
+            None,
+            "an operand of another shape"
+        );
     }
 
     #[test]
