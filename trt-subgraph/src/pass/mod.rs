@@ -22,12 +22,15 @@ mod dead;
 mod epilogue;
 mod fold;
 mod horizontal;
+mod lift;
 mod lookup;
 mod operands;
 mod pad;
+mod patches;
 mod permute;
 mod pointwise;
 mod reshape;
+mod rows;
 mod simplify;
 mod sink;
 mod slice;
@@ -58,8 +61,11 @@ pub const PASSES: &[Pass] = &[
     fold::PASS,
     algebra::PASS,
     broadcast::PASS,
+    patches::PASS,
     reshape::PASS,
     permute::PASS,
+    lift::PASS,
+    rows::PASS,
     sink::PASS,
     slice::PASS,
     concat::PASS,

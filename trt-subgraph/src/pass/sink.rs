@@ -9,6 +9,7 @@
 //! Every operand must be moved alike (and read here alone), have one element, or be static. Never more layers per call.
 
 use super::Pass;
+use super::lift::groups;
 use crate::network::{Draft, Edit, LayerKind, Patch, ValueId};
 
 pub(super) const PASS: Pass = Pass { name: "sink", rule: |_| Box::new(rule) };
@@ -52,8 +53,27 @@ fn moved_back(patch: &mut Patch, v: ValueId, movement: &LayerKind, source: &[usi
             let back = (0..axes.len()).map(|i| axes.iter().position(|&a| a == i)).collect::<Option<_>>()?;
             patch.add(LayerKind::Permute { axes: back }, &[aligned]).ok()
         }
+        LayerKind::Reshape { shape } => {
+            let shape = regrouped(&patch.ty(v).shape, shape, source)?;
+            patch.reshape(v, shape).ok()
+        }
         _ => patch.reshape(v, source).ok(),
     }
+}
+
+/// The shape of what broadcasts against the result of a reshape, as it broadcasts against the operand (of shape `source`): along axes that
+/// the reshape splits or joins it has all elements or one.
+fn regrouped(shape: &[usize], result: &[usize], source: &[usize]) -> Option<Vec<usize>> {
+    let aligned = [&vec![1; result.len().checked_sub(shape.len())?][..], shape].concat();
+    let mut out = Vec::with_capacity(source.len());
+    for (of_source, of_result) in groups(source, result)? {
+        match &aligned[of_result.clone()] {
+            ones if ones.iter().all(|&n| n == 1) => out.extend(of_source.map(|_| 1)),
+            all if *all == result[of_result] => out.extend(&source[of_source]),
+            _ => return None,
+        }
+    }
+    Some(out)
 }
 
 #[cfg(test)]
@@ -100,6 +120,23 @@ mod tests {
         let y = binary(&mut b, Binary::Add, y, table);
         let y = unary(&mut b, Unary::Tanh, y);
         assert_eq!(check::run_kinds(&check::optimize(b.finish(vec![y]))), "matmul+ reshape");
+    }
+
+    #[test]
+    fn what_broadcasts_is_regrouped_with_the_axes() {
+        for (from, to, other, left) in [
+            (&[2, 3, 5][..], &[6, 5][..], &[5][..], "pointwise reshape"),
+            (&[2, 3, 5], &[6, 5], &[6, 5], "pointwise reshape"),
+            (&[2, 3, 5], &[6, 5], &[6, 1], "pointwise reshape"),
+            (&[2, 7, 6], &[2, 7, 3, 2], &[7, 1, 1], "pointwise reshape"),
+            (&[6, 5], &[2, 3, 5], &[3, 1], "reshape pointwise"),
+        ] {
+            let mut b = Builder::new();
+            let (x, other) = (b.input(f32s(from)), b.parameter("other", f32s(other)));
+            let y = b.add(LayerKind::Reshape { shape: to.to_vec() }, &[x]).unwrap();
+            let y = binary(&mut b, Binary::Add, y, other);
+            assert_eq!(check::run_kinds(&check::pass("sink", b.finish(vec![y]), true)), left);
+        }
     }
 
     #[test]
