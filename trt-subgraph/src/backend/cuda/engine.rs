@@ -10,9 +10,11 @@ use super::order::Order;
 use super::program::{Program, Source, WEIGHTS};
 use super::queue::Queue;
 use super::replay::Replay;
+use super::saved::Saved;
 use super::stream::OwnStream;
 use super::tactic::{Choice, Way};
 use super::timer::{Alone, Timer};
+use crate::Bytes;
 use crate::backend::{
     CompileError, CompileOptions, Engine, EngineInfo, Io, Level, Profile, RunError, Signature, StepTime,
     Stream, Weights,
@@ -118,6 +120,52 @@ impl CudaEngine {
         options: &CompileOptions,
         choice: Choice,
     ) -> Result<CudaEngine, CompileError> {
+        let shared = Shared::assemble(network, device, options, choice)?;
+        shared.refit(weights)?;
+        CudaEngine::of(shared)
+    }
+
+    /// The engine that was saved.
+    pub fn load(
+        network: &Network,
+        device: &Arc<Device>,
+        options: &CompileOptions,
+        saved: &Bytes,
+    ) -> Result<CudaEngine, CompileError> {
+        let _relaxed = device.enter_relaxed().map_err(modules)?;
+        let saved = Saved::read(saved).map_err(modules)?;
+        saved.teach(&device.target);
+        let told = saved.told(device, options.tf32, options.level);
+        let shared = Shared::assemble(network, device, options, Choice::Told(told))?;
+        saved.check(shared.programs(), shared.weight_bytes).map_err(modules)?;
+        shared.publish(Buffer::holding(device, saved.weights()).map_err(modules)?);
+        CudaEngine::of(shared)
+    }
+
+    fn of(shared: Shared) -> Result<CudaEngine, CompileError> {
+        let device = shared.device.clone();
+        let _relaxed = device.enter_relaxed().map_err(modules)?;
+        let mut engine = CudaEngine { shared: Arc::new(shared), state: None };
+        engine.state().map_err(CompileError::Prepare)?;
+        Ok(engine)
+    }
+
+    fn state(&mut self) -> Result<&mut State, RunError> {
+        if self.state.is_none() {
+            self.state = Some(State::new(&self.shared).map_err(RunError::Device)?);
+        }
+        Ok(self.state.as_mut().expect("made above"))
+    }
+}
+
+impl Shared {
+    /// Both programs on the device, and no weights yet.
+    fn assemble(
+        network: &Network,
+        device: &Arc<Device>,
+        options: &CompileOptions,
+        choice: Choice,
+    ) -> Result<Shared, CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
         let _relaxed = device.enter_relaxed().map_err(modules)?;
         let split = network.split();
@@ -129,7 +177,7 @@ impl CudaEngine {
             let code = compile(&program, &device.target)?;
             Loaded::new(device, program, &code)
         };
-        let shared = Shared {
+        Ok(Shared {
             signature: Signature::of(network),
             prepare: load(prepare).map_err(modules)?,
             run: load(run).map_err(modules)?,
@@ -139,18 +187,7 @@ impl CudaEngine {
             weights: Mutex::new(Arc::new(Buffer::new(device, 0).map_err(modules)?)),
             generation: AtomicU64::new(0),
             device: device.clone(),
-        };
-        shared.refit(weights)?;
-        let mut engine = CudaEngine { shared: Arc::new(shared), state: None };
-        engine.state().map_err(CompileError::Prepare)?;
-        Ok(engine)
-    }
-
-    fn state(&mut self) -> Result<&mut State, RunError> {
-        if self.state.is_none() {
-            self.state = Some(State::new(&self.shared).map_err(RunError::Device)?);
-        }
-        Ok(self.state.as_mut().expect("made above"))
+        })
     }
 }
 
@@ -240,11 +277,27 @@ impl Shared {
 
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         let _relaxed = self.device.enter_relaxed().map_err(modules)?;
-        let fresh = self.prepare(weights).map_err(CompileError::Prepare)?;
-        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Arc::new(fresh);
-        self.generation.fetch_add(1, Ordering::Release);
+        self.publish(self.prepare(weights).map_err(CompileError::Prepare)?);
         Ok(())
+    }
+
+    /// Makes these the newest weights.
+    fn publish(&self, weights: Buffer) {
+        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(weights);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn programs(&self) -> [&Program; 2] {
+        [&self.prepare.program, &self.run.program]
+    }
+
+    /// See [`Engine::save`].
+    fn save(&self) -> Result<Vec<u8>, String> {
+        let _relaxed = self.device.enter_relaxed()?;
+        let mut weights = vec![0; self.weight_bytes];
+        self.newest().0.read(&mut weights)?;
+        Saved::write(self.programs(), &self.device.target, &weights)
     }
 
     /// Runs `prepare` into fresh memory, when all work on the parameters is done; complete on return.
@@ -349,6 +402,10 @@ impl Engine for CudaEngine {
 
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         self.shared.refit(weights)
+    }
+
+    fn save(&self) -> Option<Vec<u8>> {
+        self.shared.save().inspect_err(|why| log::warn!("the engine is not saved: {why}")).ok()
     }
 
     fn describe(&self) -> EngineInfo {

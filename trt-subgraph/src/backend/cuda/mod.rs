@@ -24,13 +24,14 @@ mod queue;
 mod rehearsal;
 mod render;
 mod replay;
+mod saved;
 mod staging;
 mod stream;
 mod tactic;
 mod target;
 mod timer;
 
-pub use compile::DUMP_VARIABLE;
+pub use compile::{DUMP_VARIABLE, compiled};
 pub use device::Device;
 pub use library::VARIABLE as LIBRARIES_VARIABLE;
 pub use memory::Buffer;
@@ -41,6 +42,7 @@ pub use target::Target;
 use super::{
     Backend, CompileError, CompileOptions, Engine, RunError, Signature, Staging, Unavailable, Weights,
 };
+use crate::Bytes;
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
 use engine::CudaEngine;
@@ -106,6 +108,22 @@ impl Backend for Cuda {
     ) -> Result<Box<dyn Engine>, CompileError> {
         let device = device(options.device).map_err(CompileError::Unavailable)?;
         Ok(Box::new(CudaEngine::compile(network, &device, weights, options)?))
+    }
+
+    fn fingerprint(&self, options: &CompileOptions) -> Option<String> {
+        let device = device(options.device).ok()?;
+        let CompileOptions { tf32, level, .. } = options;
+        Some(format!("{} {tf32:?} level {}", device.circumstances(), u8::from(*level)))
+    }
+
+    fn load(
+        &self,
+        network: &Network,
+        options: &CompileOptions,
+        saved: &Bytes,
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        let device = device(options.device).map_err(CompileError::Unavailable)?;
+        Ok(Box::new(CudaEngine::load(network, &device, options, saved)?))
     }
 
     fn staging(

@@ -4,6 +4,7 @@ use super::assemble::Assembler;
 use super::compile::translate;
 use super::library::Nvrtc;
 use super::render::{Kernel, module};
+use super::saved::{Told, digest};
 use super::tactic::Choice;
 use super::target::Target;
 use crate::backend::{CompileError, Tf32, Unavailable};
@@ -25,7 +26,7 @@ impl Rehearsal {
     }
 
     /// Assembles both halves of a verified network and checks on a device that is not there that no step leaves its memory or finds it
-    /// overwritten.
+    /// overwritten, and that the programs of a saved engine come out as they were.
     pub fn add(&mut self, network: &Network) -> Result<(), CompileError> {
         let on_tensor_cores =
             Choice::TensorCores { tf32: Tf32::default(), clusters: self.target.capability >= 90 };
@@ -49,9 +50,19 @@ impl Rehearsal {
         let split = network.split();
         let mut programs = Vec::new();
         for choice in choices {
-            let (run, wanted) = Assembler::new(&split.run, self.target, choice).run().map_err(fault)?;
-            let prepare = Assembler::new(&split.prepare, self.target, Choice::First);
-            programs.extend([run, prepare.prepare(wanted).map_err(fault)?]);
+            let assembled = |choice| {
+                let (run, wanted) = Assembler::new(&split.run, self.target, choice).run()?;
+                let prepare = Assembler::new(&split.prepare, self.target, Choice::First);
+                Ok([prepare.prepare(wanted)?, run])
+            };
+            let [prepare, run] = assembled(choice).map_err(fault)?;
+            let told = Told { ways: &run.ways, tf32: Tf32::default(), libraries: None };
+            let [again, rerun] = assembled(Choice::Told(told)).map_err(fault)?;
+            if digest([&prepare, &run]) != digest([&again, &rerun]) {
+                let why = "told its own ways, it comes out another".to_string();
+                return Err(CompileError::Layer { layer: "the program".to_string(), why });
+            }
+            programs.extend([run, prepare]);
         }
         for program in programs {
             program.check().map_err(|why| CompileError::Layer { layer: "the program".to_string(), why })?;
