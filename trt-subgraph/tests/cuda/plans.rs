@@ -154,6 +154,25 @@ fn in_another_process() {
     }
 }
 
+/// What an engine computes or how it was chosen is part of its fingerprint; which GPU of a kind it is, and how it is launched, is not.
+#[test]
+fn options_that_change_an_engine_change_its_fingerprint() {
+    let Some(_) = gpu() else { return };
+    let mut seen = std::collections::BTreeSet::new();
+    for (convolution, product) in [(false, false), (false, true), (true, false), (true, true)] {
+        for level in [Level::Guess, Level::Usual, Level::Exhaustive] {
+            let tf32 = trt_subgraph::backend::Tf32 { convolution, product };
+            let options = CompileOptions { tf32, level, ..CompileOptions::default() };
+            let here = Cuda.fingerprint(&options).expect("there is a GPU");
+            let others = CompileOptions { graph: false, threads: 3, ..options };
+            assert_eq!(Cuda.fingerprint(&others).as_ref(), Some(&here));
+            assert!(seen.insert(here));
+        }
+    }
+    let missing = CompileOptions { device: 999, ..CompileOptions::default() };
+    assert_eq!(Cuda.fingerprint(&missing), None);
+}
+
 /// Where there is no GPU, a GPU's plan says so, and its network runs elsewhere.
 #[test]
 fn without_a_gpu_there_is_a_typed_error_and_another_backend() {

@@ -2,7 +2,6 @@
 
 mod chart;
 mod contender;
-mod energy;
 mod layers;
 mod machine;
 pub(super) mod statistics;
@@ -16,14 +15,14 @@ use super::terminal::progress;
 use crate::switch;
 use clap::Args;
 use contender::{Arguments, Contender, Rival};
-use energy::Meter;
 use layers::Layers;
 use machine::Memory;
 use serde::Serialize;
 use statistics::{Statistics, median};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tch::IValue;
+use tch::{Device, IValue};
+use trt_subgraph::backend::cuda::Meter;
 
 /// Contenders take turns this often.
 const ROUNDS: u32 = 10;
@@ -124,7 +123,8 @@ impl Bench {
             contenders.push(made.map_err(|e| format!("there is no {rival:?} to compare with: {e}"))?);
         }
         let load_before = machine::load();
-        let timings = self.time(&contenders, &arguments, Meter::of(loaded.device).as_ref())?;
+        let meter = if let Device::Cuda(at) = loaded.device { Meter::of(at) } else { None };
+        let timings = self.time(&contenders, &arguments, meter.as_ref())?;
         let variant = loaded.module.newest(method)?;
         let stitched = variant.as_ref().and_then(|v| v.made.get()?.as_ref().ok());
         let profiled = stitched.map(|stitched| {

@@ -10,6 +10,7 @@ mod device;
 mod dnn;
 #[cfg(test)]
 mod emulator;
+mod energy;
 mod engine;
 mod groups;
 mod kernel;
@@ -33,6 +34,7 @@ mod timer;
 
 pub use compile::{DUMP_VARIABLE, compiled};
 pub use device::Device;
+pub use energy::Meter;
 pub use library::VARIABLE as LIBRARIES_VARIABLE;
 pub use memory::Buffer;
 pub use rehearsal::Rehearsal;
