@@ -175,7 +175,7 @@ fn options_that_change_an_engine_change_its_fingerprint() {
 
 /// Where there is no GPU, a GPU's plan says so, and its network runs elsewhere.
 #[test]
-fn without_a_gpu_there_is_a_typed_error_and_another_backend() {
+fn a_plan_of_a_gpu_is_a_typed_error_without_a_device() {
     if Cuda.probe().is_ok() {
         return eprintln!("not run: there is a GPU");
     }
