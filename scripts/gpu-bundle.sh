@@ -33,7 +33,7 @@ add test-engine test --release --workspace --test cuda --no-run
 add test-module test --release --workspace --test gpu --no-run
 strip -o "$bundle/libtch_trt.so" target/release/libtch_trt.so
 cp tests/cases/op/*.cases "$bundle/cases/"
-cp scripts/bench/{gpu,captured,networks}.py scripts/gpu/run.sh "$bundle/"
+cp scripts/bench/{gpu,captured,chart,networks,yolox}.py scripts/gpu/run.sh "$bundle/"
 size=$(du -sm "$bundle" | cut -f1)
 [ "$size" -lt $most_mib ] || fail "$bundle takes $size MiB, more than $most_mib."
 echo "$bundle is made: $size MiB. On the machine with the GPU: ./run.sh RESULTS"

@@ -19,6 +19,7 @@ import time
 os.environ.setdefault("TORCHINDUCTOR_FREEZING", "1")
 
 import torch
+from chart import chart
 from contenders import CONTENDERS
 from networks import NETWORKS
 
@@ -145,39 +146,6 @@ def table(rows):
     return "\n".join(lines)
 
 
-def chart(rows):
-    """Bars of each network's times over the engines', logarithmic, as SVG."""
-    import math
-
-    names = list(dict.fromkeys(r["network"] for r in rows))
-    colours = dict(zip(CONTENDERS, ("#0b6e4f", "#9aa0a6", "#c9a227", "#b5523b", "#3b6fb5", "#7a4fa3")))
-    cells = {(r["network"], r["contender"]): r.get("median_ms") for r in rows}
-    bar, gap, left, width = 11, 14, 170, 620
-    ratios = [t / ours for (n, _), t in cells.items() if t and (ours := cells.get((n, "engines")))]
-    low, high = min(ratios + [0.5]), max(ratios + [2.0])
-    at = lambda ratio: left + width * math.log(ratio / low) / math.log(high / low)
-    out, y = [], 40
-    for name in names:
-        out.append(f'<text x="{left - 8}" y="{y + bar * 3.4:.0f}" text-anchor="end">{name}</text>')
-        for contender, colour in colours.items():
-            time_ms, ours = cells.get((name, contender)), cells.get((name, "engines"))
-            if time_ms and ours:
-                end = at(time_ms / ours)
-                x, w = min(at(1), end), max(abs(end - at(1)), 1)
-                out.append(f'<rect x="{x:.1f}" y="{y}" width="{w:.1f}" height="{bar - 2}" fill="{colour}"/>')
-                out.append(f'<text x="{max(end, at(1)) + 4:.1f}" y="{y + bar - 3}" class="n">{time_ms:.3g} ms</text>')
-            y += bar
-        y += gap
-    legend = [
-        f'<rect x="{left + i * 110}" y="10" width="10" height="10" fill="{c}"/><text x="{left + 14 + i * 110}" y="19">{n}</text>'
-        for i, (n, c) in enumerate(colours.items())
-    ]
-    line = f'<line x1="{at(1):.1f}" y1="30" x2="{at(1):.1f}" y2="{y - gap}" stroke="#000"/>'
-    style = "text{font:12px sans-serif}.n{font-size:9px}"
-    size = f'width="{left + width + 80}" height="{y}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{"".join(legend + out)}{line}</svg>\n'
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--library", required=True)
@@ -203,7 +171,7 @@ def main():
                 print(f"{name}, {row['contender']}: {said}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "cpu.json").write_text(json.dumps({"machine": described, "rows": rows}, indent=1) + "\n")
-    (options.out / "cpu.svg").write_text(chart(rows))
+    (options.out / "cpu.svg").write_text(chart({(r["network"], r["contender"]): r.get("median_ms") for r in rows}, CONTENDERS))
     print(table(rows))
     wrong = [r for r in rows if not r.get("agrees", True) or not r.get("served", True)]
     raise SystemExit(1 if any(r["contender"] == "engines" for r in wrong) else 0)

@@ -1,10 +1,12 @@
 """Engines against what else a user could run on a GPU: one process, equal arguments, in turns, answers compared.
 
 Eager and frozen modules and modules with engines replay a CUDA graph of one call; torch.compile makes its own. Times are medians
-between events after consecutive calls.
+between events after consecutive calls, energy what the driver counts during many of them. A row's roofline is the least time that
+the GPU's measured peaks allow for the network's operations, or for reading its parameters and arguments once.
 """
 
 import argparse
+import ctypes
 import fnmatch
 import json
 import pathlib
@@ -14,8 +16,10 @@ import subprocess
 import time
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from captured import CONTENDERS
+from chart import chart
 from networks import MORE_ON_A_GPU, NETWORKS
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -39,6 +43,70 @@ def network(name, dtype):
         torch.nn.init.normal_(made.heads.head.weight, std=0.02)
     given = tuple(t.cuda().to(dtype) if t.is_floating_point() else t.cuda() for t in given)
     return made.eval().cuda().to(dtype), given
+
+
+class Energy:
+    """What the driver counts, in joules."""
+
+    def __init__(self):
+        try:
+            self.library = ctypes.CDLL("libnvidia-ml.so.1")
+            self.device = ctypes.c_void_p()
+            self.works = self.library.nvmlInit_v2() == 0
+            self.works = self.works and self.library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self.device)) == 0
+        except OSError:
+            self.works = False
+
+    def count(self):
+        value = ctypes.c_ulonglong()
+        if not self.works or self.library.nvmlDeviceGetTotalEnergyConsumption(self.device, ctypes.byref(value)) != 0:
+            return None
+        return value.value / 1e3
+
+    def of(self, call, ms, seconds):
+        """Joules of one call that takes so long."""
+        count = max(1, int(seconds * 1e3 / ms))
+        torch.cuda.synchronize()
+        before = self.count()
+        for _ in range(count):
+            call()
+        torch.cuda.synchronize()
+        after = self.count()
+        return None if before is None or after is None else (after - before) / count
+
+
+class Peaks:
+    """What the GPU reaches: operations a second of products in each type, bytes a second of copies."""
+
+    def __init__(self):
+        def seconds(call):
+            return min(turn(call, 0.05) for _ in range(3)) / 1e3
+
+        def product(dtype, n):
+            a, b = (torch.randn(n, n, device="cuda", dtype=dtype) for _ in range(2))
+            return 2 * n**3 / seconds(lambda: a @ b)
+
+        self.products = {"f16": product(torch.float16, 8192), "f32": product(torch.float32, 4096)}
+        allowed = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = True
+        self.products["tf32"] = product(torch.float32, 8192)
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        source = torch.empty(1 << 30, device="cuda", dtype=torch.uint8)
+        target = torch.empty_like(source)
+        self.bytes = 2 * source.numel() / seconds(lambda: target.copy_(source))
+
+    def least_ms(self, module, arguments, dtype):
+        """The least time of a call: of its operations, or of its parameters' and arguments' bytes."""
+        with FlopCounterMode(display=False) as counter:
+            results = module(*arguments)
+        taken = 0
+        for operator, count in counter.get_flop_counts()["Global"].items():
+            convolves = "convolution" in str(operator)
+            allowed = torch.backends.cudnn.allow_tf32 if convolves else torch.backends.cuda.matmul.allow_tf32
+            taken += count / self.products["tf32" if dtype == "f32" and allowed else dtype]
+        read = [*module.parameters(), *module.buffers(), *arguments, *flat(results)]
+        moved = sum(t.numel() * t.element_size() for t in read) / self.bytes
+        return max(taken, moved) * 1e3
 
 
 def flat(results):
@@ -74,7 +142,7 @@ def turn(call, seconds):
 
 
 @torch.no_grad()
-def row(name, dtype, options):
+def row(name, dtype, options, peaks, energy):
     """One network in one type."""
     module, given = network(name, DTYPES[dtype])
     host = module(*given)
@@ -85,6 +153,7 @@ def row(name, dtype, options):
     if dtype == "f32" and convolves and torch.backends.cudnn.allow_tf32:
         allowed = max(allowed, TF32)
     out = {"network": name, "dtype": dtype, "host_error": distance(host, exact), "contenders": {}}
+    out.update(items=given[0].shape[0], least_ms=peaks.least_ms(module, given, dtype))
     ready = {}
     for contender in options.contenders.split(","):
         start = time.perf_counter()
@@ -108,6 +177,9 @@ def row(name, dtype, options):
         # The answer after thousands of calls in a row counts as the first one does.
         error = max(entry["error"], distance(ready[contender].results, exact))
         entry.update(ms=statistics.median(times), turns_ms=times, error=error, agrees=error <= allowed)
+        entry.update(items_per_s=out["items"] / entry["ms"] * 1e3, roofline=out["least_ms"] / entry["ms"])
+        joules = energy.of(ready[contender], entry["ms"], options.seconds)
+        entry["joules_per_item"] = None if joules is None else joules / out["items"]
     return out
 
 
@@ -118,9 +190,12 @@ def summary(found):
         entry = found["contenders"].get(contender, {})
         wrong = "" if entry.get("agrees", True) else "!"
         cells.append(f"{entry['ms']:9.4f}{wrong}" if "ms" in entry else f"{'failed' if 'error' in entry else '-':>9}")
-    ahead = ratio(found)
-    name = f"{found['network']} {found['dtype']}"
-    return f"{name:24}" + " ".join(cells) + (f"  x {ahead:.2f}" if ahead else "")
+    ahead, own = ratio(found), found["contenders"].get("engines", {})
+    line = f"{found['network'] + ' ' + found['dtype']:28}" + " ".join(cells) + (f"  x {ahead:5.2f}" if ahead else " " * 9)
+    if "ms" in own:
+        joules = own["joules_per_item"]
+        line += f" {own['items_per_s']:10.0f} {'-' if joules is None else f'{joules:.4g}':>9} {own['build_s']:7.1f} {own['roofline']:8.0%}"
+    return line
 
 
 def ratio(found):
@@ -150,7 +225,7 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=pathlib.Path, required=True, help="a folder for gpu.json")
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="a folder for gpu.json and gpu.svg")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="networks with such names: 'resnet* b16'")
     parser.add_argument("--library", default=HERE / "libtch_trt.so")
     parser.add_argument("--tool", default=HERE / "tch-trt")
@@ -160,18 +235,22 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.5, help="of timing for each contender")
     options = parser.parse_args()
     torch.backends.cudnn.benchmark = True
-    torch.backends.mha.set_fastpath_enabled(False)  # it has no operators that can be traced
     torch.ops.load_library(str(options.library))
     options.results.mkdir(parents=True, exist_ok=True)
-    rows = []
-    print(f"{'milliseconds':24}" + " ".join(f"{c:>9}" for c in CONTENDERS) + "  engines to the best other")
+    rows, peaks, energy = [], Peaks(), Energy()
+    shown = ", ".join(f"{name} {rate / 1e12:.0f}" for name, rate in peaks.products.items())
+    print(f"measured peaks: products {shown} Tflop/s, copies {peaks.bytes / 1e12:.2f} TB/s")
+    heads = " ".join(f"{c:>9}" for c in CONTENDERS)
+    print(f"{'milliseconds':28}{heads}  to best  of engines: items/s  J/item build s roofline")
     names = [n for n in NETWORKS | MORE_ON_A_GPU if any(fnmatch.fnmatch(n, p) for p in options.only or ["*"])]
     for name in names:
         for dtype in options.dtypes.split(","):
-            rows.append(row(name, dtype, options))
+            rows.append(row(name, dtype, options, peaks, energy))
             print(summary(rows[-1]), flush=True)
-            written = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "rows": rows}
+            written = {"date": time.strftime("%Y-%m-%d"), "machine": machine() | {"peaks": vars(peaks)}, "rows": rows}
             (options.results / "gpu.json").write_text(json.dumps(written, indent=1) + "\n")
+            times = {(f"{r['network']} {r['dtype']}", c): e.get("ms") for r in rows for c, e in r["contenders"].items()}
+            (options.results / "gpu.svg").write_text(chart(times, CONTENDERS))
     ahead = [r for r in map(ratio, rows) if r]
     if ahead:
         print(f"geometric mean x {statistics.geometric_mean(ahead):.2f} over {len(ahead)} rows, least x {min(ahead):.2f}")

@@ -101,6 +101,23 @@ class Bert(nn.Module):
         return self.model(words, return_dict=False)[0]
 
 
+class Photographs(nn.Module):
+    """Photographs as cameras give them, the five likeliest classes out: ResNet-50 with what a program does around it."""
+
+    def __init__(self):
+        super().__init__()
+        import torchvision.models as models
+
+        self.model = models.resnet50(weights=None)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+
+    def forward(self, images):
+        images = images.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
+        scores = self.model((images - self.mean) / self.deviation)
+        return torch.topk(scores.softmax(1), 5, 1)
+
+
 class Recommender(nn.Module):
     """Embeddings of users and items, a perceptron on both, the ten best of each user's candidates."""
 
@@ -132,6 +149,12 @@ class CharacterStep(nn.Module):
 
 def image(batch, channels, size):
     return (torch.randn(batch, channels, size, size),)
+
+
+def yolox():
+    from yolox import YoloxM
+
+    return YoloxM(), image(1, 3, 640)
 
 
 def vision(name, batch):
@@ -174,5 +197,7 @@ MORE_ON_A_GPU = {
     "googlenet b128": lambda: vision("googlenet", 128),
     "vit-b-16 b32": lambda: vision("vit_b_16", 32),
     "bert b1": lambda: (Bert(), (torch.randint(0, 30000, (1, 128)),)),
+    "resnet50 b128 pipeline": lambda: (Photographs(), (torch.randint(0, 256, (128, 224, 224, 3), dtype=torch.uint8),)),
+    "yolox-m b1": yolox,
     "bert b32": lambda: (Bert(), (torch.randint(0, 30000, (32, 128)),)),
 }

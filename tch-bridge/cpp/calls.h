@@ -88,6 +88,7 @@ RawView view(const at::Tensor& tensor);
 at::Tensor* clone_tensor(const at::Tensor& tensor);
 // Is this thread in a mode in which each of the host's operators must run by itself?
 bool host_is_watched();
+uint8_t tf32_allowed();
 // What autograd records in this thread, as bits from the lowest on: gradients, tangents.
 uint8_t recording();
 // Is some of that recorded for the tensor?

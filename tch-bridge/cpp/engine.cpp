@@ -1,4 +1,5 @@
 // The operator `trt::try_run` and the class of its engines. Registered when this file is linked.
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
@@ -48,6 +49,7 @@ constexpr c10::DispatchKeySet kWrappers({c10::DispatchKey::Python, c10::Dispatch
                                          c10::DispatchKey::NestedTensor});
 
 constexpr uint8_t kGradients = 1, kTangents = 2;
+constexpr uint8_t kConvolutions = 1, kProducts = 2;
 
 bool serves(const Engine& engine, const IValue& inputs, const IValue& ints, const IValue& owner, Outputs& outputs) {
   if (host_is_watched() || !owner.isObject()) return false;
@@ -119,6 +121,13 @@ bool host_is_watched() {
   const auto keys = c10::impl::tls_local_dispatch_key_set();
   return (keys.included_ - keys.excluded_).has_any(kWatchers) || torch::jit::tracer::isTracing() ||
          at::autocast::is_autocast_enabled(at::kCPU) || at::autocast::is_autocast_enabled(at::kCUDA);
+}
+
+uint8_t tf32_allowed() {
+  auto allowed = [](at::Float32Op op) {
+    return at::globalContext().float32Precision(at::Float32Backend::CUDA, op) == at::Float32Precision::TF32;
+  };
+  return (allowed(at::Float32Op::CONV) ? kConvolutions : 0) | (allowed(at::Float32Op::MATMUL) ? kProducts : 0);
 }
 
 uint8_t recording() {

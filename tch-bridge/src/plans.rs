@@ -71,7 +71,7 @@ mod tests {
     fn names_tell_shapes_and_differ() {
         let tensors = vec![TensorType::new(DType::F32, [1, 3, 8]), TensorType::new(DType::I64, [])];
         let border = Border { tensors, ints: vec![7], parameters: vec![] };
-        let entry = Entry { border, orders: vec![] };
+        let entry = Entry { border, orders: vec![], tf32: Default::default() };
         assert_eq!(shapes(&entry), "1x3x8-i64_scalar-7");
         let first = free(Path::new("d"), "a", &[]);
         assert_eq!(free(Path::new("d"), "a", &[first]), Path::new("d/a-2.plan"));

@@ -290,6 +290,7 @@ pub(crate) mod ffi {
         fn view(tensor: &Tensor) -> RawView;
         fn clone_tensor(tensor: &Tensor) -> *mut Tensor;
         fn host_is_watched() -> bool;
+        fn tf32_allowed() -> u8;
         fn recording() -> u8;
         fn is_recorded(tensor: &Tensor, recording: u8) -> bool;
         fn current_stream(device: RawDevice) -> Result<usize>;

@@ -167,5 +167,6 @@ fn entry(
         ints: ints.iter().map(int).collect::<Option<_>>()?,
         parameters,
     };
-    Some(Entry { border, orders: inputs.iter().map(|&v| knowledge.operand_order(v)).collect() })
+    let orders = inputs.iter().map(|&v| knowledge.operand_order(v)).collect();
+    Some(Entry { border, orders, tf32: Default::default() })
 }

@@ -121,7 +121,7 @@ impl ClusterEngine {
         let Laid { network, results, ints, layers, parity } = self.laid(entry)?;
         log::debug!("{}: compiles the network\n{network}", self.name());
         let (read_at, weights) = self.weights_for(entry)?;
-        let engine = self.backend().compile(&network, &weights, &self.compile_options());
+        let engine = self.backend().compile(&network, &weights, &self.compile_options(entry));
         let engine = engine.map_err(|e| e.to_string())?;
         let outputs = output_forms(&network, &results);
         let (pool, fused_layers) = (Pool::new(engine), network.run_layers());
@@ -134,7 +134,7 @@ impl ClusterEngine {
         let start = Instant::now();
         let (read_at, weights) = self.weights_for(entry)?;
         let Restored { engine, network } =
-            embedded.restore(&weights, self.backend(), &self.compile_options())?;
+            embedded.restore(&weights, self.backend(), &self.compile_options(entry))?;
         let ready = Ready {
             pool: Pool::new(engine),
             outputs: output_forms(&network, &embedded.facts.results),
@@ -159,14 +159,14 @@ impl ClusterEngine {
         Ok((read_at, weights))
     }
 
-    pub(super) fn compile_options(&self) -> CompileOptions {
+    pub(super) fn compile_options(&self, entry: &Entry) -> CompileOptions {
         let threads = match self.options.threads {
             0 => tch::get_num_threads().max(1) as usize,
             threads => threads,
         };
         let device = if let Device::Cuda(at) = self.device { at } else { 0 };
         let level = self.options.level.unwrap_or_default();
-        CompileOptions { threads, device, level, ..CompileOptions::default() }
+        CompileOptions { threads, device, level, tf32: entry.tf32, ..CompileOptions::default() }
     }
 }
 

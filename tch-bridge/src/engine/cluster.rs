@@ -14,7 +14,7 @@ use super::profile::Profiler;
 use super::serving::Sink;
 use super::specialisation::{Outcome, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
-use crate::jit::{EngineError, JitError, Recording, TensorView, current_stream};
+use crate::jit::{EngineError, JitError, Recording, TensorView, current_stream, tf32_on};
 use crate::types::type_of_view;
 use crate::{Options, SavedWeights};
 use arc_swap::ArcSwap;
@@ -55,6 +55,8 @@ pub(crate) struct ClusterEngine {
     waiting: AtomicBool,
     /// Calls do not look whether the parameters changed.
     frozen: AtomicBool,
+    /// Its device does no more work: calls are not even tried.
+    pub(super) lost: AtomicBool,
     /// Calls that the engine served.
     pub(super) served: AtomicU64,
     /// Calls that the host served because gradients were recorded.
@@ -91,6 +93,7 @@ impl ClusterEngine {
             clock: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             served: AtomicU64::new(0),
             recorded: AtomicU64::new(0),
             kept: AtomicU64::new(0),
@@ -211,7 +214,8 @@ impl ClusterEngine {
     }
 
     pub(super) fn find(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> Option<Arc<Specialisation>> {
-        self.built.load().iter().find(|s| s.entry.fits(inputs, ints)).cloned()
+        let tf32 = tf32_on(self.device);
+        self.built.load().iter().find(|s| s.entry.fits(inputs, ints, tf32)).cloned()
     }
 
     /// Has calls no longer look whether the parameters changed, or look again.
@@ -258,7 +262,7 @@ impl ClusterEngine {
         let tensors = inputs.iter().map(type_of_view).collect::<Option<Vec<_>>>()?;
         let parameters = self.parameters.types()?;
         let border = Border { tensors, ints: ints.to_vec(), parameters };
-        Some(Entry { border, orders: inputs.iter().map(order_of).collect() })
+        Some(Entry { border, orders: inputs.iter().map(order_of).collect(), tf32: tf32_on(self.device) })
     }
 
     pub(super) fn run(

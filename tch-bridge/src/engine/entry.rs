@@ -1,10 +1,11 @@
 //! What enters a cluster, as far as its engines depend on it.
 
-use crate::jit::TensorView;
+use crate::jit::{TensorView, tf32_on};
 use crate::layout::AxisOrder;
 use crate::types::dtype_of_kind;
 use serde::{Deserialize, Serialize};
 use trt_subgraph::TensorType;
+use trt_subgraph::backend::Tf32;
 use trt_subgraph::source::Border;
 
 /// What an engine is built for.
@@ -13,18 +14,22 @@ pub(crate) struct Entry {
     pub(crate) border: Border,
     /// How each tensor input lies in memory: how the results lie follows from that on the host.
     pub(crate) orders: Vec<AxisOrder>,
+    /// Where torch lets f32 factors be rounded.
+    pub(crate) tf32: Tf32,
 }
 
 impl Entry {
     /// The entry of these tensors, whose types are the border's.
     #[cfg(feature = "tool")]
-    pub(crate) fn of(border: Border, tensors: &[tch::Tensor]) -> Entry {
-        Entry { border, orders: tensors.iter().map(|t| order_of(&TensorView::of(t))).collect() }
+    pub(crate) fn of(border: Border, tensors: &[tch::Tensor], device: tch::Device) -> Entry {
+        let orders = tensors.iter().map(|t| order_of(&TensorView::of(t))).collect();
+        Entry { border, orders, tf32: tf32_on(device) }
     }
 
-    /// Is it that of these inputs?
-    pub(crate) fn fits(&self, inputs: &[TensorView<'_>], ints: &[i64]) -> bool {
+    /// Is it that of these inputs, where torch allows so much?
+    pub(crate) fn fits(&self, inputs: &[TensorView<'_>], ints: &[i64], tf32: Tf32) -> bool {
         self.border.ints == ints
+            && self.tf32 == tf32
             && self.border.tensors.len() == inputs.len()
             && self.border.tensors.iter().zip(inputs).all(|(ty, view)| is_of_type(view, ty))
             && self.orders.iter().zip(inputs).all(|(order, view)| *order == order_of(view))
@@ -53,7 +58,7 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of(entry: &Entry) -> Shape {
-        let Entry { border, orders } = entry;
+        let Entry { border, orders, .. } = entry;
         Shape {
             tensors: border.tensors.clone(),
             ints: border.ints.clone(),
@@ -62,9 +67,9 @@ impl Shape {
     }
 
     /// The entry beside parameters of these types; `None` where an order is none.
-    pub(crate) fn entry(&self, parameters: Vec<TensorType>) -> Option<Entry> {
+    pub(crate) fn entry(&self, parameters: Vec<TensorType>, tf32: Tf32) -> Option<Entry> {
         let orders: Vec<_> = self.orders.iter().map(|o| AxisOrder::of_numbers(o)).collect::<Option<_>>()?;
         let border = Border { tensors: self.tensors.clone(), ints: self.ints.clone(), parameters };
-        (orders.len() == border.tensors.len()).then_some(Entry { border, orders })
+        (orders.len() == border.tensors.len()).then_some(Entry { border, orders, tf32 })
     }
 }

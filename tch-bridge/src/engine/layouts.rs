@@ -106,7 +106,7 @@ impl Layouts {
         let mut known = lock(&self.known);
         if known.is_empty()
             && let Some(seen) = seen
-            && let Some(first) = seen.shape.entry(entry.border.parameters.clone())
+            && let Some(first) = seen.shape.entry(entry.border.parameters.clone(), entry.tf32)
             && let Ok(made) = specialise(source, &first.border)
         {
             let orders = seen.orders.iter().copied().map(Layout::Order).collect();

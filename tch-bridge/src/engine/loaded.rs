@@ -11,7 +11,7 @@ use super::request::build_in_background;
 use super::serving::serve;
 use crate::backend::Runners;
 use crate::env;
-use crate::jit::{Call, EngineError, HostEngine, Outcome, Outputs, Owner, Places};
+use crate::jit::{Call, EngineError, HostEngine, Outcome, Outputs, Owner, Places, tf32_on};
 use crate::report::EngineReport;
 use crate::types::kind_of_dtype;
 use crate::{Options, SavedWeights, switch};
@@ -133,7 +133,8 @@ impl Loaded {
     /// The shapes that it was saved with, as the module's parameters are now.
     fn entries(&self, cluster: &ClusterEngine) -> Vec<Entry> {
         let Some(parameters) = cluster.parameter_types() else { return Vec::new() };
-        self.saved.shapes.iter().filter_map(|shape| shape.entry(parameters.clone())).collect()
+        let tf32 = tf32_on(cluster.device);
+        self.saved.shapes.iter().filter_map(|shape| shape.entry(parameters.clone(), tf32)).collect()
     }
 }
 

@@ -143,7 +143,7 @@ impl ClusterEngine {
         let (_, weights) = self.weights_for(entry)?;
         let sample = lock(&self.samples.0).get(entry).cloned();
         let sample = sample.unwrap_or_else(|| Arc::new(random(entry)));
-        let options = self.compile_options();
+        let options = self.compile_options(entry);
         let of = Guard {
             backend: self.backend(),
             options: &options,

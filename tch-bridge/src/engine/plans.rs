@@ -33,7 +33,7 @@ impl ClusterEngine {
     }
 
     fn embed(&self, entry: &Entry) -> Result<Embedded, String> {
-        let (backend, options) = (self.backend(), self.compile_options());
+        let (backend, options) = (self.backend(), self.compile_options(entry));
         if backend.fingerprint(&options).is_none() {
             return Err(format!("the {} backend saves no engines", backend.name()));
         }
@@ -61,7 +61,7 @@ impl ClusterEngine {
         let on_host = self.parameters.tensors().iter().map(|t| tch::no_grad(|| t.f_to_device(Device::Cpu)));
         let on_host = on_host.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
         let weights = DenseWeights::read(&on_host, Device::Cpu).ok_or("a parameter is no dense tensor")?;
-        let (backend, options) = (self.backend(), self.compile_options());
+        let (backend, options) = (self.backend(), self.compile_options(entry));
         let mut recipe = Recipe::new(&network, &weights).backend(backend.name()).options(options.clone());
         recipe = recipe.note("engine", self.name());
         if let Some(names) = names {

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tch::{Device, Kind, Tensor};
+use trt_subgraph::backend::RunError;
 
 /// What the stitched module holds.
 pub(crate) struct Serving(pub(crate) Arc<ClusterEngine>);
@@ -62,7 +63,7 @@ pub(super) fn serve(
     sink: &mut dyn Sink,
 ) -> Result<Outcome, EngineError> {
     let elsewhere = |v: &TensorView<'_>| !v.is_plain() || v.device() != Some(cluster.device);
-    if !switch::is_on() || call.inputs.iter().any(elsewhere) {
+    if !switch::is_on() || cluster.lost.load(Ordering::Relaxed) || call.inputs.iter().any(elsewhere) {
         return Ok(Outcome::Host);
     }
     if cluster.is_recorded(call.inputs, call.recording) {
@@ -79,7 +80,11 @@ pub(super) fn serve(
     let Some(specialisation) = found else { return Ok(Outcome::Host) };
     specialisation.touch(cluster.clock.fetch_add(1, Ordering::Relaxed));
     let Built::Ready(ready) = &specialisation.outcome else { return Ok(Outcome::Host) };
-    cluster.run(ready, call.inputs, sink)?;
+    cluster.run(ready, call.inputs, sink).inspect_err(|e| {
+        if let Some(RunError::Lost(_)) = e.downcast_ref() {
+            cluster.lost.store(true, Ordering::Relaxed);
+        }
+    })?;
     cluster.served.fetch_add(1, Ordering::Relaxed);
     Ok(Outcome::Served)
 }

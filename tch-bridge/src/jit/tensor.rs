@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::JitError;
 use crate::sys::ffi;
+use trt_subgraph::backend::Tf32;
 
 /// Takes over a tensor that C++ allocated for us.
 pub(crate) fn adopt(tensor: *mut ffi::Tensor) -> Tensor {
@@ -23,6 +24,18 @@ pub(crate) fn borrow(tensor: &Tensor) -> &ffi::Tensor {
 /// operators must run then, one by one.
 pub fn host_is_watched() -> bool {
     ffi::host_is_watched()
+}
+
+/// Where torch's switches let f32 factors on a GPU be rounded to TF32 now: `torch.backends.cudnn.conv.fp32_precision` and
+/// `torch.backends.cuda.matmul.fp32_precision`, also by their older names. On other devices nothing is.
+pub fn tf32_on(device: Device) -> Tf32 {
+    match device {
+        Device::Cuda(_) => {
+            let allowed = ffi::tf32_allowed();
+            Tf32 { convolution: allowed & 1 != 0, product: allowed & 2 != 0 }
+        }
+        _ => Tf32::default(),
+    }
 }
 
 /// What autograd records in a thread: gradients, tangents.

@@ -315,6 +315,8 @@ pub enum RunError {
     },
     /// A library or the device failed.
     Device(String),
+    /// The device does no more work in this process; what failed first is not always what is at fault.
+    Lost(String),
 }
 
 impl fmt::Display for RunError {
@@ -330,6 +332,12 @@ impl fmt::Display for RunError {
                 write!(f, "{what} {at} is {found}, the network has {expected}")
             }
             RunError::Device(why) => f.write_str(why),
+            RunError::Lost(why) => {
+                write!(
+                    f,
+                    "{why}. The GPU does no more work in this process, whoever asks; CUDA_LAUNCH_BLOCKING=1 in the environment of the next one has the kernel named that is at fault"
+                )
+            }
         }
     }
 }

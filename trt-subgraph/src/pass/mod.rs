@@ -22,12 +22,14 @@ mod dead;
 mod epilogue;
 mod fold;
 mod horizontal;
+mod lift;
 mod lookup;
 mod operands;
 mod pad;
 mod permute;
 mod pointwise;
 mod reshape;
+mod rows;
 mod simplify;
 mod sink;
 mod slice;
@@ -60,6 +62,8 @@ pub const PASSES: &[Pass] = &[
     broadcast::PASS,
     reshape::PASS,
     permute::PASS,
+    lift::PASS,
+    rows::PASS,
     sink::PASS,
     slice::PASS,
     concat::PASS,

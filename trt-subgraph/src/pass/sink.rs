@@ -52,8 +52,17 @@ fn moved_back(patch: &mut Patch, v: ValueId, movement: &LayerKind, source: &[usi
             let back = (0..axes.len()).map(|i| axes.iter().position(|&a| a == i)).collect::<Option<_>>()?;
             patch.add(LayerKind::Permute { axes: back }, &[aligned]).ok()
         }
+        LayerKind::Reshape { shape } if is_row(&patch.ty(v).shape, [source, shape]) => {
+            patch.reshape(v, source.last().copied().into_iter().collect::<Vec<_>>()).ok()
+        }
         _ => patch.reshape(v, source).ok(),
     }
+}
+
+/// Is it one row for all rows of tensors of both shapes?
+fn is_row(of: &[usize], both: [&[usize]; 2]) -> bool {
+    let leading = |shape: &[usize]| shape.iter().rev().skip(1).all(|&n| n == 1);
+    !of.is_empty() && leading(of) && both.iter().all(|shape| shape.last() == of.last())
 }
 
 #[cfg(test)]
@@ -100,6 +109,21 @@ mod tests {
         let y = binary(&mut b, Binary::Add, y, table);
         let y = unary(&mut b, Unary::Tanh, y);
         assert_eq!(check::run_kinds(&check::optimize(b.finish(vec![y]))), "matmul+ reshape");
+    }
+
+    #[test]
+    fn rows_are_the_same_before_a_reshape_of_rows() {
+        for (row, left) in [
+            (vec![5], "pointwise reshape"),
+            (vec![6, 5], "pointwise reshape"),
+            (vec![6, 1], "reshape pointwise"),
+        ] {
+            let mut b = Builder::new();
+            let (x, bias) = (b.input(f32s(&[2, 3, 5])), b.parameter("bias", f32s(&row)));
+            let y = b.add(LayerKind::Reshape { shape: vec![6, 5] }, &[x]).unwrap();
+            let y = binary(&mut b, Binary::Add, y, bias);
+            assert_eq!(check::run_kinds(&check::pass("sink", b.finish(vec![y]), true)), left);
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, OwnStream};
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, RunError, Stream, Tf32};
-use trt_subgraph::network::{Builder, LayerKind, Network};
+use trt_subgraph::network::expr::Unary;
+use trt_subgraph::network::{Builder, Expr, LayerKind, Network};
 use trt_subgraph::pass::{Options, optimize};
 use trt_subgraph::source::case::{Lowered, load};
 use trt_subgraph::{DType, Literal, TensorType, compare, tolerance};
@@ -203,7 +204,7 @@ fn forks_share_weights_and_see_a_refit() {
     let mut b = Builder::new();
     let x = b.input(TensorType::new(DType::F32, [3]));
     let w = b.parameter("w", TensorType::new(DType::F32, [3]));
-    let product = trt_subgraph::network::Expr::binary(trt_subgraph::network::expr::Binary::Mul);
+    let product = Expr::binary(trt_subgraph::network::expr::Binary::Mul);
     let y = b.add(LayerKind::Pointwise(product), &[x, w]).expect("well typed");
     let network = b.finish(vec![y]);
     let three = |v: [f64; 3]| Literal::from_f64(TensorType::new(DType::F32, [3]), v).expect("three");
@@ -349,4 +350,49 @@ fn results(
         buffer.read(result.bytes_mut()).map_err(RunError::Device)?;
     }
     Ok(results)
+}
+
+/// In the environment of a process of this program that is to lose its device.
+const LOSES: &str = "LOSES_ITS_DEVICE";
+
+/// A kernel that reads where no memory is ends the device's work in its process, so another one does it.
+#[test]
+fn a_lost_device_is_told_from_a_failed_call() {
+    let Some(_) = gpu() else { return };
+    let run = |blocking: &str| {
+        let program = std::env::current_exe().expect("this program");
+        let arguments = ["loses_its_device_when_asked", "--exact", "--nocapture"];
+        let mut command = std::process::Command::new(program);
+        let out = command.args(arguments).env(LOSES, "1").env("CUDA_LAUNCH_BLOCKING", blocking).output();
+        String::from_utf8_lossy(&out.expect("starts").stdout).into_owned()
+    };
+    let told = run("0");
+    assert!(told.contains("lost: ") && told.contains("does no more work"), "{told}");
+    let told = run("1");
+    assert!(told.contains("lost: ") && told.contains("the one at fault"), "{told}");
+}
+
+/// Does nothing by itself: see above.
+#[test]
+fn loses_its_device_when_asked() {
+    if std::env::var_os(LOSES).is_none() {
+        return;
+    }
+    let Some(_) = gpu() else { return };
+    let mut b = Builder::new();
+    let x = b.input(TensorType::new(DType::F32, [4]));
+    b.set_origin("the one at fault");
+    let y = b.add(LayerKind::Pointwise(Expr::unary(Unary::Exp)), &[x]).expect("well typed");
+    let mut engine = compiled(&b.finish(vec![y]), &[]).expect("compiles");
+    let nowhere = 0x1000 as *mut u8;
+    for _ in 0..3 {
+        let io = Io { inputs: &[nowhere], outputs: &[nowhere] };
+        // SAFETY: the addresses are none, which the device finds out; nothing else is done in this process.
+        let result = unsafe { engine.run(&io, Stream::NONE) };
+        if let Err(error @ RunError::Lost(_)) = result {
+            println!("lost: {error}");
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }

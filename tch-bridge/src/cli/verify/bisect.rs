@@ -110,7 +110,7 @@ impl Search<'_> {
         let part = self.whole.part(range)?;
         let engine = self.whole.engine.for_part(part.source.clone(), part.parameters.clone_handles()).ok()?;
         let engine = Arc::new(engine);
-        engine.build(Entry::of(part.border.clone(), &part.tensors));
+        engine.build(Entry::of(part.border.clone(), &part.tensors, engine.device()));
         let found = switch::force_enabled(|| {
             tch::no_grad(|| serve_directly(&engine, &part.tensors, &part.border.ints))
         })?;

@@ -188,7 +188,7 @@ impl Part {
         let part = engine
             .for_part(self.source.clone(), self.parameters.clone_handles())
             .map_err(|e| e.to_string())?;
-        Ok(part.laid(&Entry::of(self.border.clone(), &self.tensors))?.network)
+        Ok(part.laid(&Entry::of(self.border.clone(), &self.tensors, part.device()))?.network)
     }
 
     /// The first layer whose value, computed by the backend from the inputs, is not what the reference computes. Not found on

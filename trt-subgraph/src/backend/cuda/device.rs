@@ -133,6 +133,16 @@ impl Device {
         Ok((Relaxed { device: self, before: mode }, current))
     }
 
+    /// Has earlier work failed so that the context does no more?
+    pub fn is_lost(&self) -> bool {
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: places for the answers. The call reports what earlier work has met.
+        let found = self.enter().and_then(|_current| {
+            self.driver.check("cuMemGetInfo", unsafe { (self.driver.cuMemGetInfo_v2)(&mut free, &mut total) })
+        });
+        found.is_err()
+    }
+
     /// Waits for all work of the context.
     pub fn synchronize(&self) -> Result<(), String> {
         let _current = self.enter()?;

@@ -8,7 +8,7 @@ use super::load::Loaded;
 use super::memory::{Buffer, Record, is_on};
 use super::order::Order;
 use super::program::{Program, Source, WEIGHTS};
-use super::queue::Queue;
+use super::queue::{Queue, is_blocking};
 use super::replay::Replay;
 use super::saved::Saved;
 use super::stream::OwnStream;
@@ -150,6 +150,25 @@ impl CudaEngine {
         Ok(engine)
     }
 
+    /// # Safety
+    /// As [`Engine::run`].
+    unsafe fn enqueue(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError> {
+        let shared = self.shared.clone();
+        let state = self.state()?;
+        state.fault(&shared)?;
+        if shared.generation.load(Ordering::Acquire) != state.generation {
+            (state.weights, state.generation) = shared.newest();
+            state.queue.point(WEIGHTS, state.weights.address());
+            state.record_graph(&shared).map_err(RunError::Device)?;
+        }
+        let stream: CUstream = stream.0.cast();
+        // SAFETY: the caller gives inputs, outputs and stream; the rest is ours and lives as long as the engine.
+        unsafe {
+            state.order.follow(stream).map_err(RunError::Device)?;
+            state.queue.run(&shared.run, state.replay.as_mut(), io, stream).map_err(RunError::Device)
+        }
+    }
+
     fn state(&mut self) -> Result<&mut State, RunError> {
         if self.state.is_none() {
             self.state = Some(State::new(&self.shared).map_err(RunError::Device)?);
@@ -182,7 +201,7 @@ impl Shared {
             prepare: load(prepare).map_err(modules)?,
             run: load(run).map_err(modules)?,
             weight_bytes,
-            graph: options.graph,
+            graph: options.graph && !is_blocking(),
             origins: split.run.layers.iter().map(|l| l.origin.clone()).collect(),
             weights: Mutex::new(Arc::new(Buffer::new(device, 0).map_err(modules)?)),
             generation: AtomicU64::new(0),
@@ -275,6 +294,14 @@ impl Shared {
         (held.clone(), self.generation.load(Ordering::Acquire))
     }
 
+    /// Tells a failure of this call from the end of the device.
+    fn judge(&self, error: RunError) -> RunError {
+        match error {
+            RunError::Device(why) if self.device.is_lost() => RunError::Lost(why),
+            other => other,
+        }
+    }
+
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         let _relaxed = self.device.enter_relaxed().map_err(modules)?;
         self.publish(self.prepare(weights).map_err(CompileError::Prepare)?);
@@ -355,20 +382,8 @@ impl Engine for CudaEngine {
     /// the engine's next call reports [`RunError::Index`] instead of running. Calls on different streams follow each other; the stream of a
     /// call lives until the next. A fork's first call allocates and is not to be captured.
     unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError> {
-        let shared = self.shared.clone();
-        let state = self.state()?;
-        state.fault(&shared)?;
-        if shared.generation.load(Ordering::Acquire) != state.generation {
-            (state.weights, state.generation) = shared.newest();
-            state.queue.point(WEIGHTS, state.weights.address());
-            state.record_graph(&shared).map_err(RunError::Device)?;
-        }
-        let stream: CUstream = stream.0.cast();
-        // SAFETY: the caller gives inputs, outputs and stream; the rest is ours and lives as long as the engine.
-        unsafe {
-            state.order.follow(stream).map_err(RunError::Device)?;
-            state.queue.run(&shared.run, state.replay.as_mut(), io, stream).map_err(RunError::Device)
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.enqueue(io, stream) }.map_err(|e| self.shared.judge(e))
     }
 
     /// Each step's time is that of a graph which repeats it, beside one of the whole: what a step gains from overlapping with its

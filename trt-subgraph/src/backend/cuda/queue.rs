@@ -9,6 +9,7 @@ use crate::backend::Io;
 use crate::backend::view::Slot;
 use cudarc::driver::sys::CUstream;
 use std::ffi::c_void;
+use std::sync::OnceLock;
 
 /// What an argument points into.
 #[derive(Clone, Copy)]
@@ -34,6 +35,14 @@ pub struct Queue {
     /// A byte that is set between one library call and the next where no graph orders them. Library kernels may start before the one ahead
     /// of them is done, as far as they can tell that they do not need it; they know nothing of others that use the same memory.
     spacer: Buffer,
+    /// Every step is waited for, so that a failure names its layer.
+    blocking: bool,
+}
+
+/// Has `CUDA_LAUNCH_BLOCKING` been set, which has CUDA wait for every kernel?
+pub fn is_blocking() -> bool {
+    static SET: OnceLock<bool> = OnceLock::new();
+    *SET.get_or_init(|| std::env::var_os("CUDA_LAUNCH_BLOCKING").is_some_and(|v| v == "1"))
 }
 
 #[derive(Clone, Copy)]
@@ -64,6 +73,7 @@ impl Queue {
             given: vec![],
             handles,
             spacer,
+            blocking: is_blocking(),
         };
         for (at, step) in program.steps.iter().enumerate() {
             if step
@@ -160,14 +170,20 @@ impl Queue {
                     replay.join(loaded, self, stream)
                 }
             },
-            // SAFETY: the caller's promise.
-            None => unsafe { self.enqueue(loaded, stream) },
+            // SAFETY: as above.
+            None => unsafe {
+                if self.blocking {
+                    driver
+                        .check("cuStreamIsCapturing", (driver.cuStreamIsCapturing)(stream, &mut capturing))?;
+                }
+                self.enqueue(loaded, stream, self.blocking && capturing == 0)
+            },
         }
     }
 
     /// # Safety
     /// Every argument has its value; see [`Queue::run`].
-    unsafe fn enqueue(&mut self, loaded: &Loaded, stream: CUstream) -> Result<(), String> {
+    unsafe fn enqueue(&mut self, loaded: &Loaded, stream: CUstream, wait: bool) -> Result<(), String> {
         let driver = loaded.device.driver;
         let (mut few, mut many) = ([std::ptr::null_mut::<c_void>(); 32], Vec::new());
         let mut after_call = false;
@@ -217,6 +233,9 @@ impl Queue {
                 }
             };
             after_call = matches!(step.action, Action::Call(_));
+            // SAFETY: the caller's stream, which is not captured.
+            let done = || driver.check("its kernel", unsafe { (driver.cuStreamSynchronize)(stream) });
+            let result = if wait { result.and_then(|()| done()) } else { result };
             result.map_err(|why| format!("{}: {why}", step.origin))?;
         }
         Ok(())

@@ -184,11 +184,11 @@ fn attention_in_one_kernel() {
     let product = |transpose_b| LayerKind::MatMul { transpose_a: false, transpose_b };
     let mut batch = Batch::default();
     let mut kernels = 0;
-    for (dtype, heads, queries, keys, depth, width, masked) in [
-        (DType::F16, 2, 70, 130, 32, 32, false),
-        (DType::BF16, 1, 5, 40, 64, 16, true),
-        (DType::F16, 1, 33, 65, 128, 128, true),
-        (DType::F16, 2, 20, 300, 64, 64, false),
+    for (dtype, heads, queries, keys, depth, width, masked, kept_when) in [
+        (DType::F16, 2, 70, 130, 32, 32, false, None),
+        (DType::BF16, 1, 5, 40, 64, 16, true, Some(true)),
+        (DType::F16, 1, 33, 65, 128, 128, true, None),
+        (DType::F16, 2, 20, 300, 64, 64, false, Some(false)),
     ] {
         let b = &mut batch.b;
         let q = b.input(ty(dtype, &[2, queries, heads, depth]));
@@ -212,7 +212,22 @@ fn attention_in_one_kernel() {
         }
         let scores = b.fused(product(true), &operands, Some(e.finish(last))).expect("well typed")[0];
         let weights = b.add(LayerKind::Softmax { axis: 3, log: false }, &[scores]).expect("well typed");
-        let weights = b.add(LayerKind::Pointwise(Expr::cast(dtype)), &[weights]).expect("well typed");
+        let weights = match kept_when {
+            None => b.add(LayerKind::Pointwise(Expr::cast(dtype)), &[weights]).expect("well typed"),
+            Some(when) => {
+                // The third query's weights are made 0.
+                let third = (0..queries).map(|i| ((i == 2) != when) as u8 as f64);
+                let rows = Literal::from_f64(ty(DType::Bool, &[queries, 1]), third).expect("as many");
+                let mut e = Expr::default();
+                let (own, row) = (e.push(Node::Input(0)), e.push(Node::Input(1)));
+                let zero = e.push(Node::Const(DType::F32, Scalar::Float(0.0)));
+                let (yes, no) = if when { (own, zero) } else { (zero, own) };
+                let kept = e.push(Node::Select(row, yes, no));
+                e.push(Node::Cast(dtype, kept));
+                let rows = b.constant(rows);
+                b.add(LayerKind::Pointwise(e), &[weights, rows]).expect("well typed")
+            }
+        };
         let y = b.add(product(false), &[weights, v]).expect("well typed");
         batch.outputs.push(y);
         kernels += 1;

@@ -35,6 +35,7 @@ api! {
         cuCtxSynchronize: fn() -> Status;
         cuMemAlloc_v2: fn(*mut Address, usize) -> Status;
         cuMemFree_v2: fn(Address) -> Status;
+        cuMemGetInfo_v2: fn(*mut usize, *mut usize) -> Status;
         cuMemAllocAsync: fn(*mut Address, usize, CUstream) -> Status;
         cuMemFreeAsync: fn(Address, CUstream) -> Status;
         cuMemHostAlloc: fn(*mut *mut c_void, usize, c_uint) -> Status;

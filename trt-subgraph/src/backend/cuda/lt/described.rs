@@ -49,7 +49,7 @@ impl Described {
             let result = unsafe { (lt.cublasLtMatmulDescSetAttribute)(out.product, attribute, value, 4) };
             lt.check("cublasLtMatmulDescSetAttribute", result)?;
         }
-        if p.bias.is_some() {
+        if p.ending.bias.is_some() {
             let epilogue = Epilogue::CUBLASLT_EPILOGUE_BIAS;
             let value: *const c_void = (&raw const epilogue).cast();
             // SAFETY: the attributes are a 32-bit number and an address.
@@ -66,7 +66,7 @@ impl Described {
         for (to, matrix, dtype) in [
             (&mut out.left, p.left, p.dtype),
             (&mut out.right, p.right, p.dtype),
-            (&mut out.result, p.result, p.out),
+            (&mut out.result, p.result, p.ending.out),
         ] {
             let (batch, step) = (p.batch as i32, matrix.step as i64);
             // SAFETY: a place for the descriptor; the attributes have these sizes.

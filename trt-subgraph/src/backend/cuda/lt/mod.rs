@@ -1,9 +1,10 @@
-//! Matrix products by cuBLASLt. Factors are given as they lie in memory; a bias is its epilogue, anything more a kernel
-//! after it.
+//! Matrix products by cuBLASLt. Factors are given as they lie in memory; a row and a tensor that the result is added to are the
+//! library's own work, anything more a kernel's after it.
 //!
 //! The library counts columns first, so it is asked for the transposed product: our right factor is its left one.
 
 mod described;
+mod ending;
 mod problem;
 
 use super::assemble::{Assembler, Fault};
@@ -14,7 +15,7 @@ use super::render::Argument;
 use super::tactic::Way;
 use super::timer::Timer;
 use crate::backend::Level;
-use crate::network::{Expr, Layer};
+use crate::network::Layer;
 use crate::{DType, TensorType};
 use cudarc::cublaslt::sys::{
     cublasLtMatmulAlgo_t, cublasLtMatmulHeuristicResult_t as Found,
@@ -22,7 +23,8 @@ use cudarc::cublaslt::sys::{
 };
 use cudarc::driver::sys::CUstream;
 use described::Described;
-use problem::{Problem, bias};
+use ending::Ending;
+use problem::Problem;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -39,10 +41,8 @@ pub fn ways(
     transposed: (bool, bool),
     tf32: bool,
 ) -> Vec<Arc<dyn Way>> {
-    // A bias in the library's words where it has them, else after it.
-    let bias = bias(a, layer);
-    for bias in [bias, None].into_iter().skip(if bias.is_some() { 0 } else { 1 }) {
-        let Some(problem) = Problem::of(a, layer, transposed, tf32, bias) else { return vec![] };
+    for ending in Ending::of(a, layer) {
+        let Some(problem) = Problem::of(a, layer, transposed, tf32, ending) else { return vec![] };
         match CublasLt::get().and_then(|lt| problem.algorithms(lt, timer)) {
             Ok(found) if !found.is_empty() => {
                 let way = |(rank, found): (usize, &Found)| -> Arc<dyn Way> {
@@ -131,10 +131,10 @@ impl Way for Product {
         let shape = a.network.ty(layer.outputs[0]).shape.clone();
         let row_major: Vec<usize> = (0..shape.len()).collect();
         let tail = a.tail(layer, &row_major)?;
+        let ending = &p.ending;
         let fits = tail.out.is_row_major() && tail.out.offset % ALIGNMENT as isize == 0;
-        let whole = tail.expr.is_none() || p.bias.is_some();
-        let plain = whole && fits && !a.is_given(tail.out.slot);
-        let ty = TensorType::new(p.out, shape);
+        let plain = ending.rest.is_none() && fits && !a.is_given(tail.out.slot);
+        let ty = TensorType::new(ending.out, shape);
         let result = if plain { tail.out.clone() } else { a.temporary(&ty, &row_major) };
         let mut arguments = Vec::new();
         for at in [1, 0] {
@@ -144,7 +144,10 @@ impl Way for Product {
         }
         arguments.push(Argument::of(&result, true));
         arguments.push(a.workspace(self.workspace));
-        if let Some(at) = p.bias {
+        if let Some(at) = ending.addend {
+            arguments.push(Argument::of(&a.view(layer.inputs[at]), false));
+        }
+        if let Some(at) = ending.bias {
             let bias = a.view(layer.inputs[at]);
             let flat = bias.reshape(&[bias.elements()]).filter(|v| v.is_row_major() && v.offset % 16 == 0);
             let bias = match flat.filter(|v| !a.is_given(v.slot)) {
@@ -170,14 +173,14 @@ impl Way for Product {
         if plain {
             return Ok(());
         }
-        if whole {
-            return a.copy(&result, tail.out);
-        }
-        let mut operands = vec![result];
-        operands.extend(tail.operands);
-        let expr = tail.expr.unwrap_or_else(Expr::identity);
+        let Some((expr, read)) = &ending.rest else { return a.copy(&result, tail.out) };
         // The library's result has the type that the layer's own computes in.
-        pointwise::emit_typed(a, "epilogue", &expr, &tail.typing, &operands, tail.out)
+        let (mut typing, mut operands) = (vec![tail.typing[0]], vec![result]);
+        for at in read {
+            typing.push(tail.typing[at - 1]);
+            operands.push(tail.operands[at - 2].clone());
+        }
+        pointwise::emit_typed(a, "epilogue", expr, &typing, &operands, tail.out)
     }
 }
 
@@ -202,18 +205,20 @@ impl Call for Planned {
         stream: CUstream,
     ) -> Result<(), String> {
         let d = &self.described;
-        let (one, zero) = ([1f32, 0.0], [0f32, 0.0]);
-        let (wide_one, wide_zero) = (1f64, 0f64);
+        let of_addend = if self.problem.ending.addend.is_some() { 1 } else { 0 };
+        let (one, factor) = (1f32, of_addend as f32);
+        let (wide_one, wide_factor) = (1f64, of_addend as f64);
         let (alpha, beta): (*const c_void, *const c_void) = if self.wide {
-            ((&raw const wide_one).cast(), (&raw const wide_zero).cast())
+            ((&raw const wide_one).cast(), (&raw const wide_factor).cast())
         } else {
-            (one.as_ptr().cast(), zero.as_ptr().cast())
+            ((&raw const one).cast(), (&raw const factor).cast())
         };
-        let [left, right, result, workspace, rest @ ..] = addresses else {
-            return Err("four or five addresses".to_string());
+        let [left, right, result, workspace, more @ ..] = addresses else {
+            return Err("four to six addresses".to_string());
         };
+        let addend = more.first().filter(|_| of_addend == 1).unwrap_or(result);
         // A bias' address is part of a descriptor, which others may be using.
-        let own = rest.first().map(|&bias| Described::new(d.lt, &self.problem, bias)).transpose()?;
+        let own = more.get(of_addend).map(|&bias| Described::new(d.lt, &self.problem, bias)).transpose()?;
         let d = own.as_ref().unwrap_or(d);
         let at = |address: &Address| *address as *mut c_void;
         // SAFETY: the caller's promise; descriptors are alive.
@@ -227,7 +232,7 @@ impl Call for Planned {
                 at(right),
                 d.right,
                 beta,
-                at(result),
+                at(addend),
                 d.result,
                 at(result),
                 d.result,

@@ -5,10 +5,10 @@ use super::super::kernel::product::matrices;
 use super::super::layout::order_of;
 use super::super::program::WEIGHTS;
 use super::ALIGNMENT;
+use super::ending::Ending;
 use crate::DType;
 use crate::backend::view::View;
 use crate::network::Layer;
-use crate::network::expr::{Binary, Node};
 
 /// A matrix as the library sees it: columns first.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -26,16 +26,13 @@ pub struct Matrix {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Problem {
     pub dtype: DType,
-    /// The element type of the result.
-    pub out: DType,
     pub batch: usize,
     /// Ours on the right, ours on the left, the result.
     pub left: Matrix,
     pub right: Matrix,
     pub result: Matrix,
     pub tf32: bool,
-    /// The layer's operand that the library adds to each of our rows; the epilogue is no more than that.
-    pub bias: Option<usize>,
+    pub ending: Ending,
 }
 
 impl Problem {
@@ -45,7 +42,7 @@ impl Problem {
         layer: &Layer,
         transposed: (bool, bool),
         tf32: bool,
-        bias: Option<usize>,
+        ending: Ending,
     ) -> Option<Problem> {
         let shape = a.network.ty(layer.outputs[0]).shape.clone();
         let batch = &shape[..shape.len() - 2];
@@ -62,12 +59,6 @@ impl Problem {
         let (x, w) = one_of_all(&x, &w).unwrap_or((x, w));
         let count: usize = x.shape[..x.rank() - 2].iter().product();
         let rows = if count == 1 { batch.iter().product::<usize>() * rows } else { rows };
-        // A sum that an epilogue goes on with is not rounded before.
-        let out = if layer.epilogue.is_none() || bias.is_some() || dtype == DType::F64 {
-            dtype
-        } else {
-            DType::F32
-        };
         let result = Matrix {
             rows: columns,
             columns: rows,
@@ -76,7 +67,7 @@ impl Problem {
             transposed: false,
         };
         let (left, right) = (matrix(&w, count)?, matrix(&x, count)?);
-        Some(Problem { dtype, out, batch: count, left, right, result, tf32, bias })
+        Some(Problem { dtype, batch: count, left, right, result, tf32, ending })
     }
 
     /// Length of the sums.
@@ -146,19 +137,4 @@ fn matrix(v: &View, batch: usize) -> Option<Matrix> {
         return Some(Matrix { rows, columns, lead, step, transposed: true });
     }
     None
-}
-
-/// The operand that the layer's epilogue adds to each row of the product and does nothing else; the library has that as its own. (It has
-/// a relu too, but some of its algorithms lose NaN in it.)
-pub fn bias(a: &Assembler, layer: &Layer) -> Option<usize> {
-    let (expr, y) = (layer.epilogue.as_ref()?, a.network.ty(layer.outputs[0]));
-    let Node::Binary(Binary::Add, p, q) = expr.nodes[expr.root() as usize] else { return None };
-    let at = match (expr.nodes[p as usize], expr.nodes[q as usize]) {
-        (Node::Input(0), Node::Input(i)) | (Node::Input(i), Node::Input(0)) if i > 0 => i as usize + 1,
-        _ => return None,
-    };
-    let ty = a.network.ty(layer.inputs[at]);
-    let dtype = a.network.ty(layer.inputs[0]).dtype;
-    let fits = ty.shape.last() == y.shape.last() && ty.elements() == y.shape[y.rank() - 1];
-    (fits && ty.dtype == dtype && y.dtype == dtype && dtype != DType::F64).then_some(at)
 }

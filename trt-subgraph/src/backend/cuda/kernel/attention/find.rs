@@ -1,7 +1,7 @@
 //! Which layers of a network are an attention.
 
 use crate::DType;
-use crate::network::expr::Node;
+use crate::network::expr::{Expr, Node, Scalar};
 use crate::network::{Layer, LayerKind, Network, ValueId};
 use std::collections::HashMap;
 
@@ -10,8 +10,15 @@ use std::collections::HashMap;
 pub struct Attention {
     /// Position of the product of queries and keys.
     pub scores: usize,
-    /// Positions of the softmax and of the cast of its result.
+    /// Positions of the softmax and of what becomes of its result: a cast, where some queries' weights may be made 0.
     pub weights: [usize; 2],
+}
+
+/// Which queries' weights are kept, of the operands from number 1 on of the layer that casts them.
+pub struct Keep {
+    pub condition: Expr,
+    /// What the condition is where they are kept.
+    pub when: bool,
 }
 
 /// The attentions of a network, by the position of the product with the values.
@@ -31,7 +38,7 @@ pub fn find(network: &Network) -> HashMap<usize, Attention> {
     let mut out = HashMap::new();
     for (at, layer) in network.layers.iter().enumerate() {
         let LayerKind::MatMul { transpose_a: false, .. } = layer.kind else { continue };
-        let found = own(layer.inputs[0]).filter(|(_, c)| is_cast(network, c)).and_then(|(cast, c)| {
+        let found = own(layer.inputs[0]).filter(|(_, c)| cast(network, c).is_some()).and_then(|(cast, c)| {
             let (softmax, s) = own(c.inputs[0]).filter(|(_, s)| is_softmax(network, s))?;
             let (scores, m) = own(s.inputs[0])?;
             fits(network, m, layer).then_some(Attention { scores, weights: [softmax, cast] })
@@ -41,10 +48,24 @@ pub fn find(network: &Network) -> HashMap<usize, Attention> {
     out
 }
 
-fn is_cast(network: &Network, layer: &Layer) -> bool {
-    let LayerKind::Pointwise(expr) = &layer.kind else { return false };
-    let halves = matches!(network.ty(layer.outputs[0]).dtype, DType::F16 | DType::BF16);
-    halves && matches!(expr.nodes[..], [Node::Input(0), Node::Cast(_, 0)])
+/// Is the layer a cast of its first operand to halves? Then which of its rows are not made 0, if some may be.
+pub fn cast(network: &Network, layer: &Layer) -> Option<Option<Keep>> {
+    let LayerKind::Pointwise(expr) = &layer.kind else { return None };
+    let node = |at: u32| expr.nodes[at as usize];
+    let (Node::Cast(_, from), out) = (node(expr.root()), network.ty(layer.outputs[0])) else { return None };
+    if !matches!(out.dtype, DType::F16 | DType::BF16) || network.ty(layer.inputs[0]).shape != out.shape {
+        return None;
+    }
+    let zero = |at: u32| matches!(node(at), Node::Const(_, v) if v == Scalar::Float(0.0));
+    let (condition, when) = match node(from) {
+        Node::Input(0) => return Some(None),
+        Node::Select(c, a, b) if node(a) == Node::Input(0) && zero(b) => (c, true),
+        Node::Select(c, a, b) if zero(a) && node(b) == Node::Input(0) => (c, false),
+        _ => return None,
+    };
+    let condition = expr.clone().finish(condition);
+    let of_rows = layer.inputs[1..].iter().all(|&v| network.ty(v).shape.last().is_none_or(|&n| n == 1));
+    (of_rows && !condition.nodes.contains(&Node::Input(0))).then_some(Some(Keep { condition, when }))
 }
 
 fn is_softmax(network: &Network, layer: &Layer) -> bool {

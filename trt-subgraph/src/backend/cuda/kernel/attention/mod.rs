@@ -17,6 +17,7 @@ use super::super::target::Target;
 use super::product::matrices;
 use crate::backend::view::View;
 use crate::network::{Expr, Layer, LayerKind};
+use crate::{DType, TensorType};
 use std::fmt::Write;
 
 /// Queries of a block.
@@ -55,8 +56,17 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Resul
         typing,
         operands,
     };
+    let cast = &network.layers[attention.weights[1]];
+    let keep = find::cast(network, cast).flatten().map(|keep| {
+        let operands: Vec<View> = cast.inputs[1..].iter().map(|&v| a.view(v).stretch(&shape)).collect();
+        let mut typing = vec![DType::F32];
+        typing.extend(operands.iter().map(|v| v.dtype));
+        let out = View::row_major(q.slot, &TensorType::new(DType::Bool, shape.clone()));
+        (Tail { out, expr: Some(keep.condition), typing, operands }, keep.when)
+    });
     let tail = a.tail(layer, &order)?;
-    let kernel = Kernel { batch, queries: shape[r - 2], keys: shape[r - 1], q, k, v, of_scores, tail };
+    let (queries, keys) = (shape[r - 2], shape[r - 1]);
+    let kernel = Kernel { batch, queries, keys, q, k, v, of_scores, keep, tail };
     let draft = kernel.draft(&a.target);
     a.launch(draft)
 }
@@ -81,17 +91,20 @@ struct Kernel {
     v: View,
     /// What becomes of each score.
     of_scores: Tail,
+    /// Whether a query's weights are kept, and when they are; they are 0 otherwise.
+    keep: Option<(Tail, bool)>,
     tail: Tail,
 }
 
 impl Kernel {
     fn draft(&self, target: &Target) -> Draft {
-        let Kernel { q, k, v, of_scores, tail, .. } = self;
+        let Kernel { q, k, v, of_scores, keep, tail, .. } = self;
         let r = q.rank();
         let (depth, width) = (q.shape[r - 1], v.shape[r - 1]);
         let pack = if tail.pack(r - 1) >= 2 { 2 } else { 1 };
         let mut views = vec![q, k, v];
-        views.extend(of_scores.operands.iter());
+        let of_keep: &[View] = keep.as_ref().map_or(&[], |(keep, _)| &keep.operands);
+        views.extend(of_scores.operands.iter().chain(of_keep));
         views.extend(tail.views());
         let ty = index_type(&views, tail.out.elements());
         let bytes = |rows: usize, columns: usize| rows * (columns + GAP) * 2;
@@ -123,6 +136,9 @@ impl Kernel {
         }
         for (i, view) in of_scores.operands.iter().enumerate() {
             draft.read(&format!("s{}", i + 1), view);
+        }
+        for (i, view) in of_keep.iter().enumerate() {
+            draft.read(&format!("w{}", i + 1), view);
         }
         tail.parameters_packed(&mut draft, r - 1, pack);
         let names: Vec<String> = (0..r - 2).map(|i| format!("c{i}")).collect();
@@ -256,14 +272,14 @@ for (int h = 0; h < 2; ++h) {{
     total[h] += across_lanes(total[h], 1);
     total[h] += across_lanes(total[h], 2);
 }}
-#pragma unroll
+{kept}#pragma unroll
 for (int d = 0; d < {wide}; ++d)
     #pragma unroll
     for (int c = 0; c < 4; c += {pack}) {{
         const {ty} m = m0 + warp * 16 + lane / 4 + c / 2 * 8, n = d * 8 + lane % 4 * 2 + c % 2;
         f32 values[{pack}];
         #pragma unroll
-        for (int j = 0; j < {pack}; ++j) values[j] = sums[d][c + j] / total[c / 2];
+        for (int j = 0; j < {pack}; ++j) values[j] = {value};
         if (m < {queries_count}) {{
 {store}        }}
     }}
@@ -271,6 +287,12 @@ for (int d = 0; d < {wide}; ++d)
             next = indent(&next),
             queries = indent(&fetch("q", "queries", q, QUERIES, "m0", self.queries)),
             together = if teams > 1 { together(teams, width / 8, known, QUERIES * (depth + GAP) * 2) } else { String::new() },
+            kept = self.kept(&names, ty),
+            // Weights of 0 still make NaN of values that are not finite.
+            value = match keep {
+                Some(_) => "kept[c / 2] ? sums[d][c + j] / total[c / 2] : 0.0f * sums[d][c + j]",
+                None => "sums[d][c + j] / total[c / 2]",
+            },
             deep = depth / 16,
             wide = width / 8,
             many = tile_keys / 8,
@@ -295,6 +317,26 @@ for (int d = 0; d < {wide}; ++d)
         );
         draft.body = body;
         draft
+    }
+
+    /// Code that declares of both rows of a thread whether their weights are kept.
+    fn kept(&self, names: &[String], ty: &str) -> String {
+        let Some((keep, when)) = &self.keep else { return String::new() };
+        let mut positions = names.to_vec();
+        positions.extend(["m".to_string(), "0".to_string()]);
+        let (code, condition) = keep.value("w", "0.0f", &positions, ty);
+        format!(
+            "bool kept[2];
+#pragma unroll
+for (int h = 0; h < 2; ++h) {{
+    const {ty} row = m0 + warp * 16 + lane / 4 + h * 8, m = row < {rows} ? row : {last};
+{code}    kept[h] = {condition} == {when};
+}}
+",
+            rows = self.queries,
+            last = self.queries - 1,
+            code = indent(&code),
+        )
     }
 
     /// Code that makes a score of the sum `scores[j][c]` at the positions `c0`, ..., `m`, `n`; and the score.
