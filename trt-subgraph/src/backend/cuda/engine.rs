@@ -10,11 +10,9 @@ use super::order::Order;
 use super::program::{Program, Source, WEIGHTS};
 use super::queue::{Queue, is_blocking};
 use super::replay::Replay;
-use super::saved::Saved;
 use super::stream::OwnStream;
 use super::tactic::{Choice, Way};
 use super::timer::{Alone, Timer};
-use crate::Bytes;
 use crate::backend::{
     CompileError, CompileOptions, Engine, EngineInfo, Io, Level, Profile, RunError, Signature, StepTime,
     Stream, Weights,
@@ -24,6 +22,8 @@ use cudarc::driver::sys::CUstream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+mod kept;
 
 /// What forks share.
 struct Shared {
@@ -122,23 +122,6 @@ impl CudaEngine {
     ) -> Result<CudaEngine, CompileError> {
         let shared = Shared::assemble(network, device, options, choice)?;
         shared.refit(weights)?;
-        CudaEngine::of(shared)
-    }
-
-    /// The engine that was saved.
-    pub fn load(
-        network: &Network,
-        device: &Arc<Device>,
-        options: &CompileOptions,
-        saved: &Bytes,
-    ) -> Result<CudaEngine, CompileError> {
-        let _relaxed = device.enter_relaxed().map_err(modules)?;
-        let saved = Saved::read(saved).map_err(modules)?;
-        saved.teach(&device.target);
-        let told = saved.told(device, options.tf32, options.level);
-        let shared = Shared::assemble(network, device, options, Choice::Told(told))?;
-        saved.check(shared.programs(), shared.weight_bytes).map_err(modules)?;
-        shared.publish(Buffer::holding(device, saved.weights()).map_err(modules)?);
         CudaEngine::of(shared)
     }
 
@@ -306,25 +289,6 @@ impl Shared {
         let _relaxed = self.device.enter_relaxed().map_err(modules)?;
         self.publish(self.prepare(weights).map_err(CompileError::Prepare)?);
         Ok(())
-    }
-
-    /// Makes these the newest weights.
-    fn publish(&self, weights: Buffer) {
-        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Arc::new(weights);
-        self.generation.fetch_add(1, Ordering::Release);
-    }
-
-    fn programs(&self) -> [&Program; 2] {
-        [&self.prepare.program, &self.run.program]
-    }
-
-    /// See [`Engine::save`].
-    fn save(&self) -> Result<Vec<u8>, String> {
-        let _relaxed = self.device.enter_relaxed()?;
-        let mut weights = vec![0; self.weight_bytes];
-        self.newest().0.read(&mut weights)?;
-        Saved::write(self.programs(), &self.device.target, &weights)
     }
 
     /// Runs `prepare` into fresh memory, when all work on the parameters is done; complete on return.
