@@ -4,9 +4,13 @@ use super::{Places, Winograd};
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Packing};
+use crate::backend::cpu::expr::Isa;
+use crate::backend::cpu::gemm::lanes::{Lanes, by_lanes};
 use crate::backend::cpu::gemm::panels::{Panel, Panels};
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::{Slot, View};
+use std::array::from_fn;
+use std::ops::Range;
 
 /// Input channels of a panel that one thread takes at a time.
 const INPUTS: usize = 64;
@@ -20,7 +24,8 @@ pub fn packing(panels: &Panels, inputs: usize) -> Packing {
     Box::new(move |a: &mut Assembler, from, slot, offset| {
         let from = a.converted(from, DType::F32);
         let touches = [from.slot, slot];
-        a.emit(Transform { from, to: (slot, offset), panels, inputs }, &touches);
+        let isa = a.machine.isa;
+        a.emit(Transform { from, to: (slot, offset), panels, inputs, isa }, &touches);
         Ok(())
     })
 }
@@ -30,12 +35,14 @@ struct Transform {
     to: (Slot, isize),
     panels: Panels,
     inputs: usize,
+    isa: Isa,
 }
 
 /// A value of each of some output channels.
 type Values = [f64; WIDE];
 
 /// A line of three taps, for a line of four values.
+#[inline(always)]
 fn mix([a, b, c]: [&Values; 3]) -> [Values; 4] {
     let mut out = [*a, [0.0; WIDE], [0.0; WIDE], *c];
     for i in 0..WIDE {
@@ -45,22 +52,29 @@ fn mix([a, b, c]: [&Values; 3]) -> [Values; 4] {
     out
 }
 
-impl Transform {
-    /// The channels of a panel for one input channel.
+by_lanes! {
+    /// The channels of a panel for some input channels.
     ///
     /// # Safety
     /// `from` is the first of the weights, `to` has room for all panels.
-    unsafe fn line(&self, from: Address, to: Address, panel: &Panel, input: usize) {
-        let (s, width) = (&self.from.strides, self.panels.width(panel));
-        let group = self.panels.elements();
-        for start in (0..width).step_by(WIDE) {
+    unsafe fn transform => lines(t: &Transform, from: Address, to: Address, panel: &Panel, inputs: Range<usize>)
+}
+
+#[inline(always)]
+unsafe fn lines<L: Lanes>(t: &Transform, from: Address, to: Address, panel: &Panel, inputs: Range<usize>) {
+    let (s, width, group) = (&t.from.strides, t.panels.width(panel), t.panels.elements());
+    let offsets: [isize; 9] = from_fn(|tap| (tap / 3) as isize * s[2] + (tap % 3) as isize * s[3]);
+    // A few output channels at a time: what is read of more would not stay in the cache.
+    for start in (0..width).step_by(WIDE) {
+        let columns = panel.columns.saturating_sub(start).min(WIDE);
+        for input in inputs.clone() {
             let mut taps = [[0f64; WIDE]; 9];
-            for c in start..panel.columns.min(start + WIDE) {
-                let first = (panel.first + c) as isize * s[0] + input as isize * s[1];
-                for (tap, values) in taps.iter_mut().enumerate() {
-                    let at = first + (tap / 3) as isize * s[2] + (tap % 3) as isize * s[3];
+            let first = (panel.first + start) as isize * s[0] + input as isize * s[1];
+            for c in 0..columns {
+                let first = from.at::<f32>(first + c as isize * s[0]);
+                for (values, &offset) in taps.iter_mut().zip(&offsets) {
                     // SAFETY: an element of the weights.
-                    values[c - start] = unsafe { *from.at::<f32>(at) }.into();
+                    values[c] = unsafe { *first.wrapping_offset(offset) }.into();
                 }
             }
             let line = |r: usize| mix([&taps[3 * r], &taps[3 * r + 1], &taps[3 * r + 2]]);
@@ -69,8 +83,9 @@ impl Transform {
                 for (k, values) in mix([&lines[0][j], &lines[1][j], &lines[2][j]]).iter().enumerate() {
                     let at = (4 * k + j) * group + panel.offset + input * width + start;
                     // SAFETY: the panel has whole vectors; input channels are this thread's.
-                    let to =
-                        unsafe { std::slice::from_raw_parts_mut(to.at::<f32>(at as isize), width - start) };
+                    let to = unsafe {
+                        std::slice::from_raw_parts_mut(to.at::<f32>(at as isize), WIDE.min(width - start))
+                    };
                     to.iter_mut().zip(values).for_each(|(to, &v)| *to = v as f32);
                 }
             }
@@ -85,10 +100,9 @@ impl Step for Transform {
         call.team.split(self.panels.list.len() * parts, 1, |_, items| {
             for item in items {
                 let (panel, first) = (&self.panels.list[item / parts], item % parts * INPUTS);
-                for input in first..self.inputs.min(first + INPUTS) {
-                    // SAFETY: the caller's promise.
-                    unsafe { self.line(from, to, panel, input) };
-                }
+                let inputs = first..self.inputs.min(first + INPUTS);
+                // SAFETY: the caller's promise.
+                unsafe { transform(self.isa, self, from, to, panel, inputs) };
             }
         });
         Ok(())
