@@ -38,7 +38,7 @@ fn rule(draft: &Draft, at: usize) -> Option<Edit> {
 }
 
 /// The smallest runs of axes of equally many elements; `None` where there are no elements, or no axes.
-fn groups(from: &[usize], to: &[usize]) -> Option<Vec<(Range<usize>, Range<usize>)>> {
+pub(super) fn groups(from: &[usize], to: &[usize]) -> Option<Vec<(Range<usize>, Range<usize>)>> {
     if from.contains(&0) {
         return None;
     }

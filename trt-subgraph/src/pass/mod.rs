@@ -26,6 +26,7 @@ mod lift;
 mod lookup;
 mod operands;
 mod pad;
+mod patches;
 mod permute;
 mod pointwise;
 mod reshape;
@@ -60,6 +61,7 @@ pub const PASSES: &[Pass] = &[
     fold::PASS,
     algebra::PASS,
     broadcast::PASS,
+    patches::PASS,
     reshape::PASS,
     permute::PASS,
     lift::PASS,

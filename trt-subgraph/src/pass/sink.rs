@@ -9,6 +9,7 @@
 //! Every operand must be moved alike (and read here alone), have one element, or be static. Never more layers per call.
 
 use super::Pass;
+use super::lift::groups;
 use crate::network::{Draft, Edit, LayerKind, Patch, ValueId};
 
 pub(super) const PASS: Pass = Pass { name: "sink", rule: |_| Box::new(rule) };
@@ -52,17 +53,27 @@ fn moved_back(patch: &mut Patch, v: ValueId, movement: &LayerKind, source: &[usi
             let back = (0..axes.len()).map(|i| axes.iter().position(|&a| a == i)).collect::<Option<_>>()?;
             patch.add(LayerKind::Permute { axes: back }, &[aligned]).ok()
         }
-        LayerKind::Reshape { shape } if is_row(&patch.ty(v).shape, [source, shape]) => {
-            patch.reshape(v, source.last().copied().into_iter().collect::<Vec<_>>()).ok()
+        LayerKind::Reshape { shape } => {
+            let shape = regrouped(&patch.ty(v).shape, shape, source)?;
+            patch.reshape(v, shape).ok()
         }
         _ => patch.reshape(v, source).ok(),
     }
 }
 
-/// Is it one row for all rows of tensors of both shapes?
-fn is_row(of: &[usize], both: [&[usize]; 2]) -> bool {
-    let leading = |shape: &[usize]| shape.iter().rev().skip(1).all(|&n| n == 1);
-    !of.is_empty() && leading(of) && both.iter().all(|shape| shape.last() == of.last())
+/// The shape of what broadcasts against the result of a reshape, as it broadcasts against the operand (of shape `source`): along axes that
+/// the reshape splits or joins it has all elements or one.
+fn regrouped(shape: &[usize], result: &[usize], source: &[usize]) -> Option<Vec<usize>> {
+    let aligned = [&vec![1; result.len().checked_sub(shape.len())?][..], shape].concat();
+    let mut out = Vec::with_capacity(source.len());
+    for (of_source, of_result) in groups(source, result)? {
+        match &aligned[of_result.clone()] {
+            ones if ones.iter().all(|&n| n == 1) => out.extend(of_source.map(|_| 1)),
+            all if *all == result[of_result] => out.extend(&source[of_source]),
+            _ => return None,
+        }
+    }
+    Some(out)
 }
 
 #[cfg(test)]
@@ -112,16 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_the_same_before_a_reshape_of_rows() {
-        for (row, left) in [
-            (vec![5], "pointwise reshape"),
-            (vec![6, 5], "pointwise reshape"),
-            (vec![6, 1], "reshape pointwise"),
+    fn what_broadcasts_is_regrouped_with_the_axes() {
+        for (from, to, other, left) in [
+            (&[2, 3, 5][..], &[6, 5][..], &[5][..], "pointwise reshape"),
+            (&[2, 3, 5], &[6, 5], &[6, 5], "pointwise reshape"),
+            (&[2, 3, 5], &[6, 5], &[6, 1], "pointwise reshape"),
+            (&[2, 7, 6], &[2, 7, 3, 2], &[7, 1, 1], "pointwise reshape"),
+            (&[6, 5], &[2, 3, 5], &[3, 1], "reshape pointwise"),
         ] {
             let mut b = Builder::new();
-            let (x, bias) = (b.input(f32s(&[2, 3, 5])), b.parameter("bias", f32s(&row)));
-            let y = b.add(LayerKind::Reshape { shape: vec![6, 5] }, &[x]).unwrap();
-            let y = binary(&mut b, Binary::Add, y, bias);
+            let (x, other) = (b.input(f32s(from)), b.parameter("other", f32s(other)));
+            let y = b.add(LayerKind::Reshape { shape: to.to_vec() }, &[x]).unwrap();
+            let y = binary(&mut b, Binary::Add, y, other);
             assert_eq!(check::run_kinds(&check::pass("sink", b.finish(vec![y]), true)), left);
         }
     }

@@ -3,7 +3,7 @@
 use super::assemble::Assembler;
 use super::compile::{Compiled, compile, side_by_side};
 use super::device::Device;
-use super::kernel::product::Kernel;
+use super::kernel::product::{Kernel, tensor};
 use super::library::{Address, Handles};
 use super::load::Loaded;
 use super::memory::Buffer;
@@ -91,10 +91,14 @@ impl Timer {
             }
         };
         let mut best: (f32, Arc<dyn Way>) = (f32::INFINITY, Arc::new(Own(Kernel::Suitable)));
+        // As one product, for whoever reads the log.
+        let size = tensor::form(a, layer, Tf32 { convolution: true, product: true });
+        let size =
+            size.map_or(String::new(), |f| format!(" {}x{}x{}x{}", f.batch, f.m, f.n, f.k / f.dtype.size()));
         for Candidate { way, ready } in candidates {
             match ready.and_then(|ready| self.time(ready)) {
                 Ok(time) => {
-                    log::debug!("{}: {} takes {:.2} us", a.origin(), way.name(), time * 1e3);
+                    log::debug!("{}{size}: {} takes {:.2} us", a.origin(), way.name(), time * 1e3);
                     if time < best.0 {
                         best = (time, way);
                     }

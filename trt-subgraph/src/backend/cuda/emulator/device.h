@@ -151,6 +151,7 @@ static void __syncthreads() { device::yield(device::BLOCK); }
 static void __threadfence_system() {}
 static float __uint_as_float(unsigned v) { return device::bits<float>(v); }
 static float __int_as_float(int v) { return device::bits<float>(v); }
+static int __float_as_int(float v) { return device::bits<int>(v); }
 static double __longlong_as_double(long long v) { return device::bits<double>(v); }
 static long long __float2ll_rz(float v) { return device::saturating(v); }
 static long long __double2ll_rz(double v) { return device::saturating(v); }

@@ -47,6 +47,8 @@ fn translate(program: &Program, folder: &Folder) -> Library {
         (r#"asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v.bits))"#, "r = device::from_f16(v.bits)"),
         (r#"asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v))"#, "r = device::to_f16(v)"),
         (r#"asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(v))"#, "r = device::to_bf16(v)"),
+        (r#"asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v))"#, "r = exp2f(v)"),
+        (r#"asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v))"#, "r = 1.0f / v"),
         (r#"asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b))"#, "r = device::larger(a, b)"),
         (r#"asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b))"#, "r = device::smaller(a, b)"),
     ] {

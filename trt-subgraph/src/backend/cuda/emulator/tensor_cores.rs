@@ -189,6 +189,7 @@ fn attention_in_one_kernel() {
         (DType::BF16, 1, 5, 40, 64, 16, true, Some(true)),
         (DType::F16, 1, 33, 65, 128, 128, true, None),
         (DType::F16, 2, 20, 300, 64, 64, false, Some(false)),
+        (DType::F16, 40, 33, 20, 16, 16, true, None),
     ] {
         let b = &mut batch.b;
         let q = b.input(ty(dtype, &[2, queries, heads, depth]));

@@ -3,7 +3,9 @@
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::program::FAULT;
-use super::super::render::{Draft, Tail, compute_type, expression, index_type, split, sum};
+use super::super::render::{
+    Draft, Tail, compute_type, expression, in_runs, index_type, split, storage_type, sum,
+};
 use super::pointwise::thread;
 use crate::DType;
 use crate::backend::view::View;
@@ -78,16 +80,30 @@ pub fn assemble(
     let views: Vec<&View> = [&x, &tail.out].into_iter().chain(&index.operands).collect();
     let ty = index_type(&views, count);
     let mut draft = Draft::new("gather");
+    // Neighbours along the last axis lie side by side in both where that is none of the index's.
+    let last = shape.len().saturating_sub(1);
+    let beside = |pack: usize| {
+        shape[last].is_multiple_of(pack) && in_runs(&x, x.rank() - 1, pack) && in_runs(&tail.out, last, pack)
+    };
+    let most = if elements || axis + 1 >= x.rank() { 1 } else { 16 / x.dtype.size() };
+    let pack = std::iter::successors(Some(most), |p| Some(p / 2)).find(|&p| p <= 1 || beside(p)).unwrap_or(1);
+    let units: Vec<usize> = (0..shape.len()).map(|i| shape[i] / if i == last { pack } else { 1 }).collect();
+    let count = count / pack;
     draft.cover(count, 256);
     draft.read("x", &x);
+    draft.aligned(pack * x.dtype.size());
     for (i, view) in index.operands.iter().enumerate() {
         draft.read(&format!("index{i}"), view);
     }
-    tail.parameters(&mut draft);
+    tail.parameters_packed(&mut draft, last, pack);
     draft.fault("fault", FAULT);
     let mut body = thread(ty, count);
-    body.push_str(&split(&shape, "i", ty, "o"));
-    let positions: Vec<String> = (0..shape.len()).map(|i| format!("o{i}")).collect();
+    body.push_str(&split(&units, "i", ty, "o"));
+    let mut positions: Vec<String> = (0..shape.len()).map(|i| format!("o{i}")).collect();
+    if pack > 1 {
+        let _ = writeln!(body, "const {ty} first = o{last} * {pack};");
+        positions[last] = "first".to_string();
+    }
     // Result axes that walk the index, and those that walk `x` (but for the picked axis).
     let ((code, asked), steps) = if elements {
         let mut steps = x.strides.clone();
@@ -100,15 +116,21 @@ pub fn assemble(
         steps.extend(&x.strides[axis + 1..]);
         (index.value("index", &positions[axis..end]), steps)
     };
-    let compute = compute_type(x.dtype);
-    let _ = write!(
-        body,
-        "{code}{picked}{compute} v = 0;\nif (exists) v = get(x[{base} + ({ty})picked * {step}]);\n",
-        picked = picked(&asked, x.shape[axis], at, "true"),
-        base = sum(&positions, &steps),
-        step = x.strides[axis],
-    );
-    body.push_str(&tail.store("v", &positions, ty));
+    body.push_str(&code);
+    body.push_str(&picked(&asked, x.shape[axis], at, "true"));
+    let from = format!("{} + ({ty})picked * {}", sum(&positions, &steps), x.strides[axis]);
+    if pack > 1 {
+        let unit = format!("Pack<{}, {pack}>", storage_type(x.dtype));
+        let to = sum(&positions, &tail.out.strides);
+        let _ = write!(
+            body,
+            "{unit} v = {{}};\nif (exists) v = *reinterpret_cast<const {unit}*>(x + ({from}));\n*reinterpret_cast<{unit}*>(y + ({to})) = v;\n"
+        );
+    } else {
+        let compute = compute_type(x.dtype);
+        let _ = write!(body, "{compute} v = 0;\nif (exists) v = get(x[{from}]);\n");
+        body.push_str(&tail.store("v", &positions, ty));
+    }
     draft.body = body;
     a.launch(draft)
 }

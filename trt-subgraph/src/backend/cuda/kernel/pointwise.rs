@@ -2,7 +2,7 @@
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::layout::order_of;
-use super::super::render::{Draft, Loops, Tail, expression, indent, index_type, storage_type, width};
+use super::super::render::{Draft, Loops, Tail, expression_for, indent, index_type, storage_type, width};
 use crate::DType;
 use crate::backend::view::View;
 use crate::network::{Expr, Layer, LayerKind};
@@ -106,7 +106,7 @@ pub fn emit_typed(
         let _ = writeln!(element, "const auto v{k} = {input};");
         *input = format!("v{k}");
     }
-    let (code, result) = expression(expr, typing, &inputs, "t");
+    let (code, result) = expression_for(tail.out.dtype, expr, typing, &inputs, "t");
     element.push_str(&code);
     let at = loops.offset(0, "a");
     if pack > 1 {

@@ -61,9 +61,9 @@ pub fn normalize(a: &mut Assembler, layer: &Layer, axes: &[usize], eps: f64, rms
         start: "0",
         element: format!("fused({centred}, {centred}, squares)"),
         combine: "p + q",
-        finish: format!("const {t} deviation = sqrt{f}(squares / ({t}){size}.0 + ({t}){eps:e});\n"),
+        finish: format!("const {t} scale = ({t})1 / sqrt{f}(squares / ({t}){size}.0 + ({t}){eps:e});\n"),
     });
-    emit(a, "normalize", layer, axes, &statistics, &format!("{centred} / deviation"))
+    emit(a, "normalize", layer, axes, &statistics, &format!("{centred} * scale"))
 }
 
 /// A value folded over a group.

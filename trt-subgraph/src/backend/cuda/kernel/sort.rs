@@ -33,7 +33,10 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, k: usize, largest
     draft.read("x", &x);
     tail.parameters(&mut draft);
     draft.write("z", &places);
-    let blocks = if k * 16 <= size { 1 } else { size.div_ceil(THREADS) };
+    // Where there are few elements, threads share one.
+    let spare = a.target.busy() / (rows * size).max(1);
+    let lanes = [8, 4, 2].into_iter().find(|&n| n <= spare && n * 8 <= size).unwrap_or(1);
+    let blocks = if k * 16 <= size { 1 } else { (size * lanes).div_ceil(THREADS) };
     (draft.threads, draft.grid) = (THREADS, [rows * blocks, 1, 1]);
     let mut body = split(&[rows, blocks], "BLOCK", ty, "b");
     body.push_str(&split(&kept.iter().map(|&i| x.shape[i]).collect::<Vec<_>>(), "b0", ty, "g"));
@@ -41,7 +44,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, k: usize, largest
     positions[axis] = "rank".to_string();
     let _ = writeln!(body, "const {ty} base = {base};");
     let places = Tail::plain(places).store("(i64)at", &positions, ty).replace("y[", "z[");
-    let context = Context { size, k, largest, step: x.strides[axis], ty, t: found_type(x.dtype) };
+    let context = Context { size, k, largest, step: x.strides[axis], ty, t: found_type(x.dtype), lanes };
     let store = |value: &str| format!("{}{places}", tail.store(value, &positions, ty));
     body.push_str(&if k * 16 <= size {
         context.select(&store("get(x[base + at * STEP])"))
@@ -59,36 +62,47 @@ struct Context {
     step: isize,
     ty: &'static str,
     t: &'static str,
+    /// Threads that share what an element is compared with, a power of 2.
+    lanes: usize,
 }
 
 impl Context {
-    /// A block for each row and part of it; `store` sees the element `own`, its place `rank` and position `at`.
+    /// A block for each row and part of it, several threads for each element; `store` sees the element `own`, its place `rank` and
+    /// position `at`.
     fn rank(&self, store: &str, x: &View) -> String {
-        let Context { size, k, largest, step, ty, t } = self;
+        let Context { size, k, largest, step, ty, t, lanes } = self;
         let memory = storage_type(x.dtype);
+        let key = match *t {
+            "f32" | "i32" => "u64".to_string(),
+            wide => format!("Keyed<{largest}, {wide}>"),
+        };
         format!(
-            "__shared__ {t} others[{THREADS}];
-const {ty} at = b1 * {THREADS} + THREAD;
+            "__shared__ {key} others[{THREADS}];
+const {ty} at = b1 * {elements} + THREAD / {lanes};
 {memory} own = x[base + (at < {size} ? at : 0) * {step}];
-const {t} mine = get(own);
-{ty} rank = 0;
+const {key} mine = sort_key<{largest}>(({t})get(own), at);
+int rank = 0;
 for ({ty} r0 = 0; r0 < {size}; r0 += {THREADS}) {{
     __syncthreads();
-    if (r0 + THREAD < {size}) others[THREAD] = get(x[base + (r0 + THREAD) * {step}]);
+    const {ty} r = r0 + THREAD;
+    if (r < {size}) others[THREAD] = sort_key<{largest}>(({t})get(x[base + r * {step}]), r);
     __syncthreads();
     const int count = min(({ty}){THREADS}, {size} - r0);
     #pragma unroll 8
-    for (int j = 0; j < count; ++j) rank += sorts_before<{largest}>(others[j], (i64)(r0 + j), mine, (i64)at);
+    for (int j = THREAD % {lanes}; j < count; j += {lanes}) rank += sorts_sooner(others[j], mine);
 }}
-if (at < {size} && rank < {k}) {{
+#pragma unroll
+for (int d = {lanes} / 2; d; d >>= 1) rank += across_lanes(rank, d);
+if (THREAD % {lanes} == 0 && at < {size} && rank < {k}) {{
 {store}}}
-"
+",
+            elements = THREADS / lanes,
         )
     }
 
     /// A block for each row; `store` sees the place `rank` and position `at`.
     fn select(&self, store: &str) -> String {
-        let Context { size, k, largest, step, ty, t } = self;
+        let Context { size, k, largest, step, ty, t, .. } = self;
         format!(
             "__shared__ Found<{t}> shared[{warps}];
 const auto f = [](Found<{t}> p, Found<{t}> q) {{

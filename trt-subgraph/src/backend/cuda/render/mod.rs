@@ -6,7 +6,7 @@ mod source;
 mod tail;
 
 pub use index::{Loops, index_type, split, sum};
-pub use scalar::{compute_type, expression, literal, storage_type, sum_type};
+pub use scalar::{compute_type, expression, expression_for, literal, storage_type, sum_type};
 #[cfg(test)]
 pub use source::TENSOR;
 pub use source::{Argument, Draft, Kernel, module, width};

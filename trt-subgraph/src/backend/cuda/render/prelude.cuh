@@ -190,3 +190,29 @@ template <bool LARGEST, class T> DEVICE bool sorts_before(T a, i64 at, T b, i64 
     if (an || bn) return an == bn ? at < bt : LARGEST == an;
     return a == b ? at < bt : (LARGEST ? a > b : a < b);
 }
+
+// An element and its position, which sort by value and then by position: as one number, larger the sooner it sorts, where they fit.
+template <bool LARGEST, class T> struct Keyed { T value; i64 at; };
+template <bool LARGEST, class T> DEVICE Keyed<LARGEST, T> sort_key(T v, int at) { return {v, at}; }
+template <bool LARGEST> DEVICE u64 key_of(unsigned rising, int at) { return (u64)(LARGEST ? rising : ~rising) << 32 | (unsigned)~at; }
+template <bool LARGEST> DEVICE u64 sort_key(i32 v, int at) { return key_of<LARGEST>((unsigned)v ^ 0x80000000u, at); }
+template <bool LARGEST> DEVICE u64 sort_key(f32 v, int at) {
+    const unsigned bits = is_nan(v) ? 0x7fffffffu : (unsigned)__float_as_int(v == 0.0f ? 0.0f : v);
+    return key_of<LARGEST>(bits >> 31 ? ~bits : bits | 0x80000000u, at);
+}
+DEVICE bool sorts_sooner(u64 a, u64 b) { return a > b; }
+template <bool LARGEST, class T> DEVICE bool sorts_sooner(Keyed<LARGEST, T> a, Keyed<LARGEST, T> b) {
+    return sorts_before<LARGEST>(a.value, a.at, b.value, b.at);
+}
+
+// Functions for what is stored in halves: within a few units in the last place of f32, `erf_near` within 2e-7 (Abramowitz and Stegun,
+// *Handbook of Mathematical Functions*, 7.1.26).
+DEVICE f32 exp2_near(f32 v) { f32 r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
+DEVICE f32 recip_near(f32 v) { f32 r; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
+DEVICE f32 exp_near(f32 v) { return exp2_near(v * 1.44269504f); }
+DEVICE f32 sigmoid_near(f32 v) { return recip_near(1.0f + exp_near(-v)); }
+DEVICE f32 erf_near(f32 v) {
+    const f32 t = recip_near(fmaf(0.3275911f, fabsf(v), 1.0f));
+    const f32 p = fmaf(fmaf(fmaf(fmaf(1.061405429f, t, -1.453152027f), t, 1.421413741f), t, -0.284496736f), t, 0.254829592f);
+    return copysignf(fmaf(-p * t, exp_near(-v * v), 1.0f), v);
+}

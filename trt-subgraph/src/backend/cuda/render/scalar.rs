@@ -61,6 +61,27 @@ pub fn literal(dtype: DType, value: Scalar) -> String {
 /// The steps of `expr` as declarations of constants named `{prefix}0`, `{prefix}1`, ..., and the name of the result. `inputs` are the
 /// operands' values in registers, of the types that `dtypes` compute in.
 pub fn expression(expr: &Expr, dtypes: &[DType], inputs: &[String], prefix: &str) -> (String, String) {
+    written(expr, dtypes, inputs, prefix, false)
+}
+
+/// As [`expression`] for a result that is stored as `stored`: functions are as exact as halves need it where those are.
+pub fn expression_for(
+    stored: DType,
+    expr: &Expr,
+    dtypes: &[DType],
+    inputs: &[String],
+    prefix: &str,
+) -> (String, String) {
+    written(expr, dtypes, inputs, prefix, matches!(stored, DType::F16 | DType::BF16))
+}
+
+fn written(
+    expr: &Expr,
+    dtypes: &[DType],
+    inputs: &[String],
+    prefix: &str,
+    for_halves: bool,
+) -> (String, String) {
     let types = expr.dtypes(dtypes).expect("a verified expression");
     let mut code = String::new();
     let mut names: Vec<String> = Vec::with_capacity(expr.nodes.len());
@@ -75,6 +96,11 @@ pub fn expression(expr: &Expr, dtypes: &[DType], inputs: &[String], prefix: &str
             Node::Const(d, v) => {
                 names.push(literal(d, v));
                 continue;
+            }
+            Node::Unary(f @ (Unary::Exp | Unary::Sigmoid | Unary::Erf), a)
+                if for_halves && ty(a) != DType::F64 =>
+            {
+                format!("{}_near({})", f.name(), of(a))
             }
             Node::Unary(f, a) => unary(f, ty(a), of(a)),
             Node::Binary(f, a, b) => binary(f, ty(a), of(a), of(b)),

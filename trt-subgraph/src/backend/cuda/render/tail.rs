@@ -1,7 +1,7 @@
 //! How every kernel ends: the epilogue on a value in registers, and its store.
 
 use super::index::sum;
-use super::scalar::{expression, storage_type};
+use super::scalar::{expression_for, storage_type};
 use super::source::Draft;
 use crate::DType;
 use crate::backend::view::View;
@@ -58,7 +58,7 @@ impl Tail {
             let _ = writeln!(code, "const auto u{name} = get({stem}{name}[({index})({at})]);");
             inputs.push(format!("u{name}"));
         }
-        let (steps, result) = expression(expr, &self.typing, &inputs, "t");
+        let (steps, result) = expression_for(self.out.dtype, expr, &self.typing, &inputs, "t");
         code.push_str(&steps);
         (code, result)
     }
@@ -119,7 +119,7 @@ impl Tail {
                     let _ = writeln!(element, "const auto v{i} = {input};");
                     *input = format!("v{i}");
                 }
-                let (steps, result) = expression(expr, &self.typing, &inputs, "t");
+                let (steps, result) = expression_for(self.out.dtype, expr, &self.typing, &inputs, "t");
                 element.push_str(&steps);
                 result
             }

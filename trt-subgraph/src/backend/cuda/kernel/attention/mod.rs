@@ -1,8 +1,9 @@
 //! Attention of halves in one kernel: `softmax(epilogue(q k^T)) v` without the scores in memory.
 //!
-//! Four warps take 64 queries, each warp 16 of them, and walk over the keys in tiles; maxima, totals and weighted sums of what was seen
-//! are mended when a later tile has a larger score (Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018; Dao et al.,
-//! *FlashAttention*, 2022). Where that makes few blocks, several teams of four warps share the keys of one. Weights are rounded to halves before they meet the values, as the layers say.
+//! A warp takes 16 queries and walks over the keys in tiles, which the warps of a team share; maxima, totals and weighted sums of what was
+//! seen are mended when a later tile has a larger score (Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018; Dao et
+//! al., *FlashAttention*, 2022). Where that makes few blocks, several teams share the keys of one. Weights are rounded to halves before
+//! they meet the values, as the layers say.
 
 mod find;
 
@@ -20,10 +21,10 @@ use crate::network::{Expr, Layer, LayerKind};
 use crate::{DType, TensorType};
 use std::fmt::Write;
 
-/// Queries of a block.
-const QUERIES: usize = 64;
-/// Threads of a team: four warps.
-const THREADS: usize = 128;
+/// Queries of a warp.
+const QUERIES: usize = 16;
+/// Most warps of a team.
+const WARPS: usize = 8;
 /// Elements between the rows of a tile, besides their own: an odd number of 16-byte units from row to row meets every bank.
 const GAP: usize = 8;
 /// Bytes of shared memory that every kernel may have.
@@ -82,6 +83,18 @@ fn in_units(a: &mut Assembler, view: View) -> Result<View, Fault> {
     Ok(to)
 }
 
+/// Who takes what.
+struct Shares {
+    /// Warps of a team, each with queries of its own.
+    warps: usize,
+    /// Teams of a block, each with keys of its own.
+    teams: usize,
+    /// Stages of shared memory of a team.
+    stages: usize,
+    /// Keys of a tile.
+    keys: usize,
+}
+
 struct Kernel {
     batch: Vec<usize>,
     queries: usize,
@@ -109,25 +122,15 @@ impl Kernel {
         let ty = index_type(&views, tail.out.elements());
         let bytes = |rows: usize, columns: usize| rows * (columns + GAP) * 2;
         let tile = |stages: usize, keys: usize| stages * (bytes(keys, depth) + bytes(keys, width));
-        let blocks = self.batch.iter().product::<usize>() * self.queries.div_ceil(QUERIES);
-        // Teams share the keys of a block where there are few blocks.
-        let (teams, stages, tile_keys) = [(4, 1, 64), (2, 2, 64), (2, 1, 64)]
-            .into_iter()
-            .filter(|(teams, _, keys)| {
-                *teams <= self.keys.div_ceil(*keys) && blocks * teams <= 2 * target.multiprocessors
-            })
-            .chain([(1, 2, 64), (1, 1, 64), (1, 2, 32)])
-            .find(|(teams, stages, keys)| {
-                let room = if *teams > 1 { target.shared() - 1024 } else { SHARED };
-                teams * tile(*stages, *keys) + bytes(QUERIES, depth) <= room
-            })
-            .unwrap_or((1, 1, 32));
+        let Shares { warps, teams, stages, keys: tile_keys } = self.shares(target, bytes(1, depth), &tile);
+        let (queries, threads) = (QUERIES * warps, 32 * warps);
+        let blocks = self.batch.iter().product::<usize>() * self.queries.div_ceil(queries);
         // What a thread knows when it has seen its keys: sums, and for two rows the largest score and the total.
         let known = width / 2 + 4;
-        let shared = bytes(QUERIES, depth)
-            + teams * tile(stages, tile_keys).max(if teams > 1 { known * THREADS * 4 } else { 0 });
+        let shared = bytes(queries, depth)
+            + teams * tile(stages, tile_keys).max(if teams > 1 { known * threads * 4 } else { 0 });
         let mut draft = Draft::new("attention");
-        draft.threads = teams * THREADS;
+        draft.threads = teams * threads;
         draft.grid = [blocks, 1, 1];
         draft.shared = shared;
         for (name, view) in [("q", q), ("k", k), ("v", v)] {
@@ -145,6 +148,12 @@ impl Kernel {
         let origin = |v: &View| sum(&names, &v.strides[..r - 2]);
         let element = storage_type(q.dtype);
         let (score_code, score) = self.score(&names, ty);
+        // Keys beyond the last count nothing.
+        let beyond = if self.keys.is_multiple_of(tile_keys) {
+            String::new()
+        } else {
+            format!("if (n_own >= {}) score = none;\n", self.keys)
+        };
         let mut positions = names.clone();
         positions.extend(["m".to_string(), "n".to_string()]);
         let store = tail.store_packed("values", &positions, (r - 1, pack), ty);
@@ -152,7 +161,7 @@ impl Kernel {
             let units = view.shape[r - 1] / 8;
             format!(
                 "#pragma unroll
-for (int e = THREAD % {THREADS}; e < {}; e += {THREADS}) {{
+for (int e = THREAD % {threads}; e < {}; e += {threads}) {{
     const int row = e / {units}, unit = e % {units};
     const {ty} at = {first} + row;
     const bool exists = at < {limit};
@@ -166,6 +175,9 @@ for (int e = THREAD % {THREADS}; e < {}; e += {THREADS}) {{
             )
         };
         let turns = self.keys.div_ceil(tile_keys).div_ceil(teams).max(1);
+        // Where teams share the keys, each ends with the sums of a part of a query's numbers.
+        let own_wide = (width / 8).div_ceil(teams);
+        let sum = if teams > 1 { "merged[at][c + j]" } else { "sums[at][c + j]" };
         let next = format!(
             "{}{}end_group();\n",
             fetch("k", "keys[stage]", k, tile_keys, &format!("tile * {tile_keys}"), self.keys),
@@ -174,17 +186,17 @@ for (int e = THREAD % {THREADS}; e < {}; e += {THREADS}) {{
         let (of_keys, of_values) = (tile_keys * (depth + GAP), tile_keys * (width + GAP));
         let mut body = format!(
             "DYNAMIC_SHARED(pool, {shared});
-const int lane = THREAD % 32, warp = THREAD / 32 % 4, team = THREAD / {THREADS};
+const int lane = THREAD % 32, warp = THREAD / 32 % {warps}, team = THREAD / {threads};
 {element}* const queries = reinterpret_cast<{element}*>(pool);
 {element}* const tiles = queries + {} + team * {};
 {element} (*const keys)[{of_keys}] = reinterpret_cast<{element} (*)[{of_keys}]>(tiles);
 {element} (*const values_of)[{of_values}] = reinterpret_cast<{element} (*)[{of_values}]>(tiles + {});\n",
-            QUERIES * (depth + GAP),
+            queries * (depth + GAP),
             stages * (of_keys + of_values),
             stages * of_keys,
         );
         body.push_str(&split(
-            &[self.batch.iter().product(), self.queries.div_ceil(QUERIES)],
+            &[self.batch.iter().product(), self.queries.div_ceil(queries)],
             "BLOCK",
             ty,
             "block",
@@ -192,11 +204,11 @@ const int lane = THREAD % 32, warp = THREAD / 32 % 4, team = THREAD / {THREADS};
         body.push_str(&split(&self.batch, "block0", ty, "c"));
         let _ = write!(
             body,
-            "const {ty} m0 = block1 * {QUERIES};
+            "const {ty} m0 = block1 * {queries};
 auto fetch = [&](int stage, int tile) {{
 {next}}};
 if (team == 0) {{
-{queries}}}
+{of_queries}}}
 fetch(0, team);
 wait_groups<0>();
 __syncthreads();
@@ -222,12 +234,10 @@ for (int turn = 0; turn < {turns}; ++turn) {{
     for (int j = 0; j < {many}; ++j)
         #pragma unroll
         for (int c = 0; c < 4; ++c) {{
-            const {ty} m = m0 + warp * 16 + lane / 4 + c / 2 * 8, n = tile * {tile_keys} + j * 8 + lane % 4 * 2 + c % 2;
-            f32 score = none;
-            if (m < {queries_count} && n < {keys_count}) {{
-{score_code}                score = {score};
-            }}
-            scores[j][c] = score;
+            const {ty} m = min(m0 + warp * 16 + lane / 4 + c / 2 * 8, ({ty}){last_query}), n_own = tile * {tile_keys} + j * 8 + lane % 4 * 2 + c % 2;
+            const {ty} n = {n};
+{score_code}            f32 score = {score};
+{beyond}            scores[j][c] = score;
         }}
     #pragma unroll
     for (int h = 0; h < 2; ++h) {{
@@ -237,7 +247,7 @@ for (int turn = 0; turn < {turns}; ++turn) {{
         most = max_of(most, across_lanes(most, 1));
         most = max_of(most, across_lanes(most, 2));
         // Where nothing is left so far, the weights are 0.
-        const f32 base = most == none ? 0.0f : most, mend = expf(top[h] - base);
+        const f32 base = most == none ? 0.0f : most, mend = exp_near(top[h] - base);
         top[h] = most;
         total[h] *= mend;
         #pragma unroll
@@ -249,7 +259,7 @@ for (int turn = 0; turn < {turns}; ++turn) {{
         for (int j = 0; j < {many}; ++j)
             #pragma unroll
             for (int c = 2 * h; c < 2 * h + 2; ++c) {{
-                scores[j][c] = expf(scores[j][c] - base);
+                scores[j][c] = exp_near(scores[j][c] - base);
                 total[h] += scores[j][c];
             }}
     }}
@@ -267,31 +277,39 @@ for (int turn = 0; turn < {turns}; ++turn) {{
     }}
     {behind}
 }}
-{together}#pragma unroll
+#pragma unroll
 for (int h = 0; h < 2; ++h) {{
     total[h] += across_lanes(total[h], 1);
     total[h] += across_lanes(total[h], 2);
 }}
-{kept}#pragma unroll
-for (int d = 0; d < {wide}; ++d)
+{together}{kept}#pragma unroll
+for (int at = 0; at < {own_wide}; ++at) {{
+    const int d = {own_first} + at;
     #pragma unroll
     for (int c = 0; c < 4; c += {pack}) {{
         const {ty} m = m0 + warp * 16 + lane / 4 + c / 2 * 8, n = d * 8 + lane % 4 * 2 + c % 2;
         f32 values[{pack}];
         #pragma unroll
         for (int j = 0; j < {pack}; ++j) values[j] = {value};
-        if (m < {queries_count}) {{
+        if ({exists}m < {queries_count}) {{
 {store}        }}
     }}
+}}
 ",
             next = indent(&next),
-            queries = indent(&fetch("q", "queries", q, QUERIES, "m0", self.queries)),
-            together = if teams > 1 { together(teams, width / 8, known, QUERIES * (depth + GAP) * 2) } else { String::new() },
+            of_queries = indent(&fetch("q", "queries", q, queries, "m0", self.queries)),
+            together = if teams > 1 {
+                together((teams, threads), (width / 8, own_wide), known, bytes(queries, depth))
+            } else {
+                String::new()
+            },
+            own_first = if teams > 1 { format!("team * {own_wide}") } else { "0".to_string() },
+            exists = if own_wide * teams > width / 8 { format!("d < {} && ", width / 8) } else { String::new() },
             kept = self.kept(&names, ty),
             // Weights of 0 still make NaN of values that are not finite.
             value = match keep {
-                Some(_) => "kept[c / 2] ? sums[d][c + j] / total[c / 2] : 0.0f * sums[d][c + j]",
-                None => "sums[d][c + j] / total[c / 2]",
+                Some(_) => format!("kept[c / 2] ? {sum} / total[c / 2] : 0.0f * {sum}"),
+                None => format!("{sum} / total[c / 2]"),
             },
             deep = depth / 16,
             wide = width / 8,
@@ -299,8 +317,10 @@ for (int d = 0; d < {wide}; ++d)
             depth_pitch = depth + GAP,
             width_pitch = width + GAP,
             queries_count = self.queries,
-            keys_count = self.keys,
-            score_code = indent(&indent(&indent(&indent(&score_code)))),
+            last_query = self.queries.max(1) - 1,
+            n = if beyond.is_empty() { "n_own".to_string() } else { format!("min(n_own, ({ty}){})", self.keys - 1) },
+            beyond = indent(&indent(&indent(&beyond))),
+            score_code = indent(&indent(&indent(&score_code))),
             store = indent(&indent(&indent(&store))),
             ahead = if stages > 1 {
                 format!("if (turn + 1 < {turns}) fetch((turn + 1) % {stages}, tile + {teams});")
@@ -317,6 +337,34 @@ for (int d = 0; d < {wide}; ++d)
         );
         draft.body = body;
         draft
+    }
+
+    /// Who takes which queries and keys, where a row of a query takes so many bytes and stages so many with their keys.
+    fn shares(&self, target: &Target, row: usize, tile: &dyn Fn(usize, usize) -> usize) -> Shares {
+        let (batch, groups) = (self.batch.iter().product::<usize>(), self.queries.div_ceil(QUERIES).max(1));
+        // Equal parts of the queries, each for at most so many warps.
+        let even = |most: usize| groups.div_ceil(groups.div_ceil(most));
+        let blocks = |warps: usize| batch * groups.div_ceil(warps);
+        let few = [1, 2, 4, WARPS].map(even).into_iter().find(|&w| blocks(w) <= target.multiprocessors);
+        let warps = few.unwrap_or(even(WARPS));
+        let tiles = self.keys.div_ceil(64).max(1);
+        let most = if few.is_some() { (16 / warps).min(4).min(tiles) } else { 1 };
+        let several = (2..=most).rev().flat_map(|teams| [(teams, 2, 64), (teams, 1, 64)]);
+        several
+            .chain([(1, 2, 64), (1, 1, 64), (1, 2, 32)])
+            .map(|(teams, stages, keys)| Shares {
+                warps,
+                teams,
+                stages: stages.min(tiles.div_ceil(teams)),
+                keys,
+            })
+            .find(|s| {
+                // Several blocks of one team are to fit side by side.
+                let room =
+                    if s.teams > 1 { target.shared() - 1024 } else { (target.shared() / 3).max(SHARED) };
+                s.teams * tile(s.stages, s.keys) + QUERIES * warps * row <= room
+            })
+            .unwrap_or(Shares { warps, teams: 1, stages: 1, keys: 32 })
     }
 
     /// Code that declares of both rows of a thread whether their weights are kept.
@@ -348,42 +396,50 @@ for (int h = 0; h < 2; ++h) {{
     }
 }
 
-/// The first team takes in what the others know, which they leave in shared memory from `start` on, and goes on alone.
-fn together(teams: usize, wide: usize, known: usize, start: usize) -> String {
+/// All teams leave what they know in shared memory from `start` on, and each merges its part of the sums.
+fn together(
+    (teams, threads): (usize, usize),
+    (wide, own): (usize, usize),
+    known: usize,
+    start: usize,
+) -> String {
+    let all = known * threads;
     format!(
         "__syncthreads();
-f32* const left_by = reinterpret_cast<f32*>(pool + {start}) + THREAD % {THREADS};
-if (team > 0) {{
-    f32* const to = left_by + (team - 1) * {};
-    #pragma unroll
-    for (int h = 0; h < 2; ++h) {{
-        to[h * {THREADS}] = top[h];
-        to[(2 + h) * {THREADS}] = total[h];
-    }}
-    #pragma unroll
-    for (int d = 0; d < {wide}; ++d)
-        #pragma unroll
-        for (int c = 0; c < 4; ++c) to[(4 + d * 4 + c) * {THREADS}] = sums[d][c];
+f32* const known = reinterpret_cast<f32*>(pool + {start}) + THREAD % {threads};
+#pragma unroll
+for (int h = 0; h < 2; ++h) {{
+    known[team * {all} + h * {threads}] = top[h];
+    known[team * {all} + (2 + h) * {threads}] = total[h];
 }}
-__syncthreads();
-if (team > 0) return;
-for (int other = 1; other < {teams}; ++other) {{
-    const f32* const from = left_by + (other - 1) * {};
+#pragma unroll
+for (int d = 0; d < {wide}; ++d)
     #pragma unroll
-    for (int h = 0; h < 2; ++h) {{
-        const f32 most = max_of(top[h], from[h * {THREADS}]), base = most == none ? 0.0f : most;
-        const f32 own = expf(top[h] - base), theirs = expf(from[h * {THREADS}] - base);
-        top[h] = most;
-        total[h] = total[h] * own + from[(2 + h) * {THREADS}] * theirs;
-        #pragma unroll
-        for (int d = 0; d < {wide}; ++d)
-            #pragma unroll
-            for (int c = 2 * h; c < 2 * h + 2; ++c)
-                sums[d][c] = sums[d][c] * own + from[(4 + d * 4 + c) * {THREADS}] * theirs;
+    for (int c = 0; c < 4; ++c) known[team * {all} + (4 + d * 4 + c) * {threads}] = sums[d][c];
+__syncthreads();
+f32 merged[{own}][4] = {{}}, share[{teams}][2];
+#pragma unroll
+for (int h = 0; h < 2; ++h) {{
+    f32 most = none;
+    #pragma unroll
+    for (int t = 0; t < {teams}; ++t) most = max_of(most, known[t * {all} + h * {threads}]);
+    const f32 base = most == none ? 0.0f : most;
+    total[h] = 0.0f;
+    #pragma unroll
+    for (int t = 0; t < {teams}; ++t) {{
+        share[t][h] = exp_near(known[t * {all} + h * {threads}] - base);
+        total[h] += share[t][h] * known[t * {all} + (2 + h) * {threads}];
     }}
+}}
+#pragma unroll
+for (int at = 0; at < {own}; ++at) {{
+    const int d = min(team * {own} + at, {last});
+    #pragma unroll
+    for (int c = 0; c < 4; ++c)
+        #pragma unroll
+        for (int t = 0; t < {teams}; ++t) merged[at][c] += share[t][c / 2] * known[t * {all} + (4 + d * 4 + c) * {threads}];
 }}
 ",
-        known * THREADS,
-        known * THREADS,
+        last = wide - 1,
     )
 }
