@@ -136,7 +136,7 @@ impl Guard<'_> {
             }
         }
         let mut out = out.expect("there is at least one round");
-        if keep && !(out.difference <= self.tolerance) {
+        if keep && out.difference > self.tolerance {
             (out.network, out.difference, out.whole) = (network.clone(), 0.0, true);
         }
         Ok(out)
@@ -176,7 +176,7 @@ impl Guard<'_> {
                     samples.iter().map(|s| vec![s[place].clone()]).collect()
                 };
                 let difference = worst(&of(&found), &of(&expected));
-                off[v.index()] = !(difference <= self.tolerance);
+                off[v.index()] = difference > self.tolerance;
                 let reads_off = network.layers[at].inputs.iter().any(|v| off[v.index()]);
                 if off[v.index()] && !reads_off && first.iter().all(|f| f.0 != at) {
                     first.push((at, difference));
