@@ -2,7 +2,7 @@
 //! in an engine; the loop that strikes out doubles, whose length and branches hang on the boxes, is the host's.
 //!
 //! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [--cpu] [PHOTOGRAPH]`: weights under the names of the authors' checkpoints,
-//! as safetensors; without them they are random, and so are the boxes. What the network sees is 640 pixels wide and high, or as many as
+//! as safetensors or as a `.pt` that is one dictionary of tensors; without them they are random, and so are the boxes. What the network sees is 640 pixels wide and high, or as many as
 //! `--side` says. Without a photograph, the one that ships is used. Runs on a GPU where there is one, unless `--cpu` is given. Ends with exit code 1 when the engines find other boxes than the host.
 
 mod picture;
