@@ -3,6 +3,7 @@
 use super::assemble::Assembler;
 use super::compile::translate;
 use super::library::Nvrtc;
+use super::narrow;
 use super::render::{Kernel, module};
 use super::tactic::Choice;
 use super::target::Target;
@@ -46,7 +47,7 @@ impl Rehearsal {
         choices: impl IntoIterator<Item = Choice<'a>>,
     ) -> Result<(), CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let split = network.split();
+        let split = narrow::split(network);
         let mut programs = Vec::new();
         for choice in choices {
             let (run, wanted) = Assembler::new(&split.run, self.target, choice).run().map_err(fault)?;
@@ -93,7 +94,7 @@ mod tests {
     /// The kernels of a network's `run` half, without the prelude, and its arena's size.
     fn rendered(network: &Network) -> (String, usize) {
         let target = Target { capability: 90, multiprocessors: 132 };
-        let run = network.split().run;
+        let run = narrow::split(network).run;
         let (program, _) = Assembler::new(&run, target, Choice::First).run().unwrap();
         program.check().unwrap();
         let kernels = program.kernels.iter().enumerate().map(|(at, (k, origins))| (at, k, &origins[..]));
