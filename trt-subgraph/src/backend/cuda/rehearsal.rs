@@ -1,7 +1,7 @@
 //! What can be checked of an engine where there is no device: that its program is sound and its kernels compile.
 
 use super::assemble::Assembler;
-use super::compile::translate;
+use super::compile::{dump, translate};
 use super::library::Nvrtc;
 use super::narrow;
 use super::render::{Kernel, module};
@@ -77,6 +77,7 @@ impl Rehearsal {
         for part in chosen.chunks(64) {
             let text =
                 module(part.iter().enumerate().map(|(at, (kernel, origins))| (at, kernel, &origins[..])));
+            dump(|| text.clone(), &self.target);
             bytes += translate(&text, &self.target).map_err(|why| format!("{why}\n{text}"))?.len();
         }
         Ok(bytes)
