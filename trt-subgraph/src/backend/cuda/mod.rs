@@ -18,6 +18,7 @@ mod library;
 mod load;
 mod lt;
 mod memory;
+mod narrow;
 mod order;
 mod program;
 mod queue;
