@@ -130,7 +130,7 @@ fn options(target: &Target) -> [String; 3] {
     [target.architecture(), "--std=c++17".to_string(), "--fmad=false".to_string()]
 }
 
-fn dump(text: impl FnOnce() -> String, target: &Target) {
+pub fn dump(text: impl FnOnce() -> String, target: &Target) {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let Some(folder) = std::env::var_os(DUMP_VARIABLE).filter(|v| !v.is_empty()) else { return };
     let text = text();

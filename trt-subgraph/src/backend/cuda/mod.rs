@@ -19,6 +19,7 @@ mod library;
 mod load;
 mod lt;
 mod memory;
+mod narrow;
 mod order;
 mod program;
 mod queue;

@@ -1,8 +1,9 @@
 //! What can be checked of an engine where there is no device: that its program is sound and its kernels compile.
 
 use super::assemble::Assembler;
-use super::compile::translate;
+use super::compile::{dump, translate};
 use super::library::Nvrtc;
+use super::narrow;
 use super::render::{Kernel, module};
 use super::saved::{Told, digest};
 use super::tactic::Choice;
@@ -47,7 +48,7 @@ impl Rehearsal {
         choices: impl IntoIterator<Item = Choice<'a>>,
     ) -> Result<(), CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let split = network.split();
+        let split = narrow::split(network);
         let mut programs = Vec::new();
         for choice in choices {
             let assembled = |choice| {
@@ -87,6 +88,7 @@ impl Rehearsal {
         for part in chosen.chunks(64) {
             let text =
                 module(part.iter().enumerate().map(|(at, (kernel, origins))| (at, kernel, &origins[..])));
+            dump(|| text.clone(), &self.target);
             bytes += translate(&text, &self.target).map_err(|why| format!("{why}\n{text}"))?.len();
         }
         Ok(bytes)
@@ -104,7 +106,7 @@ mod tests {
     /// The kernels of a network's `run` half, without the prelude, and its arena's size.
     fn rendered(network: &Network) -> (String, usize) {
         let target = Target { capability: 90, multiprocessors: 132 };
-        let run = network.split().run;
+        let run = narrow::split(network).run;
         let (program, _) = Assembler::new(&run, target, Choice::First).run().unwrap();
         program.check().unwrap();
         let kernels = program.kernels.iter().enumerate().map(|(at, (k, origins))| (at, k, &origins[..]));

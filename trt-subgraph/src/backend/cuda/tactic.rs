@@ -15,7 +15,7 @@ use crate::network::{Layer, LayerKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many cuts of a product on tensor cores are tried, of each unit, unless all are.
-const CUTS: usize = 4;
+const CUTS: usize = 3;
 
 /// One manner of running a layer.
 pub trait Way: Send + Sync {
