@@ -130,12 +130,11 @@ impl Arguments {
     }
 }
 
+/// Boxes and the median of their times, of the host and of the engines.
+type Found = [(Tensor, Duration); 2];
+
 /// The boxes of the host and of the engines with the medians of their times, calls taken by turns; and what each step of the engines' took.
-fn compare(
-    module: &TrtModule,
-    device: Device,
-    image: &Tensor,
-) -> Result<([(Tensor, Duration); 2], Vec<String>)> {
+fn compare(module: &TrtModule, device: Device, image: &Tensor) -> Result<(Found, Vec<String>)> {
     let mut execution = Execution::new(module, device, image)?;
     let mut call = |enabled: bool| -> Result<(Tensor, [Duration; 6])> {
         tch_bridge::set_enabled(enabled);
