@@ -2,7 +2,9 @@
 
 use tch::nn::{self, ModuleT, VarStore};
 use tch::{Device, Kind, Tensor};
-use tch_bridge::{Options, Precision, TrtModule};
+use tch_bridge::jit::{Initial, Module};
+use tch_bridge::report::{Kept, State};
+use tch_bridge::{Options, ParityGuard, Precision, TrtModule};
 use tests::{engines_on, options, served};
 
 fn network(vs: &nn::Path) -> nn::SequentialT {
@@ -77,4 +79,52 @@ fn the_model_keeps_its_own_types_unless_asked() {
     module.compile(&[&images]).expect("it compiles");
     let got = module.forward_ts(&[&images]).expect("the module answers");
     assert!(off(&got, &net.forward_t(&images, false)) < 1e-5);
+}
+
+/// The small difference of large numbers: fewer bits cannot hold it between two layers.
+const CANCELS: &str = "
+def forward(self, x):
+    large = torch.matmul(x, self.a) + 100.0
+    kept = torch.max_pool2d(large.view(1, 1, 8, 16), [2, 1], [2, 1]).view(4, 16)
+    return torch.matmul(kept - 100.0, self.b)
+";
+
+#[test]
+fn a_guard_names_what_differs_and_keeps_it_in_f32() {
+    let _on = engines_on();
+    let _guard = tch::no_grad_guard();
+    tch::manual_seed(5);
+    let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.2;
+    let attributes = [("a", random(&[16, 16])), ("b", random(&[16, 4]))];
+    let attributes = attributes.map(|(name, t)| (name.to_string(), Initial::Parameter(t)));
+    let x = random(&[8, 16]);
+    let script = Module::from_source(CANCELS, &attributes).expect("the script is right").to_cmodule();
+    let host = script.forward_ts(&[&x]).expect("it runs");
+    let run = |guard: Option<ParityGuard>| {
+        let options = Options { precision: Some(Precision::BF16), guard, take_all: true, ..options() };
+        let script = Module::from_source(CANCELS, &attributes).expect("the script is right").to_cmodule();
+        let module = TrtModule::wrap(script, &options).expect("it is wrapped");
+        module.compile(&[&x]).expect("it compiles");
+        let found = module.forward_ts(&[&x]).expect("it runs");
+        assert!(served(&module) > 0, "{}", module.report());
+        let report = module.report();
+        let state = &report.methods[0].state;
+        let State::Divided { engines, .. } = state else { panic!("{report}") };
+        (off(&found, &host), engines[0].shapes[0].parity.clone(), report.to_string())
+    };
+    let (bare, none, _) = run(None);
+    assert!(none.is_none() && bare > 0.1, "off by {bare}");
+    let (told, parity, report) = run(Some(ParityGuard { tolerance: 0.02, keep: false }));
+    let parity = parity.expect("there was a guard");
+    assert!(told > 0.1 && parity.kept == Kept::Nothing && parity.before > Some(0.1), "{parity:?}");
+    // The subtraction has become a part of the pool.
+    assert!(parity.differing[0].layer.contains("max_pool2d"), "{parity:?}");
+    assert!(report.contains("first differs"), "{report}");
+    let (kept, parity, report) = run(Some(ParityGuard { tolerance: 0.02, keep: true }));
+    let parity = parity.expect("there was a guard");
+    assert!(kept < 0.02 && parity.kept == Kept::Layers && parity.after < Some(0.02), "{kept} {parity:?}");
+    assert!(kept > 1e-6, "nothing is in fewer bits any more: {report}");
+    let (loose, parity, _) = run(Some(ParityGuard { tolerance: 10.0, keep: true }));
+    let parity = parity.expect("there was a guard");
+    assert!(loose > 0.1 && parity.differing.is_empty() && parity.kept == Kept::Nothing, "{parity:?}");
 }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use plot::Line;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use trt_subgraph::backend::cuda::Meter;
 use trt_subgraph::backend::{Backend, choose};
 use trt_subgraph::plan::Plan;
 use trt_subgraph::session::Session;
@@ -33,6 +34,8 @@ struct Row {
     latency: Duration,
     /// Images a second of one session, and of two in flight.
     rates: [f64; 2],
+    /// Images a joule, which is images a second and watt, of one session; where the GPU tells what it used.
+    thrift: Option<f64>,
     /// From the host, as a part of the largest probability.
     difference: f64,
 }
@@ -45,8 +48,8 @@ fn main() -> Outcome {
     let batches = batches(&folder)?;
     println!("{}: {}", backend.name(), backend.probe()?);
     println!(
-        "{:>6}{:>12}{:>14}{:>16}{:>16}{:>12}",
-        "batch", "ready", "latency", "images a s", "two in flight", "difference"
+        "{:>6}{:>12}{:>14}{:>16}{:>16}{:>14}{:>12}",
+        "batch", "ready", "latency", "images a s", "two in flight", "images a J", "difference"
     );
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} batches, {elapsed}")?;
     let bar = ProgressBar::new(batches.len() as u64).with_style(style);
@@ -58,6 +61,9 @@ fn main() -> Outcome {
         rows.push(row);
     }
     bar.finish_and_clear();
+    if rows.iter().any(|row| row.thrift.is_some()) {
+        println!("images a J: images a second and watt of the GPU, all programs on it together");
+    }
     println!("difference: of the probabilities from the host's, the largest, as a part of their scale");
     draw(&folder, &rows)
 }
@@ -93,6 +99,9 @@ fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Outcome<Row> {
         return Err(format!("batch {batch}: the answer differs from the host's by {difference:.1e}").into());
     }
 
+    let meter = if backend.name() == "cuda" { Meter::of(plan.options().device) } else { None };
+    let used = || meter.as_ref().and_then(Meter::joules);
+    let before = used();
     let mut times = Vec::new();
     let whole = Instant::now();
     while times.is_empty() || whole.elapsed() < BUDGET {
@@ -102,10 +111,13 @@ fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Outcome<Row> {
         session.output("probability")?;
         times.push(start.elapsed());
     }
-    let one = (batch * times.len()) as f64 / whole.elapsed().as_secs_f64();
+    let images = (batch * times.len()) as f64;
+    let thrift =
+        before.zip(used()).map(|(before, after)| images / (after - before)).filter(|v| v.is_finite());
+    let one = images / whole.elapsed().as_secs_f64();
     let two = in_flight(&mut session, &image, times.len())? * batch as f64;
     times.sort_unstable();
-    Ok(Row { batch, ready, latency: times[times.len() / 2], rates: [one, two], difference })
+    Ok(Row { batch, ready, latency: times[times.len() / 2], rates: [one, two], thrift, difference })
 }
 
 /// Calls a second of two sessions side by side, each on a thread and a stream of its own.
@@ -146,10 +158,11 @@ fn nan_or_larger(a: f64, b: f64) -> f64 {
 fn print(row: &Row) {
     let [one, two] = row.rates;
     println!(
-        "{:>6}{:>12}{:>14}{one:>16.1}{two:>16.1}{:>12}",
+        "{:>6}{:>12}{:>14}{one:>16.1}{two:>16.1}{:>14}{:>12}",
         row.batch,
         format!("{:.1?}", row.ready),
         format!("{:.2?}", row.latency),
+        row.thrift.map_or("-".to_string(), |v| format!("{v:.2}")),
         format!("{:.1e}", row.difference)
     );
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use trt_subgraph::Random;
 use trt_subgraph::backend::{Backend, CompileOptions, choose};
 use trt_subgraph::plan::Plan;
-use trt_subgraph::session::Session;
+use trt_subgraph::session::{Session, Times};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -54,25 +54,40 @@ fn make(file: &Path) -> Outcome {
 fn run(file: &Path, batches: usize, start: Instant) -> Outcome {
     let plan = Plan::open(file)?;
     let backend = backend()?;
+    let how = if plan.is_built_for(backend, plan.options()) { "saved in the plan" } else { "built now" };
     let mut session = Session::new(&plan, backend, plan.options())?;
-    let mut random = Random::new(1);
-    for port in plan.inputs() {
-        session.set(&port.name, &random.literal(port.ty.clone()))?;
-    }
-    session.run()?;
+    call(&plan, &mut session, 1)?;
     let first = start.elapsed();
     for port in plan.outputs() {
         let value = session.get(&port.name)?;
         println!("{}: {value:?}", port.name);
     }
-    println!("first result after {:.2} ms on {}", milliseconds(first), backend.name());
+    println!("first result after {:.2} ms on {}, engine {how}", milliseconds(first), backend.name());
     if batches > 0 {
         measure(&mut session, batches)?;
     }
     Ok(())
 }
 
-/// Times batches one at a time, and two sessions in flight side by side.
+/// One call, step by step. On a GPU the host's side of every tensor is page-locked, and all steps but waiting return at once.
+fn call(plan: &Plan, session: &mut Session, seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    for port in plan.inputs() {
+        let value = random.literal(port.ty.clone());
+        session.input_mut(&port.name)?.copy_from_slice(value.bytes());
+    }
+    session.send()?; // inputs to the device, on the session's stream
+    session.execute()?; // the engine, behind them
+    session.fetch()?; // outputs from the device, behind that
+    session.wait()?;
+    for port in plan.outputs() {
+        let elements: &[u8] = session.output(&port.name)?;
+        assert_eq!(elements.len(), port.ty.bytes());
+    }
+    Ok(())
+}
+
+/// Times batches one at a time, their parts, and two sessions in flight side by side.
 fn measure(session: &mut Session, batches: usize) -> Outcome {
     let mut times: Vec<Duration> = Vec::with_capacity(batches);
     for _ in 0..batches {
@@ -80,11 +95,20 @@ fn measure(session: &mut Session, batches: usize) -> Outcome {
         session.run()?;
         times.push(start.elapsed());
     }
-    times.sort_unstable();
+    let best = times.iter().min().copied().unwrap_or_default();
     println!(
         "a batch takes {:.4} ms (median), {:.4} ms (best), with its copies",
-        milliseconds(times[times.len() / 2]),
-        milliseconds(times[0])
+        milliseconds(median(&mut times)),
+        milliseconds(best)
+    );
+    let parts = (0..batches).map(|_| session.run_timed()).collect::<Result<Vec<Times>, _>>()?;
+    let part =
+        |of: fn(&Times) -> Duration| milliseconds(median(&mut parts.iter().map(of).collect::<Vec<_>>()));
+    println!(
+        "of that: inputs to the device {:.4} ms, engine {:.4} ms, outputs from the device {:.4} ms",
+        part(|t| t.send),
+        part(|t| t.execute),
+        part(|t| t.fetch)
     );
     let mut other = session.fork()?;
     other.run()?;
@@ -98,6 +122,11 @@ fn measure(session: &mut Session, batches: usize) -> Outcome {
     let each = start.elapsed() / (2 * batches as u32);
     println!("two in flight: {:.4} ms a batch", milliseconds(each));
     Ok(())
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 fn milliseconds(time: Duration) -> f64 {

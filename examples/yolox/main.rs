@@ -1,12 +1,13 @@
 //! YOLOX-m finds objects in a photograph: TorchScript from pixels to boxes. The network, the decoding and the overlaps of the boxes run
 //! in an engine; the loop that strikes out doubles, whose length and branches hang on the boxes, is the host's.
 //!
-//! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [PHOTOGRAPH]`: weights under the names of the authors' checkpoints,
-//! as safetensors; without them they are random, and so are the boxes. What the network sees is 640 pixels wide and high, or as many as
-//! `--side` says. Without a photograph, the one that ships is used. Ends with exit code 1 when the engines find other boxes than the host.
+//! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [--cpu] [PHOTOGRAPH]`: weights under the names of the authors' checkpoints,
+//! as safetensors or as a `.pt` that is one dictionary of tensors; without them they are random, and so are the boxes. What the network sees is 640 pixels wide and high, or as many as
+//! `--side` says. Without a photograph, the one that ships is used. Runs on a GPU where there is one, unless `--cpu` is given. Ends with exit code 1 when the engines find other boxes than the host.
 
 mod picture;
 mod script;
+mod steps;
 
 use anyhow::{Context, Result, ensure};
 use examples::difference::Difference;
@@ -14,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use picture::Photograph;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use steps::{Execution, STEPS};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tch_bridge::{Options, TrtModule};
@@ -30,22 +32,23 @@ const SHIPPED: &[u8] = include_bytes!("../data/photograph/grace_hopper.jpg");
 
 fn main() -> Result<()> {
     env_logger::init();
-    let Arguments { weights, side, photograph } = Arguments::read()?;
+    let Arguments { weights, side, device, photograph } = Arguments::read()?;
     let photograph = match &photograph {
         Some(file) => Photograph::load(Path::new(file))?,
         None => Photograph::from_bytes(SHIPPED)?,
     };
     let _no_grad = tch::no_grad_guard();
     tch::manual_seed(1);
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(device);
     let network = script::module(&vs, side)?;
     let image = photograph.input(side)?;
+    let there = image.to_device(device);
     let size: i64 = vs.trainable_variables().iter().map(|t| t.numel() as i64).sum();
-    println!("YOLOX-m: {:.1} million weights, {side} by {side} pixels", size as f64 / 1e6);
+    println!("YOLOX-m: {:.1} million weights, {side} by {side} pixels, on {device:?}", size as f64 / 1e6);
     match &weights {
         Some(file) => vs.load(file).with_context(|| format!("no weights of YOLOX-m in {file}"))?,
         None => {
-            script::observe(&network, &image)?;
+            script::observe(&network, &there)?;
             println!("random weights: the boxes mean nothing");
         }
     }
@@ -53,17 +56,18 @@ fn main() -> Result<()> {
 
     let module = TrtModule::wrap(network.to_cmodule(), &Options::waiting())?;
     let start = Instant::now();
-    module.compile(&[&image])?;
+    module.compile(&[&there])?;
     let build = start.elapsed();
     println!("{}", module.report());
     ensure!(module.report().engines() > 0, "no engine was built");
 
-    let [host, engines] = compare(&module, &image)?;
+    let ([host, engines], steps) = compare(&module, device, &image)?;
     println!("{:12}{:>10}{:>14}", "", "boxes", "time");
     for (name, (boxes, time)) in [("host", &host), ("engines", &engines)] {
         println!("{name:12}{:>10}{:>14}", boxes.size()[0], format!("{time:.1?}"));
     }
     let speed_up = host.1.as_secs_f64() / engines.1.as_secs_f64();
+    println!("of the engines' time: {}", steps.join(", "));
     println!("speed-up without build time {speed_up:.2} x, build time {build:.1?}");
     ensure!(host.0.size() == engines.0.size(), "the engines find another number of boxes");
     let picture = examples::picture("yolox.png")?;
@@ -103,18 +107,21 @@ fn exact(vs: &VarStore, image: &Tensor, side: i64) -> Result<Tensor> {
 struct Arguments {
     weights: Option<String>,
     side: i64,
+    device: Device,
     photograph: Option<String>,
 }
 
 impl Arguments {
     fn read() -> Result<Arguments> {
-        let mut found = Arguments { weights: None, side: 640, photograph: None };
+        let mut found =
+            Arguments { weights: None, side: 640, device: Device::cuda_if_available(), photograph: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} wants a value"));
             match word.as_str() {
                 "--weights" => found.weights = Some(value()?),
                 "--side" => found.side = value()?.parse().context("--side wants a number")?,
+                "--cpu" => found.device = Device::Cpu,
                 _ => found.photograph = Some(word),
             }
         }
@@ -123,17 +130,20 @@ impl Arguments {
     }
 }
 
-/// The boxes of the host and of the engines, and the medians of their times, calls taken by turns.
-fn compare(module: &TrtModule, image: &Tensor) -> Result<[(Tensor, Duration); 2]> {
-    let call = |enabled: bool| -> Result<(Tensor, Duration)> {
+/// Boxes and the median of their times, of the host and of the engines.
+type Found = [(Tensor, Duration); 2];
+
+/// The boxes of the host and of the engines with the medians of their times, calls taken by turns; and what each step of the engines' took.
+fn compare(module: &TrtModule, device: Device, image: &Tensor) -> Result<(Found, Vec<String>)> {
+    let mut execution = Execution::new(module, device, image)?;
+    let mut call = |enabled: bool| -> Result<(Tensor, [Duration; 6])> {
         tch_bridge::set_enabled(enabled);
-        let start = Instant::now();
-        Ok((module.forward_ts(&[image])?, start.elapsed()))
+        execution.run(image)
     };
     let style = ProgressStyle::with_template("{spinner} {pos} calls of each, {elapsed}")?;
     let bar = ProgressBar::new_spinner().with_style(style);
     let boxes = [call(false)?.0, call(true)?.0];
-    let mut times = [Vec::new(), Vec::new()];
+    let mut times: [Vec<[Duration; 6]>; 2] = [Vec::new(), Vec::new()];
     let start = Instant::now();
     while times[0].len() < CALLS.0 || (times[0].len() < CALLS.1 && start.elapsed() < BUDGET) {
         times[0].push(call(false)?.1);
@@ -141,10 +151,13 @@ fn compare(module: &TrtModule, image: &Tensor) -> Result<[(Tensor, Duration); 2]
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let [host, engines] = times.map(|mut times| {
+    let median = |mut times: Vec<Duration>| {
         times.sort_unstable();
         times[times.len() / 2]
-    });
+    };
+    let step = |at: usize| median(times[1].iter().map(|call| call[at]).collect());
+    let steps = STEPS.iter().enumerate().map(|(at, name)| format!("{name} {:.1?}", step(at))).collect();
+    let [host, engines] = times.each_ref().map(|t| median(t.iter().map(|call| call.iter().sum()).collect()));
     let [of_host, of_engines] = boxes;
-    Ok([(of_host, host), (of_engines, engines)])
+    Ok(([(of_host, host), (of_engines, engines)], steps))
 }

@@ -33,6 +33,7 @@ pub fn module(vs: &VarStore, side: i64) -> Result<Module> {
         attributes.push((name, if statistic { Initial::Buffer(tensor) } else { Initial::Parameter(tensor) }));
     }
     let (corner, stride) = grid(side);
+    let [corner, stride] = [corner, stride].map(|t| t.to_device(vs.device()));
     attributes.extend([
         ("corner".to_string(), Initial::Buffer(corner)),
         ("stride".to_string(), Initial::Buffer(stride)),

@@ -43,6 +43,14 @@ pub const PRECISION: Variable = Variable {
     doc: "what engines compute in where the model has f32; model leaves its types as they are",
 };
 
+/// `TRT_PARITY_GUARD`: how far fewer bits may be off.
+pub const PARITY_GUARD: Variable = Variable {
+    name: "TRT_PARITY_GUARD",
+    values: "a part of the largest magnitude, such as 0.01; or 0.01,tell",
+    default: "none",
+    doc: "holds engines of TRT_PRECISION against f32 when they are built and keeps layers that are off by more in f32; with tell it only names them",
+};
+
 /// `TRT_LEVEL`: how much is tried.
 pub const LEVEL: Variable = Variable {
     name: "TRT_LEVEL",
@@ -112,6 +120,7 @@ pub const ALL: &[Variable] = &[
     USE_TRT,
     BACKEND,
     PRECISION,
+    PARITY_GUARD,
     LEVEL,
     EXCLUDE_OPS,
     MIN_BLOCK_SIZE,

@@ -39,7 +39,7 @@ pub use env::EnvError;
 pub use error::Error;
 pub use jit::JitError;
 pub use module::TrtModule;
-pub use options::{BackendChoice, Options, Precision, SavedWeights};
+pub use options::{BackendChoice, Options, ParityGuard, Precision, SavedWeights};
 pub use report::Report;
 pub use switch::{clear_enabled, is_enabled, set_enabled};
 pub use trt_subgraph::backend::Level;

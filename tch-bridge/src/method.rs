@@ -127,19 +127,10 @@ impl MethodState {
             let seen = if alone { graph.rehearse(inputs)? } else { graph.observe(inputs)?.1 };
             let (variant, seen) = self.variant(kinds, graph, seen, inputs, alone);
             self.build(host, builder, variant, seen);
-            return Ok(());
+            let built = self.find_for(&Kinds::of_values(inputs), inputs);
+            return built.map_or(Ok(()), |v| if v.wants_samples() { ready(&v, inputs) } else { Ok(()) });
         };
-        let Ok(stitched) = variant.made.wait() else { return Ok(()) };
-        if variant.graph.facts()?.repeatable {
-            stitched.clusters.iter().for_each(|c| c.wait_for_builds(true));
-            let ran = switch::force_enabled(|| tch::no_grad(|| stitched.method.run(inputs)));
-            stitched.clusters.iter().for_each(|c| c.wait_for_builds(false));
-            ran?;
-        } else {
-            let seen = variant.graph.rehearse(inputs)?;
-            stitched.specialise(&variant.graph.facts()?, &seen);
-        }
-        Ok(())
+        ready(&variant, inputs)
     }
 
     /// Adds the compiled forms that are ready to `target`, as the method of this name; none are added where none are ready.
@@ -355,6 +346,21 @@ fn settle_sizes<V: Borrow<IValue>>(
     let Some(sized) = graph.settle_sizes(inputs, alone)? else { return Ok(None) };
     let seen = if alone { sized.rehearse(inputs)? } else { sized.observe(inputs)?.1 };
     Ok(Some((sized, seen)))
+}
+
+/// Has engines built for a call with these inputs, unless they are there.
+fn ready<V: Borrow<IValue>>(variant: &Variant, inputs: &[V]) -> Result<(), Error> {
+    let Ok(stitched) = variant.made.wait() else { return Ok(()) };
+    if variant.graph.facts()?.repeatable {
+        stitched.clusters.iter().for_each(|c| c.wait_for_builds(true));
+        let ran = switch::force_enabled(|| tch::no_grad(|| stitched.method.run(inputs)));
+        stitched.clusters.iter().for_each(|c| c.wait_for_builds(false));
+        ran?;
+    } else {
+        let seen = variant.graph.rehearse(inputs)?;
+        stitched.specialise(&variant.graph.facts()?, &seen);
+    }
+    Ok(())
 }
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {

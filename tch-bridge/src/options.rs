@@ -82,6 +82,30 @@ impl FromStr for Precision {
     }
 }
 
+/// Holding engines in fewer bits against f32, on sample inputs, when they are built: those of the call that asks for the engine, else random
+/// ones. Read from `0.01`, or `0.01,tell`.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ParityGuard {
+    /// How far a result may be off: the largest difference as a part of the largest magnitude; of integers the part that differs.
+    pub tolerance: f64,
+    /// Keep layers that differ in f32. Otherwise they are only named, in the log and the report.
+    pub keep: bool,
+}
+
+impl FromStr for ParityGuard {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<ParityGuard, ()> {
+        let (number, keep) = match s.split_once(',') {
+            Some((number, word)) if word.trim() == "tell" => (number, false),
+            Some(_) => return Err(()),
+            None => (s, true),
+        };
+        let tolerance: f64 = number.trim().parse().map_err(drop)?;
+        if tolerance >= 0.0 && tolerance.is_finite() { Ok(ParityGuard { tolerance, keep }) } else { Err(()) }
+    }
+}
+
 /// Where a saved module keeps the weights of its engines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +125,8 @@ pub struct Options {
     pub backend: Option<BackendChoice>,
     /// What engines compute in; `None` follows `TRT_PRECISION`. Arguments and results keep their types whatever it is.
     pub precision: Option<Precision>,
+    /// Hold engines in fewer bits against f32; `None` follows `TRT_PARITY_GUARD`.
+    pub guard: Option<ParityGuard>,
     /// How much is tried to find the fastest way of running each layer; `None` follows `TRT_LEVEL`.
     pub level: Option<Level>,
     /// The fewest computing operators of a cluster; `None` follows `TRT_MIN_BLOCK_SIZE`, then the backend's policy.
@@ -130,6 +156,7 @@ impl Default for Options {
         Options {
             backend: None,
             precision: None,
+            guard: None,
             level: None,
             min_block_size: None,
             take_all: false,
@@ -158,6 +185,9 @@ impl Options {
         }
         if out.precision.is_none() {
             out.precision = Some(env::PRECISION.read()?.unwrap_or_default());
+        }
+        if out.guard.is_none() {
+            out.guard = env::PARITY_GUARD.read()?;
         }
         if out.level.is_none() {
             out.level = Some(env::LEVEL.read()?.unwrap_or_default());
@@ -200,6 +230,15 @@ mod tests {
         };
         assert!(o.excludes("aten::add.Tensor") && o.excludes("aten::add") && o.excludes("aten::mul.Tensor"));
         assert!(!o.excludes("aten::addmm") && !o.excludes("aten::mul.Scalar"));
+    }
+
+    #[test]
+    fn a_guard_is_a_tolerance_and_keeps_unless_told_not_to() {
+        assert_eq!("0.01".parse(), Ok(ParityGuard { tolerance: 0.01, keep: true }));
+        assert_eq!("1e-3, tell".parse(), Ok(ParityGuard { tolerance: 1e-3, keep: false }));
+        for bad in ["", "-1", "nan", "inf", "0.01,keep", "tell"] {
+            assert_eq!(bad.parse::<ParityGuard>(), Err(()), "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who runs what, and why: the report of a module.
 
 use crate::engine::{Built, ClusterEngine};
+pub use crate::engine::{DifferingLayer, Kept, Parity};
 use crate::jit::Module;
 use crate::variant::{Builder, Stitched, Variant};
 use crate::{Error, env, notice, switch};
@@ -117,6 +118,8 @@ pub struct ShapeReport {
     /// What became of the plan that a saved module holds for this shape: `used`, or why the engine was built anew. `None` where it
     /// holds none.
     pub plan: Option<String>,
+    /// What the guard of its precision found, where there was one.
+    pub parity: Option<Parity>,
 }
 
 impl Report {
@@ -241,6 +244,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
             arena_bytes: 0,
             build: Duration::ZERO,
             plan: None,
+            parity: None,
         },
         Built::Ready(ready) => {
             let info = ready.pool.info();
@@ -254,6 +258,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
                 arena_bytes: info.arena_bytes,
                 build: ready.build,
                 plan: ready.plan.clone(),
+                parity: ready.parity.clone(),
             }
         }
     }
@@ -337,7 +342,26 @@ impl fmt::Display for ShapeReport {
             f,
             "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights{shared}, {arena:.2} MB arena, built in {:.1?}{plan}",
             self.build
-        )
+        )?;
+        self.parity.iter().try_for_each(|parity| writeln!(f, "  {parity}"))
+    }
+}
+
+impl fmt::Display for Parity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.unknown {
+            return write!(f, "parity: all in f32: {why}");
+        }
+        let off = |v: Option<f64>| v.map_or("without bounds".to_string(), |v| format!("by {v:.1e}"));
+        write!(f, "parity: off {}, allowed {:.1e}", off(self.before), self.tolerance)?;
+        if let Some(first) = self.differing.first() {
+            write!(f, "; first differs {}, {}", first.layer, off(first.difference))?;
+        }
+        match self.kept {
+            Kept::Nothing => Ok(()),
+            Kept::Layers => write!(f, "; {} kept in f32, now off {}", self.differing.len(), off(self.after)),
+            Kept::All => write!(f, "; all kept in f32"),
+        }
     }
 }
 

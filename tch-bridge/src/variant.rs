@@ -127,7 +127,8 @@ impl Builder {
         let module = host.shell()?;
         graph.stitch(&module, name, &orders, &stitches)?;
         for (engine, entry) in engines.iter().zip(entries) {
-            if let Some(entry) = entry {
+            // Under a guard the first call brings what is compared.
+            if let Some(entry) = entry.filter(|_| !engine.wants_samples()) {
                 engine.build(entry);
             }
         }
@@ -151,6 +152,11 @@ impl Variant {
     /// Is it right for a call of this thread, as the module stands?
     pub(crate) fn holds(&self) -> bool {
         self.modes.is_none_or(|modes| modes == Modes::now()) && self.graph.still_holds()
+    }
+
+    /// Are its engines left for the first call to build?
+    pub(crate) fn wants_samples(&self) -> bool {
+        self.made.wait().as_ref().is_ok_and(|s| s.clusters.iter().any(|c| c.wants_samples()))
     }
 
     /// The finished rewrite; `None` while it is being made and when that failed.

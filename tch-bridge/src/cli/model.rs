@@ -5,7 +5,7 @@ use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
 use crate::report::State;
-use crate::{BackendChoice, Level, Options, Precision, TrtModule, env, saved};
+use crate::{BackendChoice, Level, Options, ParityGuard, Precision, TrtModule, env, saved};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,10 @@ pub(crate) struct EngineArgs {
     /// What engines compute in where the model has f32: model, f16 or bf16
     #[arg(long, value_parser = precision, value_name = "TYPE")]
     pub(crate) precision: Option<Precision>,
+    /// Hold engines of that precision against f32 and keep layers that are off by more in f32, as a part of the largest magnitude: 0.01; with
+    /// 0.01,tell only name them
+    #[arg(long, value_parser = guard, value_name = "TOL")]
+    parity_guard: Option<ParityGuard>,
     /// How much is tried to find the fastest way of running a layer: 0 times nothing, 2 times everything
     #[arg(long, value_parser = level, value_name = "0..2")]
     level: Option<Level>,
@@ -84,6 +88,10 @@ fn precision(text: &str) -> Result<Precision, String> {
     text.parse().map_err(|()| format!("it takes: {}", env::PRECISION.values))
 }
 
+fn guard(text: &str) -> Result<ParityGuard, String> {
+    text.parse().map_err(|()| format!("it takes: {}", env::PARITY_GUARD.values))
+}
+
 fn level(text: &str) -> Result<Level, String> {
     text.parse().map_err(|()| format!("it takes: {}", env::LEVEL.values))
 }
@@ -110,6 +118,7 @@ impl EngineArgs {
         Options {
             backend: self.backend,
             precision: self.precision,
+            guard: self.parity_guard,
             level: self.level,
             min_block_size: self.min_block_size.map(|n| n as usize),
             take_all: self.take_all,

@@ -9,7 +9,7 @@ use super::entry::Shape;
 use super::layouts::Seen;
 use crate::jit::EngineError;
 use crate::layout::AxisOrder;
-use crate::{BackendChoice, Level, Precision, SavedWeights};
+use crate::{BackendChoice, Level, ParityGuard, Precision, SavedWeights};
 use serde::{Deserialize, Serialize};
 use trt_subgraph::source::SourceGraph;
 use trt_subgraph::{Bytes, TensorType};
@@ -35,6 +35,7 @@ pub(crate) struct SavedEngine {
     pub(crate) blueprint: Blueprint,
     pub(crate) backend: BackendChoice,
     pub(crate) precision: Precision,
+    pub(crate) guard: Option<ParityGuard>,
     pub(crate) level: Level,
     /// The most shapes that are kept built.
     pub(crate) specialisations: usize,
@@ -56,6 +57,8 @@ struct Header {
     places: Vec<Option<String>>,
     backend: BackendChoice,
     precision: Precision,
+    #[serde(default)]
+    guard: Option<ParityGuard>,
     level: Level,
     specialisations: usize,
     constants: Vec<TensorType>,
@@ -77,6 +80,7 @@ impl SavedEngine {
             places: blueprint.places.clone(),
             backend: self.backend,
             precision: self.precision,
+            guard: self.guard,
             level: self.level,
             specialisations: self.specialisations,
             constants: self.constants.iter().map(|(ty, _)| ty.clone()).collect(),
@@ -149,6 +153,7 @@ impl SavedEngine {
             blueprint: Blueprint { name: header.name, source, seen, places: header.places },
             backend: header.backend,
             precision: header.precision,
+            guard: header.guard,
             level: header.level,
             specialisations: header.specialisations.max(1),
             constants,
@@ -194,6 +199,7 @@ mod tests {
             },
             backend: BackendChoice::Auto,
             precision: Precision::BF16,
+            guard: Some(ParityGuard { tolerance: 0.5, keep: true }),
             level: Level::Exhaustive,
             specialisations: 16,
             constants: vec![(TensorType::new(DType::U8, [3]), vec![1, 2, 3])],
@@ -210,6 +216,7 @@ mod tests {
         let read = SavedEngine::from_bytes(&bytes).expect("it reads");
         assert_eq!(read.to_bytes(), bytes);
         assert_eq!((read.precision, read.level), (Precision::BF16, Level::Exhaustive));
+        assert_eq!(read.guard, engine.guard);
         assert_eq!((read.blueprint.source, read.shapes), (engine.blueprint.source, engine.shapes));
         assert_eq!((read.blueprint.seen, read.constants), (engine.blueprint.seen, engine.constants));
     }

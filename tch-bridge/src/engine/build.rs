@@ -3,10 +3,11 @@
 use super::cluster::{ClusterEngine, lock};
 use super::embedded::{Embedded, Restored};
 use super::entry::{Entry, Shape};
-use super::laid::{Laid, lay};
+use super::laid::{Laid, Layout, lay};
 use super::pool::Pool;
 use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
 use super::weights::DenseWeights;
+use crate::Precision;
 use crate::types::kind_of_dtype;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -98,10 +99,23 @@ impl ClusterEngine {
     /// What is built for an entry.
     pub(crate) fn laid(&self, entry: &Entry) -> Result<Laid, String> {
         let (source, seen) = (&self.blueprint.source, self.blueprint.seen.as_ref());
-        let precision = self.options.precision.unwrap_or_default();
-        lay(source, &entry.border, precision, |network| {
+        self.laid_as(entry, |network| {
             self.layouts.of((source, seen), entry, network, self.parameters.tensors())
         })
+    }
+
+    /// The same with results that lie as `layouts` says.
+    pub(super) fn laid_as(
+        &self,
+        entry: &Entry,
+        layouts: impl FnOnce(&Network) -> Result<Vec<Layout>, String>,
+    ) -> Result<Laid, String> {
+        let source = &self.blueprint.source;
+        let Some((guard, dtype)) = self.guard() else {
+            return lay(source, &entry.border, self.options.precision.unwrap_or_default(), layouts);
+        };
+        let laid = lay(source, &entry.border, Precision::Model, layouts)?;
+        Ok(self.guarded(entry, laid, guard, dtype))
     }
 
     fn compile(&self, entry: &Entry) -> Result<(u64, Ready), String> {
@@ -114,7 +128,7 @@ impl ClusterEngine {
             None => None,
         };
         let start = Instant::now();
-        let Laid { network, results, ints, layers } = self.laid(entry)?;
+        let Laid { network, results, ints, layers, parity } = self.laid(entry)?;
         log::debug!("{}: compiles the network\n{network}", self.name());
         let (read_at, weights) = self.weights_for(entry)?;
         let others = self.prepared(entry);
@@ -124,7 +138,10 @@ impl ClusterEngine {
         let outputs = output_forms(&network, &results);
         let (pool, fused_layers) = (Pool::new(engine), network.run_layers());
         let build = start.elapsed();
-        Ok((read_at, Ready { pool, outputs, ints, layers, fused_layers, build, plan, shares_weights }))
+        Ok((
+            read_at,
+            Ready { pool, outputs, ints, layers, fused_layers, build, plan, shares_weights, parity },
+        ))
     }
 
     /// The engine of a plan that came with the module.
@@ -142,6 +159,7 @@ impl ClusterEngine {
             build: start.elapsed(),
             plan: Some("used".to_string()),
             shares_weights: false,
+            parity: None,
         };
         Ok((read_at, ready))
     }

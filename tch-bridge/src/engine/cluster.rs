@@ -9,6 +9,7 @@ use super::blueprint::{Blueprint, SavedEngine};
 use super::embedded::Embedded;
 use super::entry::{Entry, Shape, order_of};
 use super::layouts::Layouts;
+use super::parity::Samples;
 use super::pool::Pool;
 use super::profile::Profiler;
 use super::serving::Sink;
@@ -32,6 +33,7 @@ use trt_subgraph::source::SourceGraph;
 pub(crate) struct ClusterEngine {
     pub(super) blueprint: Blueprint,
     pub(super) layouts: Layouts,
+    pub(super) samples: Samples,
     pub(super) parameters: Parameters,
     /// Engines that came with a saved module.
     pub(super) embedded: Arc<Vec<Embedded>>,
@@ -78,6 +80,7 @@ impl ClusterEngine {
         Ok(ClusterEngine {
             blueprint,
             layouts: Layouts::default(),
+            samples: Samples::default(),
             parameters,
             embedded: Arc::default(),
             fitting: AtomicBool::new(true),
@@ -128,8 +131,8 @@ impl ClusterEngine {
             places: vec![None; source.parameters.len()],
             source,
         };
-        let (backend, options) = (self.backend.clone(), self.options.clone());
-        ClusterEngine::new(blueprint, parameters, self.device, backend, options)
+        let options = Options { guard: None, ..self.options.clone() };
+        ClusterEngine::new(blueprint, parameters, self.device, self.backend.clone(), options)
     }
 
     /// Where its tensors are.
@@ -201,6 +204,7 @@ impl ClusterEngine {
             blueprint: self.blueprint.clone(),
             backend: self.options.backend.unwrap_or_default(),
             precision: self.options.precision.unwrap_or_default(),
+            guard: self.options.guard,
             level: self.options.level.unwrap_or_default(),
             specialisations: self.options.specialisations,
             constants: self.parameters.constants(&self.blueprint.places)?,

@@ -63,7 +63,7 @@ impl Embedded {
         let recipe = Recipe::without_weights(of.network).backend(backend.name()).options(options.clone());
         let plan =
             recipe.engine(backend.name(), fingerprint, of.saved).to_bytes().map_err(|e| e.to_string())?;
-        let weights = of.weights.digest().ok_or("its weights are not in the host's memory")?;
+        let weights = of.weights.digest().ok_or("its weights cannot be read")?;
         let facts = Facts {
             shape,
             weights,

@@ -1,6 +1,7 @@
 //! From a source graph and what enters it to the network that is compiled: results with their axes in the order in which they lie in
 //! memory, passes run, element types narrowed where that was asked for.
 
+use super::parity::Parity;
 use crate::Precision;
 use crate::jit::TensorView;
 use crate::layout::AxisOrder;
@@ -18,6 +19,8 @@ pub(crate) struct Laid {
     pub(crate) ints: Vec<i64>,
     /// The number of layers before all passes.
     pub(crate) layers: usize,
+    /// What the guard of its precision found.
+    pub(crate) parity: Option<Parity>,
 }
 
 /// How a result lies in memory.
@@ -85,7 +88,7 @@ pub(super) fn lay(
         let narrow = precision::narrow(&network, dtype).map_err(|e| e.to_string())?;
         network = pass::optimize(narrow, &options);
     }
-    Ok(Laid { network, results, ints: made.ints, layers })
+    Ok(Laid { network, results, ints: made.ints, layers, parity: None })
 }
 
 /// The graph with each tensor result's axes in its order in memory, of those that repeat one element that one; tensors come first among

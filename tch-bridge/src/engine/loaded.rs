@@ -31,6 +31,7 @@ pub(crate) fn load(state: &[u8]) -> Result<Arc<dyn HostEngine>, EngineError> {
     let options = Options {
         backend: Some(env::BACKEND.read()?.unwrap_or(saved.backend)),
         precision: Some(env::PRECISION.read()?.unwrap_or(saved.precision)),
+        guard: env::PARITY_GUARD.read()?.or(saved.guard),
         level: Some(env::LEVEL.read()?.unwrap_or(saved.level)),
         specialisations: saved.specialisations,
         weights: saved.weights,

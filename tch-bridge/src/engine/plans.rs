@@ -4,7 +4,7 @@
 use super::cluster::ClusterEngine;
 use super::embedded::{Embedded, Ingredients};
 use super::entry::{Entry, Shape};
-use super::laid::{Laid, Layout, lay};
+use super::laid::{Laid, Layout};
 use super::specialisation::Outcome;
 use super::weights::DenseWeights;
 use crate::layout::AxisOrder;
@@ -37,7 +37,7 @@ impl ClusterEngine {
         if backend.fingerprint(&options).is_none() {
             return Err(format!("the {} backend saves no engines", backend.name()));
         }
-        let Laid { network, results, ints, layers } = self.laid(entry)?;
+        let Laid { network, results, ints, layers, .. } = self.laid(entry)?;
         let (read_at, weights) = self.weights_for(entry)?;
         let engine = backend.compile(&network, &weights, &options).map_err(|e| e.to_string())?;
         let saved = engine.save().ok_or("the backend saves no engines")?;
@@ -54,12 +54,10 @@ impl ClusterEngine {
     /// A plan of its own: inputs and results are dense and row-major, weights are in it, and the engine where the backend saves any.
     /// `names` are those of the inputs.
     pub(crate) fn plan(&self, entry: &Entry, names: Option<&[String]>) -> Result<Plan, String> {
-        let source = &self.blueprint.source;
-        let precision = self.options.precision.unwrap_or_default();
         let plain = |network: &trt_subgraph::network::Network| {
             Ok(vec![Layout::Order(AxisOrder::default()); network.outputs.len()])
         };
-        let Laid { network, ints, .. } = lay(source, &entry.border, precision, plain)?;
+        let Laid { network, ints, .. } = self.laid_as(entry, plain)?;
         let on_host = self.parameters.tensors().iter().map(|t| tch::no_grad(|| t.f_to_device(Device::Cpu)));
         let on_host = on_host.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
         let weights = DenseWeights::read(&on_host, Device::Cpu).ok_or("a parameter is no dense tensor")?;

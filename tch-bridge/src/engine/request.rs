@@ -14,6 +14,7 @@ pub(super) fn request(
     ints: &[i64],
 ) -> Option<Arc<Specialisation>> {
     let entry = cluster.entry(inputs, ints)?;
+    cluster.keep_sample(&entry, inputs);
     if cluster.waits() {
         return Some(cluster.build_once(entry));
     }

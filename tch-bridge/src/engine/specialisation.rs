@@ -1,6 +1,7 @@
 //! One shape of one cluster: its key, and the engine that was built for it or why there is none.
 
 use super::entry::Entry;
+use super::parity::Parity;
 use super::pool::Pool;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) struct Ready {
     pub(crate) plan: Option<String>,
     /// Are its prepared weights those of another shape?
     pub(crate) shares_weights: bool,
+    /// What the guard of its precision found; none where it came with the module.
+    pub(crate) parity: Option<Parity>,
 }
 
 impl Specialisation {

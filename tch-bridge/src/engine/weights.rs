@@ -87,18 +87,16 @@ impl DenseWeights {
         self.tensors.iter().map(|(_, ty)| ty.clone()).collect()
     }
 
-    /// A digest of types and values, equal for equal ones; `None` where they are not in the host's memory.
+    /// A digest of types and values, equal for equal ones wherever they lie; `None` where they cannot be read.
     pub(crate) fn digest(&self) -> Option<String> {
         let mut hash = Xxh3::new();
         for (tensor, ty) in &self.tensors {
-            if tensor.device() != Device::Cpu {
-                return None;
-            }
+            let on_host = tch::no_grad(|| tensor.f_to_device(Device::Cpu)).ok()?;
             hash.update(format!("{ty}\n").as_bytes());
             if ty.bytes() > 0 {
-                // SAFETY: a dense tensor of this type, which `self` keeps alive.
+                // SAFETY: a dense tensor of this type, which lives meanwhile.
                 hash.update(unsafe {
-                    std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), ty.bytes())
+                    std::slice::from_raw_parts(on_host.data_ptr().cast::<u8>(), ty.bytes())
                 });
             }
         }

@@ -68,7 +68,10 @@ fn documents_are_as_described() {
     Tensor::write_npz(&[("x", &x)], folder.path("in.npz")).unwrap();
     let inputs = folder.path("in.npz");
 
-    check("inspect", &[json(&["inspect", &model, "-i", "(4,8)", "--take-all"], 0)]);
+    let guarded = ["--precision", "bf16", "--parity-guard", "1e-5"];
+    let inspect = ["inspect", &model, "-i", "(4,8)", "--take-all"];
+    let in_fewer_bits: Vec<&str> = inspect.into_iter().chain(guarded).collect();
+    check("inspect", &[json(&inspect, 0), json(&in_fewer_bits, 0)]);
     check(
         "verify",
         &[
@@ -125,7 +128,8 @@ fn documents_are_as_described() {
     let plans = folder.path("plans");
     let more = ["-i", "[(1,8);(2,8);(3,8)]", "--take-all", "--plan-dir", &plans];
     let ranges: Vec<&str> = compile.iter().copied().chain(more).collect();
-    check("compile", &[json(&refused, 1), json(&ranges, 0)]);
+    let in_fewer_bits: Vec<&str> = compile.iter().copied().chain(["--take-all"]).chain(guarded).collect();
+    check("compile", &[json(&refused, 1), json(&ranges, 0), json(&in_fewer_bits, 0)]);
     let plan = super::plan::saved(&folder);
     let (out, name) = (folder.path("plan.npz"), format!("documents-{}", std::process::id()));
     check("plan info", &[json(&["plan", "info", &plan, "--network"], 0), json(&["plan", "info", &plan], 0)]);

@@ -87,6 +87,18 @@ int trt_run(trt_session *session);
 int trt_start(trt_session *session);
 int trt_wait(trt_session *session);
 
+/* The parts of a call, queued one after the other on the session's stream; complete when trt_wait returns. On a CPU nothing is copied, and
+ * trt_execute is complete on return. */
+int trt_send(trt_session *session);    /* the inputs to the device, from page-locked memory */
+int trt_execute(trt_session *session); /* the engine */
+int trt_fetch(trt_session *session);   /* the outputs from the device */
+
+/* One call, complete on return; the seconds of the three parts by the device's clock, unless `seconds` is NULL. */
+int trt_run_timed(trt_session *session, double seconds[3]);
+
+/* The CUstream of the session, for work of your own before or after a call; NULL on a CPU. Valid as long as the session. */
+void *trt_stream(const trt_session *session);
+
 #ifdef __cplusplus
 }
 #endif

@@ -148,6 +148,38 @@ calls! {
     trt_run = run;
     trt_start = start;
     trt_wait = wait;
+    trt_send = send;
+    trt_execute = execute;
+    trt_fetch = fetch;
+}
+
+/// See `trt_subgraph.h`.
+///
+/// # Safety
+/// `session` is null or a live session; `seconds` is null or a place for three numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trt_run_timed(session: *mut Handle, seconds: *mut f64) -> c_int {
+    guard(1, || {
+        // SAFETY: the caller's promise.
+        let times = unsafe { handle(session)? }.session.run_timed().map_err(|e| e.to_string())?;
+        if !seconds.is_null() {
+            for (at, time) in [times.send, times.execute, times.fetch].into_iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { seconds.add(at).write(time.as_secs_f64()) };
+            }
+        }
+        Ok(0)
+    })
+}
+
+/// See `trt_subgraph.h`.
+///
+/// # Safety
+/// `session` is null or a live session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trt_stream(session: *const Handle) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    guard(std::ptr::null_mut(), || Ok(unsafe { reading(session)? }.session.stream().0))
 }
 
 /// See `trt_subgraph.h`.

@@ -15,6 +15,7 @@ static int check(trt_session *s) {
     const size_t *shape;
     float *x;
     const float *y;
+    double seconds[3];
     CHECK(trt_input_count(s) == 1 && trt_output_count(s) == 2);
     CHECK(strcmp(trt_input_name(s, 0), "x") == 0 && strcmp(trt_output_name(s, 1), "place") == 0);
     CHECK(trt_input_name(s, 1) == NULL && strstr(trt_error(), "no position 1"));
@@ -35,6 +36,13 @@ static int check(trt_session *s) {
     CHECK(trt_start(s) == 0 && trt_wait(s) == 0 && trt_wait(s) == 0);
     CHECK(((const float *)trt_output_data(s, 0))[0] == 42);
     CHECK(trt_input_data(s, 0) == x);
+    x[0] = 7;
+    CHECK(trt_send(s) == 0 && trt_execute(s) == 0 && trt_fetch(s) == 0 && trt_wait(s) == 0);
+    CHECK(((const float *)trt_output_data(s, 0))[0] == 8);
+    x[0] = 8;
+    CHECK(trt_run_timed(s, seconds) == 0 && seconds[1] > 0 && seconds[0] >= 0 && seconds[2] >= 0);
+    CHECK(((const float *)trt_output_data(s, 0))[0] == 9 && trt_run_timed(s, NULL) == 0);
+    CHECK(trt_stream(NULL) == NULL && trt_send(NULL) != 0 && trt_run_timed(NULL, seconds) != 0);
     return 0;
 }
 

@@ -13,7 +13,7 @@ mod view;
 
 pub use choice::{BACKENDS, choose};
 pub use level::Level;
-pub use staging::{HostStaging, Staging};
+pub use staging::{Call, HostStaging, Staging};
 
 use crate::Bytes;
 use crate::network::{Layer, Network, TensorType};

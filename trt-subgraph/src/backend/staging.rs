@@ -2,6 +2,10 @@
 
 use super::{Io, RunError, Signature, Stream};
 use crate::bytes::ALIGNMENT;
+use std::time::{Duration, Instant};
+
+/// Runs an engine on tensors, on a queue.
+pub type Call<'a> = dyn FnMut(&Io<'_>, Stream) -> Result<(), RunError> + 'a;
 
 /// The tensors of one call at a time, and the queue that they travel on.
 pub trait Staging: Send {
@@ -11,13 +15,34 @@ pub trait Staging: Send {
     /// The host's side of an output.
     fn output(&self, at: usize) -> &[u8];
 
-    /// Sends the inputs, has `call` run on the engine's side of the tensors, and fetches the outputs: all of it queued in this order,
-    /// complete when [`Staging::wait`] returns.
-    fn pass(&mut self, call: &mut dyn FnMut(&Io<'_>, Stream) -> Result<(), RunError>)
-    -> Result<(), RunError>;
+    /// The queue.
+    fn stream(&self) -> Stream {
+        Stream::NONE
+    }
+
+    /// Queues copies of the inputs to the engine's side.
+    fn send(&mut self) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    /// Has `call` run on the engine's side of the tensors, on the queue.
+    fn call(&mut self, call: &mut Call<'_>) -> Result<(), RunError>;
+
+    /// Queues copies of the outputs to the host's side.
+    fn fetch(&mut self) -> Result<(), RunError> {
+        Ok(())
+    }
 
     /// Waits for what is queued.
-    fn wait(&mut self) -> Result<(), RunError>;
+    fn wait(&mut self) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    /// Notes the time when the queue gets here: one of four marks.
+    fn mark(&mut self, at: usize) -> Result<(), RunError>;
+
+    /// The time from each mark to the next, by the clock of the device, when the queue has got to the last.
+    fn between(&mut self) -> Result<[Duration; 3], RunError>;
 
     /// Memory of the same kind for a call beside this one.
     fn fork(&self) -> Result<Box<dyn Staging>, RunError>;
@@ -28,6 +53,7 @@ pub struct HostStaging {
     signature: Signature,
     inputs: Vec<Vec<Line>>,
     outputs: Vec<Vec<Line>>,
+    marks: [Instant; 4],
 }
 
 /// A cache line.
@@ -42,7 +68,7 @@ impl HostStaging {
             types.iter().map(|ty| vec![Line([0; ALIGNMENT]); ty.bytes().div_ceil(ALIGNMENT).max(1)]).collect()
         };
         let (inputs, outputs) = (tensors(&signature.inputs), tensors(&signature.outputs));
-        HostStaging { signature: signature.clone(), inputs, outputs }
+        HostStaging { signature: signature.clone(), inputs, outputs, marks: [Instant::now(); 4] }
     }
 }
 
@@ -59,17 +85,19 @@ impl Staging for HostStaging {
         unsafe { std::slice::from_raw_parts(self.outputs[at].as_ptr().cast(), bytes) }
     }
 
-    fn pass(
-        &mut self,
-        call: &mut dyn FnMut(&Io<'_>, Stream) -> Result<(), RunError>,
-    ) -> Result<(), RunError> {
+    fn call(&mut self, call: &mut Call<'_>) -> Result<(), RunError> {
         let inputs: Vec<*const u8> = self.inputs.iter().map(|t| t.as_ptr().cast()).collect();
         let outputs: Vec<*mut u8> = self.outputs.iter_mut().map(|t| t.as_mut_ptr().cast()).collect();
         call(&Io { inputs: &inputs, outputs: &outputs }, Stream::NONE)
     }
 
-    fn wait(&mut self) -> Result<(), RunError> {
+    fn mark(&mut self, at: usize) -> Result<(), RunError> {
+        self.marks[at] = Instant::now();
         Ok(())
+    }
+
+    fn between(&mut self) -> Result<[Duration; 3], RunError> {
+        Ok([0, 1, 2].map(|at| self.marks[at + 1].saturating_duration_since(self.marks[at])))
     }
 
     fn fork(&self) -> Result<Box<dyn Staging>, RunError> {

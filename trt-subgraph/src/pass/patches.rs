@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn windows_side_by_side_are_rows() {
-        assert_eq!(kinds(4, (0, 0), &[2, 3, 8, 12]), "reshape permute reshape matmul+ permute reshape");
+        assert_eq!(kinds(4, (0, 0), &[2, 3, 8, 12]), "reshape permute reshape matmul+ reshape permute");
     }
 
     #[test]

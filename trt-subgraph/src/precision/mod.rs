@@ -5,16 +5,21 @@
 //! expressions compute in f32 and round once, where they are stored. What may leave the range of the type (`magnitude` tells) is stored in f32, as
 //! are sums and products along an axis and running ones.
 //!
+//! [`Guard`] holds the result against the network in f32 on sample inputs, and keeps in f32 what differs too much.
+//!
 //! It is meant for a network that has been optimised: a batch norm that was folded in f32 is rounded once with the weights.
 
+mod guard;
 mod magnitude;
+
+pub use guard::{Differing, Guard, GuardError, Guarded};
 
 use crate::DType;
 use crate::network::expr::Node;
 use crate::network::layer::ReduceOp;
 use crate::network::{Expr, Layer, LayerKind, Network, TensorType, TypeError, ValueId, infer};
 use magnitude::magnitude;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What an activation is taken to stay below.
 const ACTIVATION: f64 = 128.0;
@@ -24,6 +29,20 @@ const STATIC: f64 = 16.0;
 /// The network with its f32 arithmetic in `dtype`, which is f16 or bf16. Other types are left as they are. Fails where the network is not
 /// well typed.
 pub fn narrow(network: &Network, dtype: DType) -> Result<Network, TypeError> {
+    Ok(narrow_but(network, dtype, &BTreeSet::new())?.network)
+}
+
+/// A network in fewer bits, and what has become of the values.
+struct Narrowed {
+    network: Network,
+    /// With layers that no output needs.
+    all: Network,
+    /// By value of the network in f32: the value of `all`.
+    forms: Vec<Option<ValueId>>,
+}
+
+/// The same but for these layers, by position, which compute and store in f32.
+fn narrow_but(network: &Network, dtype: DType, wide: &BTreeSet<usize>) -> Result<Narrowed, TypeError> {
     let n = network.values.len();
     let mut readers: Vec<Vec<usize>> = vec![vec![]; n];
     for (at, layer) in network.layers.iter().enumerate() {
@@ -44,16 +63,17 @@ pub fn narrow(network: &Network, dtype: DType) -> Result<Network, TypeError> {
         work.new.inputs.push(new);
         work.forms[v.index()] = Some(new);
     }
-    for layer in &network.layers {
+    for (at, layer) in network.layers.iter().enumerate() {
         let unread = |v: &ValueId| readers[v.index()].is_empty();
-        work.layer(layer, layer.outputs.iter().all(unread))?;
+        work.layer(layer, layer.outputs.iter().all(unread), wide.contains(&at))?;
     }
     for &v in &network.outputs {
         let new = work.form(v, network.ty(v).dtype)?;
         work.new.outputs.push(new);
     }
+    let all = work.new.clone();
     work.new.sort_and_drop_dead();
-    Ok(work.new)
+    Ok(Narrowed { network: work.new, all, forms: work.forms })
 }
 
 /// A network and what has become of its values.
@@ -113,8 +133,8 @@ impl Narrowing<'_> {
         self.old.ty(v).dtype == DType::F32 && self.new.ty(self.as_it_is(v)).dtype == self.dtype
     }
 
-    /// Appends what the layer becomes. `last`: nobody but the caller reads it, so that its results stay in f32.
-    fn layer(&mut self, layer: &Layer, last: bool) -> Result<(), TypeError> {
+    /// Appends what the layer becomes. `last`: nobody but the caller reads it, so that its results stay in f32. `wide`: it computes in f32, too.
+    fn layer(&mut self, layer: &Layer, last: bool, wide: bool) -> Result<(), TypeError> {
         if layer.outputs.iter().all(|v| self.statics[v.index()]) {
             return self.kept(layer, DType::F32);
         }
@@ -125,6 +145,8 @@ impl Narrowing<'_> {
         }
         let some_narrow = layer.inputs[..own].iter().any(|&v| self.is_narrow(v));
         match &layer.kind {
+            LayerKind::Pointwise(expr) if wide => self.pointwise(layer, expr, false),
+            _ if wide => self.computed(layer, DType::F32, false),
             LayerKind::Convolution(_) | LayerKind::MatMul { .. } => self.computed(layer, self.dtype, !last),
             LayerKind::Pointwise(expr) => self.pointwise(layer, expr, some_narrow && !last),
             LayerKind::Reduce { op: ReduceOp::Sum | ReduceOp::Prod, .. } | LayerKind::Scan { .. } => {

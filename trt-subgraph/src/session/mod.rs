@@ -1,7 +1,12 @@
 //! Calls of a plan by the names of its tensors: the host writes inputs, starts a call, waits, reads outputs.
 //!
-//! On a GPU inputs and outputs lie in page-locked memory and travel on the session's own stream. A session has one call in
-//! flight; [`Session::fork`] gives another, which shares the weights, for a call beside it.
+//! On a GPU inputs and outputs lie in page-locked memory and travel on the session's own stream; on a CPU they lie where the engine
+//! works, and nothing travels. A session has one call in flight; [`Session::fork`] gives another, which shares the weights, for a call
+//! beside it.
+//!
+//! [`Session::run`] is a call. Its parts are there one by one: write [`Session::input_mut`], [`Session::send`], [`Session::execute`],
+//! [`Session::fetch`], [`Session::wait`], read [`Session::output`]. Nothing but the last two, and writing while a call is under way,
+//! waits for a device.
 
 mod error;
 #[cfg(test)]
@@ -9,9 +14,21 @@ mod tests;
 
 pub use error::SessionError;
 
-use crate::backend::{Backend, CompileOptions, Engine, EngineInfo, Staging};
+use crate::backend::{Backend, CompileOptions, Engine, EngineInfo, Staging, Stream};
 use crate::plan::{Plan, PlanError, Port};
 use crate::{Literal, TensorType};
+use std::time::Duration;
+
+/// How long the parts of a call took, by the device's clock where there is a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Times {
+    /// Copies of the inputs to the device.
+    pub send: Duration,
+    /// The engine.
+    pub execute: Duration,
+    /// Copies of the outputs from the device.
+    pub fetch: Duration,
+}
 
 /// An engine of a plan, and the tensors of its calls.
 pub struct Session {
@@ -74,10 +91,35 @@ impl Session {
     /// the call before first.
     pub fn start(&mut self) -> Result<(), SessionError> {
         self.wait()?;
+        self.send()?;
+        self.execute()?;
+        self.fetch()
+    }
+
+    /// Queues the copies of the inputs to the device.
+    pub fn send(&mut self) -> Result<(), SessionError> {
+        self.busy = true;
+        Ok(self.staging.send()?)
+    }
+
+    /// Queues the engine, on the inputs that were sent last; a CPU runs it now.
+    pub fn execute(&mut self) -> Result<(), SessionError> {
         self.busy = true;
         let engine = &mut self.engine;
         // SAFETY: the staging was made for the engine's signature; its outputs are apart from everything.
-        Ok(self.staging.pass(&mut |io, stream| unsafe { engine.run(io, stream) })?)
+        Ok(self.staging.call(&mut |io, stream| unsafe { engine.run(io, stream) })?)
+    }
+
+    /// Queues the copies of the outputs from the device.
+    pub fn fetch(&mut self) -> Result<(), SessionError> {
+        self.busy = true;
+        Ok(self.staging.fetch()?)
+    }
+
+    /// The stream on which all that happens, for work of the caller's own before or after it; [`Stream::NONE`] on a CPU. It lives as long
+    /// as the session.
+    pub fn stream(&self) -> Stream {
+        self.staging.stream()
     }
 
     /// Waits for the call that is under way, if one is.
@@ -92,6 +134,21 @@ impl Session {
     pub fn run(&mut self) -> Result<(), SessionError> {
         self.start()?;
         self.wait()
+    }
+
+    /// One call, complete on return, and how long its parts took.
+    pub fn run_timed(&mut self) -> Result<Times, SessionError> {
+        self.wait()?;
+        self.staging.mark(0)?;
+        self.send()?;
+        self.staging.mark(1)?;
+        self.execute()?;
+        self.staging.mark(2)?;
+        self.fetch()?;
+        self.staging.mark(3)?;
+        self.wait()?;
+        let [send, execute, fetch] = self.staging.between()?;
+        Ok(Times { send, execute, fetch })
     }
 
     /// The elements of an output of the latest call, row-major. Waits for it.

@@ -35,6 +35,37 @@ fn sessions_run_by_name_on_every_backend() {
             assert_eq!(session.get("same").unwrap(), expected[1]);
             let whole = session.get("z").unwrap();
             assert_eq!(session.output("z").unwrap(), whole.bytes());
+            assert_eq!(session.stream().0.is_null(), backend.name() != "cuda");
+        }
+    }
+}
+
+/// The parts of a call, one by one: what was not sent is not seen on a device, what was is, and twice the same gives the same.
+#[test]
+fn the_parts_of_a_call_are_a_call() {
+    let (plan, weights) = plan();
+    let backends: [&dyn Backend; 3] = [&Reference, &Cpu, &Cuda];
+    for backend in backends.into_iter().filter(|b| b.probe().is_ok()) {
+        let mut session = Session::new(&plan, backend, plan.options()).unwrap();
+        for seed in 0..3 {
+            let x = Random::new(seed).literal(plan.inputs()[0].ty.clone());
+            session.input_mut("x").unwrap().copy_from_slice(x.bytes());
+            session.send().unwrap();
+            session.execute().unwrap();
+            session.execute().unwrap();
+            session.fetch().unwrap();
+            session.wait().unwrap();
+            let [i, none] = [1, 2].map(|at| Literal::zeros(plan.inputs()[at].ty.clone()));
+            let expected = evaluate(plan.network(), &weights, &[x, i, none]).unwrap();
+            compare(&session.get("z").unwrap(), &expected[0], 1e-5).unwrap();
+            let start = std::time::Instant::now();
+            let times = session.run_timed().unwrap();
+            let whole = start.elapsed();
+            assert!(
+                !times.execute.is_zero() && times.send + times.execute + times.fetch <= whole,
+                "{times:?} {whole:?}"
+            );
+            compare(&session.get("z").unwrap(), &expected[0], 1e-5).unwrap();
         }
     }
 }

@@ -5,6 +5,7 @@
 //! say so and pass.
 
 mod layers;
+mod plans;
 #[path = "../random/mod.rs"]
 mod random;
 mod rehearsal;

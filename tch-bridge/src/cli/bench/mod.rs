@@ -2,7 +2,6 @@
 
 mod chart;
 mod contender;
-mod energy;
 mod layers;
 mod machine;
 pub(super) mod statistics;
@@ -16,14 +15,14 @@ use super::terminal::progress;
 use crate::switch;
 use clap::Args;
 use contender::{Arguments, Contender, Rival};
-use energy::Meter;
 use layers::Layers;
 use machine::Memory;
 use serde::Serialize;
 use statistics::{Statistics, median};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tch::IValue;
+use tch::{Device, IValue};
+use trt_subgraph::backend::cuda::Meter;
 
 /// Contenders take turns this often.
 const ROUNDS: u32 = 10;
@@ -77,6 +76,8 @@ pub(crate) struct Measurement {
     first_call_ms: f64,
     /// Of that, dividing, rewriting and building.
     build_ms: f64,
+    /// The same for another copy of the model: what was compiled and timed is known now.
+    rebuild_ms: f64,
     memory: Memory,
     contenders: Vec<Timing>,
     /// Median time of a call outside of the engines: the interpreter, the host's operators, allocation.
@@ -124,7 +125,8 @@ impl Bench {
             contenders.push(made.map_err(|e| format!("there is no {rival:?} to compare with: {e}"))?);
         }
         let load_before = machine::load();
-        let timings = self.time(&contenders, &arguments, Meter::of(loaded.device).as_ref())?;
+        let meter = if let Device::Cuda(at) = loaded.device { Meter::of(at) } else { None };
+        let timings = self.time(&contenders, &arguments, meter.as_ref())?;
         let variant = loaded.module.newest(method)?;
         let stitched = variant.as_ref().and_then(|v| v.made.get()?.as_ref().ok());
         let profiled = stitched.map(|stitched| {
@@ -134,7 +136,11 @@ impl Bench {
         let profiled = profiled.transpose()?;
         let median_us = timings[0].latency.median_us;
         let host_cost_us = profiled.as_ref().map_or(median_us, |p| p.host_us);
-        let report = loaded.module.report();
+        let (report, memory) = (loaded.module.report(), Memory::of(stitched));
+        let again = self.model.load()?;
+        tch::no_grad(|| again.module.compile_method(method, &values))?;
+        let rebuild = again.module.report().build_time();
+        drop(again);
         let measurement = Measurement {
             model: self.model.model.display().to_string(),
             method: method.to_string(),
@@ -145,7 +151,8 @@ impl Bench {
             streams: self.streams,
             first_call_ms: first_call.as_secs_f64() * 1e3,
             build_ms: report.build_time().as_secs_f64() * 1e3,
-            memory: Memory::of(stitched),
+            rebuild_ms: rebuild.as_secs_f64() * 1e3,
+            memory,
             notes: self.notes(&loaded, &timings, profiled.as_ref(), load_before),
             contenders: timings,
             host_cost_us,

@@ -100,6 +100,8 @@ struct Shape {
     layers: usize,
     weight_bytes: usize,
     build_ms: f64,
+    /// What the guard of the precision found.
+    parity: Option<crate::report::Parity>,
 }
 
 impl Compile {
@@ -218,6 +220,7 @@ impl Engine {
             layers: s.layers.1,
             weight_bytes: s.weight_bytes,
             build_ms: s.build.as_secs_f64() * 1e3,
+            parity: s.parity.clone(),
         };
         Engine { name: report.name.clone(), shapes: report.shapes.iter().rev().map(shape).collect() }
     }
@@ -244,6 +247,9 @@ impl Document for Compiled {
                 if let Some(why) = &shape.refused {
                     out +=
                         &format!("  {} {}: {why}\n", style.yellow("on the host:"), shape.inputs.join(", "));
+                }
+                if let Some(parity) = &shape.parity {
+                    out += &format!("  {}: {parity}\n", shape.inputs.join(", "));
                 }
             }
             let rows = form.host.iter().map(|o| vec![o.name.clone(), o.count.to_string(), o.reason.clone()]);

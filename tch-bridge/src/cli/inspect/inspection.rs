@@ -51,6 +51,8 @@ pub(crate) struct EngineFacts {
     pub(crate) refused: Option<String>,
     /// Layers of a call before fusion.
     pub(crate) layers_before: usize,
+    /// What the guard of the precision found.
+    pub(crate) parity: Option<crate::report::Parity>,
     /// What a call computes after fusion.
     pub(crate) layers: Vec<LayerFacts>,
     /// What the backend runs, in order.
@@ -164,6 +166,7 @@ fn engine_facts(
         build_ms: 0.0,
         refused: None,
         layers_before: 0,
+        parity: None,
         layers: Vec::new(),
         steps: Vec::new(),
     };
@@ -181,6 +184,7 @@ fn engine_facts(
             facts.steps = info.steps.clone();
             facts.build_ms = ready.build.as_secs_f64() * 1e3;
             facts.layers_before = ready.layers;
+            facts.parity = ready.parity.clone();
             facts.layers = layer_facts(engine, &newest.entry);
         }
     }

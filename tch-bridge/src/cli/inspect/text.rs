@@ -88,6 +88,9 @@ fn engine_text(engine: &EngineFacts, style: Style) -> String {
         engine.layers_before,
         engine.layers.len()
     );
+    if let Some(parity) = &engine.parity {
+        out += &format!("  {parity}\n");
+    }
     for layer in &engine.layers {
         let text = layer.text.split("  # ").next().unwrap_or_default();
         out += &format!("    {text}  {}\n", style.dim(&without_folders(&layer.origin)));

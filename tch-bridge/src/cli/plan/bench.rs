@@ -1,7 +1,7 @@
 //! `tch-trt plan bench`.
 
 use super::super::Document;
-use super::super::bench::statistics::Statistics;
+use super::super::bench::statistics::{Statistics, median};
 use super::super::failure::Failure;
 use super::super::terminal::{Style, progress, quantity, table};
 use super::{Source, told};
@@ -9,7 +9,10 @@ use clap::Args;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use trt_subgraph::Random;
-use trt_subgraph::session::Session;
+use trt_subgraph::session::{Session, Times};
+
+/// Calls whose parts are timed, at most.
+const TIMED: usize = 200;
 
 /// Arguments of `plan bench`.
 #[derive(Args)]
@@ -41,8 +44,27 @@ pub(super) struct Measurement {
     first_call_ms: f64,
     /// Calls one at a time, with their copies to and from the device.
     calls: Option<Statistics>,
+    parts: Option<Parts>,
     weight_bytes: usize,
     arena_bytes: usize,
+}
+
+/// Medians of the parts of calls.
+#[derive(Serialize)]
+struct Parts {
+    send_us: f64,
+    execute_us: f64,
+    fetch_us: f64,
+}
+
+impl Parts {
+    fn of(times: &[Times]) -> Option<Parts> {
+        let of = |part: fn(&Times) -> Duration| {
+            let us: Vec<f64> = times.iter().map(|t| part(t).as_secs_f64() * 1e6).collect();
+            median(&us)
+        };
+        Some(Parts { send_us: of(|t| t.send)?, execute_us: of(|t| t.execute)?, fetch_us: of(|t| t.fetch)? })
+    }
 }
 
 impl Bench {
@@ -84,6 +106,9 @@ impl Bench {
                 }
             }
         }
+        let timed = calls.len().min(TIMED);
+        let parts = (0..timed).map(|_| session.run_timed().map_err(|e| told(name, e)));
+        let parts = Parts::of(&parts.collect::<Result<Vec<_>, Failure>>()?);
         bar.finish_and_clear();
         let info = session.describe();
         Ok(Measurement {
@@ -94,6 +119,7 @@ impl Bench {
             engine_ms,
             first_call_ms,
             calls: Statistics::of(&mut calls),
+            parts,
             weight_bytes: info.weight_bytes,
             arena_bytes: info.arena_bytes,
         })
@@ -113,6 +139,11 @@ impl Document for Measurement {
         if let Some(s) = &self.calls {
             let us = |name: &str, v: f64| vec![name.to_string(), format!("{v:.1} us")];
             rows.extend([us("median call", s.median_us), us("best", s.min_us), us("p99", s.p99_us)]);
+            if let Some(parts) = &self.parts {
+                rows.push(us("inputs to the device", parts.send_us));
+                rows.push(us("engine alone", parts.execute_us));
+                rows.push(us("outputs from the device", parts.fetch_us));
+            }
         }
         rows.push(vec!["weights".to_string(), quantity(self.weight_bytes as f64, "B")]);
         rows.push(vec!["working memory".to_string(), quantity(self.arena_bytes as f64, "B")]);

@@ -40,6 +40,11 @@ impl Buffer {
         Buffer { address, bytes: bytes.len(), owner: Owner::Shared { _bytes: bytes } }
     }
 
+    /// Was it allocated here, so that it may be written?
+    pub fn is_own(&self) -> bool {
+        matches!(self.owner, Owner::Allocated(_))
+    }
+
     /// The first byte.
     pub fn address(&self) -> *mut u8 {
         self.address.as_ptr()

@@ -26,6 +26,8 @@ struct Compiled {
     run: Program,
     weight_bytes: usize,
     held: Arc<Held>,
+    /// What the next refit may write to: fresh memory costs more than what is written.
+    spare: Mutex<Spare>,
 }
 
 /// Prepared weights, which engines of several networks may use.
@@ -36,6 +38,13 @@ struct Held {
     /// The newest ones; a new generation replaces them as a whole.
     newest: Mutex<Arc<Buffer>>,
     generation: AtomicU64,
+}
+
+/// Memory of an earlier refit; none before the second one, which may never come.
+#[derive(Default)]
+struct Spare {
+    weights: Option<Arc<Buffer>>,
+    arena: Option<Buffer>,
 }
 
 /// One thread's engine.
@@ -79,7 +88,7 @@ impl CpuEngine {
             layer: "the saved weights".to_string(),
             why: "they are packed otherwise than this machine wants them".to_string(),
         })?;
-        compiled.held.publish(Buffer::shared(weights));
+        drop(compiled.held.publish(Buffer::shared(weights)));
         CpuEngine::of(Arc::new(compiled)).map_err(CompileError::Prepare)
     }
 
@@ -135,6 +144,7 @@ impl Compiled {
             prepare,
             run,
             weight_bytes,
+            spare: Mutex::default(),
         })
     }
 
@@ -145,11 +155,14 @@ impl Compiled {
         Memories::new(library, program.layouts.iter()).map(Some).map_err(RunError::Device)
     }
 
-    /// Runs `prepare` into fresh memory and makes that the newest weights.
+    /// Runs `prepare` into memory that no call reads and makes that the newest weights.
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         let program = &self.prepare;
-        let fresh = Buffer::zeroed(self.weight_bytes);
-        let arena = Buffer::zeroed(program.arena);
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        // What a fork still reads is not taken; the same program leaves no other bytes unwritten than before.
+        let old = spare.weights.take().and_then(Arc::into_inner);
+        let fresh = old.unwrap_or_else(|| Buffer::zeroed(self.weight_bytes));
+        let arena = spare.arena.take().unwrap_or_else(|| Buffer::zeroed(program.arena));
         let mut addresses = program.addresses(&arena, &fresh);
         for (to, slot) in addresses.iter_mut().zip(&program.slots) {
             if let Source::Parameter(i) = slot {
@@ -161,7 +174,12 @@ impl Compiled {
         let call = Call { addresses: &addresses, memories: memories.as_ref(), team };
         // SAFETY: every slot has its memory; parameters are only read.
         unsafe { team.scoped(|| program.run(&call)) }.map_err(CompileError::Prepare)?;
-        self.held.publish(fresh);
+        let again = self.held.generation.load(Ordering::Acquire) > 0;
+        let old = self.held.publish(fresh);
+        if again {
+            spare.weights = Some(old).filter(|old| old.is_own());
+            spare.arena = Some(arena);
+        }
         Ok(())
     }
 }
@@ -172,11 +190,12 @@ impl Held {
         self.packed == other.packed && self.recipe.is_some() && self.recipe == other.recipe
     }
 
-    /// Makes these the newest weights.
-    fn publish(&self, weights: Buffer) {
+    /// Makes these the newest weights, and gives those before.
+    fn publish(&self, weights: Buffer) -> Arc<Buffer> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = Arc::new(weights);
+        let old = std::mem::replace(&mut *newest, Arc::new(weights));
         self.generation.fetch_add(1, Ordering::Release);
+        old
     }
 
     /// The weights, and their generation.

@@ -6,10 +6,12 @@ use super::render::{Kernel, module};
 use super::target::Target;
 use crate::cache::Cache;
 use cudarc::nvrtc::sys::nvrtcProgram;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The variable that names a folder for the text of every kernel that is compiled, for people to read.
 pub const DUMP_VARIABLE: &str = "TRT_CUDA_DUMP";
@@ -57,19 +59,57 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync
 
 /// The machine code of a kernel, compiled once in a process, and once for all processes that share a [`Cache`].
 fn cached(kernel: &Kernel, origins: &[String], target: &Target) -> Result<Arc<Vec<u8>>, String> {
-    type Cache = Mutex<HashMap<(String, u32), Arc<Vec<u8>>>>;
-    static CACHE: OnceLock<Cache> = OnceLock::new();
-    let cache = CACHE.get_or_init(Cache::default);
-    // Without the layers' names: the same kernel is the same code.
-    let text = module([(0, kernel, &[][..])]);
-    let key = (text, target.capability);
-    if let Some(code) = cache.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+    let text = alone(kernel);
+    let key = (Text::digest(&text), target.capability);
+    if let Some(code) = known().get(&key) {
         return Ok(code.clone());
     }
     dump(|| module([(0, kernel, origins)]), target);
-    let code = Arc::new(kept(&key.0, target)?);
-    cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, code.clone());
+    let code = Arc::new(kept(&text, target)?);
+    known().insert(key, code.clone());
     Ok(code)
+}
+
+/// A kernel as it is compiled, without the layers' names: the same kernel is the same code.
+fn alone(kernel: &Kernel) -> String {
+    module([(0, kernel, &[][..])])
+}
+
+/// The digest of a kernel's text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Text([u64; 2]);
+
+impl Text {
+    /// Of a kernel alone.
+    pub fn of(kernel: &Kernel) -> Text {
+        Text::digest(&alone(kernel))
+    }
+
+    fn digest(text: &str) -> Text {
+        let digest = xxh3_128(text.as_bytes());
+        Text([(digest >> 64) as u64, digest as u64])
+    }
+}
+
+/// The code of kernels, by their text and the compute capability.
+type Known = HashMap<(Text, u32), Arc<Vec<u8>>>;
+
+/// What this process knows.
+fn known() -> MutexGuard<'static, Known> {
+    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
+    KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This is the code of the kernel with this text, from the same compiler.
+pub fn know(text: Text, target: &Target, code: impl FnOnce() -> Vec<u8>) {
+    known().entry((text, target.capability)).or_insert_with(|| Arc::new(code()));
+}
+
+static COMPILED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many modules this process has compiled.
+pub fn compiled() -> usize {
+    COMPILED.load(Ordering::Relaxed)
 }
 
 fn kept(text: &str, target: &Target) -> Result<Vec<u8>, String> {
@@ -90,7 +130,7 @@ fn options(target: &Target) -> [String; 3] {
     [target.architecture(), "--std=c++17".to_string(), "--fmad=false".to_string()]
 }
 
-fn dump(text: impl FnOnce() -> String, target: &Target) {
+pub fn dump(text: impl FnOnce() -> String, target: &Target) {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let Some(folder) = std::env::var_os(DUMP_VARIABLE).filter(|v| !v.is_empty()) else { return };
     let text = text();
@@ -106,6 +146,7 @@ fn dump(text: impl FnOnce() -> String, target: &Target) {
 /// Compiles a module. The error holds the compiler's words.
 pub fn translate(text: &str, target: &Target) -> Result<Vec<u8>, String> {
     let nvrtc = Nvrtc::get()?;
+    COMPILED.fetch_add(1, Ordering::Relaxed);
     let text = CString::new(text).map_err(|_| "a module's text has a zero byte".to_string())?;
     let options: Vec<CString> = options(target).into_iter().filter_map(|o| CString::new(o).ok()).collect();
     let pointers: Vec<_> = options.iter().map(|o| o.as_ptr()).collect();

@@ -6,6 +6,7 @@ use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
 use super::memory::{Buffer, Record, is_on};
+use super::narrow;
 use super::order::Order;
 use super::program::{Program, Source, WEIGHTS};
 use super::queue::{Queue, is_blocking};
@@ -22,6 +23,8 @@ use cudarc::driver::sys::CUstream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+mod kept;
 
 /// What forks share.
 struct Shared {
@@ -87,7 +90,7 @@ impl CudaEngine {
     /// their operands.
     fn layers_to_time(network: &Network, device: &Arc<Device>, timer: &Timer) -> Vec<Alone> {
         let list = Mutex::new(Vec::new());
-        let run = network.split().run;
+        let run = narrow::split(network).run;
         // What fails here fails again where it is reported.
         let _ = Assembler::new(&run, device.target, Choice::Foreseen(timer, &list)).run();
         list.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -118,29 +121,14 @@ impl CudaEngine {
         options: &CompileOptions,
         choice: Choice,
     ) -> Result<CudaEngine, CompileError> {
-        let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let _relaxed = device.enter_relaxed().map_err(modules)?;
-        let split = network.split();
-        let (run, wanted) = Assembler::new(&split.run, device.target, choice).run().map_err(fault)?;
-        let weight_bytes = wanted.bytes;
-        let prepare =
-            Assembler::new(&split.prepare, device.target, Choice::First).prepare(wanted).map_err(fault)?;
-        let load = |program: Program| {
-            let code = compile(&program, &device.target)?;
-            Loaded::new(device, program, &code)
-        };
-        let shared = Shared {
-            signature: Signature::of(network),
-            prepare: load(prepare).map_err(modules)?,
-            run: load(run).map_err(modules)?,
-            weight_bytes,
-            graph: options.graph && !is_blocking(),
-            origins: split.run.layers.iter().map(|l| l.origin.clone()).collect(),
-            weights: Mutex::new(Arc::new(Buffer::new(device, 0).map_err(modules)?)),
-            generation: AtomicU64::new(0),
-            device: device.clone(),
-        };
+        let shared = Shared::assemble(network, device, options, choice)?;
         shared.refit(weights)?;
+        CudaEngine::of(shared)
+    }
+
+    fn of(shared: Shared) -> Result<CudaEngine, CompileError> {
+        let device = shared.device.clone();
+        let _relaxed = device.enter_relaxed().map_err(modules)?;
         let mut engine = CudaEngine { shared: Arc::new(shared), state: None };
         engine.state().map_err(CompileError::Prepare)?;
         Ok(engine)
@@ -170,6 +158,39 @@ impl CudaEngine {
             self.state = Some(State::new(&self.shared).map_err(RunError::Device)?);
         }
         Ok(self.state.as_mut().expect("made above"))
+    }
+}
+
+impl Shared {
+    /// Both programs on the device, and no weights yet.
+    fn assemble(
+        network: &Network,
+        device: &Arc<Device>,
+        options: &CompileOptions,
+        choice: Choice,
+    ) -> Result<Shared, CompileError> {
+        let fault = |(layer, why)| CompileError::Layer { layer, why };
+        let _relaxed = device.enter_relaxed().map_err(modules)?;
+        let split = narrow::split(network);
+        let (run, wanted) = Assembler::new(&split.run, device.target, choice).run().map_err(fault)?;
+        let weight_bytes = wanted.bytes;
+        let prepare =
+            Assembler::new(&split.prepare, device.target, Choice::First).prepare(wanted).map_err(fault)?;
+        let load = |program: Program| {
+            let code = compile(&program, &device.target)?;
+            Loaded::new(device, program, &code)
+        };
+        Ok(Shared {
+            signature: Signature::of(network),
+            prepare: load(prepare).map_err(modules)?,
+            run: load(run).map_err(modules)?,
+            weight_bytes,
+            graph: options.graph && !is_blocking(),
+            origins: split.run.layers.iter().map(|l| l.origin.clone()).collect(),
+            weights: Mutex::new(Arc::new(Buffer::new(device, 0).map_err(modules)?)),
+            generation: AtomicU64::new(0),
+            device: device.clone(),
+        })
     }
 }
 
@@ -267,10 +288,7 @@ impl Shared {
 
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         let _relaxed = self.device.enter_relaxed().map_err(modules)?;
-        let fresh = self.prepare(weights).map_err(CompileError::Prepare)?;
-        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Arc::new(fresh);
-        self.generation.fetch_add(1, Ordering::Release);
+        self.publish(self.prepare(weights).map_err(CompileError::Prepare)?);
         Ok(())
     }
 
@@ -364,6 +382,10 @@ impl Engine for CudaEngine {
 
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         self.shared.refit(weights)
+    }
+
+    fn save(&self) -> Option<Vec<u8>> {
+        self.shared.save().inspect_err(|why| log::warn!("the engine is not saved: {why}")).ok()
     }
 
     fn describe(&self) -> EngineInfo {

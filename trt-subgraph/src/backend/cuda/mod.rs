@@ -10,6 +10,7 @@ mod device;
 mod dnn;
 #[cfg(test)]
 mod emulator;
+mod energy;
 mod engine;
 mod groups;
 mod kernel;
@@ -18,20 +19,23 @@ mod library;
 mod load;
 mod lt;
 mod memory;
+mod narrow;
 mod order;
 mod program;
 mod queue;
 mod rehearsal;
 mod render;
 mod replay;
+mod saved;
 mod staging;
 mod stream;
 mod tactic;
 mod target;
 mod timer;
 
-pub use compile::DUMP_VARIABLE;
+pub use compile::{DUMP_VARIABLE, compiled};
 pub use device::Device;
+pub use energy::Meter;
 pub use library::VARIABLE as LIBRARIES_VARIABLE;
 pub use memory::Buffer;
 pub use rehearsal::Rehearsal;
@@ -41,6 +45,7 @@ pub use target::Target;
 use super::{
     Backend, CompileError, CompileOptions, Engine, RunError, Signature, Staging, Unavailable, Weights,
 };
+use crate::Bytes;
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
 use engine::CudaEngine;
@@ -106,6 +111,22 @@ impl Backend for Cuda {
     ) -> Result<Box<dyn Engine>, CompileError> {
         let device = device(options.device).map_err(CompileError::Unavailable)?;
         Ok(Box::new(CudaEngine::compile(network, &device, weights, options)?))
+    }
+
+    fn fingerprint(&self, options: &CompileOptions) -> Option<String> {
+        let device = device(options.device).ok()?;
+        let CompileOptions { tf32, level, .. } = options;
+        Some(format!("{} {tf32:?} level {}", device.circumstances(), u8::from(*level)))
+    }
+
+    fn load(
+        &self,
+        network: &Network,
+        options: &CompileOptions,
+        saved: &Bytes,
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        let device = device(options.device).map_err(CompileError::Unavailable)?;
+        Ok(Box::new(CudaEngine::load(network, &device, options, saved)?))
     }
 
     fn staging(

@@ -87,6 +87,8 @@ pub struct Program {
     pub offsets: Vec<usize>,
     /// Bytes of the arena.
     pub arena: usize,
+    /// The names of the ways of layers that have several, in the order of their steps.
+    pub ways: Vec<String>,
     positions: HashMap<Kernel, usize>,
 }
 

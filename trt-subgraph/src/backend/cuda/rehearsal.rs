@@ -1,9 +1,11 @@
 //! What can be checked of an engine where there is no device: that its program is sound and its kernels compile.
 
 use super::assemble::Assembler;
-use super::compile::translate;
+use super::compile::{dump, translate};
 use super::library::Nvrtc;
+use super::narrow;
 use super::render::{Kernel, module};
+use super::saved::{Told, digest};
 use super::tactic::Choice;
 use super::target::Target;
 use crate::backend::{CompileError, Tf32, Unavailable};
@@ -25,7 +27,7 @@ impl Rehearsal {
     }
 
     /// Assembles both halves of a verified network and checks on a device that is not there that no step leaves its memory or finds it
-    /// overwritten.
+    /// overwritten, and that the programs of a saved engine come out as they were.
     pub fn add(&mut self, network: &Network) -> Result<(), CompileError> {
         let on_tensor_cores =
             Choice::TensorCores { tf32: Tf32::default(), clusters: self.target.capability >= 90 };
@@ -46,12 +48,22 @@ impl Rehearsal {
         choices: impl IntoIterator<Item = Choice<'a>>,
     ) -> Result<(), CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let split = network.split();
+        let split = narrow::split(network);
         let mut programs = Vec::new();
         for choice in choices {
-            let (run, wanted) = Assembler::new(&split.run, self.target, choice).run().map_err(fault)?;
-            let prepare = Assembler::new(&split.prepare, self.target, Choice::First);
-            programs.extend([run, prepare.prepare(wanted).map_err(fault)?]);
+            let assembled = |choice| {
+                let (run, wanted) = Assembler::new(&split.run, self.target, choice).run()?;
+                let prepare = Assembler::new(&split.prepare, self.target, Choice::First);
+                Ok([prepare.prepare(wanted)?, run])
+            };
+            let [prepare, run] = assembled(choice).map_err(fault)?;
+            let told = Told { ways: &run.ways, tf32: Tf32::default(), libraries: None };
+            let [again, rerun] = assembled(Choice::Told(told)).map_err(fault)?;
+            if digest([&prepare, &run]) != digest([&again, &rerun]) {
+                let why = "told its own ways, it comes out another".to_string();
+                return Err(CompileError::Layer { layer: "the program".to_string(), why });
+            }
+            programs.extend([run, prepare]);
         }
         for program in programs {
             program.check().map_err(|why| CompileError::Layer { layer: "the program".to_string(), why })?;
@@ -76,6 +88,7 @@ impl Rehearsal {
         for part in chosen.chunks(64) {
             let text =
                 module(part.iter().enumerate().map(|(at, (kernel, origins))| (at, kernel, &origins[..])));
+            dump(|| text.clone(), &self.target);
             bytes += translate(&text, &self.target).map_err(|why| format!("{why}\n{text}"))?.len();
         }
         Ok(bytes)
@@ -93,7 +106,7 @@ mod tests {
     /// The kernels of a network's `run` half, without the prelude, and its arena's size.
     fn rendered(network: &Network) -> (String, usize) {
         let target = Target { capability: 90, multiprocessors: 132 };
-        let run = network.split().run;
+        let run = narrow::split(network).run;
         let (program, _) = Assembler::new(&run, target, Choice::First).run().unwrap();
         program.check().unwrap();
         let kernels = program.kernels.iter().enumerate().map(|(at, (k, origins))| (at, k, &origins[..]));

@@ -7,6 +7,7 @@
 use super::assemble::{Assembler, Fault};
 use super::kernel::product::tensor::{self, Cut, Patch};
 use super::kernel::product::{self, Kernel};
+use super::saved::Told;
 use super::timer::{Alone, Timer};
 use super::{dnn, lt};
 use crate::backend::{Level, Tf32};
@@ -14,7 +15,7 @@ use crate::network::{Layer, LayerKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many cuts of a product on tensor cores are tried, of each unit, unless all are.
-const CUTS: usize = 4;
+const CUTS: usize = 3;
 
 /// One manner of running a layer.
 pub trait Way: Send + Sync {
@@ -34,6 +35,8 @@ pub enum Choice<'a> {
     TensorCores { tf32: Tf32, clusters: bool },
     /// It is settled.
     Settled(Arc<dyn Way>),
+    /// An earlier engine of the same network.
+    Told(Told<'a>),
     /// The device.
     Timed(&'a Timer),
     /// Nobody yet: layers that are to be timed are put on the list, and run by our own kernel on tensor cores where that takes them.
@@ -66,7 +69,7 @@ pub fn ways(
 }
 
 /// Those of the ways that are kernels of our own, with at most so many cuts of each kind.
-fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Vec<Arc<dyn Way>> {
+pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Vec<Arc<dyn Way>> {
     let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own(Kernel::Suitable))];
     if is_short(a, layer) {
         out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
@@ -207,6 +210,7 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
         Choice::First => Arc::new(Own(Kernel::Suitable)),
         Choice::TensorCores { tf32, clusters } => best_guess(a, layer, tf32, clusters),
         Choice::Settled(way) => way,
+        Choice::Told(told) => told.way(a, layer)?,
         Choice::Timed(timer) => timer.choose(a, layer),
         Choice::Foreseen(timer, list) => {
             if let Some(alone) = timer.unknown(a, layer) {
@@ -225,5 +229,6 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
             Arc::new(Own(Kernel::Suitable))
         }
     };
+    a.program.ways.push(way.name());
     way.emit(a, layer)
 }

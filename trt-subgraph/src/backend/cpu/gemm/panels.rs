@@ -101,6 +101,9 @@ impl Panels {
     }
 }
 
+/// Terms that are put into place together.
+const TERMS: usize = 16;
+
 struct Pack {
     panels: Panels,
     from: View,
@@ -130,19 +133,28 @@ impl Panel {
             }
             return;
         }
-        for t in 0..depth {
-            let line = from.wrapping_offset(term(t));
-            // SAFETY: columns of the panel are in the operand; the line has room for whole vectors.
+        // Some terms of a column at a time: neighbours are often in one line of the cache, and columns often lie so that they push each
+        // other out of it.
+        for first in (0..depth).step_by(TERMS) {
+            let count = TERMS.min(depth - first);
+            let terms: [isize; TERMS] = std::array::from_fn(|i| if i < count { term(first + i) } else { 0 });
+            // SAFETY: columns of the panel are in the operand; there is room for whole vectors of each term.
             unsafe {
-                let to = std::slice::from_raw_parts_mut(to.add(t * width), width);
+                let to = std::slice::from_raw_parts_mut(to.add(first * width), count * width);
                 if step == 1 {
-                    to[..self.columns].copy_from_slice(std::slice::from_raw_parts(line, self.columns));
+                    for (to, &term) in to.chunks_exact_mut(width).zip(&terms) {
+                        let line = std::slice::from_raw_parts(from.wrapping_offset(term), self.columns);
+                        to[..self.columns].copy_from_slice(line);
+                    }
                 } else {
-                    for (c, to) in to[..self.columns].iter_mut().enumerate() {
-                        *to = *line.wrapping_offset(c as isize * step);
+                    for c in 0..self.columns {
+                        let column = from.wrapping_offset(c as isize * step);
+                        for (to, &term) in to[c..].iter_mut().step_by(width).zip(&terms) {
+                            *to = *column.wrapping_offset(term);
+                        }
                     }
                 }
-                to[self.columns..].fill(0.0);
+                to.chunks_exact_mut(width).for_each(|to| to[self.columns..].fill(0.0));
             }
         }
     }

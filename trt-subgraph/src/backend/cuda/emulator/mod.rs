@@ -8,6 +8,7 @@ mod tensor_cores;
 mod tests;
 
 use super::assemble::Assembler;
+use super::narrow;
 use super::program::{Action, Program, Source};
 use super::render::{TENSOR, module};
 use super::tactic::Choice;
@@ -136,7 +137,7 @@ pub fn evaluate(
     choice: Choice,
 ) -> Vec<Literal> {
     let target = Target { capability: 90, multiprocessors: 132 };
-    let split = network.split();
+    let split = narrow::split(network);
     let (program, wanted) = Assembler::new(&split.run, target, choice).run().expect("assembles");
     let mut weights = Memory::new(wanted.bytes);
     let prepare = Assembler::new(&split.prepare, target, Choice::First).prepare(wanted).expect("assembles");

@@ -2,10 +2,11 @@
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::layout::order_of;
+use super::super::narrow::is_widened_by_readers;
 use super::super::render::{Draft, Loops, Tail, expression_for, indent, index_type, storage_type, width};
 use crate::DType;
 use crate::backend::view::View;
-use crate::network::{Expr, Layer, LayerKind};
+use crate::network::{Expr, Layer};
 use std::fmt::Write;
 
 const THREADS: usize = 256;
@@ -37,12 +38,7 @@ fn is_read_as_it_is(a: &Assembler, layer: &Layer, expr: &Expr) -> bool {
     if !matches!(a.network.ty(*from).dtype, DType::F16 | DType::BF16) || *expr != Expr::cast(DType::F32) {
         return false;
     }
-    let computes = |l: &Layer| {
-        let kind = matches!(l.kind, LayerKind::Normalize { .. } | LayerKind::Softmax { .. });
-        kind && l.inputs[0] == value && !l.inputs[1..].contains(&value)
-    };
-    let mut readers = a.network.layers.iter().filter(|l| l.inputs.contains(&value));
-    layer.epilogue.is_none() && !a.network.outputs.contains(&value) && readers.all(computes)
+    layer.epilogue.is_none() && is_widened_by_readers(a.network, value)
 }
 
 /// Emits `out = expr(operands)`; the operands have the shape of `out`.

@@ -52,6 +52,8 @@ pub struct Draft {
     pub cluster: usize,
     /// The body waits for the kernels ahead by itself, with `await_previous`.
     pub waits: bool,
+    /// So many blocks are to fit on a multiprocessor, which bounds their registers; 0 leaves that open.
+    pub beside: usize,
 }
 
 /// The text of a kernel; equal kernels have equal text.
@@ -74,6 +76,7 @@ impl Draft {
             shared: 0,
             cluster: 1,
             waits: false,
+            beside: 0,
         }
     }
 
@@ -117,10 +120,13 @@ impl Draft {
             1 => String::new(),
             n => format!("__cluster_dims__({n}, 1, 1) "),
         };
+        let bounds = match self.beside {
+            0 => self.threads.to_string(),
+            beside => format!("{}, {beside}", self.threads),
+        };
         let wait = if self.waits { "" } else { "    await_previous();\n" };
         let text = format!(
-            "extern \"C\" __global__ void {cluster}__launch_bounds__({}) {NAME}({parameters}) {{\n    release_next();\n{wait}{}}}\n",
-            self.threads,
+            "extern \"C\" __global__ void {cluster}__launch_bounds__({bounds}) {NAME}({parameters}) {{\n    release_next();\n{wait}{}}}\n",
             super::indent(&self.body)
         );
         Kernel { what: self.what, text }

@@ -89,28 +89,101 @@ impl Tail {
         &self,
         values: &str,
         positions: &[String],
-        (axis, pack): (usize, usize),
+        along: (usize, usize),
         index: &str,
     ) -> String {
         let mut code = String::new();
-        let at = |v: &View| format!("({index})({})", sum(positions, &v.strides));
-        let mut inputs = vec![format!("{values}[j]")];
+        let mut inputs = vec![];
         for (i, view) in self.operands.iter().enumerate() {
-            let (name, memory, at) = (i + 1, storage_type(view.dtype), at(view));
-            inputs.push(if pack > 1 && in_runs(view, axis, pack) {
-                let pack = format!("Pack<{memory}, {pack}>");
-                let _ = writeln!(
-                    code,
-                    "const {pack} u{name} = *reinterpret_cast<const {pack}*>(e{name} + {at});"
-                );
-                format!("get(u{name}.at[j])")
-            } else if view.strides[axis] == 0 {
-                let _ = writeln!(code, "const auto u{name} = get(e{name}[{at}]);");
-                format!("u{name}")
-            } else {
-                format!("get(e{name}[{at} + j * {}])", view.strides[axis])
+            let (name, at) = (i + 1, format!("({index})({})", sum(positions, &view.strides)));
+            inputs.push(match self.lies(view, along) {
+                Lies::Beside(pack) => {
+                    let _ = writeln!(
+                        code,
+                        "const {pack} u{name} = *reinterpret_cast<const {pack}*>(e{name} + {at});"
+                    );
+                    format!("get(u{name}.at[j])")
+                }
+                Lies::Once => {
+                    let _ = writeln!(code, "const auto u{name} = get(e{name}[{at}]);");
+                    format!("u{name}")
+                }
+                Lies::Apart(step) => format!("get(e{name}[{at} + j * {step}])"),
             });
         }
+        code.push_str(&self.stored(values, inputs, positions, along, index));
+        format!("{{\n{}}}\n", indent(&code))
+    }
+
+    /// The operands of `count` packs as arrays, and code that loads those of pack `r` at these positions, for [`Tail::store_loaded`]. `None`
+    /// where there are none, or more than a thread should keep.
+    pub fn load_packed(
+        &self,
+        count: usize,
+        positions: &[String],
+        along: (usize, usize),
+        index: &str,
+    ) -> Option<(String, String)> {
+        /// Most bytes that a thread keeps.
+        const MOST: usize = 128;
+        let (mut arrays, mut code, mut bytes) = (String::new(), String::new(), 0);
+        for (i, view) in self.operands.iter().enumerate() {
+            let (name, at) = (i + 1, format!("({index})({})", sum(positions, &view.strides)));
+            match self.lies(view, along) {
+                Lies::Beside(pack) => {
+                    let _ = writeln!(arrays, "{pack} u{name}[{count}];");
+                    let _ = writeln!(code, "u{name}[r] = *reinterpret_cast<const {pack}*>(e{name} + {at});");
+                    bytes += count * along.1 * view.dtype.size();
+                }
+                Lies::Once => {
+                    let _ = writeln!(arrays, "{} u{name}[{count}];", storage_type(view.dtype));
+                    let _ = writeln!(code, "u{name}[r] = e{name}[{at}];");
+                    bytes += count * view.dtype.size().max(4);
+                }
+                Lies::Apart(_) => return None,
+            }
+        }
+        (bytes > 0 && bytes <= MOST).then_some((arrays, code))
+    }
+
+    /// As [`Tail::store_packed`], of pack `r` whose operands were loaded by [`Tail::load_packed`].
+    pub fn store_loaded(
+        &self,
+        values: &str,
+        positions: &[String],
+        along: (usize, usize),
+        index: &str,
+    ) -> String {
+        let input = |(i, view): (usize, &View)| match self.lies(view, along) {
+            Lies::Beside(_) => format!("get(u{}[r].at[j])", i + 1),
+            _ => format!("get(u{}[r])", i + 1),
+        };
+        let inputs = self.operands.iter().enumerate().map(input).collect();
+        format!("{{\n{}}}\n", indent(&self.stored(values, inputs, positions, along, index)))
+    }
+
+    /// How an operand's neighbours along the axis lie, as many as are stored at once.
+    fn lies(&self, view: &View, (axis, pack): (usize, usize)) -> Lies {
+        if pack > 1 && in_runs(view, axis, pack) {
+            Lies::Beside(format!("Pack<{}, {pack}>", storage_type(view.dtype)))
+        } else if view.strides[axis] == 0 {
+            Lies::Once
+        } else {
+            Lies::Apart(view.strides[axis])
+        }
+    }
+
+    /// Code that stores a pack of results, from operands that are these expressions of `j`.
+    fn stored(
+        &self,
+        values: &str,
+        operands: Vec<String>,
+        positions: &[String],
+        (_, pack): (usize, usize),
+        index: &str,
+    ) -> String {
+        let mut inputs = vec![format!("{values}[j]")];
+        inputs.extend(operands);
         let mut element = String::new();
         let result = match &self.expr {
             None => inputs.swap_remove(0),
@@ -125,20 +198,28 @@ impl Tail {
             }
         };
         let memory = format!("Pack<{}, {pack}>", self.out_type());
-        let _ = writeln!(element, "put(r.at[j], {result});");
-        let _ = write!(
-            code,
-            "{memory} r;\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n{}}}\n*reinterpret_cast<{memory}*>(y + {}) = r;\n",
+        let _ = writeln!(element, "put(packed.at[j], {result});");
+        let at = format!("({index})({})", sum(positions, &self.out.strides));
+        format!(
+            "{memory} packed;\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n{}}}\n*reinterpret_cast<{memory}*>(y + {at}) = packed;\n",
             indent(&element),
-            at(&self.out)
-        );
-        format!("{{\n{}}}\n", indent(&code))
+        )
     }
 
     /// The type of an element of the result in memory.
     pub fn out_type(&self) -> &'static str {
         storage_type(self.out.dtype)
     }
+}
+
+/// How neighbours lie in memory.
+enum Lies {
+    /// Side by side, as this type.
+    Beside(String),
+    /// They are one.
+    Once,
+    /// So many elements from each other.
+    Apart(isize),
 }
 
 /// Do neighbours along this axis lie side by side, in runs that begin at multiples of `pack` elements?

@@ -64,8 +64,7 @@ impl Winograd {
     ) -> Result<(), Fault> {
         let (inputs, outputs) = (x.shape[3], out.shape[3]);
         let panels = Panels::of_vectors(a.machine.isa, outputs, inputs);
-        let weights =
-            a.packed(weights, 4 * VALUES * panels.elements(), weights::packing(&panels, inputs, outputs))?;
+        let weights = a.packed(weights, 4 * VALUES * panels.elements(), weights::packing(&panels, inputs))?;
         let tiles = [out.shape[1].div_ceil(2), out.shape[2].div_ceil(2)];
         let all = out.shape[0] * tiles[0] * tiles[1];
         let rows = tile::kernels(a.machine.isa, panels.list[0].vectors)[0].0;

@@ -132,6 +132,10 @@ impl Kernel {
         let mut draft = Draft::new("attention");
         draft.threads = teams * threads;
         draft.grid = [blocks, 1, 1];
+        // Sums, scores and queries of a thread, and what it counts with, in 128 registers.
+        if width / 2 + tile_keys / 2 + depth / 4 <= 80 && blocks > target.multiprocessors {
+            draft.beside = 512 / draft.threads;
+        }
         draft.shared = shared;
         for (name, view) in [("q", q), ("k", k), ("v", v)] {
             draft.read(name, view);
@@ -282,7 +286,8 @@ for (int h = 0; h < 2; ++h) {{
     total[h] += across_lanes(total[h], 1);
     total[h] += across_lanes(total[h], 2);
 }}
-{together}{kept}#pragma unroll
+{together}{kept}const f32 inverse[2] = {{1.0f / total[0], 1.0f / total[1]}};
+#pragma unroll
 for (int at = 0; at < {own_wide}; ++at) {{
     const int d = {own_first} + at;
     #pragma unroll
@@ -308,8 +313,8 @@ for (int at = 0; at < {own_wide}; ++at) {{
             kept = self.kept(&names, ty),
             // Weights of 0 still make NaN of values that are not finite.
             value = match keep {
-                Some(_) => format!("kept[c / 2] ? {sum} / total[c / 2] : 0.0f * {sum}"),
-                None => format!("{sum} / total[c / 2]"),
+                Some(_) => format!("kept[c / 2] ? {sum} * inverse[c / 2] : 0.0f * {sum}"),
+                None => format!("{sum} * inverse[c / 2]"),
             },
             deep = depth / 16,
             wide = width / 8,

@@ -43,6 +43,12 @@ pub fn emit(a: &mut Assembler, p: Product, cut: Cut) -> Result<(), Fault> {
     let wait = "await_previous();\n";
     let begin = if p.b.view.slot == WEIGHTS { first + wait } else { wait.to_string() + &first };
     let (high, wide) = (rows / warps / 16, columns / across / 8);
+    let place = format!(
+        "const {ty} m = m0 + row, n = n0 + column;\nconst bool exists = m < {} && n < {};\n",
+        p.m, p.n
+    );
+    let tile = Tile { rows, columns, pitch, shares, threads: cut.threads() };
+    let results = results(&p, tile, &place, "tile3", pack);
     let mut body = format!("DYNAMIC_SHARED(pool, {});\n", cut.shared());
     body.push_str(&split(&tiles, "BLOCK", ty, "tile"));
     let steps = p.k.div_ceil(unit * depth / 16);
@@ -68,7 +74,7 @@ f32 sums[{high}][{wide}][4] = {{}};
     if (s < steps) fetch_left(s, first + s);
     end_group();
 }}
-for (int s = 0; s < steps; ++s) {{
+{ahead_of_products}for (int s = 0; s < steps; ++s) {{
     const int stage = s % {stages};
     wait_groups<{pending}>();
 {multiply}}}
@@ -78,6 +84,7 @@ for (int s = 0; s < steps; ++s) {{
         warp_rows = rows / warps,
         warp_columns = columns / across,
         pending = ahead - 1,
+        ahead_of_products = results.ahead,
         multiply = indent(&match cut.unit {
             Unit::Warp => by_warps(&p, cut),
             Unit::Warpgroup => by_warpgroups(&p, cut),
@@ -88,13 +95,8 @@ for (int s = 0; s < steps; ++s) {{
         left = indent(&load(&p.a, "x", (0, rows), p.k, ty, cut)),
         right = indent(&load(&p.b, "w", (rows, columns), p.k, ty, cut)),
     );
-    let place = format!(
-        "const {ty} m = m0 + row, n = n0 + column;\nconst bool exists = m < {} && n < {};\n",
-        p.m, p.n
-    );
-    let tile = Tile { rows, columns, pitch, shares, threads: cut.threads() };
     body.push_str(&sums_to_memory(high, wide, pitch, None));
-    body.push_str(&results(&p, tile, &place, "tile3", pack));
+    body.push_str(&results.store);
     draft.body = body;
     a.launch(draft)
 }
@@ -266,12 +268,23 @@ struct Tile {
     threads: usize,
 }
 
+/// The code that stores a tile.
+struct Results {
+    /// What its operands need, before the products.
+    ahead: String,
+    /// After them.
+    store: String,
+}
+
 /// Stores the tile, or a block's share of it, which is that of number `part`. `place` declares from `row` and `column` what `m` and `n` are,
-/// and whether such a result `exists`.
-fn results(p: &Product, tile: Tile, place: &str, part: &str, pack: usize) -> String {
+/// and whether such a result `exists`. Where a thread stores little, what the epilogue reads is loaded ahead.
+fn results(p: &Product, tile: Tile, place: &str, part: &str, pack: usize) -> Results {
+    /// Most packs that are stored without a loop.
+    const FEW: usize = 8;
     let (ty, Tile { rows, columns, pitch, shares, threads }) = (p.index(), tile);
     let meet = if shares > 1 { "cluster_barrier();\n" } else { "__syncthreads();\n" };
     let (units, share) = (columns / pack, rows.div_ceil(shares));
+    let (all, along) = (share * units, (p.column_axis, pack));
     // Neighbouring threads on neighbouring results.
     let (row, column) = if p.dense_along_m {
         (format!("e % {share}"), format!("e / {share} * {pack}"))
@@ -279,7 +292,7 @@ fn results(p: &Product, tile: Tile, place: &str, part: &str, pack: usize) -> Str
         (format!("e / {units}"), format!("e % {units} * {pack}"))
     };
     let row = if shares > 1 { format!("{part} * {share} + {row}") } else { row };
-    let all = if rows.is_multiple_of(shares) { String::new() } else { format!("row < {rows} && ") };
+    let inside = if rows.is_multiple_of(shares) { String::new() } else { format!("row < {rows} && ") };
     let gather = if shares > 1 {
         format!(
             "Pack<f32, {pack}> parts[{shares}];
@@ -297,21 +310,44 @@ for (int j = 0; j < {pack}; ++j) {{
     } else {
         format!("const f32* values = results + row * {pitch} + column;\n")
     };
-    let store = p.tail.store_packed("values", &p.positions, (p.column_axis, pack), ty);
-    let mut body = format!(
-        "{meet}#pragma unroll 4
-for (int e = THREAD; e < {}; e += {threads}) {{
-    const int row = {row}, column = {column};
-{}    if ({all}exists) {{
-{}    }}
-}}
+    let count = all.div_ceil(threads);
+    let loaded = if count <= FEW { p.tail.load_packed(count, &p.positions, along, ty) } else { None };
+    let each = |what: &str| {
+        format!(
+            "    const int row = {row}, column = {column};\n{}    if ({inside}exists) {{\n{}    }}\n",
+            indent(place),
+            indent(&indent(&format!("{}{what}", p.place)))
+        )
+    };
+    // Pack `r` of a thread.
+    let of_each = |what: &str| {
+        let beyond =
+            if all.is_multiple_of(threads) { String::new() } else { format!("    if (e >= {all}) break;\n") };
+        format!(
+            "#pragma unroll
+for (int r = 0; r < {count}; ++r) {{
+    const int e = THREAD + r * {threads};
+{beyond}{}}}
 ",
-        share * units,
-        indent(place),
-        indent(&indent(&format!("{gather}{}{store}", p.place))),
-    );
+            each(what)
+        )
+    };
+    let (ahead, mut store) = match loaded {
+        Some((arrays, load)) => {
+            let store = p.tail.store_loaded("values", &p.positions, along, ty);
+            (arrays + &of_each(&load), of_each(&format!("{gather}{store}")))
+        }
+        None => {
+            let store = p.tail.store_packed("values", &p.positions, along, ty);
+            let each = each(&format!("{gather}{store}"));
+            let store =
+                format!("#pragma unroll 4\nfor (int e = THREAD; e < {all}; e += {threads}) {{\n{each}}}\n");
+            (String::new(), store)
+        }
+    };
+    store.insert_str(0, meet);
     if shares > 1 {
-        body.push_str("cluster_barrier();\n");
+        store.push_str("cluster_barrier();\n");
     }
-    body
+    Results { ahead, store }
 }

@@ -200,6 +200,12 @@ pub fn emit(a: &mut Assembler, layer: &Layer, c: &Convolution, patch: Patch) -> 
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
     let tile =
         Tile { rows: patch.rows(), columns: patch.outputs, pitch: patch.outputs + cut::GAP, shares, threads };
+    let place = format!(
+        "const {ty} oy = y0 + row / {}, ox = x0 + row % {}, m = (tile0 * {} + oy) * {} + ox, n = n0 + column;
+const bool exists = oy < {} && ox < {} && n < {};\n",
+        patch.places[1], patch.places[1], s.places[0], s.places[1], s.places[0], s.places[1], s.outputs
+    );
+    let results = results(&p, tile, &place, "tile4", pack);
     let products = fragments(
         (high, "left_at[i] + moved + part * 32"),
         (wide, &format!("right_at[j] + tap * {depth} + part * 32")),
@@ -229,7 +235,7 @@ for (int u = THREAD; u < {of_image}; u += {threads}) {{
     begin_copy(pool + place * {pitch} + unit * 16, exists ? from : x, exists);
 }}
 end_group();
-f32 sums[{high}][{double}][4] = {{}};
+{ahead}f32 sums[{high}][{double}][4] = {{}};
 const unsigned char *left_at[{high}], *right_at[{wide}];
 #pragma unroll
 for (int i = 0; i < {high}; ++i) {{
@@ -249,6 +255,7 @@ for (int tap = 0; tap < {taps}; ++tap) {{
 {products}    }}
 }}
 ",
+        ahead = results.ahead,
         rows = patch.places[0],
         columns = patch.places[1],
         outputs = patch.outputs,
@@ -284,12 +291,7 @@ for (int tap = 0; tap < {taps}; ++tap) {{
     );
     let rows = patch.rows().next_multiple_of(16);
     body.push_str(&sums_to_memory(high, 2 * wide, tile.pitch, Some(rows)));
-    let place = format!(
-        "const {ty} oy = y0 + row / {}, ox = x0 + row % {}, m = (tile0 * {} + oy) * {} + ox, n = n0 + column;
-const bool exists = oy < {} && ox < {} && n < {};\n",
-        patch.places[1], patch.places[1], s.places[0], s.places[1], s.places[0], s.places[1], s.outputs
-    );
-    body.push_str(&results(&p, tile, &place, "tile4", pack));
+    body.push_str(&results.store);
     draft.body = body;
     a.launch(draft)
 }

@@ -3,7 +3,6 @@
 
 use libloading::Library;
 use std::ffi::{CString, c_char, c_int, c_uint, c_ulonglong, c_void};
-use tch::Device;
 
 type Handle = *mut c_void;
 type Init = unsafe extern "C" fn() -> c_int;
@@ -13,7 +12,7 @@ type ByName = unsafe extern "C" fn(*const c_char, *mut Handle) -> c_int;
 type Energy = unsafe extern "C" fn(Handle, *mut c_ulonglong) -> c_int;
 
 /// The counter of one GPU.
-pub(super) struct Meter {
+pub struct Meter {
     device: Handle,
     energy: Energy,
     /// Keeps the functions loaded.
@@ -21,9 +20,8 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// That of a model's device; `None` on a CPU, and where NVML does not answer or does not tell which GPU it is.
-    pub(super) fn of(device: Device) -> Option<Meter> {
-        let Device::Cuda(ordinal) = device else { return None };
+    /// That of the device that has this number in the process; `None` where NVML does not answer or does not tell which GPU it is.
+    pub fn of(ordinal: usize) -> Option<Meter> {
         let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
         // SAFETY: the driver's own library, whose initialisers do nothing that matters here.
         let library = unsafe { Library::new("libnvidia-ml.so.1") }.ok()?;
@@ -49,7 +47,7 @@ impl Meter {
     }
 
     /// Joules since the driver was loaded, all programs together.
-    pub(super) fn joules(&self) -> Option<f64> {
+    pub fn joules(&self) -> Option<f64> {
         let mut millijoules = 0;
         // SAFETY: a device of the library, and a place for the answer.
         let told = unsafe { (self.energy)(self.device, &mut millijoules) };
@@ -92,6 +90,5 @@ mod tests {
         let uuid = "GPU-8a56a4bc-e184-a047-2620-be19fdf913d5";
         assert_eq!(named(Some(uuid), 0, 4), Some(Named::Uuid(CString::new(uuid).expect("it has no zero"))));
         assert_eq!(named(Some("MIG-8a56a4bc"), 0, 4), None);
-        assert!(Meter::of(Device::Cpu).is_none());
     }
 }

@@ -1,0 +1,64 @@
+//! What it costs to follow an optimiser step: ResNet-50 at full size, whose weights all changed, is prepared again.
+//!
+//! A machine that does other work is slower at everything that moves as many bytes, so the bound is in copies of the weights, timed by turns;
+//! the best of some rounds counts.
+
+use std::time::{Duration, Instant};
+use tch::nn::{ModuleT, VarStore};
+use tch::{Device, Kind, Tensor, vision::resnet::resnet50};
+use tch_bridge::TrtModule;
+use tests::{assert_close, engines_on, options, served};
+
+/// Rounds, and how many copies of the weights the best of them may take.
+const ROUNDS: usize = 15;
+const COPIES: u32 = 8;
+
+#[test]
+fn resnet_50_follows_a_step_soon() {
+    let _on = engines_on();
+    let _no_grad = tch::no_grad_guard();
+    tch::manual_seed(1);
+    let vs = VarStore::new(Device::Cpu);
+    let net = resnet50(&vs.root(), 1000);
+    let image = Tensor::randn([1, 3, 224, 224], (Kind::Float, Device::Cpu));
+    let sample = [image.shallow_clone()];
+    let module = TrtModule::trace(&vs, &sample, |xs| net.forward_t(&xs[0], false), &options());
+    let module = module.expect("it is traced");
+    module.compile(&[&image]).expect("it compiles");
+    let call = || {
+        let start = Instant::now();
+        let found = module.forward_ts(&[&image]).expect("it runs");
+        (found, start.elapsed())
+    };
+    drop(call());
+    let weights: Vec<Tensor> = vs.variables().into_values().collect();
+    let mut copies: Vec<Tensor> = weights.iter().map(Tensor::copy).collect();
+    let (mut more, mut explicit, mut copied) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for mut variable in vs.trainable_variables() {
+            let _ = variable.g_mul_scalar_(0.999);
+        }
+        let before = served(&module);
+        let (_, after_the_step) = call();
+        let plain = call().1.min(call().1);
+        assert_eq!(served(&module) - before, 3, "{}", module.report());
+        more.push(after_the_step.saturating_sub(plain));
+        let start = Instant::now();
+        module.refit();
+        explicit.push(start.elapsed());
+        // Takes the new weights, and leaves the memory of the old ones.
+        drop(call());
+        let start = Instant::now();
+        copies.iter_mut().zip(&weights).for_each(|(to, from)| to.copy_(from));
+        copied.push(start.elapsed());
+    }
+    assert_close(&call().0, &net.forward_t(&image, false));
+    let [more, explicit, copied] = [more, explicit, copied].map(|mut times: Vec<Duration>| {
+        times.sort_unstable();
+        [times[0], times[ROUNDS / 2]]
+    });
+    println!(
+        "best and median: a call after a step takes {more:.1?} more, refit() {explicit:.1?}, copying the weights {copied:.1?}"
+    );
+    assert!(explicit[0] < copied[0] * COPIES, "{explicit:?} {copied:?}");
+}
