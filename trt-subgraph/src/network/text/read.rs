@@ -8,10 +8,14 @@ use crate::network::{Expr, Layer, LayerKind, Network, Parameter, TensorType, Val
 use crate::{DType, Literal};
 use std::collections::HashMap;
 
+/// Of a constant that a short text may ask for.
+const MOST_ELEMENTS: usize = 1 << 24;
+
 impl Network {
-    /// Reads the text form. Values are numbered in order of definition; what is read keeps the typing rules.
+    /// Reads the text form. Values are numbered in order of definition; what is read keeps the typing rules. Constants have at most
+    /// 2^24 elements.
     pub fn parse(text: &str) -> Result<Network, TextError> {
-        Network::parse_bounded(text, usize::MAX)
+        Network::parse_bounded(text, MOST_ELEMENTS)
     }
 
     /// [`Network::parse`] of a text that nobody vouches for: constants have at most so many elements, so that a short text makes no
