@@ -2,7 +2,8 @@
 # Real models, with and without engines: agreement, distance to float64, coverage, reasons. scripts/setup.sh comes first.
 #
 # Usage: scripts/parity.sh small            small networks that need torch alone; part of `make test`
-#        scripts/parity.sh all [PATTERN]... everything, or the models with such names; results in .data/parity/parity.json
+#        scripts/parity.sh all              everything; results in bench/results/parity.json, summed up at the end
+#        scripts/parity.sh all PATTERN...   the models with such names; results in .data/parity/parity.json
 #
 # `all` makes a Python environment of its own in .data/parity/venv, on top of the one in .venv. PROFILE=debug builds without
 # optimisation.
@@ -70,6 +71,13 @@ fi
 make_venv
 only=()
 for pattern in "$@"; do only+=(--only "$pattern"); done
+results=$folder/parity.json
+if [ "${#only[@]}" = 0 ]; then
+    results=$PWD/bench/results/parity.json
+    rm -f "$results"
+fi
 mapfile -t load < <(libraries | tr ' ' '\n')
 "$python" scripts/parity/export.py "$folder/models" "${only[@]}" \
-    --run "$program" --json "$folder/parity.json" "${load[@]}"
+    --run "$program" --json "$results" "${load[@]}" || failed=1
+"$python" scripts/parity/table.py "$results"
+exit "${failed:-0}"

@@ -5,7 +5,7 @@ use tch::nn::VarStore;
 use tch::{Device, IValue, Kind, Tensor};
 use tch_bridge::env::{self, EnvError};
 use tch_bridge::jit::{JitError, Module};
-use tch_bridge::{Error, Options, TrtModule};
+use tch_bridge::{Bounds, Error, Options, TrtModule};
 use tests::engines_on;
 
 const ERRORS: &str = include_str!("../docs/errors.md");
@@ -81,6 +81,8 @@ fn of_calls() -> Vec<Error> {
     two.compile(&[&x]).expect("it compiles");
     let without = Options { exclude_modules: vec!["layer4".into()], ..Options::default() };
     let left_out = TrtModule::wrap(one.host(), &without);
+    let bounded = Options { bounds: vec![Bounds::new("image", [1], [2])], ..Options::default() };
+    let unbounded = TrtModule::wrap(one.host(), &bounded);
     let folder = std::env::temp_dir().join("no-such-folder").join("report.txt");
     vec![
         one.forward_is(&text).expect_err("text is no tensor"),
@@ -89,6 +91,7 @@ fn of_calls() -> Vec<Error> {
         two.forward_ts(&[&x]).expect_err("two tensors are not one"),
         traced.expect_err("the code panics"),
         left_out.expect_err("there is no such submodule"),
+        unbounded.expect_err("there is no such argument"),
         two.report().write(folder).expect_err("there is no such folder"),
     ]
 }

@@ -3,7 +3,8 @@
 use tch::nn::{Module as _, OptimizerConfig, VarStore};
 use tch::{CModule, Device, IValue, Kind, Tensor, nn};
 use tch_bridge::jit::{Initial, Module};
-use tch_bridge::{Options, TrtModule};
+use tch_bridge::report::State;
+use tch_bridge::{Bounds, Options, TrtModule};
 use tests::{assert_close, engines_on, options, served};
 
 fn script(source: &str, attributes: &[(&str, Initial)]) -> CModule {
@@ -280,4 +281,90 @@ fn background_builds_never_keep_a_call_waiting_for_an_answer() {
         assert_close(&module.forward_ts(&[&x]).unwrap(), &want);
         assert!(std::time::Instant::now() < deadline, "{}", module.report());
     }
+}
+
+#[test]
+fn a_new_batch_shares_the_prepared_weights_and_follows_their_changes() {
+    let _on = engines_on();
+    let source = "def forward(self, x): return torch.relu(torch.conv2d(x, self.w, self.b, [1, 1], [1, 1])).flatten(1).mm(self.m)";
+    let (w, b, m) = (floats(&[16, 8, 3, 3]), floats(&[16]), floats(&[16 * 36, 5]));
+    let weights = [("w", &w), ("b", &b), ("m", &m)].map(|(n, t)| (n, Initial::Parameter(t.shallow_clone())));
+    let module = TrtModule::wrap(script(source, &weights), &options()).unwrap();
+    let check = |batch: i64| {
+        let x = floats(&[batch, 8, 6, 6]);
+        let got = module.forward_ts(&[&x]).unwrap();
+        let want = x.conv2d(&w, Some(&b), [1, 1], [1, 1], [1, 1], 1).relu().flatten(1, -1).mm(&m);
+        assert_close(&got, &want);
+    };
+    tch::no_grad(|| {
+        [1, 1, 4, 9].into_iter().for_each(check);
+        let report = module.report();
+        let State::Divided { engines, .. } = &report.methods[0].state else { panic!("{report}") };
+        // Newest first: the first batch packed them, the others none.
+        let shares: Vec<bool> = engines[0].shapes.iter().map(|s| s.shares_weights).collect();
+        assert_eq!(shares, [true, true, false], "{report}");
+        w.shallow_clone().copy_(&floats(&[16, 8, 3, 3]));
+        [4, 1, 9, 2].into_iter().for_each(check);
+    });
+}
+
+/// What the library writes into the log in this process.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no writer panics").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn calls_outside_of_the_bounds_are_the_hosts_in_a_saved_module_too() {
+    let _on = engines_on();
+    let log = Log::default();
+    let to = env_logger::Target::Pipe(Box::new(log.clone()));
+    env_logger::Builder::new().filter_level(log::LevelFilter::Warn).target(to).init();
+    let lines = |of: &str| {
+        let text = String::from_utf8(log.0.lock().expect("no writer panics").clone()).expect("it is text");
+        text.lines().filter(|l| l.contains("outside of the bounds") && l.contains(of)).count()
+    };
+    let source = "def bounded(self, images: List[Tensor], scale: float):\n    return torch.relu(images[0]) * scale + images[1].sum()\n";
+    let mut options = options();
+    options.bounds = vec![Bounds::new("images", [1, 2], [4, 2]), Bounds::new("images", [9, 9], [9, 9])];
+    let module = TrtModule::wrap(script(source, &[]), &options).unwrap();
+    let call = |module: &TrtModule, sizes: [[i64; 2]; 2]| {
+        let images: Vec<Tensor> = sizes.iter().map(|s| floats(s)).collect();
+        let want = images[0].relu() * 0.5 + images[1].sum(Kind::Float);
+        let images = IValue::TensorList(images);
+        let IValue::Tensor(got) = module.method_is("bounded", &[images, IValue::Double(0.5)]).unwrap() else {
+            panic!("a tensor comes out")
+        };
+        assert_close(&got, &want);
+    };
+    let (inside, also, outside) = ([[2, 2], [4, 2]], [[9, 9], [1, 2]], [[2, 2], [5, 2]]);
+    [outside, inside, inside, also, outside].iter().for_each(|&sizes| call(&module, sizes));
+    let all = served(&module);
+    assert!(all >= 1, "{}", module.report());
+    call(&module, outside);
+    assert_eq!((served(&module), lines("bounded")), (all, 1), "{}", module.report());
+
+    let path = std::env::temp_dir().join(format!("tch-trt-bounds-{}.pt", std::process::id()));
+    module.save(&path).unwrap();
+    let loaded = TrtModule::load(&path, &Options::waiting()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let served =
+        || -> u64 { loaded.report().loaded.iter().filter_map(|l| l.engine.as_ref()).map(|e| e.served).sum() };
+    call(&loaded, outside);
+    assert_eq!(served(), 0, "{}", loaded.report());
+    call(&loaded, inside);
+    call(&loaded, also);
+    let all = served();
+    assert!(all >= 2, "{}", loaded.report());
+    call(&loaded, outside);
+    assert_eq!((served(), lines("a saved module")), (all, 1), "{}", loaded.report());
 }

@@ -3,7 +3,7 @@
 
 #include <torch/csrc/jit/ir/constants.h>
 
-#include "tch-bridge/cpp/graph.h"
+#include "tch-bridge/cpp/memory.h"
 
 namespace tch_trt {
 
@@ -61,8 +61,9 @@ bool is_dict_of_scalars(const c10::IValue& value) {
   return std::all_of(dict.begin(), dict.end(), [](const auto& entry) { return is_scalar(entry.value()); });
 }
 
-// Whether the graph writes a list of numbers, or a dict, that it did not make.
+// Whether the graph may write a list or a dict of numbers and the like that it did not make.
 bool writes_containers(torch::jit::Graph& graph) {
+  Memory memory(graph, {});
   bool found = false;
   each_node(graph.block(), [&](Node* node) {
     const auto* schema = node->maybeSchema();
@@ -71,10 +72,8 @@ bool writes_containers(torch::jit::Graph& graph) {
       const auto* alias = schema->arguments()[i].alias_info();
       const Value* input = node->input(i);
       auto kind = input->type()->kind();
-      bool is_container = kind == c10::TypeKind::DictType ||
-                          (kind == c10::TypeKind::ListType && !holds_tensors(input->type()));
-      bool is_own = makes_dict(input->node()) || is_any_of(input->node(), {"prim::ListConstruct", "aten::copy", "aten::list"});
-      found |= alias && alias->isWrite() && is_container && !is_own;
+      bool is_container = (kind == c10::TypeKind::DictType || kind == c10::TypeKind::ListType) && !holds_tensors(input->type());
+      found |= alias && alias->isWrite() && is_container && memory.may_be_outside(input);
     }
   });
   return found;

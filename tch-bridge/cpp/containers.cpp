@@ -67,6 +67,28 @@ void element(Node* node) {
   node->destroy();
 }
 
+// A part of a list that stays as it was made: a list of its own, of the very elements.
+void part(JitGraph& graph, Node* node) {
+  Value* list = node->input(0);
+  if (list->node()->kind() != prim::ListConstruct || !is_private(list, {})) return;
+  auto count = static_cast<int64_t>(list->node()->inputs().size());
+  auto bound = [&](size_t input, int64_t otherwise) -> std::optional<int64_t> {
+    if (node->input(input)->mustBeNone()) return otherwise;
+    auto given = torch::jit::constant_as<int64_t>(node->input(input));
+    if (!given) return std::nullopt;
+    return std::clamp<int64_t>(*given < 0 ? *given + count : *given, 0, count);
+  };
+  auto start = bound(1, 0), end = bound(2, count);
+  auto step = torch::jit::constant_as<int64_t>(node->input(3));
+  if (!start || !end || !step || *step < 1) return;
+  int64_t stride = std::min(*step, count + 1);
+  std::vector<Value*> elements;
+  for (int64_t at = *start; at < *end; at += stride) elements.push_back(list->node()->input(static_cast<size_t>(at)));
+  torch::jit::WithInsertPoint guard(node);
+  node->output()->replaceAllUsesWith(make_list(graph, node->output(), elements));
+  node->destroy();
+}
+
 // A copy of a list whose elements are known where it is made: a list of its own.
 void copy(JitGraph& graph, Node* node) {
   Value* list = node->input(0);
@@ -80,6 +102,24 @@ void copy(JitGraph& graph, Node* node) {
     return;
   }
   node->output()->replaceAllUsesWith(make_list(graph, node->output(), elements));
+  node->destroy();
+}
+
+// A dict of pairs that are known where it is made.
+void dict(JitGraph& graph, Node* node) {
+  Value* list = node->input(0);
+  if (list->node()->kind() != prim::ListConstruct || !is_private(list, {})) return;
+  std::vector<Value*> keys, held;
+  for (Value* pair : list->node()->inputs()) {
+    if (pair->node()->kind() != prim::TupleConstruct) return;
+    keys.push_back(pair->node()->input(0));
+    held.push_back(pair->node()->input(1));
+  }
+  auto type = node->output()->type()->expect<c10::DictType>();
+  torch::jit::WithInsertPoint guard(node);
+  Node* made = graph.insertNode(graph.createDict(type->getKeyType(), type->getValueType(), keys, held));
+  made->output()->setType(type);
+  node->output()->replaceAllUsesWith(made->output());
   node->destroy();
 }
 
@@ -170,8 +210,12 @@ void make_functional(JitGraph& graph, Block* block) {
       change(graph, node);
     } else if (is_list && is_any_of(node, {"aten::__getitem__"})) {
       element(node);
+    } else if (is_list && is_any_of(node, {"aten::slice"})) {
+      part(graph, node);
     } else if (is_list && is_any_of(node, {"aten::copy", "aten::list"})) {
       copy(graph, node);
+    } else if (is_list && is_any_of(node, {"aten::dict"})) {
+      dict(graph, node);
     } else if (is_any_of(node, {"aten::values"}) && node->input(0)->type()->kind() == c10::TypeKind::DictType) {
       values(graph, node);
     } else if (is_any_of(node, {"aten::__getitem__"}) && node->input(0)->type()->kind() == c10::TypeKind::DictType) {

@@ -4,7 +4,7 @@
 #include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/ir/constants.h>
 
-#include "tch-bridge/cpp/graph.h"
+#include "tch-bridge/cpp/memory.h"
 #include "tch-bridge/src/sys.rs.h"
 
 namespace tch_trt {
@@ -17,39 +17,6 @@ namespace prim = torch::jit::prim;
 namespace attr = torch::jit::attr;
 
 namespace {
-
-// Whether a norm writes its running statistics; torch's schema does not say so.
-bool updates_statistics(Node* node) {
-  bool batch = node->matches("aten::batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, "
-                             "Tensor? running_var, bool training, float momentum, float eps, bool cudnn_enabled) "
-                             "-> Tensor");
-  if (!batch && node->kind() != c10::aten::instance_norm) return false;
-  auto training = torch::jit::constant_as<bool>(node->input(5));
-  return (!training || *training) && !node->input(3)->mustBeNone();
-}
-
-// The reads of attributes that share memory, for which torch's analysis would take any two attributes. None where that cannot be
-// told from what they hold now: an attribute is something else than a tensor, gets another one, or is written without telling.
-std::optional<std::vector<std::vector<Value*>>> shared_attributes(const Index& index, const Graph& graph,
-                                                                  const torch::jit::Graph& copy) {
-  std::unordered_map<const void*, std::vector<Value*>> reads;
-  for (Node* node : index.nodes) {
-    if (updates_statistics(node)) return std::nullopt;
-    if (node->kind() == prim::SetAttr && holds_tensors(node->input(1)->type())) return std::nullopt;
-    if (node->kind() != prim::GetAttr) continue;
-    auto place = resolve(*node, copy, graph.owner);
-    if (!place) return std::nullopt;
-    const c10::IValue& value = place->value();
-    if (value.isModule() || !holds_tensors(node->output()->type())) continue;
-    if (!value.isTensor() || !value.toTensor().has_storage()) return std::nullopt;
-    reads[value.toTensor().storage().unsafeGetStorageImpl()].push_back(node->output());
-  }
-  std::vector<std::vector<Value*>> shared;
-  for (auto& [storage, values] : reads) {
-    if (values.size() > 1) shared.push_back(std::move(values));
-  }
-  return shared;
-}
 
 bool writes(Node* node, const AliasDb& aliases) {
   if (aliases.isMutable(node) || updates_statistics(node)) return true;
@@ -89,8 +56,9 @@ bool draws(Node* node) {
 
 // The values whose memory some node writes. What a loop carries from one round to the next is one memory with what it starts
 // from and ends with: torch's analysis sees a loop's body once, and its results as those of a round that was run. So are the
-// arguments and results of operators that may give an argument without their schema saying so, and each group in `carried`.
-std::unordered_set<const Value*> written_values(const Index& index, const AliasDb& aliases,
+// arguments and results of operators that may give an argument without their schema saying so, and each group in `carried`. Both that
+// analysis and `memory` err on the safe side only, so what one of them knows to be left alone is.
+std::unordered_set<const Value*> written_values(const Index& index, const AliasDb& aliases, const Memory& memory,
                                                 std::vector<std::vector<Value*>> carried) {
   std::unordered_set<const Value*> written;
   for (const Value* value : index.values) {
@@ -138,6 +106,9 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
       written.insert(one->begin(), one->end());
     }
     carried.erase(rest, carried.end());
+  }
+  for (const Value* value : index.values) {
+    if (!memory.is_written(value)) written.erase(value);
   }
   return written;
 }
@@ -233,14 +204,17 @@ void describe_attribute(Node* node, const Graph& graph, const torch::jit::Graph&
 RawGraph extract(const Graph& graph) {
   auto copy = graph.graph->copy();
   Index index(*copy);
-  auto shared = shared_attributes(index, graph, *copy);
-  AliasDb aliases(copy, /*isFrozen=*/shared.has_value());
+  auto attributes = attribute_memory(*copy, graph.owner);
+  AliasDb aliases(copy, /*isFrozen=*/attributes.has_value());
   auto ids = [&](at::ArrayRef<Value*> values) {
     rust::Vec<uint32_t> out;
     for (Value* value : values) out.push_back(index.value_ids.at(value));
     return out;
   };
-  auto written = written_values(index, aliases, shared.value_or(std::vector<std::vector<Value*>>()));
+  auto groups = attributes.value_or(std::vector<std::vector<Value*>>());
+  Memory memory(*copy, groups);
+  groups.erase(std::remove_if(groups.begin(), groups.end(), [](const auto& one) { return one.size() < 2; }), groups.end());
+  auto written = written_values(index, aliases, memory, std::move(groups));
   RawGraph out;
   for (Value* value : index.values) {
     RawValue raw;

@@ -97,6 +97,9 @@ void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
 void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
                   const std::unordered_set<std::string>& assigned, std::vector<Folded>& folded);
 
+// Makes constants of flags that are the same in every run because something is None in every run, and takes the branches on them.
+void fold_nones(const std::shared_ptr<torch::jit::Graph>& graph);
+
 // What follows each change of a graph: writes and lists that are private become values, dead code goes, packings split.
 void tidy(const std::shared_ptr<torch::jit::Graph>& graph);
 

@@ -65,6 +65,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
 }
 
 void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
+  fold_nones(graph);
   {
     Neutral neutral(*graph);
     torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);

@@ -70,7 +70,7 @@ bool changes_something(Block* block) {
 }  // namespace
 
 SettledValues::SettledValues(const Graph& from, const std::shared_ptr<torch::jit::Graph>& graph)
-    : from_(from), graph_(*graph), aliases_(graph) {
+    : from_(from), graph_(*graph), aliases_(graph), memory_(*graph, {}) {
   bool reshapes = false;
   each_node(graph->block(), [&](const Node* node) {
     reshapes |= is_any_of(node, {"aten::resize_", "aten::resize_as_", "aten::set_", "aten::set_data", "aten::squeeze_",

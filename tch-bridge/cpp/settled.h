@@ -3,7 +3,7 @@
 
 #include <torch/csrc/jit/ir/alias_analysis.h>
 
-#include "tch-bridge/cpp/graph.h"
+#include "tch-bridge/cpp/memory.h"
 
 namespace tch_trt {
 
@@ -22,7 +22,7 @@ class SettledValues {
   Settled of(const torch::jit::Value* value) const;
 
   // Whether some node may write to it.
-  bool is_written(const torch::jit::Value* value) const { return aliases_.hasWriters(value); }
+  bool is_written(const torch::jit::Value* value) const { return aliases_.hasWriters(value) && memory_.is_written(value); }
 
   // The attributes whose forms decide it: tensors that no method sets.
   const std::vector<Folded>& relied() const { return relied_; }
@@ -47,6 +47,7 @@ class SettledValues {
   const Graph& from_;
   torch::jit::Graph& graph_;
   torch::jit::AliasDb aliases_;
+  Memory memory_;
   std::unordered_map<const Value*, Settled> settled_;
   std::unordered_map<const Node*, size_t> read_;
   // Lists that this graph makes and changes in ways that are not settled.

@@ -28,6 +28,13 @@ pub enum Error {
         /// Those that there are, and what may be meant.
         there: String,
     },
+    /// The options bound an argument in a way that the model's methods do not admit.
+    Bounds {
+        /// The argument's name.
+        argument: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The method's result is not what the caller asked for.
     Result {
         /// The method.
@@ -56,6 +63,7 @@ impl fmt::Display for Error {
             Error::Submodule { path, there } => {
                 write!(f, "the model has no submodule {path} to leave on the host: {there}")
             }
+            Error::Bounds { argument, why } => write!(f, "bounds of the argument {argument}: {why}"),
             Error::Result { method, expected, found } => write!(f, "{method} gives {found}, not {expected}"),
             Error::Io { path, source } => write!(f, "cannot write {}: {source}", path.display()),
         }
@@ -76,7 +84,7 @@ impl std::error::Error for Error {
             Error::Environment(e) => e.source(),
             Error::Backend(e) => e.source(),
             Error::Torch(source) | Error::Load { source, .. } => source.source(),
-            Error::Submodule { .. } | Error::Result { .. } => None,
+            Error::Submodule { .. } | Error::Bounds { .. } | Error::Result { .. } => None,
             Error::Io { source, .. } => source.source(),
         }
     }

@@ -43,10 +43,15 @@ impl AxisOrder {
 
     /// The order of an operand of these strides.
     pub(crate) fn of_operand(sizes: &[i64], strides: &[i64]) -> AxisOrder {
-        let order = AxisOrder::of(sizes, strides);
+        let mut order = AxisOrder::of(sizes, strides);
+        if strides.len() > MOST || sizes.iter().all(|&n| n > 1) {
+            return order;
+        }
         let mut gaps = false;
-        if order.rank > 0 && sizes.iter().any(|&n| n <= 1) {
-            order.each_stride(sizes, |axis, step| gaps |= sizes[axis] > 1 && step != strides[axis]);
+        order.each_stride(sizes, |axis, step| gaps |= sizes[axis] > 1 && step != strides[axis]);
+        if gaps && order.rank == 0 {
+            order.rank = strides.len() as u8;
+            order.axes[..strides.len()].iter_mut().zip(0..).for_each(|(to, axis)| *to = axis);
         }
         AxisOrder { gaps, ..order }
     }
@@ -120,6 +125,17 @@ mod tests {
     }
 
     #[test]
+    fn gaps_beside_axes_of_one_element_are_told() {
+        // A transposed line with gaps is no dense line, one without is.
+        let line = AxisOrder::of_operand(&[1, 2], &[5, 2]);
+        assert_eq!(line.strides(&[1, 2]), [4, 2]);
+        assert_eq!(AxisOrder::of_numbers(&line.numbers()), Some(line));
+        assert_eq!(AxisOrder::of_operand(&[1, 2], &[7, 1]), AxisOrder::default());
+        assert_eq!(AxisOrder::of_operand(&[3, 2], &[5, 2]), AxisOrder::default());
+        assert_eq!(AxisOrder::of_operand(&[], &[]), AxisOrder::default());
+    }
+
+    #[test]
     fn channels_last_and_back() {
         let order = AxisOrder::of(&[2, 3, 4, 5], &[60, 1, 15, 3]);
         assert_eq!(axes(order), Some(vec![0, 2, 3, 1]));
@@ -166,7 +182,8 @@ mod tests {
         assert_eq!((sliced.numbers(), sliced.strides(&[3, 6, 1])), (vec![16, 18, 17], vec![12, 2, 12]));
         assert_eq!(AxisOrder::of_numbers(&[16, 18, 17]), Some(sliced));
         assert_eq!(AxisOrder::of_operand(&[3, 6, 1], &[6, 1, 6]).numbers(), [0, 2, 1]);
-        assert_eq!(AxisOrder::of_operand(&[3, 6, 1], &[78, 13, 4]), AxisOrder::default());
+        let outer = AxisOrder::of_operand(&[3, 6, 1], &[78, 13, 4]);
+        assert_eq!((outer.numbers(), outer.strides(&[3, 6, 1])), (vec![16, 17, 18], vec![12, 2, 2]));
         assert_eq!(AxisOrder::of_operand(&[3, 6], &[2, 12]).numbers(), [1, 0]);
     }
 }

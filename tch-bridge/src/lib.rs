@@ -12,6 +12,7 @@
 //! ```
 
 mod backend;
+mod bounds;
 #[cfg(feature = "tool")]
 pub mod cli;
 mod divide;
@@ -33,6 +34,7 @@ mod sys;
 mod types;
 mod variant;
 
+pub use bounds::Bounds;
 pub use env::EnvError;
 pub use error::Error;
 pub use jit::JitError;

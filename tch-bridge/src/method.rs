@@ -1,11 +1,11 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
 use crate::engine::{ClusterEngine, serve_directly};
-use crate::jit::{Fact, Graph, JitError, Kinds, Method, Modes, Module, Seen, Sizes};
+use crate::jit::{Fact, Graph, JitError, Kinds, Limits, Method, Modes, Module, Seen, Sizes};
 use crate::report::MethodReport;
 use crate::saved;
 use crate::variant::{Builder, Stitched, Variant};
-use crate::{Error, switch};
+use crate::{Bounds, Error, switch};
 use arc_swap::ArcSwap;
 use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,15 +30,20 @@ pub(crate) struct MethodState {
     loaded: Option<Method>,
     /// Newest first; replaced as a whole.
     variants: ArcSwap<Vec<Arc<Variant>>>,
+    /// The host serves what is outside of them.
+    limits: Limits,
     observing: Mutex<()>,
 }
 
 impl MethodState {
-    pub(crate) fn new(host: &Module, name: &str) -> Result<MethodState, Error> {
+    pub(crate) fn new(host: &Module, name: &str, bounds: &[Bounds]) -> Result<MethodState, Error> {
         let own = saved::host_method(host, name);
+        let method = host.method(&own)?;
+        let arguments: Vec<String> = method.arguments().into_iter().map(|a| a.name).collect();
         Ok(MethodState {
             name: name.to_string(),
-            host: host.method(&own)?,
+            host: method,
+            limits: Limits::new(bounds, &arguments),
             loaded: if own == name { None } else { Some(host.method(name)?) },
             own,
             variants: ArcSwap::from_pointee(Vec::new()),
@@ -52,7 +57,7 @@ impl MethodState {
         builder: &Builder,
         inputs: &[T],
     ) -> Result<Tensor, Error> {
-        if !switch::is_enabled()? {
+        if !switch::is_enabled()? || !self.limits.hold_tensors(&self.name, inputs) {
             return self.one_tensor(self.host.run_tensors(inputs)?);
         }
         let found = self.find(|v| v.kinds.fit_tensors(inputs), |sizes| sizes.fit_tensors(inputs));
@@ -81,7 +86,7 @@ impl MethodState {
         builder: &Builder,
         inputs: &[V],
     ) -> Result<IValue, Error> {
-        if !switch::is_enabled()? {
+        if !switch::is_enabled()? || !self.limits.hold_values(&self.name, inputs) {
             return Ok(self.host.run(inputs)?);
         }
         let found = self.find_for(&Kinds::of_values(inputs), inputs);
@@ -105,6 +110,9 @@ impl MethodState {
         builder: &Builder,
         inputs: &[V],
     ) -> Result<(), Error> {
+        if !self.limits.hold_values(&self.name, inputs) {
+            return Ok(());
+        }
         let kinds = Kinds::of_values(inputs);
         let _guard = lock(&self.observing);
         let Some(variant) = self.find_for(&kinds, inputs) else {
@@ -139,7 +147,7 @@ impl MethodState {
         let (mut methods, mut forms) = (Vec::new(), Vec::new());
         for (at, variant) in ready.iter().enumerate() {
             let (method, form) = saved::form_names(&self.name, at);
-            variant.add_to(target, (&method, &form), &defaults)?;
+            variant.add_to(target, (&method, &form), &defaults, &self.limits)?;
             methods.push(method);
             forms.push(form);
         }

@@ -45,7 +45,7 @@ impl TrtModule {
     /// # Errors
     /// [`Error::Torch`] when the file cannot be read; [`Error::Load`] when it is not TorchScript, is damaged or calls an
     /// unknown operator;
-    /// [`Error::Environment`], [`Error::Backend`] and [`Error::Submodule`] when the options cannot be met.
+    /// [`Error::Environment`], [`Error::Backend`], [`Error::Submodule`] and [`Error::Bounds`] when the options cannot be met.
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<TrtModule, Error> {
         TrtModule::read(path.as_ref(), None, options)
     }
@@ -63,18 +63,21 @@ impl TrtModule {
     }
 
     fn read(path: &Path, device: Option<Device>, options: &Options) -> Result<TrtModule, Error> {
-        let read = Module::load(path, device).map_err(|source| match source {
+        TrtModule::of(TrtModule::read_host(path, device)?, options)
+    }
+
+    pub(crate) fn read_host(path: &Path, device: Option<Device>) -> Result<Module, Error> {
+        Module::load(path, device).map_err(|source| match source {
             JitError::Io { .. } => Error::Torch(source),
             _ => Error::Load { path: path.to_owned(), source },
-        });
-        TrtModule::of(read?, options)
+        })
     }
 
     /// Puts engines into an existing module. Parameters and buffers stay shared with every other handle to it: a change that
     /// is made through one is seen by all.
     ///
     /// # Errors
-    /// [`Error::Environment`], [`Error::Backend`] and [`Error::Submodule`] when the options cannot be met.
+    /// [`Error::Environment`], [`Error::Backend`], [`Error::Submodule`] and [`Error::Bounds`] when the options cannot be met.
     pub fn wrap(module: CModule, options: &Options) -> Result<TrtModule, Error> {
         TrtModule::of(Module::share(&module), options)
     }
@@ -107,7 +110,7 @@ impl TrtModule {
         TrtModule::of(traced, options)
     }
 
-    fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
+    pub(crate) fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
         let options = options.resolved()?;
         crate::is_enabled()?;
         for op in options.exclude_ops.iter().filter(|op| !jit::operator_exists(op)) {
@@ -115,11 +118,12 @@ impl TrtModule {
             notice::once(format!("{op} is to stay on the host, but torch has no such operator{like}"));
         }
         check_submodules(&host, &options)?;
+        check_bounds(&host, &options)?;
         let runners = Runners::new(&options)?;
         host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));
         let host = Arc::new(host);
         let forward = match host.method_names().iter().any(|n| n == FORWARD) {
-            true => Some(Arc::new(MethodState::new(&host, FORWARD)?)),
+            true => Some(Arc::new(MethodState::new(&host, FORWARD, &options.bounds)?)),
             false => None,
         };
         Ok(TrtModule {
@@ -320,7 +324,7 @@ impl TrtModule {
         if let Some(state) = methods.get(name) {
             return Ok(state.clone());
         }
-        let state = Arc::new(MethodState::new(&self.host, name)?);
+        let state = Arc::new(MethodState::new(&self.host, name, &self.builder.options.bounds)?);
         methods.insert(name.to_string(), state.clone());
         Ok(state)
     }
@@ -340,6 +344,20 @@ fn check_submodules(host: &Module, options: &Options) -> Result<(), Error> {
     };
     let there = there + &suggestion(path, all.iter().map(String::as_str));
     Err(Error::Submodule { path: path.clone(), there })
+}
+
+/// Are the bounds such, and of arguments that a method takes?
+fn check_bounds(host: &Module, options: &Options) -> Result<(), Error> {
+    if options.bounds.is_empty() {
+        return Ok(());
+    }
+    let mut arguments = Vec::new();
+    for method in saved::own_methods(host) {
+        arguments.extend(host.method(&method)?.arguments().into_iter().map(|a| a.name));
+    }
+    arguments.sort();
+    arguments.dedup();
+    options.bounds.iter().try_for_each(|bounds| bounds.check(&arguments))
 }
 
 impl std::fmt::Debug for TrtModule {

@@ -1,5 +1,6 @@
 //! How a module is compiled.
 
+use crate::Bounds;
 use crate::env::{self, EnvError};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -141,6 +142,9 @@ pub struct Options {
     pub wait: bool,
     /// How many input shapes of a cluster are kept built; the least recently used one goes first.
     pub specialisations: usize,
+    /// The sizes of arguments that engines are for; the host serves calls outside of them, and the log says so once. Of several bounds of
+    /// one argument any suffices; arguments without bounds may have any size.
+    pub bounds: Vec<Bounds>,
     /// Where saved modules keep the weights of engines.
     pub weights: SavedWeights,
     /// Threads of one call on the CPU engine; 0 follows torch's intra-op threads.
@@ -160,6 +164,7 @@ impl Default for Options {
             exclude_modules: Vec::new(),
             wait: false,
             specialisations: 16,
+            bounds: Vec::new(),
             weights: SavedWeights::Reference,
             threads: 0,
         }

@@ -109,6 +109,8 @@ pub struct ShapeReport {
     pub steps: Vec<String>,
     /// Bytes of prepared weights.
     pub weight_bytes: usize,
+    /// Are these those of another shape, prepared once?
+    pub shares_weights: bool,
     /// Bytes of working memory.
     pub arena_bytes: usize,
     /// Time to build.
@@ -238,6 +240,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
             layers: (0, 0),
             steps: vec![],
             weight_bytes: 0,
+            shares_weights: false,
             arena_bytes: 0,
             build: Duration::ZERO,
             plan: None,
@@ -251,6 +254,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
                 layers: (ready.layers, ready.fused_layers),
                 steps: info.steps.clone(),
                 weight_bytes: info.weight_bytes,
+                shares_weights: ready.shares_weights,
                 arena_bytes: info.arena_bytes,
                 build: ready.build,
                 plan: ready.plan.clone(),
@@ -333,9 +337,10 @@ impl fmt::Display for ShapeReport {
         let (before, after) = self.layers;
         let (weights, arena) = (self.weight_bytes as f64 / 1e6, self.arena_bytes as f64 / 1e6);
         let plan = self.plan.as_ref().map(|plan| format!("; plan in the file: {plan}")).unwrap_or_default();
+        let shared = if self.shares_weights { ", shared" } else { "" };
         writeln!(
             f,
-            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights, {arena:.2} MB arena, built in {:.1?}{plan}",
+            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights{shared}, {arena:.2} MB arena, built in {:.1?}{plan}",
             self.build
         )?;
         self.parity.iter().try_for_each(|parity| writeln!(f, "  {parity}"))

@@ -4,7 +4,8 @@ use crate::backend::Runners;
 use crate::divide::{ClusterPlan, device_of, divide, observed_entry};
 use crate::engine::{Blueprint, ClusterEngine, SeenLayout, Serving, Shape};
 use crate::jit::{
-    Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Method, Modes, Module, Order, Seen, Sizes,
+    Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Limits, Method, Modes, Module, Order, Seen,
+    Sizes,
 };
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
@@ -78,6 +79,7 @@ impl Builder {
         seen: &[Seen],
     ) -> Result<Stitched, Error> {
         let start = Instant::now();
+        log::debug!("{title}: divides the graph\n{}", graph.text());
         let facts: GraphFacts = graph.facts()?;
         let device = device_of(seen);
         let runner = self.runners.of(device, &self.options);
@@ -163,12 +165,13 @@ impl Variant {
     }
 
     /// Adds the finished rewrite to `target` as the method `name`, and its form as the attribute `form`; see
-    /// [`Graph::register_form`]. `defaults` are those of the method's arguments.
+    /// [`Graph::register_form`]. `defaults` are those of the method's arguments, `limits` theirs.
     pub(crate) fn add_to(
         &self,
         target: &Module,
         (name, form): (&str, &str),
         defaults: &[IValue],
+        limits: &Limits,
     ) -> Result<(), JitError> {
         let Some(stitched) = self.ready() else { return Ok(()) };
         let kinds = KindsHandle::new(
@@ -176,6 +179,7 @@ impl Variant {
             !self.settled,
             self.modes,
             self.sizes.clone(),
+            limits.clone(),
         );
         self.graph.register_form(target, form, &kinds)?;
         self.graph.stitch(target, name, &stitched.rewrite.0, &stitched.rewrite.1)

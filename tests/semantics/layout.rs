@@ -162,3 +162,25 @@ fn operators_that_may_give_their_argument() {
         check(&body, &[floats(&[4, 4])]);
     }
 }
+
+#[test]
+fn gaps_tell_where_axes_of_one_element_lie() {
+    let every_second = |rows: i64, columns: i64| floats(&[rows, 2 * columns]).slice(1, 0, 2 * columns, 2);
+    check(
+        "v = x.t()\na = (v + v) * v\nreturn torch.stack([a, a]) * a",
+        &[every_second(3, 8), every_second(1, 2), every_second(2, 1), floats(&[1, 2]), every_second(1, 1)],
+    );
+}
+
+#[test]
+fn a_write_through_a_reshape_is_seen_as_gaps_allow() {
+    let wide = floats(&[2, 3, 4]);
+    for scattered in ["slice_scatter(v, v[:, :1], 1, 0, 1)", "select_scatter(v, v[:, 0] * 2.0, 1, 0)"] {
+        check(
+            &format!(
+                "v = x[:, :, 1:]\nw = torch.{scattered}\nr = w.reshape(w.size(0), -1)\nr.mul_(2.0)\nreturn w + 1.0, torch.tanh(r)"
+            ),
+            &[wide.shallow_clone(), floats(&[1, 3, 4]), floats(&[2, 1, 2])],
+        );
+    }
+}

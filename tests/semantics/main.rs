@@ -6,6 +6,7 @@ mod dtypes;
 mod effects;
 mod indices;
 mod layout;
+mod memory;
 mod shapes;
 mod sizes;
 mod values;

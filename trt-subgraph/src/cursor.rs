@@ -122,7 +122,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A string in double quotes, with `\"` and `\\`.
+    /// A string in double quotes, with the escapes that Rust writes: `\"`, `\\`, `\n`, `\u{7f}` and the like.
     pub fn string(&mut self) -> Result<String, Unexpected> {
         self.expect("\"")?;
         let mut out = String::new();
@@ -133,7 +133,23 @@ impl<'a> Cursor<'a> {
                     self.at += at + 1;
                     return Ok(out);
                 }
-                '\\' => out.extend(letters.next().map(|(_, c)| c)),
+                '\\' => match letters.next().map(|(_, c)| c) {
+                    Some('n') => out.push('\n'),
+                    Some('r') => out.push('\r'),
+                    Some('t') => out.push('\t'),
+                    Some('0') => out.push('\0'),
+                    Some('u') => {
+                        let digits = letters.as_str().strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                        let code = digits.and_then(|(hex, _)| u32::from_str_radix(hex, 16).ok());
+                        let Some((c, (hex, _))) = code.and_then(char::from_u32).zip(digits) else {
+                            return self.fail("the hexadecimal number of a character");
+                        };
+                        out.push(c);
+                        // The digits and their braces are characters of one byte.
+                        letters.nth(hex.len() + 1);
+                    }
+                    other => out.extend(other),
+                },
                 c => out.push(c),
             }
         }

@@ -5,7 +5,7 @@ use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
 use crate::report::State;
-use crate::{BackendChoice, Level, Options, ParityGuard, Precision, TrtModule, env};
+use crate::{BackendChoice, Level, Options, ParityGuard, Precision, TrtModule, env, saved};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
@@ -210,11 +210,11 @@ impl ModelArgs {
 
     /// Reads the model and puts it into evaluation mode.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
-        self.load_with(|_| ())
+        self.load_with(|_, _| ())
     }
 
-    /// As [`ModelArgs::load`], with further options.
-    pub(crate) fn load_with(&self, more: impl FnOnce(&mut Options)) -> Result<Loaded, Failure> {
+    /// As [`ModelArgs::load`], with further options, which may depend on the method's arguments.
+    pub(crate) fn load_with(&self, more: impl FnOnce(&mut Options, &[Argument])) -> Result<Loaded, Failure> {
         self.libraries.iter().try_for_each(|path| open_library(path))?;
         if let Some(op) = self.engines.exclude_ops.iter().find(|op| !jit::operator_exists(op)) {
             let like = jit::like_operator(op);
@@ -222,11 +222,10 @@ impl ModelArgs {
             return Err(format!("--exclude-op {op}: torch has no such operator ({form}){like}").into());
         }
         let mut options = self.engines.options();
-        more(&mut options);
-        let module = match self.device {
-            Device::Cpu => TrtModule::load(&self.model, &options)?,
-            device => TrtModule::load_on_device(&self.model, device, &options)?,
-        };
+        let device = Some(self.device).filter(|device| *device != Device::Cpu);
+        let read = TrtModule::read_host(&self.model, device)?;
+        more(&mut options, &read.method(&saved::host_method(&read, &self.method))?.arguments());
+        let module = TrtModule::of(read, &options)?;
         module.set_eval()?;
         let host = host_of(module.host_module(), &module.host_method_name(&self.method))?;
         let arguments = host.arguments();

@@ -119,6 +119,11 @@ struct Accepted {
     results: Vec<Known>,
 }
 
+/// Operators whose results have the strides of their first operand, gaps included: whether `reshape` gives a view of them, through which
+/// a write is seen, hangs on that. Engines leave no gaps.
+const KEEP_GAPS: [&str; 4] =
+    ["aten::slice_scatter", "aten::select_scatter", "aten::diagonal_scatter", "trt::laid_as"];
+
 /// The verdict on one node that reads these values, packings opened: effects first, then the user's wishes, then by trying.
 fn examine(
     knowledge: &Knowledge<'_>,
@@ -137,6 +142,9 @@ fn examine(
     };
     if node.mutates || touched(node, reads).any(is_pinned) {
         return Err((Code::Mutates, "it reads or writes memory that the graph writes in place".into()));
+    }
+    if KEEP_GAPS.contains(&node.kind.as_str()) && node.outputs.iter().any(|&v| graph[v].written) {
+        return Err((Code::Mutates, "its result may lie in memory with gaps, and is written later".into()));
     }
     if node.side_effects {
         return Err((Code::Effect, "it does more than compute its results".into()));

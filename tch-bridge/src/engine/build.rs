@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tch::Device;
 use trt_subgraph::TensorType;
-use trt_subgraph::backend::{CompileOptions, Signature};
+use trt_subgraph::backend::{CompileOptions, Prepared, Signature};
 use trt_subgraph::network::Network;
 use trt_subgraph::source::Border;
 
@@ -71,7 +71,7 @@ impl ClusterEngine {
         let mut building = lock(&self.building);
         building.remove(&new.entry);
         if let Outcome::Ready(ready) = &new.outcome
-            && self.fingerprint.load(Ordering::Acquire) != prepared_at
+            && (self.fingerprint.load(Ordering::Acquire) != prepared_at || self.lost_its_source(ready))
             && self.parameters.dense().is_none_or(|w| ready.pool.refit(&w).is_err())
         {
             return new;
@@ -84,6 +84,16 @@ impl ClusterEngine {
         }
         self.built.store(Arc::new(all));
         new
+    }
+
+    /// Has the engine whose prepared weights this one shares gone since? Nobody may have brought those up to date.
+    fn lost_its_source(&self, ready: &Ready) -> bool {
+        let own = ready.pool.prepared();
+        let shares = |s: &Arc<Specialisation>| match (&s.outcome, &own) {
+            (Outcome::Ready(other), Some(own)) => other.pool.prepared().is_some_and(|other| other.is(own)),
+            _ => false,
+        };
+        ready.shares_weights && !self.built.load().iter().any(shares)
     }
 
     /// What is built for an entry.
@@ -121,12 +131,17 @@ impl ClusterEngine {
         let Laid { network, results, ints, layers, parity } = self.laid(entry)?;
         log::debug!("{}: compiles the network\n{network}", self.name());
         let (read_at, weights) = self.weights_for(entry)?;
-        let engine = self.backend().compile(&network, &weights, &self.compile_options(entry));
+        let others = self.prepared(entry);
+        let engine = self.backend().compile_beside(&network, &weights, &self.compile_options(entry), &others);
         let engine = engine.map_err(|e| e.to_string())?;
+        let shares_weights = engine.prepared().is_some_and(|own| others.iter().any(|other| other.is(&own)));
         let outputs = output_forms(&network, &results);
         let (pool, fused_layers) = (Pool::new(engine), network.run_layers());
         let build = start.elapsed();
-        Ok((read_at, Ready { pool, outputs, ints, layers, fused_layers, build, plan, parity }))
+        Ok((
+            read_at,
+            Ready { pool, outputs, ints, layers, fused_layers, build, plan, shares_weights, parity },
+        ))
     }
 
     /// The engine of a plan that came with the module.
@@ -143,9 +158,21 @@ impl ClusterEngine {
             fused_layers: network.run_layers(),
             build: start.elapsed(),
             plan: Some("used".to_string()),
+            shares_weights: false,
             parity: None,
         };
         Ok((read_at, ready))
+    }
+
+    /// The prepared weights of engines for other shapes beside parameters of the same types.
+    fn prepared(&self, entry: &Entry) -> Vec<Prepared> {
+        let of = |s: &Arc<Specialisation>| match &s.outcome {
+            Outcome::Ready(ready) if s.entry.border.parameters == entry.border.parameters => {
+                ready.pool.prepared()
+            }
+            _ => None,
+        };
+        self.built.load().iter().filter_map(of).collect()
     }
 
     /// The parameters of an entry, and their fingerprint before they were read.

@@ -10,6 +10,7 @@ use super::embedded::Embedded;
 use super::entry::{Entry, Shape, order_of};
 use super::layouts::Layouts;
 use super::parity::Samples;
+use super::pool::Pool;
 use super::profile::Profiler;
 use super::serving::Sink;
 use super::specialisation::{Outcome, Ready, Specialisation};
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
-use trt_subgraph::backend::{Backend, Io, Stream};
+use trt_subgraph::backend::{Backend, Io, Prepared, Stream};
 use trt_subgraph::source::Border;
 #[cfg(feature = "tool")]
 use trt_subgraph::source::SourceGraph;
@@ -246,9 +247,19 @@ impl ClusterEngine {
         let now = self.parameters.fingerprint();
         let weights = self.parameters.dense();
         let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
+        let mut done: Vec<Prepared> = Vec::new();
+        let mut refit = |pool: &Pool, weights: &DenseWeights| {
+            let own = pool.prepared();
+            if own.as_ref().is_some_and(|own| done.iter().any(|other| other.is(own))) {
+                return true;
+            }
+            let refitted = pool.refit(weights).inspect_err(|e| log::warn!("{}: {e}", self.name())).is_ok();
+            done.extend(own.filter(|_| refitted));
+            refitted
+        };
         let keep = |s: &&Arc<Specialisation>| match (&s.outcome, &weights) {
             (Outcome::Ready(ready), Some(weights)) if s.entry.border.parameters == types => {
-                ready.pool.refit(weights).inspect_err(|e| log::warn!("{}: {e}", self.name())).is_ok()
+                refit(&ready.pool, weights)
             }
             _ => false,
         };

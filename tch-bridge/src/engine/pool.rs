@@ -2,7 +2,7 @@
 
 use crossbeam_queue::ArrayQueue;
 use std::sync::Mutex;
-use trt_subgraph::backend::{CompileError, Engine, EngineInfo, Weights};
+use trt_subgraph::backend::{CompileError, Engine, EngineInfo, Prepared, Weights};
 
 /// The most idle forks that are kept; more callers at once than that make and drop their own.
 const IDLE: usize = 64;
@@ -32,6 +32,11 @@ impl Pool {
     /// Prepares the weights of all forks anew.
     pub(crate) fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         self.root().refit(weights)
+    }
+
+    /// The prepared weights of all forks, where engines of other networks can use them.
+    pub(crate) fn prepared(&self) -> Option<Prepared> {
+        self.root().prepared()
     }
 
     pub(crate) fn info(&self) -> &EngineInfo {

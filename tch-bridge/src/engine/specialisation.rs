@@ -37,6 +37,8 @@ pub(crate) struct Ready {
     pub(crate) build: Duration,
     /// What became of the plan that came with the module for this shape, if one did.
     pub(crate) plan: Option<String>,
+    /// Are its prepared weights those of another shape?
+    pub(crate) shares_weights: bool,
     /// What the guard of its precision found; none where it came with the module.
     pub(crate) parity: Option<Parity>,
 }

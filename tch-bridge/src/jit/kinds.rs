@@ -5,6 +5,7 @@ use std::fmt;
 
 use tch::{Device, IValue, Kind, Tensor};
 
+use super::limits::Limits;
 use super::tensor::{TensorView, device_from_raw, device_to_raw, kind_code, kind_from_code};
 use crate::layout::AxisOrder;
 use crate::sys::ffi;
@@ -81,7 +82,7 @@ fn has_sizes(view: &TensorView<'_>, sizes: &[i64]) -> bool {
     view.is_plain() && view.sizes() == sizes
 }
 
-fn each_tensor(value: &IValue, visit: &mut dyn FnMut(&Tensor)) {
+pub(super) fn each_tensor(value: &IValue, visit: &mut dyn FnMut(&Tensor)) {
     match value {
         IValue::Tensor(t) => visit(t),
         IValue::Tuple(items) | IValue::GenericList(items) => items.iter().for_each(|v| each_tensor(v, visit)),
@@ -191,6 +192,8 @@ pub(crate) struct KindsHandle {
     modes: Option<Modes>,
     /// The same.
     sizes: Option<Sizes>,
+    /// The sizes between which it may serve calls.
+    limits: Limits,
 }
 
 impl KindsHandle {
@@ -199,18 +202,19 @@ impl KindsHandle {
         anywhere: bool,
         modes: Option<Modes>,
         sizes: Option<Sizes>,
+        limits: Limits,
     ) -> KindsHandle {
         let Kinds(mut all) = kinds;
         if anywhere {
             all.iter_mut().for_each(|k| *k = k.anywhere());
         }
-        KindsHandle { kinds: Some(Kinds(all)), anywhere, modes, sizes }
+        KindsHandle { kinds: Some(Kinds(all)), anywhere, modes, sizes, limits }
     }
 }
 
 impl fmt::Display for KindsHandle {
-    /// `anywhere@1#2.3.8.8, 6/4/?/0231 none [ other ]`: where the modes matter, their bits; where the sizes matter, those of each tensor, with
-    /// a comma after each; for a tensor torch's code of the element type, the rank, the device and the order
+    /// `anywhere@1#2.3.8.8,!0=1.3.8.8-4.3.8.8 6/4/?/0231 none [ other ]`: where the modes matter, their bits; where the sizes matter, those of
+    /// each tensor, with a comma after each; where there are some, the limits; for a tensor torch's code of the element type, the rank, the device and the order
     /// of its axes in memory, where that is not their own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.anywhere { "anywhere" } else { "there" })?;
@@ -223,6 +227,9 @@ impl fmt::Display for KindsHandle {
                 let sizes: Vec<String> = sizes.iter().map(i64::to_string).collect();
                 write!(f, "{},", sizes.join("."))?;
             }
+        }
+        if !self.limits.is_empty() {
+            write!(f, "!{}", self.limits)?;
         }
         for kind in self.kinds.iter().flat_map(|k| &k.0) {
             f.write_str(" ")?;
@@ -246,6 +253,10 @@ impl fmt::Display for KindsHandle {
 fn parse(text: &str) -> Option<KindsHandle> {
     let mut words = text.split(' ');
     let first = words.next()?;
+    let (first, limits) = match first.split_once('!') {
+        Some((first, limits)) => (first, Limits::parse(limits)?),
+        None => (first, Limits::default()),
+    };
     let (first, sizes) = match first.split_once('#') {
         Some((first, sizes)) => (first, Some(parse_sizes(sizes)?)),
         None => (first, None),
@@ -268,7 +279,8 @@ fn parse(text: &str) -> Option<KindsHandle> {
             tensor => parse_tensor(tensor)?,
         })
     };
-    Some(KindsHandle { kinds: Some(Kinds(words.map(kind).collect::<Option<_>>()?)), anywhere, modes, sizes })
+    let kinds = Some(Kinds(words.map(kind).collect::<Option<_>>()?));
+    Some(KindsHandle { kinds, anywhere, modes, sizes, limits })
 }
 
 fn parse_sizes(text: &str) -> Option<Sizes> {
@@ -309,6 +321,7 @@ pub(crate) fn kinds_fit(handle: &KindsHandle, arguments: &[ffi::RawKind]) -> boo
         && handle.sizes.as_ref().is_none_or(|sizes| sizes.fit_raw(arguments))
         && kinds.0.len() == arguments.len()
         && kinds.0.iter().zip(arguments).all(fits)
+        && handle.limits.hold_raw(arguments)
 }
 
 pub(crate) fn kinds_share(handle: &KindsHandle) -> Box<KindsHandle> {
@@ -325,12 +338,14 @@ pub(crate) fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle> {
     if read.is_none() {
         log::warn!("the host serves a method of a saved module: its compiled form cannot be read");
     }
-    Box::new(read.unwrap_or(KindsHandle { kinds: None, anywhere: false, modes: None, sizes: None }))
+    let limits = Limits::default();
+    Box::new(read.unwrap_or(KindsHandle { kinds: None, anywhere: false, modes: None, sizes: None, limits }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Bounds;
 
     #[test]
     fn kinds_read_back_from_their_text() {
@@ -344,8 +359,10 @@ mod tests {
         assert_eq!(sizes(), Some(Sizes(vec![vec![1, 4, 3, 4], vec![]])));
         let forms = [(false, None, None), (true, None, sizes()), (false, Some(Modes(5)), sizes())];
         for (anywhere, modes, sizes) in forms {
-            let handle = KindsHandle::new(Kinds::of_values(&values), anywhere, modes, sizes.clone());
+            let limits = Limits::new(&[Bounds::new("x", [1], [2])], &["x"]);
+            let handle = KindsHandle::new(Kinds::of_values(&values), anywhere, modes, sizes.clone(), limits);
             let read = parse(&handle.to_string()).expect("it reads");
+            assert_eq!(read.limits.to_string(), "0=1-2");
             let fields = (&read.kinds, read.anywhere, read.modes, read.sizes);
             assert_eq!(fields, (&handle.kinds, anywhere, modes, sizes));
         }
@@ -354,6 +371,7 @@ mod tests {
             "there@x",
             "there@256 none",
             "there#3 none",
+            "there!0=1 none",
             "there#x, none",
             "nowhere",
             "there 6/4",

@@ -8,6 +8,7 @@ mod error;
 mod extract;
 mod graph;
 pub(crate) mod kinds;
+mod limits;
 mod module;
 mod observe;
 mod operators;
@@ -26,6 +27,7 @@ pub use graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
 };
 pub(crate) use kinds::{Kinds, KindsHandle, Modes, Sizes};
+pub(crate) use limits::Limits;
 pub use module::{Argument, Initial, Method, Module, NamedTensor};
 pub use observe::{Fact, Seen};
 pub(crate) use operators::like_operator;

@@ -19,9 +19,11 @@ use crate::Bytes;
 use crate::network::{Layer, Network, TensorType};
 use crate::source::Refusal;
 use serde::{Deserialize, Serialize};
+use std::any::Any;
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A device that can run networks.
@@ -42,6 +44,18 @@ pub trait Backend: Send + Sync {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<Box<dyn Engine>, CompileError>;
+
+    /// As [`Backend::compile`], beside engines of other networks on the same parameters: where one of them has prepared its weights as
+    /// this network wants them, both use them, and a `refit` of either is seen by both.
+    fn compile_beside(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+        _others: &[Prepared],
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        self.compile(network, weights, options)
+    }
 
     /// Memory for calls whose tensors come from the host and go there.
     fn staging(
@@ -89,6 +103,11 @@ pub trait Engine: Send {
     /// Runs the `prepare` network again on changed parameters of the same types. Calls that started before finish on the old weights.
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError>;
 
+    /// Its prepared weights, for [`Backend::compile_beside`]. `None` where they are its own alone.
+    fn prepared(&self) -> Option<Prepared> {
+        None
+    }
+
     /// What [`Backend::load`] makes the same engine of: prepared weights, machine code. `None` where that is built again.
     fn save(&self) -> Option<Vec<u8>> {
         None
@@ -108,6 +127,17 @@ pub trait Engine: Send {
         unsafe { self.run(io, stream) }?;
         let whole = start.elapsed();
         Ok(Profile { whole, steps: vec![StepTime { step: "the whole call".to_string(), time: whole }] })
+    }
+}
+
+/// The prepared weights of an engine, as its backend knows them.
+#[derive(Clone)]
+pub struct Prepared(pub(crate) Arc<dyn Any + Send + Sync>);
+
+impl Prepared {
+    /// Are they the very same memory?
+    pub fn is(&self, other: &Prepared) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{Report, SavedWeights};
 use clap::{Args, ValueEnum};
 use partitioner::Coverage;
 use serde::Serialize;
-use sets::{points, sets};
+use sets::{bounds, points, sets};
 use std::path::PathBuf;
 
 /// Arguments of `compile`.
@@ -108,7 +108,10 @@ impl Compile {
     /// Compiles the method for each set of inputs and writes the module.
     pub(crate) fn run(&self) -> Result<Compiled, Failure> {
         let spinner = progress(0, "reading the model");
-        let loaded = self.model.load_with(|options| options.weights = self.weights.into())?;
+        let loaded = self.model.load_with(|options, arguments| {
+            options.weights = self.weights.into();
+            options.bounds = bounds(&self.model.inputs, arguments);
+        })?;
         let mut compiled_for: Vec<Vec<String>> = Vec::new();
         for set in sets(&self.model.inputs, &loaded.arguments) {
             for point in points(&set) {

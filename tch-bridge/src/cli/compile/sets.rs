@@ -1,8 +1,10 @@
 //! Several calls on one command line: which inputs belong together.
 
 use super::{Point, Set};
-use crate::cli::spec::{InputSpec, Shapes, ValueSpec};
+use crate::Bounds;
+use crate::cli::spec::{InputSpec, Shapes, ValueSpec, assign};
 use crate::jit::{Argument, ValueType};
+use std::collections::HashSet;
 
 /// The specs by call. An input begins the next call when the present one has no argument left for it: its name is taken, all
 /// arguments are, or the next one is no tensor and the input is.
@@ -44,6 +46,30 @@ pub(super) fn points(set: &[InputSpec]) -> Vec<Point> {
     if ranges { vec![Point::Opt, Point::Min, Point::Max] } else { vec![Point::Opt] }
 }
 
+/// The bounds of each argument that some set has a range for: what any of the sets has for it.
+pub(super) fn bounds(specs: &[InputSpec], arguments: &[Argument]) -> Vec<Bounds> {
+    let (mut all, mut ranged) = (Vec::new(), HashSet::new());
+    for set in sets(specs, arguments) {
+        // Wrong names and too many inputs are told when values are made of them.
+        for (spec, argument) in assign(&set, arguments).unwrap_or_default() {
+            let Some(spec) = spec else { continue };
+            spec.value.for_each_tensor(&mut |t| {
+                let (min, max) = match &t.shapes {
+                    Shapes::One(shape) => (shape, shape),
+                    Shapes::Range { min, max, .. } => {
+                        ranged.insert(argument.name.clone());
+                        (min, max)
+                    }
+                };
+                all.push(Bounds::new(&argument.name, min.clone(), max.clone()));
+            });
+        }
+    }
+    all.retain(|b| ranged.contains(&b.argument));
+    all.dedup();
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +101,17 @@ mod tests {
         let scaled = arguments(&[("x", "Tensor"), ("scale", "float")]);
         assert_eq!(grouped(&["(1)", "(2)", "0.5"], &scaled), [vec!["(1)@f32"], vec!["(2)@f32", "0.5"]]);
         assert_eq!(grouped(&[], &two), [Vec::<String>::new()]);
+    }
+
+    #[test]
+    fn an_argument_with_a_range_is_bounded_by_all_that_its_sets_say() {
+        let two = arguments(&[("x", "Tensor"), ("y", "Tensor")]);
+        let specs = ["[(1,2);(4,2);(8,2)]", "(3)", "(16,2)", "(5)"].map(|s| s.parse().expect("a spec"));
+        assert_eq!(
+            bounds(&specs, &two),
+            [Bounds::new("x", [1, 2], [8, 2]), Bounds::new("x", [16, 2], [16, 2])]
+        );
+        let fixed = ["(1,2)", "(3)"].map(|s| s.parse().expect("a spec"));
+        assert_eq!(bounds(&fixed, &two), []);
     }
 }

@@ -169,7 +169,7 @@ fn pack(items: Vec<IValue>, ty: &ValueType) -> IValue {
 }
 
 /// The spec of each argument up to the last one that has one: named ones by name, the others in order.
-fn assign<'a>(
+pub(crate) fn assign<'a>(
     specs: &'a [InputSpec],
     arguments: &'a [Argument],
 ) -> Result<Vec<(Option<&'a InputSpec>, &'a Argument)>, String> {

@@ -20,7 +20,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fill::{Filling, Point, Spread};
+pub(crate) use fill::{Filling, Point, Spread, assign};
 
 use std::fmt;
 use tch::Kind;

@@ -4,12 +4,12 @@ use super::assemble::{Assembler, Machine};
 use super::buffer::Buffer;
 use super::onednn::Memories;
 use super::program::{Program, Source, WEIGHTS};
-use super::saved::Packed;
+use super::saved::{Packed, Recipe};
 use super::step::{Address, Call};
 use super::team::Team;
 use crate::Bytes;
 use crate::backend::{
-    CompileError, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime, Stream, Weights,
+    CompileError, Engine, EngineInfo, Io, Prepared, Profile, RunError, Signature, StepTime, Stream, Weights,
 };
 use crate::network::Network;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,12 +25,19 @@ struct Compiled {
     prepare: Program,
     run: Program,
     weight_bytes: usize,
-    packed: Packed,
-    /// The newest weights; a new generation replaces them as a whole.
-    weights: Mutex<Arc<Buffer>>,
-    generation: AtomicU64,
+    held: Arc<Held>,
     /// What the next refit may write to: fresh memory costs more than what is written.
     spare: Mutex<Spare>,
+}
+
+/// Prepared weights, which engines of several networks may use.
+struct Held {
+    packed: Packed,
+    /// What makes them, where that tells how each of them lies in memory.
+    recipe: Option<Recipe>,
+    /// The newest ones; a new generation replaces them as a whole.
+    newest: Mutex<Arc<Buffer>>,
+    generation: AtomicU64,
 }
 
 /// Memory of an earlier refit; none before the second one, which may never come.
@@ -52,15 +59,20 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// Compiles a verified network and prepares it.
+    /// Compiles a verified network and prepares it, unless one of the others is prepared in the same way.
     pub fn compile(
         network: &Network,
         machine: Machine,
         team: Team,
         weights: &dyn Weights,
+        others: &[Prepared],
     ) -> Result<CpuEngine, CompileError> {
-        let compiled = Compiled::assemble(network, machine, team)?;
-        compiled.refit(weights)?;
+        let mut compiled = Compiled::assemble(network, machine, team)?;
+        let mut others = others.iter().filter_map(|other| other.0.clone().downcast::<Held>().ok());
+        match others.find(|other| other.is_like(&compiled.held)) {
+            Some(same) => compiled.held = same,
+            None => compiled.refit(weights)?,
+        }
         CpuEngine::of(Arc::new(compiled)).map_err(CompileError::Prepare)
     }
 
@@ -72,16 +84,16 @@ impl CpuEngine {
         saved: &Bytes,
     ) -> Result<CpuEngine, CompileError> {
         let compiled = Compiled::assemble(network, machine, team)?;
-        let weights = compiled.packed.load(saved).ok_or_else(|| CompileError::Layer {
+        let weights = compiled.held.packed.load(saved).ok_or_else(|| CompileError::Layer {
             layer: "the saved weights".to_string(),
             why: "they are packed otherwise than this machine wants them".to_string(),
         })?;
-        drop(compiled.publish(Buffer::shared(weights)));
+        drop(compiled.held.publish(Buffer::shared(weights)));
         CpuEngine::of(Arc::new(compiled)).map_err(CompileError::Prepare)
     }
 
     fn of(compiled: Arc<Compiled>) -> Result<CpuEngine, RunError> {
-        let (weights, generation) = compiled.newest();
+        let (weights, generation) = compiled.held.newest();
         let run = &compiled.run;
         let arena = Buffer::zeroed(run.arena);
         let addresses = run.addresses(&arena, &weights);
@@ -92,8 +104,8 @@ impl CpuEngine {
     /// Takes the newest weights and the caller's tensors.
     fn bind(&mut self, io: &Io<'_>) {
         let compiled = &self.compiled;
-        if compiled.generation.load(Ordering::Acquire) != self.generation {
-            (self.weights, self.generation) = compiled.newest();
+        if compiled.held.generation.load(Ordering::Acquire) != self.generation {
+            (self.weights, self.generation) = compiled.held.newest();
             self.addresses[WEIGHTS.0 as usize] = Address::new(self.weights.address());
         }
         for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
@@ -118,32 +130,22 @@ impl Compiled {
         let (run, wanted) = Assembler::new(&split.run, &machine).run().map_err(fault)?;
         let (weight_bytes, packed) = (wanted.bytes, Packed::of(&wanted));
         let prepare = Assembler::new(&split.prepare, &machine).prepare(wanted).map_err(fault)?;
+        let held = Held {
+            packed: packed.by(&prepare, machine.threads),
+            recipe: Recipe::of(&prepare, &split.prepare),
+            newest: Mutex::new(Arc::new(Buffer::zeroed(0))),
+            generation: AtomicU64::new(0),
+        };
         Ok(Compiled {
             signature: Signature::of(network),
-            packed: packed.by(&prepare, machine.threads),
+            held: Arc::new(held),
             machine,
             teams: [&prepare, &run].map(|p| team.with_onednn(!p.layouts.is_empty())),
             prepare,
             run,
             weight_bytes,
-            weights: Mutex::new(Arc::new(Buffer::zeroed(0))),
-            generation: AtomicU64::new(0),
             spare: Mutex::default(),
         })
-    }
-
-    /// Makes these the newest weights, and gives those before.
-    fn publish(&self, weights: Buffer) -> Arc<Buffer> {
-        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *held, Arc::new(weights));
-        self.generation.fetch_add(1, Ordering::Release);
-        old
-    }
-
-    /// The weights, and their generation.
-    fn newest(&self) -> (Arc<Buffer>, u64) {
-        let held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        (held.clone(), self.generation.load(Ordering::Acquire))
     }
 
     fn memories(&self, program: &Program) -> Result<Option<Memories>, RunError> {
@@ -172,13 +174,34 @@ impl Compiled {
         let call = Call { addresses: &addresses, memories: memories.as_ref(), team };
         // SAFETY: every slot has its memory; parameters are only read.
         unsafe { team.scoped(|| program.run(&call)) }.map_err(CompileError::Prepare)?;
-        let again = self.generation.load(Ordering::Acquire) > 0;
-        let old = self.publish(fresh);
+        let again = self.held.generation.load(Ordering::Acquire) > 0;
+        let old = self.held.publish(fresh);
         if again {
             spare.weights = Some(old).filter(|old| old.is_own());
             spare.arena = Some(arena);
         }
         Ok(())
+    }
+}
+
+impl Held {
+    /// Does it hold the same values, packed alike, of the same parameters?
+    fn is_like(&self, other: &Held) -> bool {
+        self.packed == other.packed && self.recipe.is_some() && self.recipe == other.recipe
+    }
+
+    /// Makes these the newest weights, and gives those before.
+    fn publish(&self, weights: Buffer) -> Arc<Buffer> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *newest, Arc::new(weights));
+        self.generation.fetch_add(1, Ordering::Release);
+        old
+    }
+
+    /// The weights, and their generation.
+    fn newest(&self) -> (Arc<Buffer>, u64) {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        (newest.clone(), self.generation.load(Ordering::Acquire))
     }
 }
 
@@ -232,10 +255,15 @@ impl Engine for CpuEngine {
         self.compiled.refit(weights)
     }
 
+    fn prepared(&self) -> Option<Prepared> {
+        Some(Prepared(self.compiled.held.clone()))
+    }
+
     fn save(&self) -> Option<Vec<u8>> {
-        let (weights, _) = self.compiled.newest();
+        let held = &self.compiled.held;
+        let (weights, _) = held.newest();
         // SAFETY: weights are written before they are published.
-        Some(self.compiled.packed.save(unsafe { weights.read() }))
+        Some(held.packed.save(unsafe { weights.read() }))
     }
 
     fn describe(&self) -> EngineInfo {

@@ -17,6 +17,8 @@ mod memory;
 mod nest;
 mod onednn;
 mod pool;
+#[cfg(test)]
+mod prepared_tests;
 mod program;
 mod saved;
 mod step;
@@ -29,7 +31,7 @@ mod wanted;
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
 use super::view;
-use super::{Backend, CompileError, CompileOptions, Engine, Level, Unavailable, Weights};
+use super::{Backend, CompileError, CompileOptions, Engine, Level, Prepared, Unavailable, Weights};
 use crate::Bytes;
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
@@ -67,9 +69,20 @@ impl Backend for Cpu {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<Box<dyn Engine>, CompileError> {
+        self.compile_beside(network, weights, options, &[])
+    }
+
+    fn compile_beside(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+        others: &[Prepared],
+    ) -> Result<Box<dyn Engine>, CompileError> {
         let (machine, team) = machine(options)?;
         let on_its_threads = team.with_onednn(true);
-        Ok(Box::new(on_its_threads.scoped(|| CpuEngine::compile(network, machine, team, weights))?))
+        let compile = || CpuEngine::compile(network, machine, team, weights, others);
+        Ok(Box::new(on_its_threads.scoped(compile)?))
     }
 
     fn fingerprint(&self, options: &CompileOptions) -> Option<String> {

@@ -3,6 +3,7 @@
 use super::program::Program;
 use super::wanted::Wanted;
 use crate::Bytes;
+use crate::network::Network;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes before the weights, of which the first 16 tell.
@@ -13,6 +14,20 @@ const LINE: usize = 64;
 pub struct Packed {
     digest: u64,
     bytes: u64,
+}
+
+/// How prepared weights are made: equal, beside an equal [`Packed`], where the same parameters give the same bytes, whatever the networks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recipe(u128);
+
+impl Recipe {
+    /// Of the `prepare` half of a network and its program. `None` where oneDNN chose layouts, of which nothing is told.
+    pub fn of(program: &Program, prepare: &Network) -> Option<Recipe> {
+        let mut hash = Xxh3::new();
+        hash.update(prepare.to_string().as_bytes());
+        program.steps.iter().for_each(|(step, _)| hash.update(step.form().as_bytes()));
+        program.layouts.is_empty().then(|| Recipe(hash.digest128()))
+    }
 }
 
 impl Packed {

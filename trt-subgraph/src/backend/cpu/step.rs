@@ -26,6 +26,11 @@ pub trait Step: Send + Sync {
 
     /// The kernel, for reports: `convolution brgconv:avx512_core`.
     fn describe(&self) -> String;
+
+    /// For what brings weights into the form that a layer wants: what of the form [`Step::describe`] does not tell.
+    fn form(&self) -> String {
+        String::new()
+    }
 }
 
 /// An address that loops on several threads share.

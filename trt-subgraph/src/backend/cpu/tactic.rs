@@ -163,7 +163,7 @@ fn time(machine: &Machine, team: &Team, network: &Network, way: Way) -> Result<D
         _ => Literal::zeros(ty.clone()),
     };
     let weights: Vec<Literal> = network.parameters.iter().map(|p| literal(&p.ty)).collect();
-    let mut engine = CpuEngine::compile(network, machine, team.clone(), &weights)?;
+    let mut engine = CpuEngine::compile(network, machine, team.clone(), &weights, &[])?;
     let inputs: Vec<Literal> = network.inputs.iter().map(|&v| literal(network.ty(v))).collect();
     let mut outputs: Vec<Literal> =
         network.outputs.iter().map(|&v| Literal::zeros(network.ty(v).clone())).collect();

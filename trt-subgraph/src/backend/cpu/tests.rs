@@ -46,7 +46,7 @@ fn agrees_on(text: &str, seed: u64, machines: &[(Machine, Team)]) {
     let expected = evaluate(&network, &parameters, &inputs).expect("a network that runs");
     for (machine, team) in machines.iter().cloned() {
         let what = format!("{:?}, {} threads, seed {seed}\n{text}", machine.isa, machine.threads);
-        let mut engine = CpuEngine::compile(&network, machine, team, &parameters).expect("it compiles");
+        let mut engine = CpuEngine::compile(&network, machine, team, &parameters, &[]).expect("it compiles");
         let mut outputs: Vec<Literal> =
             engine.signature().outputs.iter().cloned().map(Literal::zeros).collect();
         let from: Vec<*const u8> = inputs.iter().map(|l| l.bytes().as_ptr()).collect();

@@ -182,6 +182,10 @@ impl Step for Pack {
     fn describe(&self) -> String {
         "pack into panels".to_string()
     }
+
+    fn form(&self) -> String {
+        format!("{:?} {:?} {:?}", self.panels, self.from, self.to)
+    }
 }
 
 #[cfg(test)]

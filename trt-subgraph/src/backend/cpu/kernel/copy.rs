@@ -101,4 +101,8 @@ impl Step for Copy {
             None => "copy".to_string(),
         }
     }
+
+    fn form(&self) -> String {
+        format!("{:?} {:?}", self.from, self.to)
+    }
 }

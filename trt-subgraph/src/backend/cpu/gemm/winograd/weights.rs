@@ -111,6 +111,10 @@ impl Step for Transform {
     fn describe(&self) -> String {
         "transform weights into panels".to_string()
     }
+
+    fn form(&self) -> String {
+        format!("{:?} {:?} {:?}", self.panels, self.from, self.to)
+    }
 }
 
 impl Winograd {
