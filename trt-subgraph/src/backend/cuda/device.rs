@@ -136,11 +136,10 @@ impl Device {
     /// Has earlier work failed so that the context does no more?
     pub fn is_lost(&self) -> bool {
         let (mut free, mut total) = (0, 0);
+        let Ok(_current) = self.enter() else { return true };
         // SAFETY: places for the answers. The call reports what earlier work has met.
-        let found = self.enter().and_then(|_current| {
-            self.driver.check("cuMemGetInfo", unsafe { (self.driver.cuMemGetInfo_v2)(&mut free, &mut total) })
-        });
-        found.is_err()
+        let result = unsafe { (self.driver.cuMemGetInfo_v2)(&mut free, &mut total) };
+        self.driver.check("cuMemGetInfo", result).is_err()
     }
 
     /// Waits for all work of the context.
