@@ -14,6 +14,7 @@ const ROUNDS: usize = 15;
 const COPIES: u32 = 8;
 
 #[test]
+#[ignore = "measures a machine that does nothing else: cargo test --workspace --test refit -- --ignored --nocapture"]
 fn resnet_50_follows_a_step_soon() {
     let _on = engines_on();
     let _no_grad = tch::no_grad_guard();

@@ -207,8 +207,10 @@ void Memory::call(const Node* node) {
     auto& kind = is_optional_tensor(input->type()) ? tensors : containers;
     kind.insert(own.begin(), own.end());
   }
+  // Norms in training write their statistics, of which their schemas say nothing.
+  bool statistics = updates_statistics(const_cast<Node*>(node));
   for (size_t i = 0; i < count; ++i) {
-    if (!is_written_by(arguments[i])) continue;
+    if (!is_written_by(arguments[i]) && !(statistics && (i == 3 || i == 4))) continue;
     Pieces own = of(node->input(i));
     bool is_container = !is_optional_tensor(node->input(i)->type());
     merge(is_container ? written_containers_ : written_tensors_, own);

@@ -117,7 +117,7 @@ impl Blocks {
 
     fn block(&mut self, x: ValueId) {
         let s = self.shape(x);
-        match self.random.below(12) {
+        match self.random.below(15) {
             0 => {
                 let (norms, mut sum) = (self.random.chance(0.5), None);
                 for _ in 0..2 + self.random.below(2) {
@@ -185,6 +185,40 @@ impl Blocks {
                 self.keep(y);
             }
             10 => {
+                // One window, the whole image.
+                let (c, window) = (s[1], [s[2], s[3]]);
+                let f = self.parameter(&[c, c, s[2], s[3]]);
+                let kind = LayerKind::Convolution(Convolution {
+                    stride: window.to_vec(),
+                    padding: vec![(0, 0); 2],
+                    dilation: vec![1; 2],
+                    groups: 1,
+                    transposed: false,
+                    output_padding: vec![0; 2],
+                });
+                let y = self.add(kind, &[x, f]);
+                let y = self.add(LayerKind::Broadcast { shape: s }, &[y]);
+                let y = self.binary(Binary::Sub, x, y);
+                self.keep(y);
+            }
+            11 => {
+                let y = self.add(LayerKind::Permute { axes: vec![2, 0, 1, 3] }, &[x]);
+                let w = self.parameter(&[s[3], s[3]]);
+                let product = LayerKind::MatMul { transpose_a: false, transpose_b: self.random.chance(0.5) };
+                let y = self.add(product, &[y, w]);
+                let y = self.add(LayerKind::Permute { axes: vec![1, 2, 0, 3] }, &[y]);
+                self.keep(y);
+            }
+            12 => {
+                let y = self.add(LayerKind::Permute { axes: vec![1, 0, 2, 3] }, &[x]);
+                let y = self.add(LayerKind::Reshape { shape: vec![s[1], s[0], s[2] * s[3]] }, &[y]);
+                let kind = LayerKind::Normalize { axes: vec![0], eps: 1e-3, rms: true };
+                let y = self.add(kind, &[y]);
+                let y = self.add(LayerKind::Reshape { shape: vec![s[1], s[0], s[2], s[3]] }, &[y]);
+                let y = self.add(LayerKind::Permute { axes: vec![1, 0, 2, 3] }, &[y]);
+                self.keep(y);
+            }
+            13 => {
                 let kind = LayerKind::Reduce { op: ReduceOp::Mean, axes: vec![2, 3], keep: true };
                 let y = self.add(kind, &[x]);
                 let y = self.add(LayerKind::Broadcast { shape: s }, &[y]);
