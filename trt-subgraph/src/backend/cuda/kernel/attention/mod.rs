@@ -6,6 +6,7 @@
 //! they meet the values, as the layers say.
 
 mod find;
+mod share;
 
 pub use find::{Attention, find};
 
@@ -19,17 +20,11 @@ use super::product::matrices;
 use crate::backend::view::View;
 use crate::network::{Expr, Layer, LayerKind};
 use crate::{DType, TensorType};
+use share::{QUERIES, Shares, together};
 use std::fmt::Write;
 
-/// Queries of a warp.
-const QUERIES: usize = 16;
-/// Most warps of a team.
-const WARPS: usize = 8;
 /// Elements between the rows of a tile, besides their own: an odd number of 16-byte units from row to row meets every bank.
 const GAP: usize = 8;
-/// Bytes of shared memory that every kernel may have.
-const SHARED: usize = 48 << 10;
-
 /// Emits the attention whose product with the values is `layer`.
 pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Result<(), Fault> {
     let network = a.network;
@@ -83,18 +78,6 @@ fn in_units(a: &mut Assembler, view: View) -> Result<View, Fault> {
     Ok(to)
 }
 
-/// Who takes what.
-struct Shares {
-    /// Warps of a team, each with queries of its own.
-    warps: usize,
-    /// Teams of a block, each with keys of its own.
-    teams: usize,
-    /// Stages of shared memory of a team.
-    stages: usize,
-    /// Keys of a tile.
-    keys: usize,
-}
-
 struct Kernel {
     batch: Vec<usize>,
     queries: usize,
@@ -122,9 +105,11 @@ impl Kernel {
         let ty = index_type(&views, tail.out.elements());
         let bytes = |rows: usize, columns: usize| rows * (columns + GAP) * 2;
         let tile = |stages: usize, keys: usize| stages * (bytes(keys, depth) + bytes(keys, width));
-        let Shares { warps, teams, stages, keys: tile_keys } = self.shares(target, bytes(1, depth), &tile);
+        let batch = self.batch.iter().product::<usize>();
+        let shares = Shares::of([batch, self.queries, self.keys], target, bytes(1, depth), &tile);
+        let Shares { warps, teams, stages, keys: tile_keys } = shares;
         let (queries, threads) = (QUERIES * warps, 32 * warps);
-        let blocks = self.batch.iter().product::<usize>() * self.queries.div_ceil(queries);
+        let blocks = batch * self.queries.div_ceil(queries);
         // What a thread knows when it has seen its keys: sums, and for two rows the largest score and the total.
         let known = width / 2 + 4;
         let shared = bytes(queries, depth)
@@ -199,12 +184,7 @@ const int lane = THREAD % 32, warp = THREAD / 32 % {warps}, team = THREAD / {thr
             stages * (of_keys + of_values),
             stages * of_keys,
         );
-        body.push_str(&split(
-            &[self.batch.iter().product(), self.queries.div_ceil(queries)],
-            "BLOCK",
-            ty,
-            "block",
-        ));
+        body.push_str(&split(&[batch, self.queries.div_ceil(queries)], "BLOCK", ty, "block"));
         body.push_str(&split(&self.batch, "block0", ty, "c"));
         let _ = write!(
             body,
@@ -344,34 +324,6 @@ for (int at = 0; at < {own_wide}; ++at) {{
         draft
     }
 
-    /// Who takes which queries and keys, where a row of a query takes so many bytes and stages so many with their keys.
-    fn shares(&self, target: &Target, row: usize, tile: &dyn Fn(usize, usize) -> usize) -> Shares {
-        let (batch, groups) = (self.batch.iter().product::<usize>(), self.queries.div_ceil(QUERIES).max(1));
-        // Equal parts of the queries, each for at most so many warps.
-        let even = |most: usize| groups.div_ceil(groups.div_ceil(most));
-        let blocks = |warps: usize| batch * groups.div_ceil(warps);
-        let few = [1, 2, 4, WARPS].map(even).into_iter().find(|&w| blocks(w) <= target.multiprocessors);
-        let warps = few.unwrap_or(even(WARPS));
-        let tiles = self.keys.div_ceil(64).max(1);
-        let most = if few.is_some() { (16 / warps).min(4).min(tiles) } else { 1 };
-        let several = (2..=most).rev().flat_map(|teams| [(teams, 2, 64), (teams, 1, 64)]);
-        several
-            .chain([(1, 2, 64), (1, 1, 64), (1, 2, 32)])
-            .map(|(teams, stages, keys)| Shares {
-                warps,
-                teams,
-                stages: stages.min(tiles.div_ceil(teams)),
-                keys,
-            })
-            .find(|s| {
-                // Several blocks of one team are to fit side by side.
-                let room =
-                    if s.teams > 1 { target.shared() - 1024 } else { (target.shared() / 3).max(SHARED) };
-                s.teams * tile(s.stages, s.keys) + QUERIES * warps * row <= room
-            })
-            .unwrap_or(Shares { warps, teams: 1, stages: 1, keys: 32 })
-    }
-
     /// Code that declares of both rows of a thread whether their weights are kept.
     fn kept(&self, names: &[String], ty: &str) -> String {
         let Some((keep, when)) = &self.keep else { return String::new() };
@@ -399,52 +351,4 @@ for (int h = 0; h < 2; ++h) {{
         let own = compute_type(self.of_scores.typing[0]);
         self.of_scores.value("s", &format!("({own})scores[j][c]"), &positions, ty)
     }
-}
-
-/// All teams leave what they know in shared memory from `start` on, and each merges its part of the sums.
-fn together(
-    (teams, threads): (usize, usize),
-    (wide, own): (usize, usize),
-    known: usize,
-    start: usize,
-) -> String {
-    let all = known * threads;
-    format!(
-        "__syncthreads();
-f32* const known = reinterpret_cast<f32*>(pool + {start}) + THREAD % {threads};
-#pragma unroll
-for (int h = 0; h < 2; ++h) {{
-    known[team * {all} + h * {threads}] = top[h];
-    known[team * {all} + (2 + h) * {threads}] = total[h];
-}}
-#pragma unroll
-for (int d = 0; d < {wide}; ++d)
-    #pragma unroll
-    for (int c = 0; c < 4; ++c) known[team * {all} + (4 + d * 4 + c) * {threads}] = sums[d][c];
-__syncthreads();
-f32 merged[{own}][4] = {{}}, share[{teams}][2];
-#pragma unroll
-for (int h = 0; h < 2; ++h) {{
-    f32 most = none;
-    #pragma unroll
-    for (int t = 0; t < {teams}; ++t) most = max_of(most, known[t * {all} + h * {threads}]);
-    const f32 base = most == none ? 0.0f : most;
-    total[h] = 0.0f;
-    #pragma unroll
-    for (int t = 0; t < {teams}; ++t) {{
-        share[t][h] = exp_near(known[t * {all} + h * {threads}] - base);
-        total[h] += share[t][h] * known[t * {all} + (2 + h) * {threads}];
-    }}
-}}
-#pragma unroll
-for (int at = 0; at < {own}; ++at) {{
-    const int d = min(team * {own} + at, {last});
-    #pragma unroll
-    for (int c = 0; c < 4; ++c)
-        #pragma unroll
-        for (int t = 0; t < {teams}; ++t) merged[at][c] += share[t][c / 2] * known[t * {all} + (4 + d * 4 + c) * {threads}];
-}}
-",
-        last = wide - 1,
-    )
 }
