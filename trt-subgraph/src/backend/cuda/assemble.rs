@@ -294,6 +294,7 @@ impl<'a> Assembler<'a> {
 
     /// Appends a library's work.
     pub fn call(&mut self, call: impl Call + 'static, arguments: Vec<Argument>) {
+        debug_assert!(!arguments.iter().any(|a| self.is_given(a.slot)), "the caller's tensor for a library");
         let origin = self.origin.clone();
         self.program.push(Action::Call(Box::new(call)), arguments, &origin);
     }

@@ -145,7 +145,9 @@ impl Way for Product {
         arguments.push(Argument::of(&result, true));
         arguments.push(a.workspace(self.workspace));
         if let Some(at) = ending.addend {
-            arguments.push(Argument::of(&a.view(layer.inputs[at]), false));
+            let addend = a.view(layer.inputs[at]);
+            let addend = a.inside(addend)?;
+            arguments.push(Argument::of(&addend, false));
         }
         if let Some(at) = ending.bias {
             let bias = a.view(layer.inputs[at]);
