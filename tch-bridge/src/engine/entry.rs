@@ -1,6 +1,6 @@
 //! What enters a cluster, as far as its engines depend on it.
 
-use crate::jit::{TensorView, tf32_on};
+use crate::jit::TensorView;
 use crate::layout::AxisOrder;
 use crate::types::dtype_of_kind;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ impl Entry {
     #[cfg(feature = "tool")]
     pub(crate) fn of(border: Border, tensors: &[tch::Tensor], device: tch::Device) -> Entry {
         let orders = tensors.iter().map(|t| order_of(&TensorView::of(t))).collect();
-        Entry { border, orders, tf32: tf32_on(device) }
+        Entry { border, orders, tf32: crate::jit::tf32_on(device) }
     }
 
     /// Is it that of these inputs, where torch allows so much?
