@@ -61,7 +61,7 @@ pub fn literal(dtype: DType, value: Scalar) -> String {
 /// The steps of `expr` as declarations of constants named `{prefix}0`, `{prefix}1`, ..., and the name of the result. `inputs` are the
 /// operands' values in registers, of the types that `dtypes` compute in.
 pub fn expression(expr: &Expr, dtypes: &[DType], inputs: &[String], prefix: &str) -> (String, String) {
-    written(expr, dtypes, inputs, prefix, false)
+    expression_for(DType::F32, expr, dtypes, inputs, prefix)
 }
 
 /// As [`expression`] for a result that is stored as `stored`: functions are as exact as halves need it where those are.
@@ -72,16 +72,7 @@ pub fn expression_for(
     inputs: &[String],
     prefix: &str,
 ) -> (String, String) {
-    written(expr, dtypes, inputs, prefix, matches!(stored, DType::F16 | DType::BF16))
-}
-
-fn written(
-    expr: &Expr,
-    dtypes: &[DType],
-    inputs: &[String],
-    prefix: &str,
-    for_halves: bool,
-) -> (String, String) {
+    let for_halves = matches!(stored, DType::F16 | DType::BF16);
     let types = expr.dtypes(dtypes).expect("a verified expression");
     let mut code = String::new();
     let mut names: Vec<String> = Vec::with_capacity(expr.nodes.len());
