@@ -3,7 +3,7 @@
 use super::super::kernel::product::Kernel;
 use super::super::tactic::{Choice, Own};
 use crate::backend::reference;
-use crate::network::expr::{Binary, Node};
+use crate::network::expr::{Binary, Node, Scalar, Unary};
 use crate::network::layer::{Convolution, Pool, PoolOp, ReduceOp, ScanOp};
 use crate::network::{Builder, Expr, LayerKind, Network, ValueId};
 use crate::{DType, Literal, Random, TensorType, compare, tolerance};
@@ -154,6 +154,57 @@ fn sorting_by_selection_and_by_rank() {
     ] {
         for largest in [false, true] {
             batch.check(LayerKind::TopK { axis, k, largest }, &[ty(dtype, shape)]);
+        }
+    }
+    batch.agrees();
+}
+
+/// Not numbers, both zeros, infinities, equal values and extreme integers have their places.
+#[test]
+fn sorting_has_a_place_for_every_value() {
+    const INFINITY: f64 = f64::INFINITY;
+    let floats = [1.0, f64::NAN, -0.0, 0.0, INFINITY, -1.0, -INFINITY, 1.0, f64::NAN, -0.0, 1e-40, -1e-40];
+    let ints = [0, i32::MIN as i64, i32::MAX as i64, -1, 1, 0, i32::MIN as i64, 7];
+    let mut batch = Batch::default();
+    let values = [
+        Literal::from_f64(ty(DType::F32, &[1, floats.len()]), floats),
+        Literal::from_f64(ty(DType::F64, &[1, floats.len()]), floats),
+        Literal::from_i64(ty(DType::I32, &[1, ints.len()]), ints),
+    ];
+    for values in values {
+        let k = values.as_ref().expect("as many").ty().shape[1];
+        let values = batch.b.constant(values.expect("as many"));
+        // An input beside it keeps the sorting out of what is prepared.
+        let zero = batch.b.input(batch.b.ty(values).clone());
+        let none = Expr::binary(Binary::Sub);
+        let zero = batch.b.add(LayerKind::Pointwise(none), &[zero, zero]).expect("well typed");
+        let same = Expr::binary(Binary::Sub);
+        let x = batch.b.add(LayerKind::Pointwise(same), &[values, zero]).expect("well typed");
+        for largest in [false, true] {
+            let kind = LayerKind::TopK { axis: 1, k, largest };
+            batch.outputs.extend(batch.b.fused(kind, &[x], None).expect("well typed"));
+        }
+    }
+    batch.agrees();
+}
+
+/// What is stored in halves is as exact as they are, far from zero and near it.
+#[test]
+fn functions_for_halves() {
+    let mut batch = Batch::default();
+    for dtype in [DType::F16, DType::BF16] {
+        for f in [Unary::Exp, Unary::Sigmoid, Unary::Erf] {
+            for scale in [1e-3, 1.0, 8.0] {
+                let x = batch.b.input(ty(dtype, &[300]));
+                let mut e = Expr::default();
+                let own = e.push(Node::Input(0));
+                let wide = e.push(Node::Cast(DType::F32, own));
+                let scale = e.push(Node::Const(DType::F32, Scalar::Float(scale)));
+                let scaled = e.push(Node::Binary(Binary::Mul, wide, scale));
+                let value = e.push(Node::Unary(f, scaled));
+                e.push(Node::Cast(dtype, value));
+                batch.outputs.push(batch.b.add(LayerKind::Pointwise(e), &[x]).expect("well typed"));
+            }
         }
     }
     batch.agrees();
