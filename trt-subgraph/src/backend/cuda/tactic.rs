@@ -68,7 +68,7 @@ pub fn ways(
     out
 }
 
-/// Those of the ways that are kernels of our own, with at most so many cuts of each kind.
+/// Those of the ways that are kernels of our own, with at most so many cuts of each kind; of [`usize::MAX`], all there are.
 pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Vec<Arc<dyn Way>> {
     let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own(Kernel::Suitable))];
     if is_short(a, layer) {
@@ -83,7 +83,7 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
         out.extend(patches.into_iter().map(|patch| -> Arc<dyn Way> { Arc::new(OfPatches(patch)) }));
     }
     let bulks = tensor::bulks(a, layer, clusters, cuts.saturating_add(1));
-    let brought = !bulks.is_empty();
+    let outdone = !bulks.is_empty() && cuts != usize::MAX;
     out.extend(bulks.into_iter().map(|bulk| -> Arc<dyn Way> { Arc::new(ByBulkCopies(bulk)) }));
     if let Some(form) = tensor::row_form(a, layer, tf32) {
         let cuts = tensor::cuts(form, &a.target, clusters, cuts);
@@ -92,7 +92,7 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
     out.extend(
         on_tensor_cores(a, layer, tf32, clusters, cuts)
             .into_iter()
-            .filter(|way| !(brought && way.0.is_of_warpgroups_alone()))
+            .filter(|way| !(outdone && way.0.is_of_warpgroups_alone()))
             .map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
     out
