@@ -19,6 +19,12 @@ pub trait Lanes: Copy {
     /// `to` has room for [`Lanes::COUNT`] elements.
     unsafe fn store(self, to: *mut f32);
 
+    /// Stores past the cache, for who reads it much later; [`fence`] ends a run of such stores.
+    ///
+    /// # Safety
+    /// `to` has room for [`Lanes::COUNT`] elements and is aligned to as many.
+    unsafe fn stream(self, to: *mut f32);
+
     /// The first `n` elements; the others are 0.
     ///
     /// # Safety
@@ -57,6 +63,26 @@ pub trait Lanes: Copy {
     /// The machine has the instruction set.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
 
+    /// `self * b`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn mul(self, b: Self) -> Self;
+
+    /// Eight runs of eight neighbours become columns: `to[i * pitch + r] = from[r][i]`.
+    ///
+    /// # Safety
+    /// The runs are there, and so is the room.
+    #[inline(always)]
+    unsafe fn turn_eight(from: [*const f32; 8], to: *mut f32, pitch: usize) {
+        for (r, run) in from.into_iter().enumerate() {
+            for i in 0..8 {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(i * pitch + r) = *run.add(i) };
+            }
+        }
+    }
+
     /// `self + b`.
     ///
     /// # Safety
@@ -92,6 +118,32 @@ pub trait Lanes: Copy {
     /// # Safety
     /// The machine has the instruction set.
     unsafe fn at_most(self, high: Self) -> Self;
+}
+
+/// Products of whole vectors, where `later` to memory that is read much later: past the cache, which would read it before it is written.
+///
+/// # Safety
+/// The machine has the instruction set; there are as many factors, and there is room.
+#[inline(always)]
+pub unsafe fn multiply<L: Lanes>(from: &[f32], factors: &[f32], to: *mut f32, later: bool) {
+    let later = later && to.addr().is_multiple_of(size_of::<f32>() * L::COUNT);
+    for at in (0..from.len()).step_by(L::COUNT) {
+        // SAFETY: the caller's promise; streams go to aligned addresses.
+        unsafe {
+            let product = L::load(from.as_ptr().add(at)).mul(L::load(factors.as_ptr().add(at)));
+            if later { product.stream(to.add(at)) } else { product.store(to.add(at)) }
+        }
+    }
+}
+
+/// Makes what this thread streamed visible to whoever sees what it writes from now on.
+#[inline(always)]
+pub fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every machine of this architecture has it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence()
+    }
 }
 
 /// Defines `$name(isa, ...)` that runs `$body::<L>(...)` with the vectors of an instruction set, compiled for it.
@@ -156,6 +208,11 @@ impl Lanes for Four {
         unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+    #[inline(always)]
     unsafe fn load_first(from: *const f32, n: usize) -> Four {
         // SAFETY: the caller's promise.
         Four(std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
@@ -170,6 +227,10 @@ impl Lanes for Four {
     #[inline(always)]
     unsafe fn mul_add(self, b: Four, c: Four) -> Four {
         self.zip(b, |a, b| a * b).zip(c, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn mul(self, b: Four) -> Four {
+        self.zip(b, |a, b| a * b)
     }
     #[inline(always)]
     unsafe fn add(self, b: Four) -> Four {
@@ -230,9 +291,37 @@ mod x86 {
         unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)) }
     }
 
+    /// [`Lanes::turn_eight`]: lanes change places in pairs, in fours, and in halves.
+    ///
+    /// # Safety
+    /// As there; the machine has AVX2.
+    #[inline(always)]
+    unsafe fn turn(from: [*const f32; 8], to: *mut f32, pitch: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let r = from.map(|run| _mm256_loadu_ps(run));
+            let pair = |i: usize| (_mm256_unpacklo_ps(r[i], r[i + 1]), _mm256_unpackhi_ps(r[i], r[i + 1]));
+            let (p0, p1, p2, p3) = (pair(0), pair(2), pair(4), pair(6));
+            let four = |a: (__m256, __m256), b: (__m256, __m256)| {
+                [
+                    _mm256_shuffle_ps::<0x44>(a.0, b.0),
+                    _mm256_shuffle_ps::<0xee>(a.0, b.0),
+                    _mm256_shuffle_ps::<0x44>(a.1, b.1),
+                    _mm256_shuffle_ps::<0xee>(a.1, b.1),
+                ]
+            };
+            let (low, high) = (four(p0, p1), four(p2, p3));
+            for i in 0..4 {
+                let (a, b) = (low[i], high[i]);
+                _mm256_storeu_ps(to.add(i * pitch), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(to.add((i + 4) * pitch), _mm256_permute2f128_ps::<0x31>(a, b));
+            }
+        }
+    }
+
     /// The machine's minimum and maximum give the second operand where one is NaN: that is the value here.
     macro_rules! lanes {
-        ($T:ident, $count:literal, $set:ident, $load:ident, $store:ident, $mask:ident, $load_first:expr, $store_first:ident, $fma:ident, $add:ident, $sub:ident, $max:ident, $min:ident, $keep_nan:ident, $div:ident) => {
+        ($T:ident, $count:literal, $set:ident, $load:ident, $store:ident, $stream:ident, $mask:ident, $load_first:expr, $store_first:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident, $max:ident, $min:ident, $keep_nan:ident, $div:ident) => {
             impl Lanes for $T {
                 const COUNT: usize = $count;
 
@@ -252,6 +341,11 @@ mod x86 {
                     unsafe { $store(to, self) }
                 }
                 #[inline(always)]
+                unsafe fn stream(self, to: *mut f32) {
+                    // SAFETY: as above.
+                    unsafe { $stream(to, self) }
+                }
+                #[inline(always)]
                 unsafe fn load_first(from: *const f32, n: usize) -> $T {
                     // SAFETY: as above.
                     unsafe { $load_first($mask(n), from) }
@@ -265,6 +359,16 @@ mod x86 {
                 unsafe fn mul_add(self, b: $T, c: $T) -> $T {
                     // SAFETY: as above.
                     unsafe { $fma(self, b, c) }
+                }
+                #[inline(always)]
+                unsafe fn mul(self, b: $T) -> $T {
+                    // SAFETY: as above.
+                    unsafe { $mul(self, b) }
+                }
+                #[inline(always)]
+                unsafe fn turn_eight(from: [*const f32; 8], to: *mut f32, pitch: usize) {
+                    // SAFETY: as above.
+                    unsafe { turn(from, to, pitch) }
                 }
                 #[inline(always)]
                 unsafe fn add(self, b: $T) -> $T {
@@ -305,10 +409,12 @@ mod x86 {
         _mm512_set1_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
+        _mm512_stream_ps,
         mask_512,
         _mm512_maskz_loadu_ps,
         _mm512_mask_storeu_ps,
         _mm512_fmadd_ps,
+        _mm512_mul_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
         _mm512_max_ps,
@@ -322,10 +428,12 @@ mod x86 {
         _mm256_set1_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
+        _mm256_stream_ps,
         mask_256,
         |mask, from| _mm256_maskload_ps(from, mask),
         _mm256_maskstore_ps,
         _mm256_fmadd_ps,
+        _mm256_mul_ps,
         _mm256_add_ps,
         _mm256_sub_ps,
         _mm256_max_ps,
