@@ -199,7 +199,9 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
 fn bulk_form(a: &mut Assembler, layer: &Layer) -> Option<Form> {
     let form = super::form(a, layer, Tf32::default())?;
     let halves = matches!(form.dtype, DType::F16 | DType::BF16);
-    if a.target.capability != 90 || !halves || form.batch != 1 || form.m == 0 || form.n == 0 || form.k == 0 {
+    // Copies are told places as numbers of 32 bits.
+    let countable = [form.m, form.n, form.k].iter().all(|n| (1..1 << 30).contains(n));
+    if a.target.capability != 90 || !halves || form.batch != 1 || !countable {
         return None;
     }
     match &layer.kind {
@@ -271,9 +273,6 @@ fn factors(p: &Product, layer: &Layer, bulk: Bulk, x: &View, w: &View) -> Result
                 [-(c.padding[i].0 as i32), last]
             };
             let [down, along] = [corner(0), corner(1)];
-            if down[1].unsigned_abs() as usize > FARTHEST {
-                return Err("windows that bulk copies cannot be told".to_string());
-            }
             let corners = [[along[0], down[0]], [along[1], down[1]]];
             let steps = [c.stride[1] as u32, c.stride[0] as u32];
             let shape = Shape::Windows { corners, steps, places: per_left };
