@@ -31,7 +31,11 @@ pub enum DigitsError {
 impl fmt::Display for DigitsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Read(path, error) => write!(
+                f,
+                "{}: {error}; the folder wants the four files of MNIST under the names that they have there, decompressed",
+                path.display()
+            ),
             Self::Format(path, fault) => write!(f, "{}: {fault}", path.display()),
             Self::Images(path, [n, height, width]) => {
                 write!(f, "{}: holds {n} images of {height}x{width}", path.display())?;

@@ -29,11 +29,14 @@ pub enum IdxFault {
 impl fmt::Display for IdxFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Magic => write!(f, "not an IDX file of unsigned bytes (is it still compressed?)"),
-            Self::Header => write!(f, "ends within its header"),
+            Self::Magic => write!(f, "not an IDX file of unsigned bytes (is it still compressed? gunzip it)"),
+            Self::Header => write!(f, "ends within its header: it was cut off, get it again"),
             Self::Rank { found, expected } => write!(f, "has {found} dimensions, {expected} were expected"),
             Self::Length { found, expected: Some(expected) } => {
-                write!(f, "holds {found} bytes of data, its header announces {expected}")
+                write!(
+                    f,
+                    "holds {found} bytes of data, its header announces {expected}: it was cut off, get it again"
+                )
             }
             Self::Length { expected: None, .. } => write!(f, "announces more data than a machine can hold"),
         }

@@ -1,6 +1,7 @@
-//! What the examples share: images, ratings and text to train on, residual networks, the measured evaluation of a path, how far
+//! What the examples share: images (made, or of a data set), ratings and text to train on, residual networks, the measured evaluation of a path, how far
 //! answers lie apart, weights for networks by hand, and plots.
 
+pub mod cifar;
 pub mod difference;
 pub mod digits;
 pub mod evaluation;

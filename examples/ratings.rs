@@ -48,11 +48,13 @@ pub enum RatingsError {
 impl fmt::Display for RatingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Read(path, error) => {
+                write!(f, "{}: {error}; a `ratings.dat` of MovieLens 1M or 10M is wanted", path.display())
+            }
             Self::Line(path, line) => {
                 write!(
                     f,
-                    "{}, line {line}: expected user::item::stars::time with 0.5 to 5 stars",
+                    "{}, line {line}: expected user::item::stars::time with 0.5 to 5 stars, as in the `ratings.dat` of MovieLens 1M and 10M",
                     path.display()
                 )
             }

@@ -21,7 +21,8 @@ pub fn sources() -> Result<String> {
 
 /// The text in a file; what is no UTF-8 in it is replaced.
 pub fn read(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let bytes =
+        std::fs::read(path).with_context(|| format!("{}: a file of text is wanted", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

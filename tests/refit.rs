@@ -11,7 +11,7 @@ use tests::{assert_close, engines_on, options, served};
 
 /// Rounds, and how many copies of the weights the best of them may take.
 const ROUNDS: usize = 15;
-const COPIES: u32 = 8;
+const COPIES: u32 = 4;
 
 #[test]
 #[ignore = "measures a machine that does nothing else: cargo test --workspace --test refit -- --ignored --nocapture"]

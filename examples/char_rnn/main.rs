@@ -33,15 +33,20 @@ const HELD_OUT: usize = 1_000;
 
 fn main() -> Result<()> {
     env_logger::init();
-    let text = match std::env::args_os().nth(1) {
-        Some(file) => text::read(Path::new(&file))?,
+    let file = std::env::args_os().nth(1);
+    let text = match &file {
+        Some(file) => text::read(Path::new(file))?,
         None => text::sources()?,
     };
-    let vocabulary = Vocabulary::of(&text)?;
+    let name = file.map_or("the project's sources".into(), |file| file.display().to_string());
+    let vocabulary = Vocabulary::of(&text).with_context(|| name.clone())?;
     let text = vocabulary.encode(&text);
     let (training, held_out) = text.split_at(text.len() / 10 * 9);
     println!("{} characters to train with, {} different ones", training.len(), vocabulary.size());
-    ensure!(held_out.len() >= CharRnn::SHORTEST, "the text is too short: 1,000 characters are enough");
+    ensure!(
+        held_out.len() >= CharRnn::SHORTEST,
+        "{name}: the text is too short: 1,000 characters are enough"
+    );
 
     // Training, on the host.
     tch::manual_seed(1);

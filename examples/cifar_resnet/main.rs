@@ -5,14 +5,16 @@
 //! first; the others keep their random weights, which cost as much time. Ends with exit code 1 when an answer is not the host's.
 
 use anyhow::{Context, Result, bail, ensure};
+use examples::cifar;
 use examples::difference::Difference;
 use examples::evaluation::{Evaluation, compare};
 use examples::residual::{ARCHITECTURES, Architecture};
 use examples::shapes;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
-use tch::vision::{cifar, dataset::Dataset};
+use tch::vision::dataset::Dataset;
 use tch::{Device, Tensor};
 use tch_bridge::{Options, TrtModule};
 
@@ -30,9 +32,14 @@ fn main() -> Result<()> {
     env_logger::init();
     let (folder, chosen) = arguments()?;
     let data = match &folder {
-        Some(folder) => cifar::load_dir(folder).with_context(|| format!("no CIFAR-10 in {folder}"))?,
+        Some(folder) => cifar::load(Path::new(folder))?,
         None => shapes::dataset(4_000, 480, 1),
     };
+    let [training, held_out] = [&data.train_labels, &data.test_labels].map(|labels| labels.size()[0]);
+    ensure!(
+        training >= TRAINING_BATCH && held_out >= BATCH,
+        "{training} images to train with and {held_out} held out are too few: {TRAINING_BATCH} and {BATCH} are enough"
+    );
     println!(
         "{:18}{:>9}{:>10}{:>10}{:>12}{:>12}{:>10}{:>10}{:>12}",
         "model", "trained", "accuracy", "engines", "time", "engines", "speed-up", "build", "difference"

@@ -54,7 +54,10 @@ fn recommend(ratings: &Ratings) -> Result<()> {
         training.len(),
         held_out.len()
     );
-    ensure!(*items >= CANDIDATES, "the items are fewer than the {CANDIDATES} that are scored for a user");
+    ensure!(
+        *items >= CANDIDATES,
+        "there are {items} items, fewer than the {CANDIDATES} that are scored for a user: take more ratings"
+    );
 
     // Training, on the host.
     tch::manual_seed(1);

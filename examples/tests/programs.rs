@@ -3,13 +3,22 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// A file of this process alone, gone when dropped.
+/// A file or folder of this process alone, gone when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str, text: &str) -> Scratch {
+    fn new(name: &str, bytes: impl AsRef<[u8]>) -> Scratch {
         let path = std::env::temp_dir().join(format!("programs-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).expect("there is room");
+        std::fs::write(&path, bytes).expect("there is room");
+        Scratch(path)
+    }
+
+    fn folder(name: &str, files: &[(&str, Vec<u8>)]) -> Scratch {
+        let path = std::env::temp_dir().join(format!("programs-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("there is room");
+        for (name, bytes) in files {
+            std::fs::write(path.join(name), bytes).expect("there is room");
+        }
         Scratch(path)
     }
 
@@ -20,7 +29,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
+        drop(if self.0.is_dir() { std::fs::remove_dir_all(&self.0) } else { std::fs::remove_file(&self.0) });
     }
 }
 
@@ -100,13 +109,110 @@ fn yolox_finds_the_boxes_of_the_host() {
     assert!(said.contains("error against float64"), "{said}");
 }
 
+/// A batch of CIFAR-10's binary version: for each image a label, then its bytes.
+fn cifar(images: usize) -> Vec<u8> {
+    let image = |at: usize| (0..3072).map(move |i| (i * (at + 3) % 251) as u8);
+    (0..images).flat_map(|at| std::iter::once((at % 10) as u8).chain(image(at))).collect()
+}
+
+const BATCHES: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+
+#[test]
+fn residual_networks_classify_cifar() {
+    let mut files: Vec<(&str, Vec<u8>)> = BATCHES.iter().map(|name| (*name, cifar(8))).collect();
+    files.push(("test_batch.bin", cifar(16)));
+    let folder = Scratch::folder("cifar", &files);
+    let said = succeed("cifar_resnet", &["--cifar", folder.path(), "resnet56_v1"]);
+    let row = said.lines().find(|l| l.starts_with("resnet56_v1")).expect("it has its row");
+    assert!(row.contains(" no ") && row.contains(" x") && row.matches('%').count() == 2, "{said}");
+}
+
+/// What a program says that ends with exit code 1.
+fn fail(name: &str, arguments: &[&str]) -> String {
+    let output = run(name, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(1), "{errors}\n{}", String::from_utf8_lossy(&output.stdout));
+    assert!(!errors.contains("panicked"), "{errors}");
+    errors
+}
+
+/// Does it fail and say all of this?
+fn assert_blames(name: &str, arguments: &[&str], words: &[&str]) {
+    let errors = fail(name, arguments);
+    for word in words {
+        assert!(errors.contains(word), "{name} {arguments:?} says nothing of {word:?}: {errors}");
+    }
+}
+
+#[test]
+fn a_folder_of_digits_that_is_cut_off_or_wrong_is_named() {
+    let image = [[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28].as_slice(), &[7; 784]].concat();
+    let label = vec![0, 0, 8, 1, 0, 0, 0, 1, 5];
+    let with = |name: &'static str, bytes: Vec<u8>| {
+        let mut files = vec![
+            ("train-images-idx3-ubyte", image.clone()),
+            ("train-labels-idx1-ubyte", label.clone()),
+            ("t10k-images-idx3-ubyte", image.clone()),
+            ("t10k-labels-idx1-ubyte", label.clone()),
+        ];
+        files.iter_mut().find(|(n, _)| *n == name).expect("one of the four").1 = bytes;
+        Scratch::folder("digits", &files)
+    };
+    let gzip = vec![0x1f, 0x8b, 8, 0, 0];
+    for (name, bytes, words) in [
+        ("train-images-idx3-ubyte", image[..500].to_vec(), "484 bytes of data, its header announces 784"),
+        ("t10k-images-idx3-ubyte", gzip, "gunzip"),
+        ("t10k-labels-idx1-ubyte", label[..6].to_vec(), "ends within its header"),
+        ("train-labels-idx1-ubyte", image.clone(), "has 3 dimensions, 1 were expected"),
+        ("t10k-labels-idx1-ubyte", vec![0, 0, 8, 1, 0, 0, 0, 1, 11], "not one digit"),
+    ] {
+        let folder = with(name, bytes);
+        assert_blames("lenet5", &[folder.path()], &[name, words]);
+    }
+    let none = Scratch::folder("no-digits", &[]);
+    assert_blames("lenet5", &[none.path()], &["train-images-idx3-ubyte", "the four files of MNIST"]);
+}
+
+#[test]
+fn a_folder_of_cifar_that_is_cut_off_or_wrong_is_named() {
+    let mut files: Vec<(&str, Vec<u8>)> = BATCHES.iter().map(|name| (*name, cifar(8))).collect();
+    files.push(("test_batch.bin", cifar(15)));
+    let folder = Scratch::folder("short-cifar", &files);
+    let arguments = ["--cifar", folder.path(), "resnet20_v1"];
+    assert_blames("cifar_resnet", &arguments, &["15 held out are too few"]);
+    std::fs::write(folder.0.join("test_batch.bin"), &cifar(20)[..50_000]).expect("there is room");
+    assert_blames("cifar_resnet", &arguments, &["test_batch.bin", "50000 bytes", "unpack it again"]);
+    std::fs::remove_file(folder.0.join(BATCHES[3])).expect("it is there");
+    assert_blames("cifar_resnet", &arguments, &[BATCHES[3], "binary version of CIFAR-10"]);
+}
+
+#[test]
+fn a_photograph_or_weights_that_are_none_are_named() {
+    let text = Scratch::new("photograph.jpg", "no picture");
+    assert_blames("yolox", &["--cpu", "--side", "32", text.path()], &["photograph.jpg", "JPEG or PNG"]);
+    assert_blames("yolox", &["--cpu", "--side", "32", "no/such.png"], &["no/such.png"]);
+    for (name, bytes) in
+        [("weights.pt", "PK\x03\x04 cut off"), ("weights.safetensors", "\x08\0\0\0\0\0\0\0{}")]
+    {
+        let weights = Scratch::new(name, bytes);
+        let words = [name, "no weights of YOLOX-m", "safetensors"];
+        assert_blames("yolox", &["--cpu", "--side", "32", "--weights", weights.path()], &words);
+    }
+    assert_blames("yolox", &["--side", "100"], &["a multiple of 32"]);
+}
+
 #[test]
 fn a_file_that_is_none_is_named() {
     let file = Scratch::new("bad.dat", "1::2::3::4\nhello\n");
-    let output = run("movielens_mlp", &[file.path()]);
-    let errors = String::from_utf8_lossy(&output.stderr).to_string();
-    assert!(!output.status.success() && errors.contains("bad.dat, line 2: expected user::item"), "{errors}");
-    let output = run("char_rnn", &["no/such.txt"]);
-    let errors = String::from_utf8_lossy(&output.stderr).to_string();
-    assert!(!output.status.success() && errors.contains("no/such.txt"), "{errors}");
+    assert_blames("movielens_mlp", &[file.path()], &["bad.dat, line 2: expected user::item", "MovieLens"]);
+    let cut = Scratch::new("cut.dat", "1::2::3::4\n1::3::4");
+    assert_blames("movielens_mlp", &[cut.path()], &["cut.dat, line 2"]);
+    let table = Scratch::new("ratings.csv", "userId,movieId,rating,timestamp\n1,2,3.5,4\n");
+    assert_blames("movielens_mlp", &[table.path()], &["ratings.csv, line 1", "`ratings.dat`"]);
+    assert_blames("char_rnn", &["no/such.txt"], &["no/such.txt"]);
+    let empty = Scratch::new("empty.txt", "");
+    assert_blames("char_rnn", &[empty.path()], &["empty.txt"]);
+    let short = Scratch::new("short.txt", "to be or not to be");
+    assert_blames("char_rnn", &[short.path()], &["short.txt", "1,000 characters are enough"]);
 }

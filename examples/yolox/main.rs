@@ -27,6 +27,9 @@ const CALLS: (usize, usize) = (2, 20);
 /// How much farther from the boxes in float64 the engines' may lie than the host's.
 const FARTHER: f64 = 4.0;
 
+/// What `--weights` takes, in words.
+const WEIGHTS: &str = "wanted is safetensors, or a .pt that is one dictionary of tensors, under the names of the authors' checkpoints";
+
 /// The photograph that ships, see `data/photograph/README.md`.
 const SHIPPED: &[u8] = include_bytes!("../data/photograph/grace_hopper.jpg");
 
@@ -46,7 +49,7 @@ fn main() -> Result<()> {
     let size: i64 = vs.trainable_variables().iter().map(|t| t.numel() as i64).sum();
     println!("YOLOX-m: {:.1} million weights, {side} by {side} pixels, on {device:?}", size as f64 / 1e6);
     match &weights {
-        Some(file) => vs.load(file).with_context(|| format!("no weights of YOLOX-m in {file}"))?,
+        Some(file) => vs.load(file).with_context(|| format!("no weights of YOLOX-m in {file}: {WEIGHTS}"))?,
         None => {
             script::observe(&network, &there)?;
             println!("random weights: the boxes mean nothing");

@@ -14,7 +14,10 @@ pub struct Photograph(Tensor);
 impl Photograph {
     /// The photograph in a file, JPEG or PNG.
     pub fn load(path: &Path) -> Result<Photograph> {
-        Ok(Photograph(image::load(path).with_context(|| path.display().to_string())?))
+        Ok(Photograph(
+            image::load(path)
+                .with_context(|| format!("{}: a photograph is a JPEG or PNG", path.display()))?,
+        ))
     }
 
     /// From the bytes of a file.

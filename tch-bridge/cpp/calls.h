@@ -125,6 +125,8 @@ void call_operator(rust::Str name, rust::Str overload, Stack& stack);
 std::unique_ptr<Watched> watch(const Stack& stack);
 bool any_is_recorded(const Watched& watched, uint8_t recording);
 uint64_t fingerprint(const Watched& watched);
+// The fingerprint, which nothing but these values has from now on.
+uint64_t note(const Watched& watched);
 
 // prepare.cpp, assume.cpp, sizes.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method);

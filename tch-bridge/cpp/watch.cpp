@@ -29,8 +29,17 @@ uint64_t sample(uint64_t hash, const at::Tensor& tensor) {
   return hash;
 }
 
-uint64_t version_of(const at::Tensor& tensor) {
-  return tensor.is_inference() ? 0 : tensor.unsafeGetTensorImpl()->version_counter().current_version();
+// Its gradient where it has one, else null.
+at::TensorImpl* gradient_of(const at::Tensor& tensor) {
+  if (!tensor.requires_grad()) return nullptr;
+  const at::Tensor& grad = tensor.unsafeGetTensorImpl()->grad();
+  return grad.defined() ? grad.unsafeGetTensorImpl() : nullptr;
+}
+
+bool has_memory(const at::Tensor& tensor) { return tensor.layout() == at::kStrided && tensor.has_storage(); }
+
+uint64_t version_of(at::TensorImpl& tensor) {
+  return tensor.is_inference() ? 0 : tensor.version_counter().current_version();
 }
 
 }  // namespace
@@ -49,17 +58,31 @@ bool any_is_recorded(const Watched& watched, uint8_t recording) {
 uint64_t fingerprint(const Watched& watched) {
   uint64_t hash = 0;
   for (const at::Tensor& tensor : watched.tensors) {
-    hash = mix(hash, version_of(tensor));
-    if (tensor.layout() != at::kStrided || !tensor.has_storage()) continue;
+    hash = mix(hash, version_of(*tensor.unsafeGetTensorImpl()));
+    if (!has_memory(tensor)) continue;
+    hash = mix(hash, reinterpret_cast<uint64_t>(tensor.storage().unsafeGetStorageImpl()));
     hash = mix(hash, reinterpret_cast<uint64_t>(tensor.const_data_ptr()));
     hash = mix(hash, static_cast<uint64_t>(tensor.numel()));
     if (tensor.device().is_cpu() && tensor.is_non_overlapping_and_dense()) hash = sample(hash, tensor);
-    const at::Tensor& grad = tensor.requires_grad() ? tensor.unsafeGetTensorImpl()->grad() : tensor;
-    if (&grad == &tensor || !grad.defined()) continue;
-    hash = mix(hash, reinterpret_cast<uint64_t>(grad.unsafeGetTensorImpl()));
-    hash = mix(hash, version_of(grad));
+    at::TensorImpl* gradient = gradient_of(tensor);
+    if (gradient == nullptr) continue;
+    hash = mix(hash, reinterpret_cast<uint64_t>(gradient));
+    hash = mix(hash, version_of(*gradient));
   }
   return hash;
+}
+
+uint64_t note(const Watched& watched) {
+  const std::lock_guard<std::mutex> lock(watched.noting);
+  watched.storages.clear();
+  watched.gradients.clear();
+  for (const at::Tensor& tensor : watched.tensors) {
+    if (!has_memory(tensor)) continue;
+    watched.storages.push_back(tensor.storage().getWeakStorageImpl());
+    if (gradient_of(tensor) == nullptr) continue;
+    watched.gradients.emplace_back(tensor.unsafeGetTensorImpl()->grad().getIntrusivePtr());
+  }
+  return fingerprint(watched);
 }
 
 }  // namespace tch_trt

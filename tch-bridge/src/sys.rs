@@ -332,6 +332,7 @@ pub(crate) mod ffi {
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
         fn any_is_recorded(watched: &Watched, recording: u8) -> bool;
         fn fingerprint(watched: &Watched) -> u64;
+        fn note(watched: &Watched) -> u64;
 
         fn prepare(module: &Module, method: &str) -> Result<UniquePtr<Graph>>;
         /// Whether the calling thread records gradients, and casts types automatically on the CPU and on CUDA, as bits from the lowest on.

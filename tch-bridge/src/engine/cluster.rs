@@ -76,7 +76,7 @@ impl ClusterEngine {
         options: Options,
     ) -> Result<ClusterEngine, JitError> {
         let parameters = Parameters::new(parameters, device)?;
-        let fingerprint = AtomicU64::new(parameters.fingerprint());
+        let fingerprint = AtomicU64::new(parameters.note());
         Ok(ClusterEngine {
             blueprint,
             layouts: Layouts::default(),
@@ -244,7 +244,7 @@ impl ClusterEngine {
 
     /// As [`ClusterEngine::refit`], for who holds the lock of `building`.
     fn prepare_again(&self) {
-        let now = self.parameters.fingerprint();
+        let now = self.parameters.note();
         let weights = self.parameters.dense();
         let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
         let mut done: Vec<Prepared> = Vec::new();

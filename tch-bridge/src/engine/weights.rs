@@ -52,6 +52,11 @@ impl Parameters {
         self.watched.fingerprint()
     }
 
+    /// The fingerprint of what engines reflect from now on; see [`Watched::note`].
+    pub(crate) fn note(&self) -> u64 {
+        self.watched.note()
+    }
+
     pub(crate) fn any_is_recorded(&self, recording: Recording) -> bool {
         self.watched.any_is_recorded(recording)
     }

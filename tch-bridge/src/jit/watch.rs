@@ -28,6 +28,12 @@ impl Watched {
         ffi::fingerprint(&self.inner)
     }
 
+    /// The fingerprint, to compare later ones with: memory that is given back meanwhile and taken again for other values is told apart
+    /// from what is there now. That holds for the last call of this function.
+    pub fn note(&self) -> u64 {
+        ffi::note(&self.inner)
+    }
+
     /// Is some of this recorded for one of them?
     pub fn any_is_recorded(&self, recording: Recording) -> bool {
         ffi::any_is_recorded(&self.inner, recording.0)

@@ -10,6 +10,7 @@ use super::kernel::pool::channels_last;
 use super::kernel::{self, Copy, Pointwise};
 use super::onednn::{Desc, OneDnn};
 use super::program::{Emitted, Program, Source, WEIGHTS};
+use super::scaled::Scaled;
 use super::step::Step;
 use super::tactic::Choice;
 use super::view::{Slot, View};
@@ -17,6 +18,7 @@ use super::wanted::Wanted;
 pub use super::wanted::{Fault, Packing};
 use crate::DType;
 use crate::network::{Expr, Layer, LayerKind, Network, TensorType, ValueId, infer};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The machine that is assembled for.
@@ -46,6 +48,10 @@ pub struct Assembler<'a> {
     wanted: Wanted,
     joins: Joins,
     origin: String,
+    /// Are multiplications put off? Only where weights are prepared.
+    pub postpones: bool,
+    /// Values whose last multiplication is not done yet.
+    pub postponed: HashMap<ValueId, Scaled>,
 }
 
 impl<'a> Assembler<'a> {
@@ -64,6 +70,8 @@ impl<'a> Assembler<'a> {
             wanted: Wanted::default(),
             joins: Joins::new(network),
             origin: String::new(),
+            postpones: false,
+            postponed: HashMap::new(),
         };
         for (i, &v) in network.inputs.iter().enumerate() {
             let slot = out.slot(Source::Input(i));
@@ -97,6 +105,7 @@ impl<'a> Assembler<'a> {
     /// Assembles the `prepare` half: outputs go to the prepared weights, in the forms that are wanted.
     pub fn prepare(mut self, wanted: Wanted) -> Result<Program, (String, Fault)> {
         let outputs = self.network.outputs.clone();
+        self.postpones = true;
         for (i, &v) in outputs.iter().enumerate() {
             if let Some(offset) = wanted.place(i) {
                 self.bind(v, WEIGHTS, offset);
@@ -110,7 +119,7 @@ impl<'a> Assembler<'a> {
             }
         }
         for (i, offset, packing) in wanted.packed {
-            let from = self.view(outputs[i]);
+            let from = self.scaled(outputs[i]);
             packing(&mut self, from, WEIGHTS, offset).map_err(|why| ("packed weights".to_string(), why))?;
         }
         Ok(Program::plan(self.steps, self.slots, self.layouts))
@@ -152,10 +161,20 @@ impl<'a> Assembler<'a> {
         if let Some(view) = &self.values[value.index()] {
             return view.clone();
         }
+        if let Some(product) = self.postponed.remove(&value) {
+            let view = self.multiplied(product);
+            self.define(value, view.clone());
+            return view;
+        }
         let prepared = self.prepared[value.index()].expect("a verified network defines before it uses");
         let ty = self.network.ty(value);
         let offset = self.wanted.plain(prepared, ty.bytes());
         View { offset, ..View::row_major(WEIGHTS, ty) }
+    }
+
+    /// A value whose last multiplication may not be done yet.
+    pub fn scaled(&mut self, value: ValueId) -> Scaled {
+        self.postponed.get(&value).cloned().unwrap_or_else(|| self.view(value).into())
     }
 
     /// Is the value computed once for each version of the weights?
@@ -170,7 +189,7 @@ impl<'a> Assembler<'a> {
         }
         let from = self.view(value);
         let slot = self.scratch(bytes);
-        packing(self, from, slot, 0)?;
+        packing(self, from.into(), slot, 0)?;
         Ok((slot, 0))
     }
 
@@ -291,7 +310,7 @@ impl<'a> Assembler<'a> {
         let wide = ty.with_dtype(DType::F32);
         let to = wide.clone();
         let packing: Packing = Box::new(move |a, from, slot, offset| {
-            let to = View { offset, ..View::row_major(slot, &to) };
+            let (from, to) = (a.multiplied(from), View { offset, ..View::row_major(slot, &to) });
             a.pointwise(&Expr::cast(DType::F32), &[from.dtype], &[from], to);
             Ok(())
         });

@@ -50,7 +50,9 @@ struct Spare {
 /// One thread's engine.
 pub struct CpuEngine {
     compiled: Arc<Compiled>,
-    weights: Arc<Buffer>,
+    /// None before the first call: what never runs keeps no old weights alive.
+    weights: Option<Arc<Buffer>>,
+    /// Of these weights; 0 is none.
     generation: u64,
     /// Where the arena's addresses point.
     _arena: Buffer,
@@ -93,20 +95,20 @@ impl CpuEngine {
     }
 
     fn of(compiled: Arc<Compiled>) -> Result<CpuEngine, RunError> {
-        let (weights, generation) = compiled.held.newest();
         let run = &compiled.run;
         let arena = Buffer::zeroed(run.arena);
-        let addresses = run.addresses(&arena, &weights);
+        let addresses = run.addresses(&arena);
         let memories = compiled.memories(run)?;
-        Ok(CpuEngine { weights, generation, _arena: arena, addresses, memories, compiled })
+        Ok(CpuEngine { weights: None, generation: 0, _arena: arena, addresses, memories, compiled })
     }
 
     /// Takes the newest weights and the caller's tensors.
     fn bind(&mut self, io: &Io<'_>) {
         let compiled = &self.compiled;
         if compiled.held.generation.load(Ordering::Acquire) != self.generation {
-            (self.weights, self.generation) = compiled.held.newest();
-            self.addresses[WEIGHTS.0 as usize] = Address::new(self.weights.address());
+            let (weights, generation) = compiled.held.newest();
+            self.addresses[WEIGHTS.0 as usize] = Address::new(weights.address());
+            (self.weights, self.generation) = (Some(weights), generation);
         }
         for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
             match slot {
@@ -163,7 +165,8 @@ impl Compiled {
         let old = spare.weights.take().and_then(Arc::into_inner);
         let fresh = old.unwrap_or_else(|| Buffer::zeroed(self.weight_bytes));
         let arena = spare.arena.take().unwrap_or_else(|| Buffer::zeroed(program.arena));
-        let mut addresses = program.addresses(&arena, &fresh);
+        let mut addresses = program.addresses(&arena);
+        addresses[WEIGHTS.0 as usize] = Address::new(fresh.address());
         for (to, slot) in addresses.iter_mut().zip(&program.slots) {
             if let Source::Parameter(i) = slot {
                 *to = Address::new(weights.parameter(*i).data.cast_mut());
@@ -207,12 +210,13 @@ impl Held {
 
 impl Program {
     /// The addresses of slots that stay the same from call to call; others are null.
-    fn addresses(&self, arena: &Buffer, weights: &Buffer) -> Vec<Address> {
+    fn addresses(&self, arena: &Buffer) -> Vec<Address> {
         let address = |(slot, offset): (&Source, &usize)| match slot {
-            Source::Weights => weights.address(),
             Source::Arena(_) => arena.address().wrapping_add(*offset),
             Source::Constant(literal) => literal.bytes().as_ptr().cast_mut(),
-            Source::Input(_) | Source::Output(_) | Source::Parameter(_) => std::ptr::null_mut(),
+            Source::Weights | Source::Input(_) | Source::Output(_) | Source::Parameter(_) => {
+                std::ptr::null_mut()
+            }
         };
         self.slots.iter().zip(&self.offsets).map(address).map(Address::new).collect()
     }

@@ -21,6 +21,7 @@ mod pool;
 mod prepared_tests;
 mod program;
 mod saved;
+mod scaled;
 mod step;
 mod tactic;
 mod team;

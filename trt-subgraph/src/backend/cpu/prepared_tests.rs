@@ -3,6 +3,7 @@
 use crate::Literal;
 use crate::backend::{Backend, CompileOptions, Engine, Io, Prepared, Stream};
 use crate::network::Network;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A convolution, one by minimal filtering, and a product, whose weights are all packed.
 fn network(batch: usize, bias: &str) -> Network {
@@ -87,4 +88,125 @@ fn other_values_of_the_same_parameters_are_not_shared() {
     assert!(!other.prepared().expect("they can be shared").is(&beside[0]));
     let mut alone = compile(&network(1, "tanh(i0)"), &old, &[]);
     assert_eq!(run(&mut *other), run(&mut *alone));
+}
+
+/// A layer on `%x` and the weight `%p`, the shapes of these two, and that of a factor of the weight.
+const SCALED: [(&str, &str, &str, &str); 11] = [
+    ("convolution(%x, %p)", "1,40,8,8", "50,40,1,1", "50,1,1,1"),
+    ("convolution(%x, %p)", "1,40,8,8", "50,40,1,1", "1,40,1,1"),
+    ("convolution(%x, %p) padding=[(1,1),(1,1)]", "1,32,12,12", "36,32,3,3", "36,1,1,1"),
+    ("convolution(%x, %p) padding=[(1,1),(1,1)]", "1,32,12,12", "36,32,3,3", "1,32,1,1"),
+    ("convolution(%x, %p) stride=[2,2]", "1,19,12,12", "36,19,3,3", "36,1,1,1"),
+    ("convolution(%x, %p) groups=2", "1,40,8,8", "48,20,3,3", "48,1,1,1"),
+    ("convolution(%x, %p) groups=32", "1,32,8,8", "32,1,3,3", "32,1,1,1"),
+    ("convolution(%x, %p) transposed=true", "1,32,6,6", "32,24,3,3", "1,24,1,1"),
+    ("matmul(%x, %p)", "6,70", "70,17", "17"),
+    ("matmul(%x, %p)", "6,70", "70,17", "70,1"),
+    ("matmul(%x, %p) transpose_b=true", "6,70", "45,70", "45,1"),
+];
+
+/// Results of a text after its parameters `w` and `s`.
+fn scaled(rest: &str, weight: &str, factor: &str) -> Network {
+    let text = format!(
+        "{rest}
+         param \"w\": f32[{weight}]
+         param \"s\": f32[{factor}]
+         %w: f32[{weight}] = parameter 0
+         %s: f32[{factor}] = parameter 1"
+    );
+    let (inputs, lines): (Vec<&str>, Vec<&str>) = rest.lines().partition(|line| line.starts_with("input"));
+    let declared = text.lines().skip(rest.lines().count());
+    let text = inputs.into_iter().chain(declared).chain(lines).collect::<Vec<_>>().join("\n");
+    let network = Network::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    network.verify().unwrap_or_else(|e| panic!("{e}\n{text}"));
+    network
+}
+
+/// Values of no pattern, one for each element of the parameters.
+fn values(network: &Network, seed: usize) -> Vec<Literal> {
+    let value = |i: usize| ((i * i * 31 + i * 7 + seed) % 1009) as f64 / 300.0 - 1.7;
+    let literal = |ty: &crate::TensorType| {
+        Literal::from_f64(ty.clone(), (0..ty.elements()).map(value)).expect("one for each element")
+    };
+    network.parameters.iter().map(|p| literal(&p.ty)).collect()
+}
+
+#[test]
+fn a_weight_is_multiplied_while_it_is_packed_and_every_bit_is_the_same() {
+    const PRODUCT: &str = "%p = pointwise(%w, %s) { i0 * rsqrt(abs(i1) + 0.5:f32) }";
+    for (layer, x, weight, factor) in SCALED {
+        let with = |product: &str, layer: &str| {
+            let layer = format!("input %x: f32[{x}]\n{product}%y = {layer}\noutput %y");
+            scaled(&layer, weight, factor)
+        };
+        let fused = with(&format!("{PRODUCT}\n"), layer);
+        let plain = with("", &layer.replace("%p", "%w"));
+        let product = scaled(&format!("{PRODUCT}\noutput %p"), weight, factor);
+        let expected = |parameters: &Vec<Literal>| {
+            let multiplied = run(&mut *compile(&product, parameters, &[]));
+            let ty = parameters[0].ty().clone();
+            let weight = Literal::from_f64(ty, multiplied).expect("one for each element");
+            run(&mut *compile(&plain, &vec![weight, parameters[1].clone()], &[]))
+        };
+        let (old, new) = (values(&fused, 1), values(&fused, 5));
+        let mut engine = compile(&fused, &old, &[]);
+        assert_eq!(run(&mut *engine), expected(&old), "{layer} {factor}");
+        engine.refit(&new).expect("it prepares");
+        assert_eq!(run(&mut *engine), expected(&new), "{layer} {factor}");
+        assert_ne!(expected(&old), expected(&new));
+    }
+}
+
+#[test]
+fn a_product_that_is_asked_for_itself_is_there_too() {
+    let text = "input %x: f32[6,70]
+%p = pointwise(%w, %s) { i0 * i1 }
+%q = reshape(%p) shape=[17,70]
+%y = matmul(%x, %p)
+%z = matmul(%x, %q) transpose_b=true
+%t = pointwise(%y, %z) { i0 + i1 }
+output %p
+output %t";
+    let network = scaled(text, "70,17", "17");
+    let parameters = values(&network, 3);
+    let (w, s) = (parameters[0].to_f64(), parameters[1].to_f64());
+    let expected: Vec<f64> =
+        w.iter().enumerate().map(|(i, &w)| f64::from(w as f32 * s[i % 17] as f32)).collect();
+    assert_eq!(run(&mut *compile(&network, &parameters, &[])), expected);
+}
+
+#[test]
+fn calls_beside_refits_see_one_set_of_weights_or_the_other() {
+    let network = network(4, "neg(i0)");
+    let (one, other) = (parameters(0.25), parameters(-0.5));
+    let engine = compile(&network, &one, &[]);
+    let answers = [&one, &other].map(|weights| run(&mut *compile(&network, weights, &[])));
+    assert_ne!(answers[0], answers[1]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let callers: Vec<_> = (0..3)
+            .map(|_| {
+                let (mut fork, stop, answers) = (engine.fork(), &stop, &answers);
+                threads.spawn(move || {
+                    let mut seen = [0usize; 2];
+                    while !stop.load(Ordering::Relaxed) {
+                        let got = run(&mut *fork);
+                        let which = answers.iter().position(|answer| *answer == got);
+                        seen[which.expect("a mixture of old and new weights")] += 1;
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for round in 0..400 {
+            engine.refit(if round % 2 == 0 { &other } else { &one }).expect("it prepares");
+        }
+        stop.store(true, Ordering::Relaxed);
+        for caller in callers {
+            let seen = caller.join().expect("each call saw one of them");
+            assert!(seen.iter().sum::<usize>() > 0, "it called meanwhile");
+        }
+    });
+    // The last one was of these.
+    assert_eq!(run(&mut *engine.fork()), answers[0]);
 }

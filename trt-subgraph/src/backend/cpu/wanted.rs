@@ -1,13 +1,14 @@
 //! What the steps of `run` want to find among the prepared weights.
 
 use super::assemble::Assembler;
-use super::view::{Slot, View};
+use super::scaled::Scaled;
+use super::view::Slot;
 
 /// Why a layer did not become steps, in words.
 pub type Fault = String;
 
 /// Puts a static value into the form that a step wants: emits steps from the value to a place.
-pub type Packing = Box<dyn FnOnce(&mut Assembler, View, Slot, isize) -> Result<(), Fault>>;
+pub type Packing = Box<dyn FnOnce(&mut Assembler, Scaled, Slot, isize) -> Result<(), Fault>>;
 
 /// Forms of prepared values, and where they lie.
 #[derive(Default)]

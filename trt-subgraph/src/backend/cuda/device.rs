@@ -6,6 +6,7 @@ use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute, CUstreamCa
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A device with its primary context, which stays retained.
 pub struct Device {
@@ -142,11 +143,20 @@ impl Device {
         self.driver.check("cuMemGetInfo", result).is_err()
     }
 
-    /// Waits for all work of the context.
+    /// Waits for all work of the context. While some thread captures a graph the driver does not wait; captures end soon, so it is asked again
+    /// for a while.
     pub fn synchronize(&self) -> Result<(), String> {
-        let _current = self.enter()?;
-        // SAFETY: no preconditions.
-        self.driver.check("waiting for the device", unsafe { (self.driver.cuCtxSynchronize)() })
+        const CAPTURING: u32 = 900;
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let (_current, start) = (self.enter()?, Instant::now());
+        loop {
+            // SAFETY: no preconditions.
+            let result = unsafe { (self.driver.cuCtxSynchronize)() };
+            if result != CAPTURING || start.elapsed() > PATIENCE {
+                return self.driver.check("waiting for the device", result);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -142,7 +142,8 @@ impl CudaEngine {
         state.fault(&shared)?;
         if shared.generation.load(Ordering::Acquire) != state.generation {
             (state.weights, state.generation) = shared.newest();
-            state.queue.point(WEIGHTS, state.weights.address());
+            let address = state.weights.address();
+            state.queue.point(&shared.run, WEIGHTS, address).map_err(RunError::Device)?;
             state.record_graph(&shared).map_err(RunError::Device)?;
         }
         let stream: CUstream = stream.0.cast();

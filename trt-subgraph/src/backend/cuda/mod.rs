@@ -4,6 +4,7 @@
 //! compiling need no device; a call allocates, waits for and locks nothing.
 
 mod assemble;
+mod boxes;
 mod channels;
 mod compile;
 mod device;

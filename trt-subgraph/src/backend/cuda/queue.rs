@@ -1,13 +1,15 @@
 //! The launches of one thread's engine, with their arguments in place: a call fills in the caller's addresses and enqueues.
 
+use super::boxes::Boxes;
 use super::library::{Address, Handles};
 use super::load::Loaded;
 use super::memory::Buffer;
 use super::program::{Action, Source};
+use super::render::Argument;
 use super::replay::Replay;
 use crate::backend::Io;
 use crate::backend::view::Slot;
-use cudarc::driver::sys::CUstream;
+use cudarc::driver::sys::{CUstream, CUtensorMap};
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
@@ -23,6 +25,8 @@ pub struct Queue {
     /// All steps' arguments, one after the other.
     values: Vec<Address>,
     pointers: Vec<Pointer>,
+    /// What arguments are that are no addresses; their values say where these lie.
+    boxed: Vec<Boxed>,
     /// Where the arguments of each step start; one more at the end.
     starts: Vec<usize>,
     /// Arguments that point into the caller's tensors: position in `values`, which tensor, offset, and the alignment relied on.
@@ -43,6 +47,13 @@ pub struct Queue {
 pub fn is_blocking() -> bool {
     static SET: OnceLock<bool> = OnceLock::new();
     *SET.get_or_init(|| std::env::var_os("CUDA_LAUNCH_BLOCKING").is_some_and(|v| v == "1"))
+}
+
+/// An argument that says how bulk copies see a tensor.
+struct Boxed {
+    value: usize,
+    boxes: Boxes,
+    map: Box<CUtensorMap>,
 }
 
 #[derive(Clone, Copy)]
@@ -67,6 +78,7 @@ impl Queue {
         let mut out = Queue {
             values: vec![],
             pointers: vec![],
+            boxed: vec![],
             starts: vec![0],
             inputs: vec![],
             outputs: vec![],
@@ -92,8 +104,16 @@ impl Queue {
                     Source::Output(i) => out.outputs.push(given(i)),
                     _ => {}
                 }
-                out.values
-                    .push(addresses[argument.slot.0 as usize].wrapping_add_signed(argument.offset as i64));
+                let address = addresses[argument.slot.0 as usize].wrapping_add_signed(argument.offset as i64);
+                out.values.push(match &argument.boxes {
+                    Some(boxes) => {
+                        let map = Box::new(boxes.encode(loaded.device.driver, address)?);
+                        let place = &raw const *map as Address;
+                        out.boxed.push(Boxed { value, boxes: boxes.clone(), map });
+                        place
+                    }
+                    None => address,
+                });
                 out.pointers.push(Pointer { slot: argument.slot, offset: argument.offset });
             }
             out.starts.push(out.values.len());
@@ -112,10 +132,20 @@ impl Queue {
     }
 
     /// A slot lies elsewhere from now on.
-    pub fn point(&mut self, slot: Slot, address: Address) {
-        for (value, pointer) in self.values.iter_mut().zip(&self.pointers).filter(|(_, p)| p.slot == slot) {
-            *value = address.wrapping_add_signed(pointer.offset as i64);
+    pub fn point(&mut self, loaded: &Loaded, slot: Slot, address: Address) -> Result<(), String> {
+        let mut boxed = self.boxed.iter_mut().peekable();
+        for (at, (value, pointer)) in self.values.iter_mut().zip(&self.pointers).enumerate() {
+            let boxed = boxed.next_if(|b| b.value == at);
+            if pointer.slot != slot {
+                continue;
+            }
+            let address = address.wrapping_add_signed(pointer.offset as i64);
+            match boxed {
+                Some(boxed) => *boxed.map = boxed.boxes.encode(loaded.device.driver, address)?,
+                None => *value = address,
+            }
         }
+        Ok(())
     }
 
     /// Enqueues all steps: through `replay` where there is one, as a part of the caller's graph if one is being captured.
@@ -188,7 +218,7 @@ impl Queue {
         let (mut few, mut many) = ([std::ptr::null_mut::<c_void>(); 32], Vec::new());
         let mut after_call = false;
         for (at, step) in loaded.program.steps.iter().enumerate() {
-            let values = &mut self.values[self.starts[at]..self.starts[at + 1]];
+            let values = &self.values[self.starts[at]..self.starts[at + 1]];
             let result = match &step.action {
                 Action::Launch(l) => {
                     let pointers = match values.len() {
@@ -198,8 +228,8 @@ impl Queue {
                             &mut many[..n]
                         }
                     };
-                    for (to, value) in pointers.iter_mut().zip(values.iter_mut()) {
-                        *to = (value as *mut Address).cast();
+                    for ((to, value), a) in pointers.iter_mut().zip(values).zip(&step.arguments) {
+                        *to = passed(value, a);
                     }
                     let ([x, y, z], none) = (l.grid, std::ptr::null_mut());
                     let function = loaded.functions[l.kernel];
@@ -292,5 +322,13 @@ impl Queue {
             }
         }
         result
+    }
+}
+
+/// What the driver gets for an argument of this value.
+pub fn passed(value: &Address, argument: &Argument) -> *mut c_void {
+    match argument.boxes {
+        Some(_) => *value as *mut c_void,
+        None => (value as *const Address).cast_mut().cast(),
     }
 }

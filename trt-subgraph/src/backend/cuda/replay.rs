@@ -3,8 +3,8 @@
 use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
-use super::program::{Action, Launch};
-use super::queue::Queue;
+use super::program::{Action, Launch, Step};
+use super::queue::{Queue, passed};
 use super::stream::OwnStream;
 use cudarc::driver::sys::{
     CUDA_KERNEL_NODE_PARAMS, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUstream,
@@ -66,13 +66,15 @@ impl Replay {
                 ours_ahead = ours;
                 let ahead = if both { before.pop() } else { None };
                 match &step.action {
-                    Action::Launch(launch) => with_parameters(loaded, launch, &addresses, |parameters| {
-                        let add = driver.cuGraphAddKernelNode_v2;
-                        driver.check(
-                            "cuGraphAddKernelNode",
-                            add(&mut node, out.graph, before.as_ptr(), before.len(), parameters),
-                        )
-                    })?,
+                    Action::Launch(launch) => {
+                        with_parameters(loaded, launch, step, &addresses, |parameters| {
+                            let add = driver.cuGraphAddKernelNode_v2;
+                            driver.check(
+                                "cuGraphAddKernelNode",
+                                add(&mut node, out.graph, before.as_ptr(), before.len(), parameters),
+                            )
+                        })?
+                    }
                     Action::Call(call) => {
                         let captured =
                             capture(loaded, |stream| call.enqueue(&queue.handles, &addresses, stream))?;
@@ -113,9 +115,10 @@ impl Replay {
                 continue;
             }
             held.copy_from_slice(addresses);
-            if let Action::Launch(launch) = &loaded.program.steps[at].action {
+            let step = &loaded.program.steps[at];
+            if let Action::Launch(launch) = &step.action {
                 // SAFETY: the node is this step's, of the graph that was instantiated.
-                with_parameters(loaded, launch, held, |parameters| unsafe {
+                with_parameters(loaded, launch, step, held, |parameters| unsafe {
                     let set = driver.cuGraphExecKernelNodeSetParams_v2;
                     driver.check("cuGraphExecKernelNodeSetParams", set(self.executable, *node, parameters))
                 })?;
@@ -134,10 +137,11 @@ impl Replay {
     pub unsafe fn join(&mut self, loaded: &Loaded, queue: &Queue, stream: CUstream) -> Result<(), String> {
         let driver = self.device.driver;
         for &at in &queue.given {
-            if let Action::Launch(launch) = &loaded.program.steps[at].action {
+            let step = &loaded.program.steps[at];
+            if let Action::Launch(launch) = &step.action {
                 let node = self.nodes[at].0;
                 // SAFETY: the node is this step's, of our graph.
-                with_parameters(loaded, launch, queue.arguments(at), |parameters| unsafe {
+                with_parameters(loaded, launch, step, queue.arguments(at), |parameters| unsafe {
                     let set = driver.cuGraphKernelNodeSetParams_v2;
                     driver.check("cuGraphKernelNodeSetParams", set(node, parameters))
                 })?;
@@ -206,11 +210,12 @@ const PROGRAMMATIC: CUgraphEdgeData = CUgraphEdgeData {
 fn with_parameters(
     loaded: &Loaded,
     launch: &Launch,
+    step: &Step,
     addresses: &[Address],
     use_them: impl FnOnce(*const CUDA_KERNEL_NODE_PARAMS) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut pointers: Vec<*mut c_void> =
-        addresses.iter().map(|a| (a as *const Address).cast_mut().cast()).collect();
+        addresses.iter().zip(&step.arguments).map(|(a, argument)| passed(a, argument)).collect();
     let [x, y, z] = launch.grid;
     use_them(&CUDA_KERNEL_NODE_PARAMS {
         func: loaded.functions[launch.kernel],

@@ -5,7 +5,7 @@
 //! without one the first is.
 
 use super::assemble::{Assembler, Fault};
-use super::kernel::product::tensor::{self, Cut, Patch};
+use super::kernel::product::tensor::{self, Bulk, Cut, Patch};
 use super::kernel::product::{self, Kernel};
 use super::saved::Told;
 use super::timer::{Alone, Timer};
@@ -68,7 +68,7 @@ pub fn ways(
     out
 }
 
-/// Those of the ways that are kernels of our own, with at most so many cuts of each kind.
+/// Those of the ways that are kernels of our own, with at most so many cuts of each kind; of [`usize::MAX`], all there are.
 pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Vec<Arc<dyn Way>> {
     let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own(Kernel::Suitable))];
     if is_short(a, layer) {
@@ -82,6 +82,9 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
         let patches = tensor::patches(a, layer, tf32, clusters, cuts);
         out.extend(patches.into_iter().map(|patch| -> Arc<dyn Way> { Arc::new(OfPatches(patch)) }));
     }
+    let bulks = tensor::bulks(a, layer, clusters, cuts.saturating_add(1));
+    let outdone = !bulks.is_empty() && cuts != usize::MAX;
+    out.extend(bulks.into_iter().map(|bulk| -> Arc<dyn Way> { Arc::new(ByBulkCopies(bulk)) }));
     if let Some(form) = tensor::row_form(a, layer, tf32) {
         let cuts = tensor::cuts(form, &a.target, clusters, cuts);
         out.extend(cuts.into_iter().map(|cut| -> Arc<dyn Way> { Arc::new(OfRows(cut)) }));
@@ -89,6 +92,7 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
     out.extend(
         on_tensor_cores(a, layer, tf32, clusters, cuts)
             .into_iter()
+            .filter(|way| !(outdone && way.0.is_of_warpgroups_alone()))
             .map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
     out
@@ -96,6 +100,19 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
 
 /// Our own kernel on tensor cores.
 pub struct OnTensorCores(pub Cut);
+
+/// The same whose factors come by bulk copies.
+pub struct ByBulkCopies(pub Bulk);
+
+impl Way for ByBulkCopies {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
+        tensor::emit_bulk(a, layer, self.0)
+    }
+}
 
 /// The same of whole rows of taps.
 pub struct OfRows(pub Cut);

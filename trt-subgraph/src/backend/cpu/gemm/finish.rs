@@ -5,6 +5,7 @@ use super::sweep;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::kernel::bias;
+use crate::backend::cpu::scaled::Scaled;
 use crate::backend::cpu::step::{Address, Call};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::expr::{Binary, Node, Scalar};
@@ -44,8 +45,8 @@ impl Finish {
         }
         if let Some((value, after)) = bias::split(a, layer, axis) {
             let columns = result.shape[axis];
-            let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
-                let from = from.reshape(&[columns]).ok_or("a vector along the columns")?;
+            let packing = Box::new(move |a: &mut Assembler, from: Scaled, slot, offset| {
+                let from = a.multiplied(from).reshape(&[columns]).ok_or("a vector along the columns")?;
                 a.copy(&from, View { slot, offset, strides: vec![1], ..from.clone() });
                 Ok(())
             });

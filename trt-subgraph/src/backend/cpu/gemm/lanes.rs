@@ -2,6 +2,9 @@
 //!
 //! The functions are inlined into callers that are compiled for the instruction set.
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 /// A vector register of f32.
 pub trait Lanes: Copy {
     /// Elements of a vector.
@@ -18,6 +21,12 @@ pub trait Lanes: Copy {
     /// # Safety
     /// `to` has room for [`Lanes::COUNT`] elements.
     unsafe fn store(self, to: *mut f32);
+
+    /// Stores past the cache, for who reads it much later; [`fence`] ends a run of such stores.
+    ///
+    /// # Safety
+    /// `to` has room for [`Lanes::COUNT`] elements and is aligned to as many.
+    unsafe fn stream(self, to: *mut f32);
 
     /// The first `n` elements; the others are 0.
     ///
@@ -57,6 +66,26 @@ pub trait Lanes: Copy {
     /// The machine has the instruction set.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
 
+    /// `self * b`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
+    unsafe fn mul(self, b: Self) -> Self;
+
+    /// Eight runs of eight neighbours become columns: `to[i * pitch + r] = from[r][i]`.
+    ///
+    /// # Safety
+    /// The runs are there, and so is the room.
+    #[inline(always)]
+    unsafe fn turn_eight(from: [*const f32; 8], to: *mut f32, pitch: usize) {
+        for (r, run) in from.into_iter().enumerate() {
+            for i in 0..8 {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(i * pitch + r) = *run.add(i) };
+            }
+        }
+    }
+
     /// `self + b`.
     ///
     /// # Safety
@@ -92,6 +121,32 @@ pub trait Lanes: Copy {
     /// # Safety
     /// The machine has the instruction set.
     unsafe fn at_most(self, high: Self) -> Self;
+}
+
+/// Products of whole vectors, where `later` to memory that is read much later: past the cache, which would read it before it is written.
+///
+/// # Safety
+/// The machine has the instruction set; there are as many factors, and there is room.
+#[inline(always)]
+pub unsafe fn multiply<L: Lanes>(from: &[f32], factors: &[f32], to: *mut f32, later: bool) {
+    let later = later && to.addr().is_multiple_of(size_of::<f32>() * L::COUNT);
+    for at in (0..from.len()).step_by(L::COUNT) {
+        // SAFETY: the caller's promise; streams go to aligned addresses.
+        unsafe {
+            let product = L::load(from.as_ptr().add(at)).mul(L::load(factors.as_ptr().add(at)));
+            if later { product.stream(to.add(at)) } else { product.store(to.add(at)) }
+        }
+    }
+}
+
+/// Makes what this thread streamed visible to whoever sees what it writes from now on.
+#[inline(always)]
+pub fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every machine of this architecture has it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence()
+    }
 }
 
 /// Defines `$name(isa, ...)` that runs `$body::<L>(...)` with the vectors of an instruction set, compiled for it.
@@ -156,6 +211,11 @@ impl Lanes for Four {
         unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+    #[inline(always)]
     unsafe fn load_first(from: *const f32, n: usize) -> Four {
         // SAFETY: the caller's promise.
         Four(std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
@@ -170,6 +230,10 @@ impl Lanes for Four {
     #[inline(always)]
     unsafe fn mul_add(self, b: Four, c: Four) -> Four {
         self.zip(b, |a, b| a * b).zip(c, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn mul(self, b: Four) -> Four {
+        self.zip(b, |a, b| a * b)
     }
     #[inline(always)]
     unsafe fn add(self, b: Four) -> Four {
@@ -195,142 +259,4 @@ impl Lanes for Four {
     unsafe fn at_most(self, high: Four) -> Four {
         self.zip(high, |x, high| if x > high { high } else { x })
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::Lanes;
-    use std::arch::x86_64::*;
-
-    /// The first `n` of 16 lanes.
-    #[inline(always)]
-    fn mask_512(n: usize) -> __mmask16 {
-        ((1u32 << n) - 1) as __mmask16
-    }
-
-    /// The first `n` of 8 lanes.
-    #[inline(always)]
-    unsafe fn mask_256(n: usize) -> __m256i {
-        const ONES_THEN_ZEROS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-        // SAFETY: `n` is at most 8; the machine has the instruction set.
-        unsafe { _mm256_loadu_si256(ONES_THEN_ZEROS.as_ptr().add(8 - n).cast()) }
-    }
-
-    /// `x` where it is NaN, else `y`.
-    #[inline(always)]
-    unsafe fn keep_nan_512(x: __m512, y: __m512) -> __m512 {
-        // SAFETY: the machine has the instruction set.
-        unsafe { _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), x) }
-    }
-
-    /// `x` where it is NaN, else `y`.
-    #[inline(always)]
-    unsafe fn keep_nan_256(x: __m256, y: __m256) -> __m256 {
-        // SAFETY: the machine has the instruction set.
-        unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)) }
-    }
-
-    /// The machine's minimum and maximum give the second operand where one is NaN: that is the value here.
-    macro_rules! lanes {
-        ($T:ident, $count:literal, $set:ident, $load:ident, $store:ident, $mask:ident, $load_first:expr, $store_first:ident, $fma:ident, $add:ident, $sub:ident, $max:ident, $min:ident, $keep_nan:ident, $div:ident) => {
-            impl Lanes for $T {
-                const COUNT: usize = $count;
-
-                #[inline(always)]
-                unsafe fn splat(x: f32) -> $T {
-                    // SAFETY: the caller's promise; so for all below.
-                    unsafe { $set(x) }
-                }
-                #[inline(always)]
-                unsafe fn load(from: *const f32) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $load(from) }
-                }
-                #[inline(always)]
-                unsafe fn store(self, to: *mut f32) {
-                    // SAFETY: as above.
-                    unsafe { $store(to, self) }
-                }
-                #[inline(always)]
-                unsafe fn load_first(from: *const f32, n: usize) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $load_first($mask(n), from) }
-                }
-                #[inline(always)]
-                unsafe fn store_first(self, to: *mut f32, n: usize) {
-                    // SAFETY: as above.
-                    unsafe { $store_first(to, $mask(n), self) }
-                }
-                #[inline(always)]
-                unsafe fn mul_add(self, b: $T, c: $T) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $fma(self, b, c) }
-                }
-                #[inline(always)]
-                unsafe fn add(self, b: $T) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $add(self, b) }
-                }
-                #[inline(always)]
-                unsafe fn sub(self, b: $T) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $sub(self, b) }
-                }
-                #[inline(always)]
-                unsafe fn at_least(self, low: $T) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $max(low, self) }
-                }
-                #[inline(always)]
-                unsafe fn max(self, b: $T) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $keep_nan(self, $max(self, b)) }
-                }
-                #[inline(always)]
-                unsafe fn div(self, b: $T) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $div(self, b) }
-                }
-                #[inline(always)]
-                unsafe fn at_most(self, high: $T) -> $T {
-                    // SAFETY: as above.
-                    unsafe { $min(high, self) }
-                }
-            }
-        };
-    }
-    lanes!(
-        __m512,
-        16,
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        mask_512,
-        _mm512_maskz_loadu_ps,
-        _mm512_mask_storeu_ps,
-        _mm512_fmadd_ps,
-        _mm512_add_ps,
-        _mm512_sub_ps,
-        _mm512_max_ps,
-        _mm512_min_ps,
-        keep_nan_512,
-        _mm512_div_ps
-    );
-    lanes!(
-        __m256,
-        8,
-        _mm256_set1_ps,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        mask_256,
-        |mask, from| _mm256_maskload_ps(from, mask),
-        _mm256_maskstore_ps,
-        _mm256_fmadd_ps,
-        _mm256_add_ps,
-        _mm256_sub_ps,
-        _mm256_max_ps,
-        _mm256_min_ps,
-        keep_nan_256,
-        _mm256_div_ps
-    );
 }

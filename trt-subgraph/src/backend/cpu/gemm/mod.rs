@@ -1,7 +1,7 @@
 //! Convolutions and matrix products of f32 in kernels of our own.
 //!
-//! [`tile`] is the inner kernel, [`thin`] that for a few columns, [`lanes`] their vectors. [`panels`] puts the second operand
-//! into the order in which tiles read it; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done
+//! [`tile`] is the inner kernel, [`thin`] that for a few columns, [`lanes`] their vectors. [`panels`] is the
+//! order in which tiles read the second operand, [`pack`] puts it there; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done
 //! to a result while it is in cache. [`sweep`] is the step that walks the result, [`winograd`] one with fewer multiplications
 //! for windows of 3x3, [`batch`] one for products of two tensors of which neither is a weight, [`depthwise`] one for channels
 //! that are filtered alone.
@@ -16,6 +16,7 @@ pub mod depthwise;
 pub mod finish;
 pub mod formula;
 pub mod lanes;
+pub mod pack;
 pub mod panels;
 pub mod sweep;
 pub mod thin;

@@ -3,13 +3,7 @@
 
 use super::thin;
 use super::tile::{self, Kernel};
-use crate::DType;
-use crate::backend::RunError;
-use crate::backend::cpu::assemble::{Assembler, Packing};
 use crate::backend::cpu::expr::Isa;
-use crate::backend::cpu::nest::Nest;
-use crate::backend::cpu::step::{Call, Step};
-use crate::backend::cpu::view::{Slot, View};
 
 /// How the columns of one group are cut.
 #[derive(Clone, PartialEq, Debug)]
@@ -83,108 +77,6 @@ impl Panels {
             0 => thin::kernels(isa, panel.columns),
             vectors => tile::kernels(isa, vectors),
         }
-    }
-
-    /// Puts `plain(value)`, of axes `[groups, terms..., columns]`, into panels, group after group.
-    pub fn packing(&self, plain: impl FnOnce(View) -> View + 'static) -> Packing {
-        let panels = self.clone();
-        Box::new(move |a: &mut Assembler, from, slot, offset| {
-            let from = a.converted(from, DType::F32);
-            let from = plain(from);
-            let rank = from.rank();
-            let terms = from.permute(&(1..rank - 1).collect::<Vec<_>>());
-            let terms = Nest::new([&terms], &(0..rank - 2).collect::<Vec<_>>());
-            let touches = [from.slot, slot];
-            a.emit(Pack { panels, from, terms, to: (slot, offset) }, &touches);
-            Ok(())
-        })
-    }
-}
-
-/// Terms that are put into place together.
-const TERMS: usize = 16;
-
-struct Pack {
-    panels: Panels,
-    from: View,
-    terms: Nest<1>,
-    to: (Slot, isize),
-}
-
-impl Panel {
-    /// Puts a panel into place: `to[term][column]`, from an operand whose term `t` starts at `from + term(t)`.
-    ///
-    /// # Safety
-    /// The operand has `depth` terms of the panel's columns, `step` apart; `to` has room for the panel.
-    pub unsafe fn pack(
-        &self,
-        from: *const f32,
-        term: impl Fn(usize) -> isize,
-        step: isize,
-        to: *mut f32,
-        (depth, lanes): (usize, usize),
-    ) {
-        let width = self.vectors * lanes;
-        if width == 0 {
-            for (c, t) in (0..self.columns).flat_map(|c| (0..depth).map(move |t| (c, t))) {
-                let from = from.wrapping_offset(term(t) + c as isize * step);
-                // SAFETY: an element of the operand; the panel has room for it.
-                unsafe { *to.add(c * depth + t) = *from };
-            }
-            return;
-        }
-        // Some terms of a column at a time: neighbours are often in one line of the cache, and columns often lie so that they push each
-        // other out of it.
-        for first in (0..depth).step_by(TERMS) {
-            let count = TERMS.min(depth - first);
-            let terms: [isize; TERMS] = std::array::from_fn(|i| if i < count { term(first + i) } else { 0 });
-            // SAFETY: columns of the panel are in the operand; there is room for whole vectors of each term.
-            unsafe {
-                let to = std::slice::from_raw_parts_mut(to.add(first * width), count * width);
-                if step == 1 {
-                    for (to, &term) in to.chunks_exact_mut(width).zip(&terms) {
-                        let line = std::slice::from_raw_parts(from.wrapping_offset(term), self.columns);
-                        to[..self.columns].copy_from_slice(line);
-                    }
-                } else {
-                    for c in 0..self.columns {
-                        let column = from.wrapping_offset(c as isize * step);
-                        for (to, &term) in to[c..].iter_mut().step_by(width).zip(&terms) {
-                            *to = *column.wrapping_offset(term);
-                        }
-                    }
-                }
-                to.chunks_exact_mut(width).for_each(|to| to[self.columns..].fill(0.0));
-            }
-        }
-    }
-}
-
-impl Step for Pack {
-    unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let (from, to) = (call.of(&self.from), call.place(self.to.0, self.to.1));
-        let (group_step, column_step) = (self.from.strides[0], self.from.strides[self.from.rank() - 1]);
-        let (panels, depth, lanes) = (self.panels.list.len(), self.panels.depth, self.panels.lanes);
-        call.team.split(self.from.shape[0] * panels, 1, |_, part| {
-            for item in part {
-                let (group, panel) = (item / panels, self.panels.list[item % panels]);
-                let first = group as isize * group_step + panel.first as isize * column_step;
-                let start = group * self.panels.elements() + panel.offset;
-                let term = |t| self.terms.offsets(t)[0];
-                let (from, to) = (from.at::<f32>(first), to.at::<f32>(start as isize));
-                // SAFETY: the caller gives the operand and room for all panels.
-                unsafe { panel.pack(from, term, column_step, to, (depth, lanes)) };
-            }
-        });
-        Ok(())
-    }
-
-    fn describe(&self) -> String {
-        "pack into panels".to_string()
-    }
-
-    fn form(&self) -> String {
-        format!("{:?} {:?} {:?}", self.panels, self.from, self.to)
     }
 }
 

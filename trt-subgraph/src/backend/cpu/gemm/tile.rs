@@ -255,7 +255,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
 
 /// Has a cache line brought near that will be read soon.
 #[inline(always)]
-fn fetch(at: *const f32) {
+pub fn fetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, for any address.
     unsafe {

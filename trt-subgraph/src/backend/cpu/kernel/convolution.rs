@@ -115,7 +115,7 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: W
         let line = if groups == 1 && window.dilation[1] == 1 { window.size[1] } else { 1 };
         let panels = Panels::new(a.machine.isa, w[0] / groups, w[1..].iter().product(), line * w[1]);
         // Axes: groups, window, input channels, result channels.
-        let packing = panels.packing(move |w: View| {
+        let packing = panels.packing(move |w: &View| {
             let mut shape = w.shape.clone();
             shape[0] /= groups;
             shape.insert(0, groups);
@@ -135,6 +135,7 @@ fn channels_of_taps(a: &mut Assembler, layer: &Layer, w: &[usize]) -> Result<(Sl
     let ty = TensorType::new(DType::F32, [taps, channels]);
     let bytes = ty.bytes();
     let packing: Packing = Box::new(move |a, from, slot, offset| {
+        let from = a.multiplied(from);
         let from = a.converted(from, DType::F32);
         let from = from.reshape(&[channels, taps]).ok_or("a dense tensor takes any shape")?.permute(&[1, 0]);
         a.copy(&from, View { offset, ..View::row_major(slot, &ty) });
@@ -251,6 +252,7 @@ fn plain_weights(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<Vi
     let packed = View::dense(Slot(0), &ty, &order);
     let to = packed.clone();
     let packing: Packing = Box::new(move |a, from, slot, offset| {
+        let from = a.multiplied(from);
         let from = a.converted(from, to.dtype);
         a.copy(&from, View { slot, offset, ..to });
         Ok(())

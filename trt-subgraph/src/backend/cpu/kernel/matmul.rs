@@ -71,8 +71,8 @@ fn with_weight(a: &mut Assembler, layer: &Layer, x: &View, tb: bool) -> Result<(
         }
     };
     let panels = Panels::new(a.machine.isa, columns, inner, inner);
-    let packing = panels.packing(move |w: View| {
-        let w = turned(w, tb);
+    let packing = panels.packing(move |w: &View| {
+        let w = turned(w.clone(), tb);
         w.reshape(&[1, inner, columns]).expect("leading axes of 1 go")
     });
     let weights = a.packed(layer.inputs[1], 4 * panels.elements(), packing)?;
@@ -109,6 +109,7 @@ fn plain(a: &mut Assembler, layer: &Layer, tb: bool) -> Result<View, Fault> {
     let ty = turned(View::row_major(Slot(0), &ty.with_dtype(dtype)), tb).ty();
     let to = View::row_major(Slot(0), &ty);
     let packing: Packing = Box::new(move |a, from, slot, offset| {
+        let from = a.multiplied(from);
         let from = a.converted(turned(from, tb), to.dtype);
         a.copy(&from, View { slot, offset, ..to });
         Ok(())

@@ -13,6 +13,9 @@ pub fn pointwise(a: &mut Assembler, layer: &Layer, expr: &Expr) -> Result<(), Fa
     let shape = a.network.ty(value).shape.clone();
     let row_major: Vec<usize> = (0..shape.len()).collect();
     let like = operands.iter().find(|v| v.shape == shape && v.strides.iter().all(|&s| s != 0));
+    if a.postpone(value, expr, &operands) {
+        return Ok(());
+    }
     let order = match like {
         Some(v) if !a.is_bound(value) => v.order(),
         _ => row_major,
@@ -42,6 +45,10 @@ pub fn slice(a: &mut Assembler, layer: &Layer, ranges: &[Range]) -> Result<(), F
 }
 
 pub fn reshape(a: &mut Assembler, layer: &Layer, shape: &[usize]) -> Result<(), Fault> {
+    if let Some(product) = a.postponed.get(&layer.inputs[0]).and_then(|product| product.reshape(shape)) {
+        a.postponed.insert(layer.outputs[0], product);
+        return Ok(());
+    }
     let (from, value) = (a.view(layer.inputs[0]), layer.outputs[0]);
     let view = match from.reshape(shape) {
         Some(view) => view,

@@ -56,6 +56,7 @@ pub fn packed(
     let to = wanted.clone();
     let library = a.machine.library.clone().ok_or("no oneDNN")?;
     let packing: Packing = Box::new(move |a, from, slot, offset| {
+        let from = a.multiplied(from);
         let from = a.converted(from, crate::DType::F32);
         let row_major: Vec<usize> = (0..from.rank()).collect();
         let from = plain(&a.ordered(from, &row_major));

@@ -8,6 +8,7 @@ mod tensor_cores;
 mod tests;
 
 use super::assemble::Assembler;
+use super::boxes::{Boxes, Shape};
 use super::narrow;
 use super::program::{Action, Program, Source};
 use super::render::{TENSOR, module};
@@ -114,10 +115,19 @@ fn run(program: &Program, mut place: impl FnMut(&Source) -> *mut u8) {
     type Launch = unsafe extern "C" fn(*mut *mut c_void, u32, u32);
     for step in &program.steps {
         let Action::Launch(launch) = &step.action else { panic!("{} is a library's", step.origin) };
+        let boxes: Vec<Option<Vec<i64>>> = step
+            .arguments
+            .iter()
+            .map(|a| Some(numbers(a.boxes.as_ref()?, slots[a.slot.0 as usize].wrapping_offset(a.offset))))
+            .collect();
+        let mut boxes = boxes.iter();
         let address = |a: &super::render::Argument| {
             let address = slots[a.slot.0 as usize].wrapping_offset(a.offset);
             assert!((address as usize).is_multiple_of(a.alignment), "{}: misaligned", step.origin);
-            address.cast()
+            match boxes.next().expect("one for each argument") {
+                Some(numbers) => numbers.as_ptr().cast_mut().cast(),
+                None => address.cast(),
+            }
         };
         let mut arguments: Vec<*mut c_void> = step.arguments.iter().map(address).collect();
         let name = format!("launch_{}\0", launch.kernel);
@@ -127,6 +137,22 @@ fn run(program: &Program, mut place: impl FnMut(&Source) -> *mut u8) {
             function(arguments.as_mut_ptr(), launch.grid[0], launch.threads);
         }
     }
+}
+
+/// A tensor as `Boxes` of the emulated device has it: address, axes, sizes, steps in bytes, then what one copy moves.
+fn numbers(boxes: &Boxes, address: *mut u8) -> Vec<i64> {
+    let mut out = vec![address as i64, boxes.sizes.len() as i64];
+    out.extend(boxes.sizes.iter().map(|&n| n as i64));
+    out.push(boxes.dtype.size() as i64);
+    out.extend(boxes.strides.iter().map(|&n| n as i64));
+    match &boxes.shape {
+        Shape::Box(extents) => out.extend(extents.iter().map(|&n| i64::from(n))),
+        Shape::Windows { corners, steps, places } => {
+            out.extend(corners.iter().flatten().map(|&n| i64::from(n)));
+            out.extend(steps.iter().chain([places]).map(|&n| i64::from(n)));
+        }
+    }
+    out
 }
 
 /// The outputs of a network on the emulated device.

@@ -75,3 +75,73 @@ template <int N, class T> void multiply_tiles(f32 (*s)[4], const unsigned char* 
                 for (int i = 0; i < 2; ++i) s[j][c] += device::at(&left, i, type) * device::at(&right, i, type);
             }
 }
+
+DEVICE void gather_eights(f32* to, const f32 (*s)[4], int half) {
+    device::show(s);
+    const int lane = device::running % 32;
+    for (int from = 0; from < 4; ++from)
+        for (int e = 0; e < 2; ++e)
+            to[from * 2 + e] = ((const f32(*)[4])device::shown(lane / 4 * 4 + from))[lane % 4][half * 2 + e];
+    device::seen();
+}
+
+// How bulk copies see a tensor: address, axes, sizes, steps in bytes, and what one copy moves.
+struct Boxes {
+    const int64_t* at;
+    Boxes(void* p) : at((const int64_t*)p) {}
+    int64_t axes() const { return at[1]; }
+    int64_t size(int axis) const { return at[2 + axis]; }
+    int64_t step(int axis) const { return at[2 + axes() + axis]; }
+    const int64_t* moved() const { return at + 2 + 2 * axes(); }
+    // 128 bytes from this element on as row `row` of a place in shared memory; zeros beyond the ends.
+    void row(unsigned char* to, int row, std::vector<int64_t> from) const {
+        for (int e = 0; e < 64; ++e, ++from[0]) {
+            unsigned char* const place = to + row * 128 + ((e / 8 ^ row & 7) * 16) + e % 8 * 2;
+            int64_t offset = 0;
+            bool exists = true;
+            for (int axis = 0; axis < axes(); ++axis) {
+                exists = exists && from[axis] >= 0 && from[axis] < size(axis);
+                offset += from[axis] * step(axis);
+            }
+            if (exists) std::memcpy(place, (const char*)at[0] + offset, 2); else std::memset(place, 0, 2);
+        }
+    }
+};
+namespace device {
+// A barrier: how many have to arrive yet, how many in all, and bytes that have to, twice, plus how often it was passed, modulo 2.
+struct Barrier { short left, all; int rest; };
+inline Barrier& barrier(u64* b) { return *(Barrier*)b; }
+inline void changed(Barrier& b) {
+    if (b.left == 0 && b.rest / 2 == 0) b.left = b.all, b.rest ^= 1;
+}
+}
+DEVICE void begin_barrier(u64* b, int arrivals) { device::barrier(b) = {(short)arrivals, (short)arrivals, 0}; }
+DEVICE void show_barriers() {}
+DEVICE void arrive(u64* b) { --device::barrier(b).left; device::changed(device::barrier(b)); }
+DEVICE void expect_bytes(u64* b, int bytes) { device::barrier(b).rest += 2 * bytes; arrive(b); }
+DEVICE void await_bytes(u64* b, int again) {
+    for (int turns = 0; (device::barrier(b).rest & 1) == again; ++turns) {
+        if (turns > 1000000) std::fprintf(stderr, "bytes that never arrive\n"), std::abort();
+        device::yield(device::READY);
+    }
+}
+namespace device {
+inline void arrived(u64* b, int bytes) { barrier(b).rest -= 2 * bytes; changed(barrier(b)); }
+}
+DEVICE void begin_box(unsigned char* to, const Boxes& from, u64* done, unsigned, int i, int j, int k = 0) {
+    const int64_t* const extents = from.moved();
+    const int deep = from.axes() > 2 ? extents[2] : 1;
+    for (int z = 0; z < deep; ++z)
+        for (int y = 0; y < extents[1]; ++y) from.row(to, z * extents[1] + y, {i, j + y, k + z});
+    device::arrived(done, deep * extents[1] * 128);
+}
+DEVICE void begin_windows(unsigned char* to, const Boxes& from, u64* done, unsigned, int channel, int column, int row, int image, int right, int down) {
+    const int64_t *low = from.moved(), *high = low + 2, *steps = low + 4;
+    for (int place = 0; place < low[6]; ++place) {
+        from.row(to, place, {channel, column + right, row + down, image});
+        column += steps[0];
+        if (column >= from.size(1) + high[0]) column = low[0], row += steps[1];
+        if (row >= from.size(2) + high[1]) row = low[1], ++image;
+    }
+    device::arrived(done, low[6] * 128);
+}

@@ -2,7 +2,7 @@
 
 use super::super::kernel::attention;
 use super::super::kernel::product::tensor;
-use super::super::tactic::{Choice, OfPatches, OfRows, OnTensorCores};
+use super::super::tactic::{Choice, OfPatches, OfRows, OnTensorCores, Way};
 use super::super::target::Target;
 use super::tests::{Batch, agrees_by, agrees_within, ty};
 use crate::backend::Tf32;
@@ -10,7 +10,7 @@ use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::layer::Convolution;
 use crate::network::{Builder, Expr, LayerKind, Network};
 use crate::{DType, Literal};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Every product that tensor cores take, on them: convolutions of padded, strided, few and many channels, matrices of every form.
 #[test]
@@ -107,6 +107,53 @@ fn products_cut_in_every_manner() {
         }
     }
     assert_eq!(kinds, 5, "two units, of which one has no cut of 128x256");
+}
+
+/// Matrices and windows of every kind, sums longer and shorter than all stages, tiles beyond the ends, blocks of one cluster each.
+#[test]
+fn products_by_bulk_copies() {
+    let c = |stride: [usize; 2], padding: [(usize, usize); 2], dilation: [usize; 2]| {
+        LayerKind::Convolution(Convolution {
+            stride: stride.to_vec(),
+            padding: padding.to_vec(),
+            dilation: dilation.to_vec(),
+            groups: 1,
+            transposed: false,
+            output_padding: vec![0; 2],
+        })
+    };
+    let matmul = |transpose_b| LayerKind::MatMul { transpose_a: false, transpose_b };
+    let target = Target { capability: 90, multiprocessors: 1 };
+    let mut tiles = std::collections::BTreeSet::new();
+    for (dtype, kind, x, w, every) in [
+        (DType::F16, matmul(true), &[70, 1048][..], &[136, 1048][..], 9),
+        (DType::BF16, matmul(false), &[2, 65, 72], &[72, 260], 5),
+        (DType::F16, c([1; 2], [(1, 1); 2], [1; 2]), &[2, 64, 9, 7], &[40, 64, 3, 3], 7),
+        (DType::BF16, c([2, 1], [(2, 0), (1, 3)], [1, 2]), &[3, 30, 11, 13], &[17, 30, 3, 2], 7),
+        (DType::F16, c([2; 2], [(0, 0); 2], [1; 2]), &[3, 72, 6, 5], &[72, 72, 1, 1], 5),
+    ] {
+        let mut b = Builder::new();
+        let (given, w) = (b.input(ty(dtype, x)), b.parameter("w", ty(dtype, w)));
+        // What the engine has computed itself.
+        let x = b.add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &[given]);
+        let y = b.fused(kind, &[x.expect("well typed"), w], None).expect("well typed");
+        let more = b.input(ty(dtype, &b.ty(y[0]).shape.clone()));
+        let y = b.add(LayerKind::Pointwise(Expr::binary(Binary::Add)), &[y[0], more]).expect("well typed");
+        let network = b.finish(vec![y]);
+        let list = Mutex::new(Vec::new());
+        let run = super::narrow::split(&network).run;
+        super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
+        let found = list.into_inner().expect("nobody panicked");
+        let alone =
+            |way: &&Arc<dyn Way>| way.name().contains("clusters of 1x1") || way.name().contains("turns");
+        let found: Vec<_> = found.iter().filter(alone).collect();
+        assert!(found.len() >= 10, "{}", found.len());
+        for way in found.into_iter().step_by(every) {
+            tiles.insert(way.name());
+            agrees_within(&network, Choice::Settled(way.clone()), 4e-3);
+        }
+    }
+    assert!(tiles.len() >= 8, "{tiles:?}");
 }
 
 /// Strides, dilations, paddings of each side, channels that fill no unit, tiles that do not fill the image.

@@ -4,7 +4,7 @@ use super::open::api;
 use cudarc::driver::sys::{
     CUDA_KERNEL_NODE_PARAMS, CUcontext, CUdevice, CUdevice_attribute, CUevent, CUfunction,
     CUfunction_attribute, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUmodule, CUpointer_attribute,
-    CUstream, CUstreamCaptureMode,
+    CUstream, CUstreamCaptureMode, CUtensorMap,
 };
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -55,6 +55,13 @@ api! {
         cuFuncSetAttribute: fn(CUfunction, CUfunction_attribute, c_int) -> Status;
         cuLaunchKernel: fn(
             CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void,
+        ) -> Status;
+        cuTensorMapEncodeTiled: fn(
+            *mut CUtensorMap, c_uint, c_uint, *mut c_void, *const u64, *const u64, *const u32, *const u32, c_uint, c_uint, c_uint, c_uint,
+        ) -> Status;
+        cuTensorMapEncodeIm2col: fn(
+            *mut CUtensorMap, c_uint, c_uint, *mut c_void, *const u64, *const u64, *const c_int, *const c_int, c_uint, c_uint,
+            *const u32, c_uint, c_uint, c_uint, c_uint,
         ) -> Status;
         cuStreamCreate: fn(*mut CUstream, c_uint) -> Status;
         cuStreamSynchronize: fn(CUstream) -> Status;

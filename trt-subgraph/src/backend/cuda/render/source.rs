@@ -1,5 +1,6 @@
 //! Kernels as text with typed parameters, and the arguments that a launch passes for them.
 
+use super::super::boxes::Boxes;
 use super::super::program::WEIGHTS;
 use super::scalar::storage_type;
 use crate::DType;
@@ -26,13 +27,15 @@ pub struct Argument {
     pub writes: bool,
     /// The alignment of the address that the kernel relies on, in bytes.
     pub alignment: usize,
+    /// What is passed is no address, but how bulk copies see the tensor there.
+    pub boxes: Option<Boxes>,
 }
 
 impl Argument {
     /// The first element of a view, and what lies under it.
     pub fn of(view: &View, writes: bool) -> Argument {
         let (slot, offset, reach) = (view.slot, view.offset, view.reach());
-        Argument { slot, offset, reach, writes, alignment: view.dtype.size() }
+        Argument { slot, offset, reach, writes, alignment: view.dtype.size(), boxes: None }
     }
 }
 
@@ -94,10 +97,17 @@ impl Draft {
         self.arguments.push(Argument::of(view, true));
     }
 
+    /// A parameter for a tensor that bulk copies read; it is not the caller's.
+    pub fn boxes(&mut self, name: &str, view: &View, boxes: Boxes) {
+        self.parameters.push(format!("const __grid_constant__ Boxes {name}"));
+        self.arguments.push(Argument { alignment: 16, boxes: Some(boxes), ..Argument::of(view, false) });
+    }
+
     /// A parameter of the engine's fault record: two words that a kernel may set.
     pub fn fault(&mut self, name: &str, slot: Slot) {
         self.parameters.push(format!("i64* {name}"));
-        self.arguments.push(Argument { slot, offset: 0, reach: (0, 0), writes: false, alignment: 8 });
+        let argument = Argument { slot, offset: 0, reach: (0, 0), writes: false, alignment: 8, boxes: None };
+        self.arguments.push(argument);
     }
 
     /// The kernel relies on this alignment of its latest parameter.

@@ -61,6 +61,10 @@ DEVICE Four factor(Four v, f32) { return {narrow(v.at[0]), narrow(v.at[1]), narr
 DEVICE void cluster_barrier() {
     asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
+// The same where none relies on what others wrote: nobody leaves before all are there.
+DEVICE void cluster_meeting() {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
 // What the block of this rank has in its shared memory where ours has N numbers from `p` on.
 template <int N> DEVICE Pack<f32, N> from_neighbour(const f32* p, int rank) {
     Pack<f32, N> r;
@@ -111,10 +115,12 @@ template <int N> struct Width {};
 WARPGROUP_PRODUCT(4, "n32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16", "%17", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]))
 WARPGROUP_PRODUCT(8, "n64", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
             "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31", "%32", "%33", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]))
+WARPGROUP_PRODUCT(12, "n96", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47", "%48", "%49", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]))
 WARPGROUP_PRODUCT(16, "n128", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
             "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
             "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
             "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63", "%64", "%65", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]), SUMS(s[12]), SUMS(s[13]), SUMS(s[14]), SUMS(s[15]))
+WARPGROUP_PRODUCT(20, "n160", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79", "%80", "%81", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]), SUMS(s[12]), SUMS(s[13]), SUMS(s[14]), SUMS(s[15]), SUMS(s[16]), SUMS(s[17]), SUMS(s[18]), SUMS(s[19]))
 // The same of 128 bytes, begun.
 template <int N, class T> DEVICE void multiply_tiles(f32 (*s)[4], const void* a, const void* b, T type) {
     const u64 left = described(a), right = described(b);
@@ -124,3 +130,83 @@ template <int N, class T> DEVICE void multiply_tiles(f32 (*s)[4], const void* a,
 }
 // Shared memory of a size that is said at the launch.
 #define DYNAMIC_SHARED(name, bytes) extern __shared__ __align__(1024) unsigned char name[]
+
+// Four neighbouring lanes have two of every eight numbers, columns 2 * l and the next of each of four units: lane l gets the eight of unit
+// l. Of each lane's four numbers of a unit, `half` says which two.
+DEVICE void gather_eights(f32* to, const f32 (*s)[4], int half) {
+    const bool odd = THREAD & 1, high = THREAD & 2;
+    f32 two[4][2];
+    #pragma unroll
+    for (int k = 0; k < 4; k += 2)
+        #pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            f32 left = s[k][half * 2 + e], right = s[k + 1][half * 2 + e];
+            // Registers, not places in memory to choose from.
+            asm("" : "+f"(left), "+f"(right));
+            const f32 got = across_lanes(odd ? left : right, 1);
+            two[k][e] = odd ? got : left;
+            two[k + 1][e] = odd ? right : got;
+        }
+    #pragma unroll
+    for (int b = 0; b < 2; ++b)
+        #pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            f32 low = two[b][e], upper = two[2 + b][e];
+            asm("" : "+f"(low), "+f"(upper));
+            const f32 got = across_lanes(high ? low : upper, 2);
+            to[b * 2 + e] = high ? got : low;
+            to[4 + b * 2 + e] = high ? upper : got;
+        }
+}
+
+// How bulk copies see a tensor; the driver made it.
+struct alignas(64) Boxes { unsigned char at[128]; };
+// A barrier that so many arrive at, and bytes. It is passed, again and again, when all have.
+DEVICE void begin_barrier(u64* b, int arrivals) { asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals) : "memory"); }
+// Barriers that were begun are there for the cluster and for copies, once threads have met.
+DEVICE void show_barriers() { asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async;" ::: "memory"); }
+// Arrives, and has the barrier wait for so many bytes.
+DEVICE void expect_bytes(u64* b, int bytes) {
+    asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;\n}" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+}
+DEVICE void arrive(u64* b) { asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(shared_address(b)) : "memory"); }
+// Arrives at the barrier that the block of this rank has where ours is.
+DEVICE void arrive_at(u64* b, int rank) {
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [at];\n}"
+                 ::"r"(shared_address(b)), "r"(rank) : "memory");
+}
+// Waits until the barrier has been passed an odd number of times, or with `again` an even one.
+DEVICE void await_bytes(u64* b, int again) {
+    asm volatile("{\n.reg .pred passed;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 passed, [%0], %1;\n@passed bra DONE;\nbra AGAIN;\nDONE:\n}"
+                 ::"r"(shared_address(b)), "r"(again) : "memory");
+}
+// Begins to copy the box that starts at these elements, innermost axis first, and counts its bytes at the barrier `done`: into our shared
+// memory, or to the same place in those of all blocks whose bits `blocks` has.
+DEVICE void begin_box(void* to, const Boxes& from, u64* done, unsigned blocks, int i, int j) {
+    if (blocks)
+        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;"
+                     ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(i), "r"(j), "h"((unsigned short)blocks) : "memory");
+    else
+        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
+                     ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(i), "r"(j) : "memory");
+}
+DEVICE void begin_box(void* to, const Boxes& from, u64* done, unsigned blocks, int i, int j, int k) {
+    if (blocks)
+        asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;"
+                     ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(i), "r"(j), "r"(k), "h"((unsigned short)blocks) : "memory");
+    else
+        asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
+                     ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(i), "r"(j), "r"(k) : "memory");
+}
+// The same of places of an image, from the window on that begins at this column and row of an image, each `right` and `down` of where
+// its window begins.
+DEVICE void begin_windows(void* to, const Boxes& from, u64* done, unsigned blocks, int channel, int column, int row, int image, int right, int down) {
+    if (blocks)
+        asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8}, %9;"
+                     ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(channel), "r"(column), "r"(row), "r"(image),
+                     "h"((unsigned short)right), "h"((unsigned short)down), "h"((unsigned short)blocks) : "memory");
+    else
+        asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};"
+                     ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(channel), "r"(column), "r"(row), "r"(image),
+                     "h"((unsigned short)right), "h"((unsigned short)down) : "memory");
+}

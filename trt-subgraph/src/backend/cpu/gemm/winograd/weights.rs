@@ -1,29 +1,39 @@
 //! Transformed weights, and the way back.
 
-use super::{Places, Winograd};
+use super::{LINE, Places, VALUES, Winograd};
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Packing};
 use crate::backend::cpu::expr::Isa;
-use crate::backend::cpu::gemm::lanes::{Lanes, by_lanes};
+use crate::backend::cpu::gemm::lanes::{Lanes, by_lanes, fence, multiply};
 use crate::backend::cpu::gemm::panels::{Panel, Panels};
+use crate::backend::cpu::scaled::Scaled;
 use crate::backend::cpu::step::{Address, Call, Step};
-use crate::backend::cpu::view::{Slot, View};
+use crate::backend::cpu::view::Slot;
 use std::array::from_fn;
 use std::ops::Range;
 
 /// Input channels of a panel that one thread takes at a time.
 const INPUTS: usize = 64;
-
+/// Input channels that are brought together before they are stored.
+const BROUGHT: usize = 8;
 /// Output channels that are transformed together.
 const WIDE: usize = 8;
+/// The most columns of a panel.
+const WIDEST: usize = 64;
 
 /// Transforms weights `[outputs, inputs, 3, 3]` and puts them into 16 groups of panels.
 pub fn packing(panels: &Panels, inputs: usize) -> Packing {
     let panels = panels.clone();
     Box::new(move |a: &mut Assembler, from, slot, offset| {
-        let from = a.converted(from, DType::F32);
-        let touches = [from.slot, slot];
+        let mut from = match from.view.dtype {
+            DType::F32 => from,
+            _ => a.converted(from.view, DType::F32).into(),
+        };
+        if !from.is_even_along(1..4) {
+            from = a.multiplied(from).into();
+        }
+        let touches: Vec<Slot> = from.slots().chain([slot]).collect();
         let isa = a.machine.isa;
         a.emit(Transform { from, to: (slot, offset), panels, inputs, isa }, &touches);
         Ok(())
@@ -31,7 +41,8 @@ pub fn packing(panels: &Panels, inputs: usize) -> Packing {
 }
 
 struct Transform {
-    from: View,
+    /// The factor is one for each output channel.
+    from: Scaled,
     to: (Slot, isize),
     panels: Panels,
     inputs: usize,
@@ -52,41 +63,77 @@ fn mix([a, b, c]: [&Values; 3]) -> [Values; 4] {
     out
 }
 
+/// All values of a window's taps, by their number.
+#[inline(always)]
+fn mixed(taps: &[Values; 9], mut each: impl FnMut(usize, &Values)) {
+    let line = |r: usize| mix([&taps[3 * r], &taps[3 * r + 1], &taps[3 * r + 2]]);
+    let lines = [line(0), line(1), line(2)];
+    for j in 0..4 {
+        for (k, values) in mix([&lines[0][j], &lines[1][j], &lines[2][j]]).iter().enumerate() {
+            each(4 * k + j, values);
+        }
+    }
+}
+
 by_lanes! {
     /// The channels of a panel for some input channels.
     ///
     /// # Safety
-    /// `from` is the first of the weights, `to` has room for all panels.
-    unsafe fn transform => lines(t: &Transform, from: Address, to: Address, panel: &Panel, inputs: Range<usize>)
+    /// `places` are the first weight, the first factor (null where there is none) and the panels, with room for all.
+    unsafe fn transform => lines(t: &Transform, places: &[Address; 3], panel: &Panel, inputs: Range<usize>)
 }
 
 #[inline(always)]
-unsafe fn lines<L: Lanes>(t: &Transform, from: Address, to: Address, panel: &Panel, inputs: Range<usize>) {
-    let (s, width, group) = (&t.from.strides, t.panels.width(panel), t.panels.elements());
+unsafe fn lines<L: Lanes>(t: &Transform, places: &[Address; 3], panel: &Panel, inputs: Range<usize>) {
+    let ([from, factor, to], s) = (*places, &t.from.view.strides);
+    let (width, group) = (t.panels.width(panel), t.panels.elements());
+    let mut factors = [1f32; WIDEST];
+    if let Some(view) = &t.from.factor {
+        for (c, f) in factors.iter_mut().enumerate().take(panel.columns) {
+            // SAFETY: an element of the factor.
+            *f = unsafe { *factor.at::<f32>((panel.first + c) as isize * view.strides[0]) };
+        }
+    }
     let offsets: [isize; 9] = from_fn(|tap| (tap / 3) as isize * s[2] + (tap % 3) as isize * s[3]);
-    // A few output channels at a time: what is read of more would not stay in the cache.
-    for start in (0..width).step_by(WIDE) {
-        let columns = panel.columns.saturating_sub(start).min(WIDE);
-        for input in inputs.clone() {
-            let mut taps = [[0f64; WIDE]; 9];
-            let first = (panel.first + start) as isize * s[0] + input as isize * s[1];
-            for c in 0..columns {
-                let first = from.at::<f32>(first + c as isize * s[0]);
-                for (values, &offset) in taps.iter_mut().zip(&offsets) {
-                    // SAFETY: an element of the weights.
-                    values[c] = unsafe { *first.wrapping_offset(offset) }.into();
+    let are_neighbours = offsets == from_fn(|tap| tap as isize);
+    let mut brought = [[0f32; BROUGHT * LINE]; VALUES];
+    for first in (0..width).step_by(LINE) {
+        let line = LINE.min(width - first);
+        for inputs in inputs.clone().step_by(BROUGHT).map(|i| i..inputs.end.min(i + BROUGHT)) {
+            // A few output channels at a time: what is read of more would not stay in the cache.
+            for start in (first..first + line).step_by(WIDE) {
+                let columns = panel.columns.saturating_sub(start).min(WIDE);
+                let factors = &factors[start..start + WIDE];
+                for input in inputs.clone() {
+                    let place = (panel.first + start) as isize * s[0] + input as isize * s[1];
+                    let place = |c: usize| from.at::<f32>(place + c as isize * s[0]).cast_const();
+                    let mut taps = [[0f32; WIDE]; 9];
+                    // Taps that are neighbours are turned eight at a time.
+                    let turned = if columns == WIDE && are_neighbours { 8 } else { 0 };
+                    // SAFETY: elements of the weights.
+                    unsafe {
+                        if turned == 8 {
+                            L::turn_eight(from_fn(place), taps.as_mut_ptr().cast(), WIDE);
+                        }
+                        for c in 0..columns {
+                            for tap in turned..9 {
+                                taps[tap][c] = *place(c).wrapping_offset(offsets[tap]);
+                            }
+                        }
+                    }
+                    let taps = taps.map(|tap| from_fn(|c| f64::from(tap[c] * factors[c])));
+                    let at = (input - inputs.start) * line + start - first;
+                    mixed(&taps, |i, values| {
+                        let to = &mut brought[i][at..at + WIDE.min(first + line - start)];
+                        to.iter_mut().zip(values).for_each(|(to, &v)| *to = v as f32);
+                    });
                 }
             }
-            let line = |r: usize| mix([&taps[3 * r], &taps[3 * r + 1], &taps[3 * r + 2]]);
-            let lines = [line(0), line(1), line(2)];
-            for j in 0..4 {
-                for (k, values) in mix([&lines[0][j], &lines[1][j], &lines[2][j]]).iter().enumerate() {
-                    let at = (4 * k + j) * group + panel.offset + input * width + start;
-                    // SAFETY: the panel has whole vectors; input channels are this thread's.
-                    let to = unsafe {
-                        std::slice::from_raw_parts_mut(to.at::<f32>(at as isize), WIDE.min(width - start))
-                    };
-                    to.iter_mut().zip(values).for_each(|(to, &v)| *to = v as f32);
+            for (i, brought) in brought.iter().enumerate() {
+                for (brought, input) in brought.chunks_exact(line).zip(inputs.clone()) {
+                    let at = i * group + panel.offset + input * width + first;
+                    // SAFETY: the panel has whole vectors of these input channels, which are this thread's.
+                    unsafe { multiply::<L>(brought, &[1.0; LINE], to.at::<f32>(at as isize), true) };
                 }
             }
         }
@@ -95,15 +142,17 @@ unsafe fn lines<L: Lanes>(t: &Transform, from: Address, to: Address, panel: &Pan
 
 impl Step for Transform {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let (from, to) = (call.of(&self.from), call.place(self.to.0, self.to.1));
+        let factor = self.from.factor.as_ref().map_or(Address::new(std::ptr::null_mut()), |f| call.of(f));
+        let places = [call.of(&self.from.view), factor, call.place(self.to.0, self.to.1)];
         let parts = self.inputs.div_ceil(INPUTS);
         call.team.split(self.panels.list.len() * parts, 1, |_, items| {
             for item in items {
                 let (panel, first) = (&self.panels.list[item / parts], item % parts * INPUTS);
                 let inputs = first..self.inputs.min(first + INPUTS);
                 // SAFETY: the caller's promise.
-                unsafe { transform(self.isa, self, from, to, panel, inputs) };
+                unsafe { transform(self.isa, self, &places, panel, inputs) };
             }
+            fence();
         });
         Ok(())
     }

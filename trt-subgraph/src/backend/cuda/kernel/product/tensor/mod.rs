@@ -3,11 +3,13 @@
 //!
 //! Where there are few tiles, the blocks of a cluster share the sums of one and add them up out of each other's shared memory.
 
+mod bulk;
 mod cut;
 mod form;
 mod patch;
 mod rows;
 
+pub use bulk::{Bulk, bulks, emit as emit_bulk};
 pub use cut::{Cut, Form, cuts};
 pub use form::{form, product};
 pub use patch::{Patch, emit as emit_patch, patches};

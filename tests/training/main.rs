@@ -1,5 +1,7 @@
 //! A module that was traced once follows its network: after every step, load and swap its engines answer as the network does.
 
+mod changes;
+
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor};
 use tch_bridge::TrtModule;
@@ -288,6 +290,32 @@ fn frozen_engines_keep_their_weights_until_they_are_refitted() {
     sgd.backward_step(&traced.loss());
     traced.module.unfreeze();
     assert_ne!(traced.agreed(), second);
+}
+
+#[test]
+fn halves_are_followed() {
+    for kind in [Kind::Half, Kind::BFloat16] {
+        let mut traced = Traced::new();
+        let _ = traced.agreed();
+        match kind {
+            Kind::Half => traced.vs.half(),
+            _ => traced.vs.bfloat16(),
+        }
+        traced.images = traced.images.to_kind(kind);
+        for _ in 0..2 {
+            let got = tch::no_grad(|| traced.module.forward_ts(&[&traced.images])).expect("it answers");
+            let want = tch::no_grad(|| traced.net.forward_t(&traced.images, false));
+            assert_eq!(got.kind(), kind);
+            let off = (got.to_kind(Kind::Double) - want.to_kind(Kind::Double)).abs().max();
+            let scale = want.to_kind(Kind::Double).abs().max().double_value(&[]);
+            assert!(off.double_value(&[]) <= 0.02 * scale, "{kind:?}: {off}");
+        }
+        // And back.
+        traced.vs.float();
+        traced.images = traced.images.to_kind(Kind::Float);
+        let _ = traced.agreed();
+        assert!(served(&traced.module) > 0);
+    }
 }
 
 #[test]
