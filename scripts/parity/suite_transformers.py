@@ -4,50 +4,11 @@ from typing import Callable
 
 import torch
 import transformers as hf
-from torch import Tensor, nn
 
+import transformers_text
+import transformers_vision
 from case import Case
-
-SMALL = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
-
-
-class Plain(nn.Module):
-    """A model whose output is a tuple of its tensors, called with its arguments by position."""
-
-    def __init__(self, model: nn.Module, names: list[str], **options) -> None:
-        super().__init__()
-        self.model, self.names, self.options = model, names, options
-
-    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        out = self.model(**dict(zip(self.names, values)), **self.options, return_dict=False)
-        return tuple(v for v in out if isinstance(v, Tensor))
-
-
-def words(batch: int, length: int) -> Tensor:
-    return torch.randint(5, 500, (batch, length))
-
-
-def mask(batch: int, length: int) -> Tensor:
-    out = torch.ones(batch, length, dtype=torch.int64)
-    out[-1, length - 2 :] = 0
-    return out
-
-
-def text(model: nn.Module, masked: bool = True, **options) -> Case:
-    names = ["input_ids", "attention_mask"] if masked else ["input_ids"]
-    first = (words(2, 12), mask(2, 12)) if masked else (words(2, 12),)
-    other = (words(1, 12), mask(1, 12)) if masked else (words(1, 12),)
-    return Case(Plain(model, names, **options), first, other)
-
-
-def pixels(model: nn.Module, size: int, **options) -> Case:
-    x = torch.randn(2, 3, size, size)
-    return Case(Plain(model, ["pixel_values"], **options), (x,), (x[:1].clone(),))
-
-
-def eager(config):
-    config._attn_implementation = "eager"
-    return config
+from transformers_case import LLAMA, SMALL, Plain, causal, eager, mask, pixels, text, words
 
 
 def clip() -> Case:
@@ -77,13 +38,9 @@ def t5() -> Case:
     return text(hf.T5EncoderModel(config))
 
 
-def causal(config, model) -> Case:
-    return text(model(config), use_cache=False)
-
-
-LLAMA = dict(SMALL, vocab_size=500, num_key_value_heads=2, max_position_embeddings=64)
-
 SUITE: dict[str, Callable[[], Case]] = {
+    **transformers_text.SUITE,
+    **transformers_vision.SUITE,
     "hf-bert": lambda: text(hf.BertModel(hf.BertConfig(vocab_size=500, **SMALL))),
     "hf-bert-eager": lambda: text(hf.BertModel(eager(hf.BertConfig(vocab_size=500, **SMALL)))),
     "hf-roberta": lambda: text(hf.RobertaModel(hf.RobertaConfig(vocab_size=500, **SMALL))),

@@ -155,6 +155,45 @@ bool keeps_type(const Node* node) {
                                        "aten::logical_not_"});
 }
 
+bool is_same_number(const Value* a, const Value* b) {
+  if (a == b) return true;
+  auto x = torch::jit::toIValue(a), y = torch::jit::toIValue(b);
+  return x && y && (x->isInt() || x->isNone()) && *x == *y;
+}
+
+// Whether both show the same of the same memory, given that their first arguments do.
+bool is_same_view(const Node* a, const Node* b) {
+  auto x = a->inputs().slice(1), y = b->inputs().slice(1);
+  return a == b || (a->kind() == b->kind() && std::equal(x.begin(), x.end(), y.begin(), y.end(), is_same_number));
+}
+
+std::optional<int64_t> number(const Value* value) {
+  auto constant = torch::jit::toIValue(value);
+  return constant && constant->isInt() ? std::optional(constant->toInt()) : std::nullopt;
+}
+
+// Whether the view, a row or a slice, ends at or before the place where the other one along the axis begins.
+bool ends_before(const Node* view, const Node* other) {
+  const Value* start = other->input(2);
+  auto first = number(start);
+  if (view->kind() == aten::select) {
+    auto row = number(view->input(2));
+    return row && first && (*row < 0) == (*first < 0) && *row < *first;
+  }
+  const Value* end = view->input(3);
+  auto last = number(end);
+  bool meet = end == start && end->type()->kind() == c10::TypeKind::IntType;
+  return meet || (last && first && (*last < 0) == (*first < 0) && *last <= *first);
+}
+
+// Whether two views of one value, neither the same, have no element in common: rows, or slices one after the other.
+bool are_apart(const Node* a, const Node* b) {
+  auto along = [](const Node* view) { return view->kind() == aten::select || view->kind() == aten::slice; };
+  if (!along(a) || !along(b) || !is_same_number(a->input(1), b->input(1))) return false;
+  bool rows = a->kind() == aten::select && b->kind() == aten::select;
+  return rows || ends_before(a, b) || ends_before(b, a);
+}
+
 struct Write {
   JitGraph& graph;
   Node* node;
@@ -178,10 +217,30 @@ struct Write {
     return fresh.count(base) > 0 || is_made_here(base);
   }
 
-  // Whether a part of the base is written from the whole of it: the host refuses that, unless the part is the whole.
+  // Whether something is read, other than what is written, that may share elements with it: the host refuses that, or sees some
+  // of them written already.
   bool overlaps_partly() const {
     auto others = node->inputs().slice(1);
-    return !chain.empty() && std::find(others.begin(), others.end(), base) != others.end();
+    return std::any_of(others.begin(), others.end(), [&](Value* other) { return shows_base(other) && !is_apart(other); });
+  }
+
+  bool shows_base(const Value* value) const {
+    if (value == base) return true;
+    if (is_pure(value->node())) return false;
+    auto from = value->node()->inputs();
+    return std::any_of(from.begin(), from.end(), [&](const Value* input) { return shows_base(input); });
+  }
+
+  // Whether `other` is what is written, or a view of the base that shares no element with it.
+  bool is_apart(Value* other) const {
+    std::vector<Node*> views;
+    for (; other != base && is_view(other->node()); other = other->node()->input(0)) views.push_back(other->node());
+    if (other != base) return false;
+    auto mine = chain.rbegin();
+    auto theirs = views.rbegin();
+    while (mine != chain.rend() && theirs != views.rend() && is_same_view(*mine, *theirs)) ++mine, ++theirs;
+    if (mine == chain.rend() && theirs == views.rend()) return true;
+    return mine != chain.rend() && theirs != views.rend() && are_apart(*mine, *theirs);
   }
 
   // Whether every alias that comes from `value` is a view that can be made anew, or (unless `renewable`) is used no more.

@@ -30,7 +30,8 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(),
         return with_tiles(a, layer, c, x, way);
     }
     if let (DType::F32, Some(library), true) = (x.dtype, a.machine.library.clone(), x.elements() > 0) {
-        let bias = bias::split_dense(a, layer, 1);
+        // oneDNN adds the bias of a transposed convolution of many channels more than once.
+        let bias = if c.transposed { None } else { bias::split_dense(a, layer, 1) };
         let y = a.network.ty(layer.outputs[0]).with_dtype(DType::F32);
         let w = a.network.ty(layer.inputs[1]).shape.clone();
         if let Some(primitive) = primitive(&library, c, &x.ty(), &w, &y, bias.is_some()) {
