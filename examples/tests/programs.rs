@@ -60,7 +60,7 @@ fn workers_recommend_what_the_host_does() {
         format!("{user}::{item}::{stars}::978300760\n")
     };
     let of = |user: usize| (0..30).map(move |i| rating(user, 1000 + i * 4 + user % 4));
-    let file = Scratch::new("ratings.dat", &(1..=60).flat_map(of).collect::<String>());
+    let file = Scratch::new("ratings.dat", (1..=60).flat_map(of).collect::<String>());
     let said = succeed("movielens_mlp", &[file.path()]);
     assert!(said.contains("60 users, 120 items, 1620 ratings to train with, 180 held out"), "{said}");
     assert_eq!(said.matches("us a batch").count(), 3, "{said}");

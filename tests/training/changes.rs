@@ -25,7 +25,7 @@ const CHANGES: [(&str, Change); 16] = [
     }),
     ("one element through a view", |vs| drop(variable(vs, "hidden.weight").get(0).get(1).fill_(9.0))),
     ("a view of a view", |vs| {
-        drop(variable(vs, "hidden.weight").transpose(0, 1).narrow(0, 1, 1).view_(&[-1]).g_mul_scalar_(5.0))
+        drop(variable(vs, "hidden.weight").transpose(0, 1).narrow(0, 1, 1).view_([-1]).g_mul_scalar_(5.0))
     }),
     ("detached", |vs| drop(variable(vs, "hidden.weight").detach().get(0).get(1).fill_(-9.0))),
     ("by a mask", |vs| {
