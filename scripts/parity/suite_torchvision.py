@@ -86,7 +86,7 @@ def detection(name: str) -> Case:
 
 
 def video(name: str, script: bool) -> Case:
-    if name.startswith("mvit"):
+    if name.startswith(("mvit", "s3d")):
         size, frames = 224, 16
     else:
         size, frames = 64, 8
