@@ -288,11 +288,6 @@ impl<'a> Assembler<'a> {
 
     /// Appends a launch.
     pub fn launch(&mut self, draft: Draft) -> Result<(), Fault> {
-        let fixed = draft.arguments.iter().filter(|a| a.boxes.is_some());
-        debug_assert!(
-            !fixed.into_iter().any(|a| self.is_given(a.slot)),
-            "the caller's tensor for bulk copies"
-        );
         let origin = self.origin.clone();
         self.program.launch(draft, &origin)
     }

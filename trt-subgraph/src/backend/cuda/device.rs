@@ -143,11 +143,11 @@ impl Device {
         self.driver.check("cuMemGetInfo", result).is_err()
     }
 
-    /// Waits for all work of the context. While some thread captures a graph the driver does not wait; captures end soon, so it is asked again
-    /// for a while.
+    /// Waits for all work of the context. While some thread captures a graph the driver does not wait; ours end soon, so it is asked again for
+    /// a moment; no longer, since the capture may be one that the calling thread has begun.
     pub fn synchronize(&self) -> Result<(), String> {
         const CAPTURING: u32 = 900;
-        const PATIENCE: Duration = Duration::from_secs(20);
+        const PATIENCE: Duration = Duration::from_millis(500);
         let (_current, start) = (self.enter()?, Instant::now());
         loop {
             // SAFETY: no preconditions.

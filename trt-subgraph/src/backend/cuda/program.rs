@@ -100,6 +100,11 @@ impl Program {
 
     /// Appends a launch. The draft's sizes are at least 1.
     pub fn launch(&mut self, draft: Draft, origin: &str) -> Result<(), String> {
+        let is_given =
+            |slot: Slot| matches!(self.slots[slot.0 as usize], Source::Input(_) | Source::Output(_));
+        if draft.arguments.iter().any(|a| a.boxes.is_some() && is_given(a.slot)) {
+            return Err(format!("{} would bring the caller's tensor by bulk copies", draft.what));
+        }
         let kernel = draft.kernel();
         let at = *self.positions.entry(kernel.clone()).or_insert_with(|| {
             self.kernels.push((kernel, Vec::new()));

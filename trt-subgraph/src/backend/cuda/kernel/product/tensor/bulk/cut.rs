@@ -64,9 +64,14 @@ impl Bulk {
         [along(form.m, 0), along(form.n, 1)]
     }
 
+    /// Tiles of all clusters.
+    pub fn tiles(&self, form: Form) -> usize {
+        self.clusters(form).iter().product::<usize>() * self.blocks_of_cluster()
+    }
+
     /// Blocks of a kernel.
     pub fn blocks(&self, form: Form, target: &Target) -> usize {
-        let tiles = self.clusters(form).iter().product::<usize>() * self.blocks_of_cluster();
+        let tiles = self.tiles(form);
         if self.teams > 1 { tiles.min(target.multiprocessors * self.beside) } else { tiles }
     }
 
@@ -95,8 +100,7 @@ impl Bulk {
         let ([rows, columns], turns) = (self.tile, self.teams > 1);
         let area = (rows * columns) as f64;
         let bytes = ((rows / self.cluster[1] + columns / self.cluster[0]) * ROW) as f64;
-        let tiles = self.clusters(form).iter().product::<usize>() * self.blocks_of_cluster();
-        let each = tiles.div_ceil(target.multiprocessors) as f64;
+        let each = self.tiles(form).div_ceil(target.multiprocessors) as f64;
         let rounds = (each / self.beside as f64).ceil();
         let step = (area * ROW as f64 / MULTIPLIED[usize::from(turns)]).max(bytes / COPIED);
         let products = steps as f64 * (each * step).max(rounds * STEP);

@@ -55,7 +55,7 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     draft.boxes("x", &x, f.left.clone());
     draft.boxes("w", &w, f.right.clone());
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
-    let all = clusters.iter().product::<usize>() * cluster;
+    let all = bulk.tiles(form);
     let store = stores(&p, bulk, pack);
     let copies = Copies::of(&f, bulk);
     let fixed = w.slot == WEIGHTS;
