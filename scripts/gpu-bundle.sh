@@ -27,13 +27,16 @@ add() {
 }
 
 rm -rf "$bundle"
-mkdir -p "$bundle/cases"
+mkdir -p "$bundle/cases" "$bundle/parity"
 add tch-trt build --release --workspace --lib --bin tch-trt
 add test-engine test --release --workspace --test cuda --no-run
 add test-module test --release --workspace --test gpu --no-run
+add test-fuzz test --release --workspace --test fuzz --no-run
+add parity/examine build --release --workspace --example parity
 strip -o "$bundle/libtch_trt.so" target/release/libtch_trt.so
 cp tests/cases/op/*.cases "$bundle/cases/"
 cp scripts/bench/{gpu,captured,chart,networks,yolox}.py scripts/gpu/run.sh "$bundle/"
+cp scripts/parity/*.py "$bundle/parity/"
 size=$(du -sm "$bundle" | cut -f1)
 [ "$size" -lt $most_mib ] || fail "$bundle takes $size MiB, more than $most_mib."
 echo "$bundle is made: $size MiB. On the machine with the GPU: ./run.sh RESULTS"

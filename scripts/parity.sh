@@ -34,18 +34,6 @@ make_venv() {
     python=$venv/bin/python
 }
 
-# Libraries that register torchvision's operators, in the order in which they must be loaded.
-libraries() {
-    "$python" - <<'PYTHON'
-import pathlib, sysconfig, torch, torchvision
-python = pathlib.Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME") or "")
-torch_python = pathlib.Path(torch.__file__).parent / "lib" / "libtorch_python.so"
-vision = next(pathlib.Path(torchvision.__file__).parent.glob("_C*.so"))
-if python.is_file():
-    print(*("--load " + str(p) for p in (python, torch_python, vision)), sep="\n")
-PYTHON
-}
-
 what=${1:-all}
 shift || true
 "$python" -c 'import torch' 2>/dev/null || {
@@ -76,7 +64,7 @@ if [ "${#only[@]}" = 0 ]; then
     results=$PWD/bench/results/parity.json
     rm -f "$results"
 fi
-mapfile -t load < <(libraries | tr ' ' '\n')
+mapfile -t load < <("$python" scripts/parity/libraries.py | tr ' ' '\n')
 "$python" scripts/parity/export.py "$folder/models" "${only[@]}" \
     --run "$program" --json "$results" "${load[@]}" || failed=1
 "$python" scripts/parity/table.py "$results"

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Tests and times the engines on this machine's GPU with the torch of its Python, and prints one table.
 #
-# Usage: ./run.sh RESULTS [tests | bench [ARGUMENT]...]    both without a second word; RESULTS is a folder for JSON and logs
+# Usage: ./run.sh RESULTS                       tests, then bench; RESULTS is a folder for JSON and logs
+#        ./run.sh RESULTS tests                 operator cases, random networks, every way of running a layer, engines, modules
+#        ./run.sh RESULTS bench [ARGUMENT]...   the networks of the benchmark beside their peers; ARGUMENTs are those of gpu.py
+#        ./run.sh RESULTS parity [PATTERN]...   real models, those with such names or all; wants torchvision, timm, transformers
+#        ./run.sh RESULTS fuzz [N] [SEED]       N random TorchScript programs (2000) from SEED (0)
 #
-# PYTHON names the interpreter that has torch 2.11; ARGUMENTs are those of gpu.py.
+# PYTHON names the interpreter that has torch 2.11.
 set -uo pipefail
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 python=${PYTHON:-python3}
@@ -49,15 +53,42 @@ operators() {
 export -f operator
 export results
 
-if [ "$what" != bench ]; then
+tests() {
     check operator-cases operators
     check random-networks env RANDOM_NETWORKS="${RANDOM_NETWORKS:-100}" ./test-engine random --nocapture
     check every-way ./test-engine every_way --nocapture
     check engine ./test-engine --skip operator_cases --skip random --skip every_way --skip without_a_device --nocapture
     check modules ./test-module --test-threads 1 --nocapture
     printf '%s' "$table" | tee "$results/tests.txt"
-fi
-if [ "$what" != tests ]; then
+}
+
+bench() {
     "$python" gpu.py --results "$results" "$@" || failed=1
-fi
+}
+
+# Several models at a time, each in a process of its own.
+parity() {
+    local pattern shard only=() load shards=$((($(nproc) + 1) / 2)) folder
+    for pattern in "$@"; do only+=(--only "$pattern"); done
+    mapfile -t load < <("$python" parity/libraries.py 2>/dev/null | tr ' ' '\n')
+    folder=$(mktemp -d)
+    rm -f "$results"/parity-*.json
+    for ((shard = 1; shard <= shards; shard++)); do
+        OMP_NUM_THREADS=2 "$python" parity/export.py "$folder/$shard" --device cuda --shard "$shard/$shards" "${only[@]}" \
+            --run ./parity/examine --json "$results/parity-$shard.json" "${load[@]}" >"$results/parity-$shard.log" 2>&1 &
+    done
+    for shard in $(jobs -p); do wait "$shard" || failed=1; done
+    rm -rf "$folder"
+    "$python" parity/table.py "$results"/parity-*.json --out "$results/parity.json" || failed=1
+}
+
+fuzz() {
+    FUZZ_DEVICE=cuda ./test-fuzz --programs "${1:-2000}" --seed "${2:-0}" | tee "$results/fuzz.log" || failed=1
+}
+
+case $what in
+both) tests && bench ;;
+tests | bench | parity | fuzz) "$what" "$@" ;;
+*) echo "There is no $what; the head of this script tells what there is." >&2 && exit 2 ;;
+esac
 exit $failed

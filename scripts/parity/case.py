@@ -1,10 +1,11 @@
 """One model of the parity suite: how it is made, what it is called with, and how it becomes a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 
 @dataclass
@@ -50,14 +51,21 @@ def randomise(module: torch.nn.Module) -> None:
             value.data.normal_(0.0, 0.1)
 
 
-def export(name: str, make: Callable[[], Case], folder: Path) -> Path:
-    """Writes `NAME.pt` and `NAME.inputs.pt` and returns the former. The same name gives the same file."""
+def export(name: str, make: Callable[[], Case], folder: Path, device: str = "cpu") -> Path:
+    """Writes `NAME.pt` and `NAME.inputs.pt` and returns the former. The same name gives the same file.
+
+    Models are traced on the device: what a trace makes of `device=x.device` is a constant.
+    """
     torch.manual_seed(sum(name.encode()))
     case = make()
     module = case.module.eval().requires_grad_(False)
     randomise(module)
     if case.prepare:
         module = case.prepare(module)
+    if device != "cpu":
+        module = module.to(device)
+        inputs, others = (tree_map_only(torch.Tensor, lambda t: t.to(device), a) for a in (case.inputs, case.others))
+        case = replace(case, inputs=inputs, others=others)
     with torch.no_grad():
         if case.script:
             exported: Any = torch.jit.script(module)

@@ -1,8 +1,12 @@
-"""Sums up what the parity suite found: `table.py RESULTS.json`, one line for each family of models, those below their target named."""
+"""Sums up what the parity suite found: one line for each family of models, those below their target named.
 
+    table.py RESULTS.json [MORE.json]... [--out ALL.json]
+"""
+
+import argparse
 import json
-import sys
 from collections import defaultdict
+from pathlib import Path
 
 # The part of the operations that has to be inside engines.
 TARGETS = {"transformers": 0.97, "detection and optical flow": 0.9, "convolutional and other networks": 0.99}
@@ -18,8 +22,15 @@ def family(name: str) -> str:
 
 
 def main() -> None:
-    with open(sys.argv[1]) as file:
-        results = json.load(file)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, help="all results in one file")
+    options = parser.parse_args()
+    results = {}
+    for path in options.results:
+        results |= json.loads(path.read_text())
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2, sort_keys=True))
     families = defaultdict(list)
     for name, result in results.items():
         families[family(name)].append((result["share"], name, result["verdict"] == "Agrees", result["engines"]))

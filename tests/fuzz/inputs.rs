@@ -2,9 +2,17 @@
 
 use crate::kinds::is_float;
 use crate::program::{Argument, Attribute, Fill, Layout, Program};
-use tch::{IValue, Kind, Tensor};
+use tch::{Device, IValue, Kind, Tensor};
 use tch_bridge::jit::Initial;
 use trt_subgraph::Random;
+
+/// Where programs run: `FUZZ_DEVICE=cuda` is the first GPU.
+pub fn device() -> Device {
+    match std::env::var("FUZZ_DEVICE").as_deref() {
+        Ok("cuda") => Device::Cuda(0),
+        _ => Device::Cpu,
+    }
+}
 
 /// The arguments of one call. `memory` holds what they are views of, one for each argument.
 pub struct Inputs {
@@ -102,6 +110,6 @@ fn filled(kind: Kind, sizes: &[i64], fill: Fill, random: &mut Random, wide: bool
         },
     };
     let values: Vec<f64> = (0..count).map(|_| value()).collect();
-    let tensor = Tensor::from_slice(&values).to_kind(kind).reshape(sizes);
+    let tensor = Tensor::from_slice(&values).to_kind(kind).reshape(sizes).to_device(device());
     if wide && is_float(kind) { tensor.to_kind(Kind::Double) } else { tensor }
 }

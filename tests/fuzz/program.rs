@@ -101,7 +101,11 @@ impl Program {
             let code = code(if wide && is_float(kind) { Kind::Double } else { kind });
             text.replace(name(kind), &code.to_string())
         };
-        KINDS.into_iter().fold(self.source(), number)
+        let source = match crate::inputs::device() {
+            tch::Device::Cpu => self.source(),
+            _ => on_gpu(&self.source()),
+        };
+        KINDS.into_iter().fold(source, number)
     }
 
     /// All smaller programs that are one step away: without a statement, with the body of a block in its place, without a
@@ -222,4 +226,24 @@ fn drop_result(body: &mut [Statement], at: usize) {
             Loop(_, a) => drop_result(a, at),
         }
     }
+}
+
+/// The same text, in which tensors that are made from nothing are made on the GPU.
+fn on_gpu(source: &str) -> String {
+    const MAKERS: [&str; 7] = ["tensor(", "zeros(", "ones(", "full(", "arange(", "eye(", "rand("];
+    let mut out = String::new();
+    // For each open parenthesis: whether it is that of a maker.
+    let mut open = Vec::new();
+    for (at, letter) in source.char_indices() {
+        match letter {
+            '(' => {
+                let call = source[..=at].rsplit("torch.").next().filter(|c| c.len() < source[..=at].len());
+                open.push(call.is_some_and(|c| MAKERS.contains(&c)));
+            }
+            ')' if open.pop() == Some(true) => out.push_str(", device=torch.device('cuda')"),
+            _ => {}
+        }
+        out.push(letter);
+    }
+    out
 }

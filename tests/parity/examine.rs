@@ -133,10 +133,18 @@ fn widen(module: &Module) -> bool {
     true
 }
 
+/// Complete calls: what is ordered on a GPU is waited for.
 fn best_ms(mut call: impl FnMut()) -> f64 {
+    let wait = || {
+        if tch::Cuda::is_available() {
+            tch::Cuda::synchronize(0);
+        }
+    };
     let once = |_| {
+        wait();
         let start = Instant::now();
         call();
+        wait();
         start.elapsed().as_secs_f64() * 1e3
     };
     (0..CALLS).map(once).fold(f64::INFINITY, f64::min)

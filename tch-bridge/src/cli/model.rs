@@ -222,8 +222,7 @@ impl ModelArgs {
             return Err(format!("--exclude-op {op}: torch has no such operator ({form}){like}").into());
         }
         let mut options = self.engines.options();
-        let device = Some(self.device).filter(|device| *device != Device::Cpu);
-        let read = TrtModule::read_host(&self.model, device)?;
+        let read = TrtModule::read_host(&self.model, Some(self.device))?;
         more(&mut options, &read.method(&saved::host_method(&read, &self.method))?.arguments());
         let module = TrtModule::of(read, &options)?;
         module.set_eval()?;

@@ -66,7 +66,7 @@ fn a_loaded_engine_is_the_saved_one() {
             if found != expected {
                 failures.push(format!("sample {at}, {level:?}: other results\n{network}"));
             }
-            assert_eq!(loaded.save(), built.save(), "sample {at}: saved again");
+            assert!(loaded.save() == built.save(), "sample {at}, {level:?}: saved again, it has other bytes");
         }
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));

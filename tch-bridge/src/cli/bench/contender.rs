@@ -75,6 +75,20 @@ impl<'a> Contender<'a> {
         Ok(())
     }
 
+    /// Calls one after the other for this long: the times until each call returns, before its result is complete.
+    pub(crate) fn submissions(&self, arguments: &Arguments, length: Duration) -> Result<Vec<Duration>, Error> {
+        let (start, mut times) = (Instant::now(), Vec::new());
+        tch::no_grad(|| {
+            while start.elapsed() < length || times.is_empty() {
+                let before = Instant::now();
+                self.start(arguments)?;
+                times.push(before.elapsed());
+                self.loaded.synchronize();
+            }
+            Ok(times)
+        })
+    }
+
     /// Calls from as many threads as there are sets of arguments, for this long; the latencies of all calls.
     ///
     /// # Errors

@@ -41,12 +41,14 @@ pub(crate) struct StepShare {
     pub(crate) share: f64,
 }
 
-/// Profiles calls for this long.
+/// Profiles calls for this long. `whole`: what a call takes that is not profiled, in microseconds, where profiling changes how
+/// engines are started, as on a GPU; the host's part is what the engines leave of it.
 pub(crate) fn profile(
     engines: &Contender<'_>,
     arguments: &Arguments,
     stitched: &Stitched,
     length: Duration,
+    whole: Option<f64>,
 ) -> Result<Layers, Failure> {
     stitched.clusters.iter().for_each(|c| c.profiler.start());
     let (start, mut calls) = (Instant::now(), 0);
@@ -57,14 +59,17 @@ pub(crate) fn profile(
         }
         Ok::<_, Failure>(())
     });
-    let whole = start.elapsed();
+    let elapsed = start.elapsed();
     let profiles: Vec<_> = stitched.clusters.iter().map(|c| c.profiler.stop()).collect();
     ran?;
     let each = |d: Duration| d.as_secs_f64() * 1e6 / f64::from(calls);
     // What engines do to time their steps is none of the call's.
     let waited: Duration = profiles.iter().map(|p| p.waited).sum();
     let engines_us: f64 = profiles.iter().map(|p| each(p.engine.whole)).sum();
-    let host_us = each(whole.saturating_sub(waited));
+    let host_us = match whole {
+        Some(whole) => (whole - engines_us).max(0.0),
+        None => each(elapsed.saturating_sub(waited)),
+    };
     let whole_us = host_us + engines_us;
     let mut times = Vec::new();
     for (engine, profile) in profiles.iter().enumerate() {

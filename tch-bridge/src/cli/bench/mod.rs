@@ -80,8 +80,11 @@ pub(crate) struct Measurement {
     rebuild_ms: f64,
     memory: Memory,
     contenders: Vec<Timing>,
-    /// Median time of a call outside of the engines: the interpreter, the host's operators, allocation.
+    /// Mean time of a call outside of the engines: the interpreter, the host's operators, allocation. On a GPU the median time until
+    /// a call returns, its work on the GPU having been ordered.
     host_cost_us: f64,
+    #[serde(skip)]
+    on_gpu: bool,
     /// Where a profiled call's time goes.
     layers: Option<Layers>,
     /// What makes the numbers doubtful.
@@ -129,13 +132,17 @@ impl Bench {
         let timings = self.time(&contenders, &arguments, meter.as_ref())?;
         let variant = loaded.module.newest(method)?;
         let stitched = variant.as_ref().and_then(|v| v.made.get()?.as_ref().ok());
-        let profiled = stitched.map(|stitched| {
-            let length = Duration::from_secs_f64((self.duration / 3.0).clamp(0.05, 2.0));
-            layers::profile(&contenders[0], &arguments[0], stitched, length)
-        });
-        let profiled = profiled.transpose()?;
+        let length = Duration::from_secs_f64((self.duration / 3.0).clamp(0.05, 2.0));
         let median_us = timings[0].latency.median_us;
-        let host_cost_us = profiled.as_ref().map_or(median_us, |p| p.host_us);
+        let (whole, submission) = if loaded.device == Device::Cpu {
+            (None, None)
+        } else {
+            let mut found = contenders[0].submissions(&arguments[0], length)?;
+            (Some(median_us), Statistics::of(&mut found).map(|s| s.median_us))
+        };
+        let profiled = stitched.map(|s| layers::profile(&contenders[0], &arguments[0], s, length, whole));
+        let profiled = profiled.transpose()?;
+        let host_cost_us = submission.or(profiled.as_ref().map(|p| p.host_us)).unwrap_or(median_us);
         let (report, memory) = (loaded.module.report(), Memory::of(stitched));
         let again = self.model.load()?;
         tch::no_grad(|| again.module.compile_method(method, &values))?;
@@ -156,6 +163,7 @@ impl Bench {
             notes: self.notes(&loaded, &timings, profiled.as_ref(), load_before),
             contenders: timings,
             host_cost_us,
+            on_gpu: self.model.is_on_gpu(),
             layers: profiled.filter(|_| self.layers),
         };
         if let Some(path) = &self.svg {

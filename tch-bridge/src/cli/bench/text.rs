@@ -36,7 +36,8 @@ impl Document for Measurement {
         if !joules.is_empty() {
             out += &format!("\nenergy of a call: {}\n", joules.join(", "));
         }
-        out += &format!("\nhost cost of a call: {:.1} us outside of engines\n", self.host_cost_us);
+        let what = if self.on_gpu { "until it returns" } else { "outside of engines" };
+        out += &format!("\nhost cost of a call: {:.1} us {what}\n", self.host_cost_us);
         if let Some(layers) = &self.layers {
             out += &layers_text(layers, style);
         }

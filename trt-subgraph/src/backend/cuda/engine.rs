@@ -298,6 +298,8 @@ impl Shared {
         let (device, program) = (&self.device, &self.prepare.program);
         let failed = RunError::Device;
         let fresh = Buffer::new(device, self.weight_bytes).map_err(failed)?;
+        // What lies between weights is saved with them.
+        fresh.set(0).map_err(failed)?;
         let arena = Buffer::new(device, program.arena).map_err(failed)?;
         let record = Record::new(device).map_err(failed)?;
         let mut addresses = addresses(program, &arena, &fresh, &record);
