@@ -5,7 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory. Nothing here needs a device.
 
 use super::groups::{Group, Groups};
-use super::kernel::{self, attention, gated};
+use super::kernel::{self, attention, chain, gated};
 use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
@@ -67,6 +67,7 @@ impl<'a> Assembler<'a> {
     /// Nothing yet; inputs are row-major.
     pub fn new(network: &'a Network, target: Target, choice: Choice<'a>) -> Assembler<'a> {
         let n = network.values.len();
+        let groups = Groups::find(network, &target, choice.chains());
         let mut out = Assembler {
             network,
             target,
@@ -77,7 +78,7 @@ impl<'a> Assembler<'a> {
             bound: vec![None; n],
             flat: flat(network),
             joined: HashMap::new(),
-            groups: Rc::new(Groups::find(network)),
+            groups: Rc::new(groups),
             wanted: Wanted::default(),
             origin: String::new(),
         };
@@ -159,6 +160,7 @@ impl<'a> Assembler<'a> {
                 return match self.groups.clone().ending(at) {
                     Some(Group::Attention(attention)) => attention::assemble(self, layer, *attention),
                     Some(Group::Gated(gated)) => gated::assemble(self, gated),
+                    Some(Group::Chain(plan)) => chain::assemble(self, plan),
                     None => kernel::assemble(self, at, layer, self.index_maker(at)),
                 };
             }

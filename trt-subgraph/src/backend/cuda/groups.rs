@@ -1,8 +1,11 @@
 //! Which layers of a network are assembled together.
 
 use super::kernel::attention::{self, Attention};
+use super::kernel::chain::{self, Plan};
 use super::kernel::gated::{self, Gated};
 use super::kernel::gather;
+use super::target::Target;
+use crate::backend::Tf32;
 use crate::network::Network;
 use std::collections::{HashMap, HashSet};
 
@@ -10,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 pub enum Group {
     Attention(Attention),
     Gated(Gated),
+    Chain(Plan),
 }
 
 /// The groups of a network; no layer is in two.
@@ -23,7 +27,8 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn find(network: &Network) -> Groups {
+    /// The groups of a network; chains only where `chains` says what TF32 may be used for.
+    pub fn find(network: &Network, target: &Target, chains: Option<Tf32>) -> Groups {
         let (attentions, indices) = (attention::find(network), gather::find(network));
         let mut parts: HashSet<usize> =
             attentions.values().flat_map(|a| [a.scores, a.weights[0], a.weights[1]]).collect();
@@ -31,8 +36,22 @@ impl Groups {
         let taken: HashSet<usize> = parts.iter().chain(attentions.keys()).copied().collect();
         let gated = gated::find(network, &taken);
         parts.extend(gated.values().flat_map(Gated::parts));
+        let chains: HashMap<usize, Plan> = match chains.filter(|_| target.capability >= 90) {
+            Some(tf32) => chain::find(network, &parts, tf32)
+                .into_iter()
+                .filter_map(|(at, run)| {
+                    Some((at, Plan::of(network, &run, target.multiprocessors, target.shared())?))
+                })
+                .collect(),
+            None => HashMap::new(),
+        };
+        for (&end, plan) in &chains {
+            parts.extend(plan.parts.iter().map(|p| p.at).filter(|&at| at != end));
+        }
         let attentions = attentions.into_iter().map(|(at, a)| (at, Group::Attention(a)));
-        let ends = attentions.chain(gated.into_iter().map(|(at, g)| (at, Group::Gated(g)))).collect();
+        let gated = gated.into_iter().map(|(at, g)| (at, Group::Gated(g)));
+        let chains = chains.into_iter().map(|(at, plan)| (at, Group::Chain(plan)));
+        let ends = attentions.chain(gated).chain(chains).collect();
         Groups { ends, indices, parts }
     }
 

@@ -43,6 +43,8 @@ pub struct Launch {
     pub grid: [u32; 3],
     pub threads: u32,
     pub shared: u32,
+    /// Neighbouring blocks that form a cluster; the kernel says so itself.
+    pub cluster: u32,
 }
 
 /// A library's work, planned for fixed shapes.
@@ -122,7 +124,8 @@ impl Program {
             }
             *to = n as u32;
         }
-        let launch = Launch { kernel: at, grid, threads: draft.threads as u32, shared: draft.shared as u32 };
+        let [threads, shared, cluster] = [draft.threads, draft.shared, draft.cluster].map(|n| n as u32);
+        let launch = Launch { kernel: at, grid, threads, shared, cluster };
         self.push(Action::Launch(launch), draft.arguments, origin);
         Ok(())
     }

@@ -47,6 +47,18 @@ pub enum Choice<'a> {
     Rehearsed(&'a Mutex<Vec<Arc<dyn Way>>>),
 }
 
+impl Choice<'_> {
+    /// Where chains of layers may be one kernel: what TF32 may be used for in it.
+    pub fn chains(&self) -> Option<Tf32> {
+        match self {
+            Choice::TensorCores { tf32, clusters } => clusters.then_some(*tf32),
+            Choice::Told(told) => Some(told.tf32),
+            Choice::Timed(timer) | Choice::Foreseen(timer, _) => Some(timer.tf32),
+            Choice::First | Choice::Settled(_) | Choice::Listed(..) | Choice::Rehearsed(_) => None,
+        }
+    }
+}
+
 /// Every way to run this layer here, our own kernel first; with `only` the one of that name, if there is one.
 pub fn ways(
     a: &mut Assembler,

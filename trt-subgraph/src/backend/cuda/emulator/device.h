@@ -1,5 +1,6 @@
-// Just enough of a CUDA device to run kernels on the host: one block after the other, each thread of a block a fiber that runs until
-// it meets a barrier or an exchange within its warp.
+// Just enough of a CUDA device to run kernels on the host: one block, or cluster of blocks, after the other, each thread of it a fiber that
+// runs until it meets a barrier or an exchange within its warp. The static shared memory of a cluster's blocks is one; what its blocks have
+// each lies in their dynamic shared memory.
 
 #include <algorithm>
 #include <cmath>
@@ -17,20 +18,26 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __grid_constant__
+#define __cluster_dims__(...)
+#define __constant__
 #define __shared__ static
 using std::max;
 using std::min;
 
 struct Index { unsigned x; };
+struct uint2 { unsigned x, y; };
 static Index threadIdx, blockIdx;
 
 namespace device {
-enum State { READY, BLOCK, WARP, DONE };
+enum State { READY, BLOCK, WARP, CLUSTER, DONE };
 struct Fiber { ucontext_t context; std::vector<char> stack; State state; uint64_t word; };
 static std::vector<Fiber> fibers;
 static ucontext_t scheduler;
 static size_t running;
 static std::function<void()> body;
+// Threads of a block, and how many meetings of the cluster each thread has begun and ended.
+static size_t block;
+static std::vector<size_t> begun, ended;
 
 static void yield(State state) {
     Fiber& own = fibers[running];
@@ -56,7 +63,11 @@ static bool release(State state, size_t from, size_t to) {
     return any;
 }
 
-static void run_block(size_t threads) {
+static void run_cluster(size_t first, size_t blocks, size_t each) {
+    const size_t threads = blocks * each;
+    block = each;
+    begun.assign(threads, 0);
+    ended.assign(threads, 0);
     fibers.resize(std::max(fibers.size(), threads));
     for (size_t i = 0; i < threads; ++i) {
         Fiber& f = fibers[i];
@@ -75,12 +86,22 @@ static void run_block(size_t threads) {
             if (fibers[i].state != READY) continue;
             moved = true;
             running = i;
-            threadIdx.x = i;
+            threadIdx.x = i % each;
+            blockIdx.x = first + i / each;
             swapcontext(&scheduler, &fibers[i].context);
         }
         if (!alive) return;
-        for (size_t w = 0; w < threads; w += 32) moved |= release(WARP, w, std::min(w + 32, threads));
-        moved |= release(BLOCK, 0, threads);
+        for (size_t b = 0; b < threads; b += each) {
+            for (size_t w = b; w < b + each; w += 32) moved |= release(WARP, w, std::min(w + 32, b + each));
+            moved |= release(BLOCK, b, b + each);
+        }
+        // Whoever waits for a meeting goes on when all who are there have begun it.
+        for (size_t i = 0; i < threads; ++i) {
+            if (fibers[i].state != CLUSTER) continue;
+            bool all = true;
+            for (size_t j = 0; j < threads; ++j) all &= fibers[j].state == DONE || begun[j] > ended[i];
+            if (all) fibers[i].state = READY, ++ended[i], moved = true;
+        }
         if (!moved) {
             std::fprintf(stderr, "threads wait for each other at different places\n");
             std::abort();
@@ -103,12 +124,9 @@ void call(void (*kernel)(P...), void** arguments, std::index_sequence<I...>) {
     kernel((P)arguments[I]...);
 }
 
-template <class... P> void launch(void (*kernel)(P...), void** arguments, unsigned blocks, unsigned threads) {
+template <class... P> void launch(void (*kernel)(P...), void** arguments, unsigned blocks, unsigned threads, unsigned cluster) {
     body = [=] { call(kernel, arguments, std::index_sequence_for<P...>{}); };
-    for (unsigned b = 0; b < blocks; ++b) {
-        blockIdx.x = b;
-        run_block(threads);
-    }
+    for (unsigned b = 0; b < blocks; b += cluster) run_cluster(b, cluster, threads);
 }
 
 template <class To, class From> To bits(From v) {

@@ -3,6 +3,7 @@
 //! Kernels are translated by the host's C++ compiler (`CXX`, else `c++`). No library's way is emulated, and neither are races: threads of
 //! a block take turns at barriers only.
 
+mod chains;
 mod gates;
 mod tensor_cores;
 mod tests;
@@ -58,10 +59,10 @@ fn translate(program: &Program, folder: &Folder) -> Library {
         text = text.replace(ours, theirs);
     }
     let launcher = |(at, (kernel, _)): (usize, &(super::render::Kernel, Vec<String>))| {
-        let arguments = "(void** arguments, unsigned blocks, unsigned threads)";
+        let arguments = "(void** arguments, unsigned blocks, unsigned threads, unsigned cluster)";
         let name = kernel.name(at);
         format!(
-            "extern \"C\" void launch_{at}{arguments} {{ device::launch({name}, arguments, blocks, threads); }}\n"
+            "extern \"C\" void launch_{at}{arguments} {{ device::launch({name}, arguments, blocks, threads, cluster); }}\n"
         )
     };
     let launchers: String = program.kernels.iter().enumerate().map(launcher).collect();
@@ -112,7 +113,7 @@ fn run(program: &Program, mut place: impl FnMut(&Source) -> *mut u8) {
             other => place(other),
         })
         .collect();
-    type Launch = unsafe extern "C" fn(*mut *mut c_void, u32, u32);
+    type Launch = unsafe extern "C" fn(*mut *mut c_void, u32, u32, u32);
     for step in &program.steps {
         let Action::Launch(launch) = &step.action else { panic!("{} is a library's", step.origin) };
         let boxes: Vec<Option<Vec<i64>>> = step
@@ -134,7 +135,7 @@ fn run(program: &Program, mut place: impl FnMut(&Source) -> *mut u8) {
         // SAFETY: the launcher has this type, and the kernel as many parameters as there are arguments.
         unsafe {
             let function = library.get::<Launch>(name.as_bytes()).expect("a launcher for each kernel");
-            function(arguments.as_mut_ptr(), launch.grid[0], launch.threads);
+            function(arguments.as_mut_ptr(), launch.grid[0], launch.threads, launch.cluster);
         }
     }
 }
@@ -162,7 +163,17 @@ pub fn evaluate(
     inputs: &[Literal],
     choice: Choice,
 ) -> Vec<Literal> {
-    let target = Target { capability: 90, multiprocessors: 132 };
+    evaluate_on(Target { capability: 90, multiprocessors: 132 }, network, parameters, inputs, choice).0
+}
+
+/// The same on a device of this kind, and the program that ran.
+pub fn evaluate_on(
+    target: Target,
+    network: &Network,
+    parameters: &[Literal],
+    inputs: &[Literal],
+    choice: Choice,
+) -> (Vec<Literal>, Program) {
     let split = narrow::split(network);
     let (program, wanted) = Assembler::new(&split.run, target, choice).run().expect("assembles");
     let mut weights = Memory::new(wanted.bytes);
@@ -195,5 +206,5 @@ pub fn evaluate(
         let bytes = unsafe { std::slice::from_raw_parts(memory.address(), ty.bytes()) };
         Literal::from_bytes(ty, bytes).expect("as many bytes")
     };
-    types.into_iter().zip(&mut to).map(read).collect()
+    (types.into_iter().zip(&mut to).map(read).collect(), program)
 }

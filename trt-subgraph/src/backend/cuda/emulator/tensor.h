@@ -57,7 +57,12 @@ template <class T> void multiply(f32* s, Four a, unsigned b0, unsigned b1, T typ
 }
 template <class T> DEVICE Four factor(Four v, T) { return v; }
 
-#define DYNAMIC_SHARED(name, bytes) alignas(1024) static unsigned char name[bytes]
+// Of each block of a cluster its own.
+namespace device { static size_t pool; }
+#define DYNAMIC_SHARED(name, bytes) \
+    alignas(1024) static unsigned char name##_of_all[16][((bytes) + 1023) / 1024 * 1024]; \
+    device::pool = sizeof name##_of_all[0]; \
+    unsigned char* const name = name##_of_all[device::running / device::block]
 DEVICE void show_copies() {}
 template <int N> DEVICE void begin_products(f32 (*)[4]) {}
 template <int P, int N> DEVICE void wait_products(f32 (*)[4]) {}
@@ -144,4 +149,30 @@ DEVICE void begin_windows(unsigned char* to, const Boxes& from, u64* done, unsig
         if (row >= from.size(2) + high[1]) row = low[1], ++image;
     }
     device::arrived(done, low[6] * 128);
+}
+
+DEVICE void begin_bytes(void* to, const void* from, int bytes, u64* done) {
+    if (bytes % 16 || (uint64_t)to % 16 || (uint64_t)from % 16) std::fprintf(stderr, "a copy of no whole units\n"), std::abort();
+    std::memcpy(to, from, bytes);
+    device::arrived(done, bytes);
+}
+DEVICE void begin_meeting() { ++device::begun[device::running]; }
+DEVICE void end_meeting() { device::yield(device::CLUSTER); }
+DEVICE void cluster_meeting() { begin_meeting(), end_meeting(); }
+template <class T> struct alignas(16) Eight { T at[8]; };
+template <class T> DEVICE Eight<T> eight_of(const void* p) {
+    if ((uint64_t)p % 16) std::fprintf(stderr, "eight that do not lie at a multiple of 16\n"), std::abort();
+    return *(const Eight<T>*)p;
+}
+template <class T> DEVICE void send(void* to, int rank, u64* done, const Eight<T>& v) {
+    const i64 there = ((i64)rank - (i64)(device::running / device::block)) * (i64)device::pool;
+    std::memcpy((char*)to + there, &v, sizeof v);
+    device::arrived((u64*)((char*)done + there), sizeof v);
+}
+template <int N> DEVICE void gather_units(f32* to, const f32 (*s)[4], int first) {
+    f32 q[4][4] = {};
+    for (int u = 0; u < 4; ++u)
+        if (first + u < N)
+            for (int e = 0; e < 2; ++e) q[u][e] = s[(first + u) / 2][(first + u) % 2 * 2 + e];
+    gather_eights(to, q, 0);
 }

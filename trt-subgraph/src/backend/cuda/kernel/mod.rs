@@ -2,6 +2,7 @@
 
 mod arg;
 pub mod attention;
+pub mod chain;
 mod copy;
 pub mod gated;
 pub mod gather;

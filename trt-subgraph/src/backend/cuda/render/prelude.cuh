@@ -38,6 +38,10 @@ template <class T, int N> struct alignas(sizeof(T) * N) Pack { T at[N]; };
 DEVICE f32 get(f16 v) { f32 r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v.bits)); return r; }
 DEVICE f32 get(bf16 v) { return __uint_as_float((unsigned)v.bits << 16); }
 DEVICE bool get(b8 v) { return v.byte != 0; }
+// Registers of their own: NVRTC 13.0 makes vectors of bytes of what it finds side by side, and shifts them without their signs.
+DEVICE i8 get(i8 v) { int r = v; asm("" : "+r"(r)); return (i8)r; }
+DEVICE u8 get(u8 v) { int r = v; asm("" : "+r"(r)); return (u8)r; }
+DEVICE i16 get(i16 v) { int r = v; asm("" : "+r"(r)); return (i16)r; }
 template <class T> DEVICE T get(T v) { return v; }
 
 DEVICE unsigned short bits_f16(f32 v) { unsigned short r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v)); return r; }

@@ -210,3 +210,41 @@ DEVICE void begin_windows(void* to, const Boxes& from, u64* done, unsigned block
                      ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(channel), "r"(column), "r"(row), "r"(image),
                      "h"((unsigned short)right), "h"((unsigned short)down) : "memory");
 }
+
+// Begins to copy so many bytes, a multiple of 16, and counts them at the barrier `done`.
+DEVICE void begin_bytes(void* to, const void* from, int bytes, u64* done) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(done)) : "memory");
+}
+// The two halves of `cluster_meeting`: nobody is through the second before all have begun the first.
+DEVICE void begin_meeting() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+DEVICE void end_meeting() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
+// Eight neighbours.
+template <class T> struct alignas(16) Eight { T at[8]; };
+template <class T> DEVICE Eight<T> eight_of(const void* p) {
+    Eight<T> r;
+    #pragma unroll
+    for (int i = 0; i < (int)sizeof(r) / 16; ++i) ((uint4*)&r)[i] = ((const uint4*)p)[i];
+    return r;
+}
+// Writes eight neighbours to where `to` is in the block of this rank, and counts their bytes at its barrier.
+template <class T> DEVICE void send(void* to, int rank, u64* done, const Eight<T>& v) {
+    unsigned place, barrier;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(place) : "r"(shared_address(to)), "r"(rank));
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(barrier) : "r"(shared_address(done)), "r"(rank));
+    #pragma unroll
+    for (int i = 0; i < (int)sizeof(v) / 16; ++i) {
+        const uint4 q = ((const uint4*)&v)[i];
+        asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];"
+                     ::"r"(place + 16 * i), "r"(q.x), "r"(q.y), "r"(q.z), "r"(q.w), "r"(barrier) : "memory");
+    }
+}
+// Of N units of eight columns and eight rows of a warp's sums, two for each tile, each of four neighbouring lanes gets the eight of its row in
+// one of the units from `first` on.
+template <int N> DEVICE void gather_units(f32* to, const f32 (*s)[4], int first) {
+    f32 q[4][4] = {};
+    #pragma unroll
+    for (int u = 0; u < 4; ++u)
+        if (first + u < N) q[u][0] = s[(first + u) / 2][(first + u) % 2 * 2], q[u][1] = s[(first + u) / 2][(first + u) % 2 * 2 + 1];
+    gather_eights(to, q, 0);
+}

@@ -1,0 +1,364 @@
+//! Who computes what of a chain, and where it lies in shared memory.
+
+use super::find::is_vector;
+use crate::DType;
+use crate::network::layer::Convolution;
+use crate::network::{Layer, LayerKind, Network, ValueId};
+use crate::schedule::arena::{Interval, pack};
+
+/// Warps of a block.
+pub const WARPS: usize = 8;
+/// So many layers' weights are under way or being read.
+pub const DEPTH: usize = 3;
+/// Bytes that a product on tensor cores reads of a row.
+pub const STEP: usize = 32;
+
+/// A run of convolutions that clusters of blocks compute, an image each, handing each other what the next layer reads.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    pub parts: Vec<Part>,
+    pub values: Vec<Held>,
+    /// Blocks of a cluster.
+    pub cluster: usize,
+    pub images: usize,
+    pub dtype: DType,
+    /// Bytes of shared memory for the weights of one layer, and for sums that warps add.
+    pub slot: usize,
+    pub scratch: usize,
+    /// Bytes of the zeros that lie outside of images.
+    pub zeros: usize,
+    /// Bytes of the values.
+    pub arena: usize,
+}
+
+/// An image, of which each block holds some rows.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Held {
+    pub value: ValueId,
+    /// Channels (as many as fill whole steps), rows, columns.
+    pub shape: [usize; 3],
+    /// By block: the first row that it holds, and the one after the last.
+    pub rows: Vec<[usize; 2]>,
+    /// Bytes from one place to the next: 16 more than the channels take, so that neighbours lie in other banks.
+    pub pitch: usize,
+    /// Bytes from the start of the values.
+    pub at: usize,
+    /// Does it come from outside of the chain?
+    pub given: bool,
+}
+
+/// One convolution.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Part {
+    /// Its position in the network.
+    pub at: usize,
+    pub x: usize,
+    /// Where later parts read its result.
+    pub y: Option<usize>,
+    pub operands: Vec<Operand>,
+    pub taps: [usize; 2],
+    pub stride: [usize; 2],
+    pub before: [usize; 2],
+    /// Channels, rows and columns of the result.
+    pub shape: [usize; 3],
+    pub cut: Cut,
+}
+
+/// What an epilogue reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operand {
+    /// An image of the chain.
+    Held(usize),
+    /// A number for each channel.
+    Vector(ValueId),
+}
+
+/// How a result is divided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// Blocks along the rows of the image, and along its channels.
+    pub blocks: [usize; 2],
+    /// Warps of a block along places, channels and the sum.
+    pub warps: [usize; 3],
+    /// Rows of a block.
+    pub rows: usize,
+    /// Tiles of 16 places in a block, and of 8 channels.
+    pub tiles: [usize; 2],
+}
+
+impl Cut {
+    /// Times that a warp goes through the sum, and tiles of channels each time.
+    pub fn rounds(&self) -> usize {
+        self.tiles[0].div_ceil(self.warps[0])
+    }
+
+    pub fn wide(&self) -> usize {
+        self.tiles[1] / self.warps[1]
+    }
+
+    /// The rows of the result that a block computes.
+    fn own(&self, rank: usize, rows: usize) -> [usize; 2] {
+        let first = rank / self.blocks[1] * self.rows;
+        [first.min(rows), (first + self.rows).min(rows)]
+    }
+}
+
+impl Part {
+    /// Steps of the sum at each tap.
+    pub fn steps(&self, values: &[Held], dtype: DType) -> usize {
+        values[self.x].shape[0] * dtype.size() / STEP
+    }
+
+    /// Bytes of a block's weights.
+    pub fn weight_bytes(&self, values: &[Held], dtype: DType) -> usize {
+        self.taps[0] * self.taps[1] * self.steps(values, dtype) * self.cut.tiles[1] * 256
+    }
+
+    /// Channels of a block.
+    pub fn channels(&self) -> usize {
+        self.shape[0] / self.cut.blocks[1]
+    }
+}
+
+impl Plan {
+    /// How the layers at these positions are best run by clusters, or nothing where each had better be a kernel of its own.
+    pub fn of(network: &Network, layers: &[usize], multiprocessors: usize, shared: usize) -> Option<Plan> {
+        let plans = [8, 4, 2, 1].into_iter().filter_map(|cluster| Plan::with(network, layers, cluster));
+        let fitting = plans.filter(|plan| plan.shared() <= shared);
+        let best = fitting.min_by(|a, b| a.cost(multiprocessors).total_cmp(&b.cost(multiprocessors)))?;
+        let alone: f64 = layers.iter().map(|&at| cost_alone(network, &network.layers[at])).sum();
+        (best.cost(multiprocessors) < alone).then_some(best)
+    }
+
+    /// The same for clusters of so many blocks.
+    pub fn with(network: &Network, layers: &[usize], cluster: usize) -> Option<Plan> {
+        let dtype = network.ty(network.layers[layers[0]].inputs[0]).dtype;
+        let images = network.ty(network.layers[layers[0]].inputs[0]).shape[0];
+        let mut out = Plan {
+            parts: vec![],
+            values: vec![],
+            cluster,
+            images,
+            dtype,
+            slot: 0,
+            scratch: 0,
+            zeros: 0,
+            arena: 0,
+        };
+        for &at in layers {
+            let layer = &network.layers[at];
+            let LayerKind::Convolution(c) = &layer.kind else { return None };
+            out.add(network, at, layer, c)?;
+        }
+        out.place(network);
+        Some(out)
+    }
+
+    fn add(&mut self, network: &Network, at: usize, layer: &Layer, c: &Convolution) -> Option<()> {
+        let x = self.held(network, layer.inputs[0], true)?;
+        let taps = &network.ty(layer.inputs[1]).shape;
+        let out = &network.ty(layer.outputs[0]).shape;
+        let mut operands = Vec::new();
+        for &v in &layer.inputs[2..] {
+            operands.push(match is_vector(network, layer, v) && self.find(v).is_none() {
+                true => Operand::Vector(v),
+                false => Operand::Held(self.find(v)?),
+            });
+        }
+        let mut part = Part {
+            at,
+            x,
+            y: None,
+            operands,
+            taps: [taps[2], taps[3]],
+            stride: [c.stride[0], c.stride[1]],
+            before: [c.padding[0].0, c.padding[1].0],
+            shape: [out[1], out[2], out[3]],
+            cut: Cut { blocks: [1, 1], warps: [1; 3], rows: 0, tiles: [0; 2] },
+        };
+        part.cut = self.best_cut(&part)?;
+        self.parts.push(part);
+        let y = self.held(network, layer.outputs[0], false)?;
+        self.parts.last_mut()?.y = Some(y);
+        Some(())
+    }
+
+    fn find(&self, value: ValueId) -> Option<usize> {
+        self.values.iter().position(|h| h.value == value)
+    }
+
+    fn held(&mut self, network: &Network, value: ValueId, given: bool) -> Option<usize> {
+        if let Some(at) = self.find(value) {
+            return Some(at);
+        }
+        let (shape, whole) = (&network.ty(value).shape, STEP / self.dtype.size());
+        let channels = shape[1].next_multiple_of(if given { whole } else { 1 });
+        self.values.push(Held {
+            value,
+            shape: [channels, shape[2], shape[3]],
+            rows: vec![],
+            pitch: channels * self.dtype.size() + 16,
+            at: 0,
+            given,
+        });
+        Some(self.values.len() - 1)
+    }
+
+    /// The cut of least time, in cycles as they were measured on an H200.
+    fn best_cut(&self, part: &Part) -> Option<Cut> {
+        let x = &self.values[part.x];
+        if !(x.shape[0] * self.dtype.size()).is_multiple_of(STEP) {
+            return None;
+        }
+        let [channels, high, wide] = part.shape;
+        let (steps, taps) = (part.steps(&self.values, self.dtype), part.taps[0] * part.taps[1]);
+        let mut best: Option<(f64, Cut)> = None;
+        for across in (0..4).map(|p| 1 << p).filter(|&n| n <= self.cluster) {
+            let along = self.cluster / across;
+            if !channels.is_multiple_of(8 * across) || along > high {
+                continue;
+            }
+            let rows = high.div_ceil(along);
+            let tiles = [(rows * wide).div_ceil(16), channels / across / 8];
+            for warps in warps() {
+                let [_, of_channels, of_sum] = warps;
+                if !tiles[1].is_multiple_of(of_channels) || !steps.is_multiple_of(of_sum) {
+                    continue;
+                }
+                let cut = Cut { blocks: [along, across], warps, rows, tiles };
+                if cut.wide() > 8 {
+                    continue;
+                }
+                let products = cut.rounds() * taps * steps / of_sum;
+                let multiplied = products as f64 * (18.0 + 9.0 * cut.wide() as f64);
+                let added = if of_sum > 1 { 120.0 * cut.rounds() as f64 } else { 0.0 };
+                let ends = (cut.rounds() * cut.wide().div_ceil(2)) as f64 * 110.0;
+                // What the block hands on: its rows' borders to neighbours, and all to those of other channels.
+                let handed = (rows * wide * channels / across * self.dtype.size()) as f64;
+                let sent = handed * (across as f64 + 2.0 / rows as f64) / 32.0;
+                let brought = (taps * steps * tiles[1] * 256) as f64 / 24.0;
+                let time = (multiplied + added + ends + sent).max(brought);
+                if best.as_ref().is_none_or(|(least, _)| time < *least) {
+                    best = Some((time, cut));
+                }
+            }
+        }
+        best.map(|(_, cut)| cut)
+    }
+
+    /// Microseconds of all images.
+    fn cost(&self, multiprocessors: usize) -> f64 {
+        /// Cycles that a layer takes besides: waiting for what the others send, and the barriers.
+        const MEETING: f64 = 1000.0;
+        let layer = |part: &Part| {
+            let (steps, cut) = (part.steps(&self.values, self.dtype), part.cut);
+            let products = cut.rounds() * part.taps[0] * part.taps[1] * steps / cut.warps[2];
+            let brought = part.weight_bytes(&self.values, self.dtype) as f64 / 24.0;
+            let own = products as f64 * (18.0 + 9.0 * cut.wide() as f64)
+                + (cut.rounds() * cut.wide().div_ceil(2)) as f64 * 110.0;
+            MEETING + own.max(brought)
+        };
+        let beside = (220 << 10) / self.shared().max(1);
+        let at_once = (multiprocessors * beside.clamp(1, 2) / self.cluster).max(1);
+        let waves = self.images.div_ceil(at_once) as f64;
+        4.0 + waves * self.parts.iter().map(layer).sum::<f64>() / 1750.0
+    }
+
+    /// Says which rows each block holds of each value, and where.
+    fn place(&mut self, network: &Network) {
+        let last_reader = |v: usize| {
+            let reads = |p: &Part| p.x == v || p.operands.contains(&Operand::Held(v));
+            self.parts.iter().rposition(reads)
+        };
+        let used: Vec<Option<usize>> = (0..self.values.len()).map(last_reader).collect();
+        for part in &mut self.parts {
+            part.y = part.y.filter(|&y| used[y].is_some());
+        }
+        let cluster = self.cluster;
+        for v in 0..self.values.len() {
+            let high = self.values[v].shape[1];
+            let mut rows = vec![[usize::MAX, 0]; cluster];
+            for (part, rank) in self.parts.iter().flat_map(|p| (0..cluster).map(move |r| (p, r))) {
+                let [first, end] = part.cut.own(rank, part.shape[1]);
+                if first >= end {
+                    continue;
+                }
+                let mut want = |low: usize, high: usize| {
+                    rows[rank] = [rows[rank][0].min(low), rows[rank][1].max(high)];
+                };
+                if part.x == v {
+                    let low = (first * part.stride[0]).saturating_sub(part.before[0]);
+                    let end = ((end - 1) * part.stride[0] + part.taps[0]).saturating_sub(part.before[0]);
+                    want(low.min(high), end.min(high));
+                }
+                if part.operands.contains(&Operand::Held(v)) {
+                    want(first, end);
+                }
+            }
+            self.values[v].rows = rows.into_iter().map(|[low, end]| if low < end { [low, end] } else { [0, 0] }).collect();
+        }
+        let makers: Vec<usize> = (0..self.values.len())
+            .map(|v| {
+                let value = self.values[v].value;
+                self.parts.iter().position(|p| network.layers[p.at].outputs[0] == value).unwrap_or(0)
+            })
+            .collect();
+        let blocks: Vec<Interval> = (self.values.iter().zip(&used).zip(&makers))
+            .map(|((held, used), &first)| {
+                let rows = held.rows.iter().map(|[low, end]| end - low).max().unwrap_or(0);
+                let bytes = if used.is_some() { rows * held.shape[2] * held.pitch } else { 0 };
+                Interval { bytes, first, last: used.unwrap_or(first) }
+            })
+            .collect();
+        let packed = pack(&blocks);
+        for (held, at) in self.values.iter_mut().zip(packed.offsets) {
+            held.at = at;
+        }
+        self.arena = packed.bytes;
+        let dtype = self.dtype;
+        for part in &self.parts {
+            let vectors = part.operands.iter().filter_map(|o| match o {
+                Operand::Vector(v) => Some(part.channels() * network.ty(*v).dtype.size()),
+                Operand::Held(_) => None,
+            });
+            let bytes = part.weight_bytes(&self.values, dtype) + vectors.sum::<usize>();
+            self.slot = self.slot.max(bytes.next_multiple_of(128));
+            let [m, n, k] = part.cut.warps;
+            self.scratch = self.scratch.max((k - 1) * m * n * part.cut.wide() * 512);
+            self.zeros = self.zeros.max(self.values[part.x].shape[0] * dtype.size());
+        }
+    }
+
+    /// Bytes before the weights: barriers, then zeros.
+    pub fn weights_at(&self) -> usize {
+        (128 + self.zeros).next_multiple_of(128)
+    }
+
+    pub fn scratch_at(&self) -> usize {
+        self.weights_at() + DEPTH * self.slot
+    }
+
+    pub fn values_at(&self) -> usize {
+        self.scratch_at() + self.scratch
+    }
+
+    /// Bytes of shared memory of a block.
+    pub fn shared(&self) -> usize {
+        self.values_at() + self.arena
+    }
+}
+
+/// All divisions of the warps.
+fn warps() -> Vec<[usize; 3]> {
+    let powers = || (0..4).map(|p| 1usize << p);
+    let all = powers().flat_map(|m| powers().flat_map(move |n| powers().map(move |k| [m, n, k])));
+    all.filter(|w| w.iter().product::<usize>() <= WARPS).collect()
+}
+
+/// Microseconds of the layer in a kernel of its own, as they were measured on an H200.
+fn cost_alone(network: &Network, layer: &Layer) -> f64 {
+    let (w, out) = (network.ty(layer.inputs[1]), network.ty(layer.outputs[0]));
+    let operations = 2.0 * out.elements() as f64 * w.shape[1..].iter().product::<usize>() as f64;
+    let bytes = network.ty(layer.inputs[0]).bytes() + out.bytes() + w.bytes();
+    1.9 + (operations / 3e8).max(bytes as f64 / 3e6)
+}
