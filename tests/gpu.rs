@@ -151,3 +151,49 @@ fn tensors_of_two_devices_are_the_hosts() {
     let error = elsewhere.expect_err("two devices").to_string();
     assert!(error.contains("same device"), "{error}");
 }
+
+/// What following an optimiser step costs: the weights, all of which changed, are prepared again.
+#[test]
+#[ignore = "measures a GPU that does nothing else"]
+fn resnet_50_follows_a_step_soon() {
+    const ROUNDS: usize = 21;
+    let Some(_on) = on_gpu() else { return };
+    let _no_grad = tch::no_grad_guard();
+    tch::manual_seed(1);
+    let vs = VarStore::new(GPU);
+    let net = tch::vision::resnet::resnet50(&vs.root(), 1000);
+    let image = floats(&[1, 3, 224, 224]);
+    let sample = [image.shallow_clone()];
+    let module = TrtModule::trace(&vs, &sample, |xs| net.forward_t(&xs[0], false), &options());
+    let module = module.expect("it is traced");
+    module.compile(&[&image]).expect("it compiles");
+    let timed = |what: &dyn Fn()| {
+        tch::Cuda::synchronize(0);
+        let start = std::time::Instant::now();
+        what();
+        tch::Cuda::synchronize(0);
+        start.elapsed()
+    };
+    let call = || drop(module.forward_ts(&[&image]).expect("it runs"));
+    call();
+    let (mut first, mut plain, mut explicit) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for mut variable in vs.trainable_variables() {
+            let _ = variable.g_mul_scalar_(0.999);
+        }
+        first.push(timed(&call));
+        plain.push(timed(&call));
+        explicit.push(timed(&|| module.refit()));
+    }
+    compare(&module, &[image.shallow_clone()], 3e-3);
+    for (what, times) in
+        [("the call after a step", &mut first), ("a call", &mut plain), ("refit()", &mut explicit)]
+    {
+        times.sort_unstable();
+        println!("{what}: best {:.2?}, median {:.2?}", times[0], times[ROUNDS / 2]);
+    }
+    assert!(
+        explicit[ROUNDS / 2] < first[ROUNDS / 2] + plain[ROUNDS / 2],
+        "refit() is more than the next call needs"
+    );
+}

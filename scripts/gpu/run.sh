@@ -59,6 +59,7 @@ tests() {
     check every-way ./test-engine every_way --nocapture
     check engine ./test-engine --skip operator_cases --skip random --skip every_way --skip without_a_device --nocapture
     check modules ./test-module --test-threads 1 --nocapture
+    check refit ./test-module --ignored --nocapture
     printf '%s' "$table" | tee "$results/tests.txt"
 }
 
@@ -66,8 +67,9 @@ bench() {
     "$python" gpu.py --results "$results" "$@" || failed=1
 }
 
-# Several models at a time, each in a process of its own.
+# Several models at a time, each in a process of its own; how fast they are is not asked, so nothing is timed to choose.
 parity() {
+    export TRT_LEVEL=${TRT_LEVEL:-0}
     local pattern shard only=() load shards=$((($(nproc) + 1) / 2)) folder
     for pattern in "$@"; do only+=(--only "$pattern"); done
     mapfile -t load < <("$python" parity/libraries.py 2>/dev/null | tr ' ' '\n')

@@ -1,9 +1,9 @@
 //! One program on the host and with engines: results, what the calls leave behind, and who shares memory with whom.
 
 use crate::compare::{Leaf, Mismatch, Strides, as_exact, leaves, mismatch, overlaps, size};
-use crate::inputs::{attributes, inputs};
+use crate::inputs::{attributes, device, inputs};
 use crate::program::{Layout, Program};
-use tch::IValue;
+use tch::{Device, IValue};
 use tch_bridge::TrtModule;
 use tch_bridge::jit::{Module, ValueId, ValueType};
 
@@ -57,7 +57,16 @@ fn compared(program: &Program) -> Outcome {
         let differs = |why: String| Outcome::Differs(format!("call {call}: {why}\n{}", module.report()));
         match (&got.result, &want.result) {
             (Err(_), Err(why)) => return Outcome::Raises(why.clone()),
-            (Ok(_), Err(why)) => return differs(format!("an answer where the host raises {why}")),
+            // libtorch's fuser makes kernels for a GPU that do not compile; without it the host has an answer.
+            (Ok(_), Err(why)) => match plain(program, call) {
+                Some(plain) if device() != Device::Cpu => {
+                    if let Err(why) = same(program, call, &got, &plain) {
+                        return differs(why);
+                    }
+                    continue;
+                }
+                _ => return differs(format!("an answer where the host raises {why}")),
+            },
             (Err(why), Ok(_)) => return differs(format!("it raises {why}")),
             (Ok(_), Ok(_)) => {}
         }

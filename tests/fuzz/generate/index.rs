@@ -1,8 +1,10 @@
 //! Elements picked, joined, moved and replaced by position.
 
 use super::scope::{Generator, ROUGH};
+
+use crate::inputs::device;
 use crate::kinds::{SETS, is_float};
-use tch::Kind;
+use tch::{Device, Kind};
 
 /// Elements picked by numbers, or moved.
 pub fn picked(g: &mut Generator) -> Option<()> {
@@ -109,6 +111,8 @@ pub fn replaced(g: &mut Generator) -> Option<()> {
             let rest = format!("{x} * 0.5, '{way}', include_self={own}");
             (format!("torch.scatter_reduce({x}, {axis}, {index}, {rest})"), ROUGH)
         }
+        // Which of several numbers for one place stays is not said on a GPU.
+        10 | 13 if device() != Device::Cpu => return None,
         10 => (format!("torch.scatter({x}, {axis}, {index}, {x}.clone())"), bits),
         11 => (format!("torch.masked_scatter({x}, {x} > 0, {x}.flip([{axis}]))"), bits),
         12 if a.kind != Kind::Bool => {

@@ -4,6 +4,7 @@
 //! `RANDOM_SEED` the first seed (0). `TRT_CUDA_LIBRARIES` names folders with CUDA's libraries. Where those or a GPU are missing, the tests
 //! say so and pass.
 
+mod chains;
 mod layers;
 mod lost;
 mod plans;

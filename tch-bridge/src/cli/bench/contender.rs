@@ -76,7 +76,11 @@ impl<'a> Contender<'a> {
     }
 
     /// Calls one after the other for this long: the times until each call returns, before its result is complete.
-    pub(crate) fn submissions(&self, arguments: &Arguments, length: Duration) -> Result<Vec<Duration>, Error> {
+    pub(crate) fn submissions(
+        &self,
+        arguments: &Arguments,
+        length: Duration,
+    ) -> Result<Vec<Duration>, Error> {
         let (start, mut times) = (Instant::now(), Vec::new());
         tch::no_grad(|| {
             while start.elapsed() < length || times.is_empty() {

@@ -8,7 +8,7 @@ use super::load::Loaded;
 use super::memory::{Buffer, Record, is_on};
 use super::narrow;
 use super::order::Order;
-use super::program::{Program, Source, WEIGHTS};
+use super::program::{Program, Source};
 use super::queue::{Queue, is_blocking};
 use super::replay::Replay;
 use super::stream::OwnStream;
@@ -20,8 +20,7 @@ use crate::backend::{
 };
 use crate::network::Network;
 use cudarc::driver::sys::CUstream;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 mod kept;
@@ -37,9 +36,12 @@ struct Shared {
     graph: bool,
     /// Layers of `run` by position, for reports of faults.
     origins: Vec<String>,
-    /// The newest weights; a new generation replaces them as a whole.
-    weights: Mutex<Arc<Buffer>>,
-    generation: AtomicU64,
+    /// The weights; they are prepared anew where they lie.
+    weights: OnceLock<Buffer>,
+    /// Whether the weights are whole: calls read them while they enqueue their work, and whoever prepares them anew waits for that work.
+    whole: RwLock<bool>,
+    /// Working memory of `prepare`, kept by engines whose weights change.
+    spare: Mutex<Option<Buffer>>,
 }
 
 /// One thread's engine.
@@ -50,8 +52,6 @@ pub struct CudaEngine {
 }
 
 struct State {
-    weights: Arc<Buffer>,
-    generation: u64,
     arena: Buffer,
     record: Record,
     queue: Queue,
@@ -140,11 +140,9 @@ impl CudaEngine {
         let shared = self.shared.clone();
         let state = self.state()?;
         state.fault(&shared)?;
-        if shared.generation.load(Ordering::Acquire) != state.generation {
-            (state.weights, state.generation) = shared.newest();
-            let address = state.weights.address();
-            state.queue.point(&shared.run, WEIGHTS, address).map_err(RunError::Device)?;
-            state.record_graph(&shared).map_err(RunError::Device)?;
+        let whole = shared.whole.read().unwrap_or_else(PoisonError::into_inner);
+        if !*whole {
+            return Err(RunError::Device("its new weights could not be prepared".to_string()));
         }
         let stream: CUstream = stream.0.cast();
         // SAFETY: the caller gives inputs, outputs and stream; the rest is ours and lives as long as the engine.
@@ -188,8 +186,9 @@ impl Shared {
             weight_bytes,
             graph: options.graph && !is_blocking(),
             origins: split.run.layers.iter().map(|l| l.origin.clone()).collect(),
-            weights: Mutex::new(Arc::new(Buffer::new(device, 0).map_err(modules)?)),
-            generation: AtomicU64::new(0),
+            weights: OnceLock::new(),
+            whole: RwLock::new(false),
+            spare: Mutex::new(None),
             device: device.clone(),
         })
     }
@@ -201,20 +200,12 @@ fn modules(why: String) -> CompileError {
 
 impl State {
     fn new(shared: &Shared) -> Result<State, String> {
-        let (weights, generation) = shared.newest();
+        let weights = shared.weights.get().ok_or("an engine without weights")?;
         let arena = Buffer::new(&shared.device, shared.run.program.arena)?;
         let record = Record::new(&shared.device)?;
-        let addresses = addresses(&shared.run.program, &arena, &weights, &record);
+        let addresses = addresses(&shared.run.program, &arena, weights, &record);
         let queue = Queue::new(&shared.run, &addresses)?;
-        let mut state = State {
-            weights,
-            generation,
-            arena,
-            record,
-            queue,
-            replay: None,
-            order: Order::new(&shared.device)?,
-        };
+        let mut state = State { arena, record, queue, replay: None, order: Order::new(&shared.device)? };
         state.record_graph(shared)?;
         Ok(state)
     }
@@ -273,12 +264,6 @@ fn addresses(program: &Program, arena: &Buffer, weights: &Buffer, record: &Recor
 }
 
 impl Shared {
-    /// The weights, and their generation.
-    fn newest(&self) -> (Arc<Buffer>, u64) {
-        let held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        (held.clone(), self.generation.load(Ordering::Acquire))
-    }
-
     /// Tells a failure of this call from the end of the device.
     fn judge(&self, error: RunError) -> RunError {
         match error {
@@ -289,20 +274,32 @@ impl Shared {
 
     fn refit(&self, weights: &dyn Weights) -> Result<(), CompileError> {
         let _relaxed = self.device.enter_relaxed().map_err(modules)?;
-        self.publish(self.prepare(weights).map_err(CompileError::Prepare)?);
+        let failed = |why| CompileError::Prepare(RunError::Device(why));
+        let memory = |bytes| Buffer::new(&self.device, bytes).map_err(failed);
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let arena = spare.take().map_or_else(|| memory(self.prepare.program.arena), Ok)?;
+        let Some(held) = self.weights.get() else {
+            let fresh = memory(self.weight_bytes)?;
+            // What lies between weights is saved with them.
+            fresh.set(0).map_err(failed)?;
+            self.prepare(weights, &fresh, &arena).map_err(CompileError::Prepare)?;
+            self.publish(fresh);
+            return Ok(());
+        };
+        let mut whole = self.whole.write().unwrap_or_else(PoisonError::into_inner);
+        *whole = false;
+        self.prepare(weights, held, &arena).map_err(CompileError::Prepare)?;
+        *whole = true;
+        *spare = Some(arena);
         Ok(())
     }
 
-    /// Runs `prepare` into fresh memory, when all work on the parameters is done; complete on return.
-    fn prepare(&self, weights: &dyn Weights) -> Result<Buffer, RunError> {
+    /// Runs `prepare` into this memory, when all work that was enqueued is done; complete on return.
+    fn prepare(&self, weights: &dyn Weights, to: &Buffer, arena: &Buffer) -> Result<(), RunError> {
         let (device, program) = (&self.device, &self.prepare.program);
         let failed = RunError::Device;
-        let fresh = Buffer::new(device, self.weight_bytes).map_err(failed)?;
-        // What lies between weights is saved with them.
-        fresh.set(0).map_err(failed)?;
-        let arena = Buffer::new(device, program.arena).map_err(failed)?;
         let record = Record::new(device).map_err(failed)?;
-        let mut addresses = addresses(program, &arena, &fresh, &record);
+        let mut addresses = addresses(program, arena, to, &record);
         let mut moved = Vec::new();
         for (to, slot) in addresses.iter_mut().zip(&program.slots) {
             let (bytes, from) = match slot {
@@ -337,7 +334,7 @@ impl Shared {
         if let Some((at, index, size)) = record.take() {
             return Err(RunError::Index { layer: format!("prepared layer {at}"), index, size });
         }
-        Ok(fresh)
+        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
 //! The launches of one thread's engine, with their arguments in place: a call fills in the caller's addresses and enqueues.
 
-use super::boxes::Boxes;
 use super::library::{Address, Handles};
 use super::load::Loaded;
 use super::memory::Buffer;
@@ -8,25 +7,16 @@ use super::program::{Action, Source};
 use super::render::Argument;
 use super::replay::Replay;
 use crate::backend::Io;
-use crate::backend::view::Slot;
 use cudarc::driver::sys::{CUstream, CUtensorMap};
 use std::ffi::c_void;
 use std::sync::OnceLock;
-
-/// What an argument points into.
-#[derive(Clone, Copy)]
-struct Pointer {
-    slot: Slot,
-    offset: isize,
-}
 
 /// Argument values of every step.
 pub struct Queue {
     /// All steps' arguments, one after the other.
     values: Vec<Address>,
-    pointers: Vec<Pointer>,
-    /// What arguments are that are no addresses; their values say where these lie.
-    boxed: Vec<Boxed>,
+    /// What arguments are that are no addresses, but say how bulk copies see a tensor; their values say where these lie.
+    _boxed: Vec<Box<CUtensorMap>>,
     /// Where the arguments of each step start; one more at the end.
     starts: Vec<usize>,
     /// Arguments that point into the caller's tensors: position in `values`, which tensor, offset, and the alignment relied on.
@@ -47,13 +37,6 @@ pub struct Queue {
 pub fn is_blocking() -> bool {
     static SET: OnceLock<bool> = OnceLock::new();
     *SET.get_or_init(|| std::env::var_os("CUDA_LAUNCH_BLOCKING").is_some_and(|v| v == "1"))
-}
-
-/// An argument that says how bulk copies see a tensor.
-struct Boxed {
-    value: usize,
-    boxes: Boxes,
-    map: Box<CUtensorMap>,
 }
 
 #[derive(Clone, Copy)]
@@ -77,8 +60,7 @@ impl Queue {
         let spacer = Buffer::new(&loaded.device, if calls > 1 { 1 } else { 0 })?;
         let mut out = Queue {
             values: vec![],
-            pointers: vec![],
-            boxed: vec![],
+            _boxed: vec![],
             starts: vec![0],
             inputs: vec![],
             outputs: vec![],
@@ -109,12 +91,11 @@ impl Queue {
                     Some(boxes) => {
                         let map = Box::new(boxes.encode(loaded.device.driver, address)?);
                         let place = &raw const *map as Address;
-                        out.boxed.push(Boxed { value, boxes: boxes.clone(), map });
+                        out._boxed.push(map);
                         place
                     }
                     None => address,
                 });
-                out.pointers.push(Pointer { slot: argument.slot, offset: argument.offset });
             }
             out.starts.push(out.values.len());
         }
@@ -129,23 +110,6 @@ impl Queue {
     /// Does the step touch the caller's tensors?
     pub fn is_given(&self, step: usize) -> bool {
         self.given.binary_search(&step).is_ok()
-    }
-
-    /// A slot lies elsewhere from now on.
-    pub fn point(&mut self, loaded: &Loaded, slot: Slot, address: Address) -> Result<(), String> {
-        let mut boxed = self.boxed.iter_mut().peekable();
-        for (at, (value, pointer)) in self.values.iter_mut().zip(&self.pointers).enumerate() {
-            let boxed = boxed.next_if(|b| b.value == at);
-            if pointer.slot != slot {
-                continue;
-            }
-            let address = address.wrapping_add_signed(pointer.offset as i64);
-            match boxed {
-                Some(boxed) => *boxed.map = boxed.boxes.encode(loaded.device.driver, address)?,
-                None => *value = address,
-            }
-        }
-        Ok(())
     }
 
     /// Enqueues all steps: through `replay` where there is one, as a part of the caller's graph if one is being captured.

@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How many cuts of a product on tensor cores are tried, of each unit, unless all are.
 const CUTS: usize = 3;
 
+/// The name of the way in which chains run: the device's timing has no part in that.
+pub const CHAIN: &str = "chain";
+
 /// One manner of running a layer.
 pub trait Way: Send + Sync {
     /// For reports.
@@ -52,7 +55,7 @@ impl Choice<'_> {
     pub fn chains(&self) -> Option<Tf32> {
         match self {
             Choice::TensorCores { tf32, clusters } => clusters.then_some(*tf32),
-            Choice::Told(told) => Some(told.tf32),
+            Choice::Told(told) => told.ways.iter().any(|way| way == CHAIN).then_some(told.tf32),
             Choice::Timed(timer) | Choice::Foreseen(timer, _) => Some(timer.tf32),
             Choice::First | Choice::Settled(_) | Choice::Listed(..) | Choice::Rehearsed(_) => None,
         }

@@ -9,7 +9,6 @@ use super::{CudaEngine, Shared, modules};
 use crate::Bytes;
 use crate::backend::{CompileError, CompileOptions};
 use crate::network::Network;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 impl CudaEngine {
@@ -32,11 +31,10 @@ impl CudaEngine {
 }
 
 impl Shared {
-    /// Makes these the newest weights.
+    /// Makes these the weights.
     pub(super) fn publish(&self, weights: Buffer) {
-        let mut held = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Arc::new(weights);
-        self.generation.fetch_add(1, Ordering::Release);
+        let _held = self.weights.set(weights);
+        *self.whole.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     fn programs(&self) -> [&Program; 2] {
@@ -47,7 +45,7 @@ impl Shared {
     pub(super) fn save(&self) -> Result<Vec<u8>, String> {
         let _relaxed = self.device.enter_relaxed()?;
         let mut weights = vec![0; self.weight_bytes];
-        self.newest().0.read(&mut weights)?;
+        self.weights.get().ok_or("an engine without weights")?.read(&mut weights)?;
         Saved::write(self.programs(), &self.device.target, &weights)
     }
 }

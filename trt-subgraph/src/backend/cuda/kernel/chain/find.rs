@@ -25,13 +25,15 @@ pub fn find(network: &Network, taken: &HashSet<usize>, tf32: Tf32) -> HashMap<us
         let fits = !taken.contains(&at) && fits(network, layer, &made_static, tf32);
         let made = |run: &[usize], v: ValueId| run.iter().any(|&r| network.layers[r].outputs[0] == v);
         let own = |run: &[usize]| {
-            let same_type = || network.ty(network.layers[run[0]].inputs[0]).dtype == network.ty(layer.inputs[0]).dtype;
+            let same_type =
+                || network.ty(network.layers[run[0]].inputs[0]).dtype == network.ty(layer.inputs[0]).dtype;
             (run.is_empty() && layer.inputs.len() == 2 + vectors(network, layer, &made_static))
                 || (!run.is_empty()
                     && same_type()
-                    && layer.inputs[..1].iter().chain(&layer.inputs[2..]).all(|&v| {
-                        made(run, v) || (v != layer.inputs[0] && made_static[v.index()])
-                    }))
+                    && layer.inputs[..1]
+                        .iter()
+                        .chain(&layer.inputs[2..])
+                        .all(|&v| made(run, v) || (v != layer.inputs[0] && made_static[v.index()])))
         };
         if fits && own(run) {
             run.push(at);

@@ -16,6 +16,7 @@ use super::super::assemble::{Assembler, Fault};
 use super::super::layout::channels_last;
 use super::super::program::WEIGHTS;
 use super::super::render::Draft;
+use super::super::tactic::CHAIN;
 use super::pad;
 use crate::backend::view::View;
 use crate::network::ValueId;
@@ -27,6 +28,7 @@ use text::{Kept, Row};
 /// Emits the chain, whose last layer is the one that is being assembled.
 pub fn assemble(a: &mut Assembler, plan: &Plan) -> Result<(), Fault> {
     let network = a.network;
+    a.program.ways.push(CHAIN.to_string());
     let mut rows = Vec::new();
     let mut kept = Vec::new();
     for part in &plan.parts {

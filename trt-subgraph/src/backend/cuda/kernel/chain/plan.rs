@@ -8,8 +8,6 @@ use crate::schedule::arena::{Interval, pack};
 
 /// Warps of a block.
 pub const WARPS: usize = 8;
-/// So many layers' weights are under way or being read.
-pub const DEPTH: usize = 3;
 /// Bytes that a product on tensor cores reads of a row.
 pub const STEP: usize = 32;
 
@@ -20,6 +18,8 @@ pub struct Plan {
     pub values: Vec<Held>,
     /// Blocks of a cluster.
     pub cluster: usize,
+    /// So many layers' weights are under way or being read.
+    pub depth: usize,
     pub images: usize,
     pub dtype: DType,
     /// Bytes of shared memory for the weights of one layer, and for sums that warps add.
@@ -39,12 +39,31 @@ pub struct Held {
     pub shape: [usize; 3],
     /// By block: the first row that it holds, and the one after the last.
     pub rows: Vec<[usize; 2]>,
+    /// The same as a formula, where there is one.
+    pub spread: Option<Spread>,
     /// Bytes from one place to the next: 16 more than the channels take, so that neighbours lie in other banks.
     pub pitch: usize,
     /// Bytes from the start of the values.
     pub at: usize,
     /// Does it come from outside of the chain?
     pub given: bool,
+}
+
+/// Blocks `p * across` and the following hold rows from `p * step - before` to, and without, `p * step + after`, as far as there are such.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spread {
+    pub across: usize,
+    pub step: usize,
+    pub before: usize,
+    pub after: usize,
+}
+
+impl Spread {
+    /// The rows of a block, of so many.
+    fn rows(&self, rank: usize, high: usize) -> [usize; 2] {
+        let first = rank / self.across * self.step;
+        [first.saturating_sub(self.before).min(high), (first + self.after).min(high)]
+    }
 }
 
 /// One convolution.
@@ -62,6 +81,8 @@ pub struct Part {
     /// Channels, rows and columns of the result.
     pub shape: [usize; 3],
     pub cut: Cut,
+    /// Do all blocks meet before it, because what they were sent does not tell that memory may be used again?
+    pub meets: bool,
 }
 
 /// What an epilogue reads.
@@ -123,7 +144,8 @@ impl Part {
 impl Plan {
     /// How the layers at these positions are best run by clusters, or nothing where each had better be a kernel of its own.
     pub fn of(network: &Network, layers: &[usize], multiprocessors: usize, shared: usize) -> Option<Plan> {
-        let plans = [8, 4, 2, 1].into_iter().filter_map(|cluster| Plan::with(network, layers, cluster));
+        let sizes = [8, 4, 2, 1].into_iter().flat_map(|cluster| [3, 2].map(|depth| (cluster, depth)));
+        let plans = sizes.filter_map(|(cluster, depth)| Plan::with(network, layers, cluster, depth));
         let fitting = plans.filter(|plan| plan.shared() <= shared);
         let best = fitting.min_by(|a, b| a.cost(multiprocessors).total_cmp(&b.cost(multiprocessors)))?;
         let alone: f64 = layers.iter().map(|&at| cost_alone(network, &network.layers[at])).sum();
@@ -131,13 +153,14 @@ impl Plan {
     }
 
     /// The same for clusters of so many blocks.
-    pub fn with(network: &Network, layers: &[usize], cluster: usize) -> Option<Plan> {
+    pub fn with(network: &Network, layers: &[usize], cluster: usize, depth: usize) -> Option<Plan> {
         let dtype = network.ty(network.layers[layers[0]].inputs[0]).dtype;
         let images = network.ty(network.layers[layers[0]].inputs[0]).shape[0];
         let mut out = Plan {
             parts: vec![],
             values: vec![],
             cluster,
+            depth,
             images,
             dtype,
             slot: 0,
@@ -175,6 +198,7 @@ impl Plan {
             before: [c.padding[0].0, c.padding[1].0],
             shape: [out[1], out[2], out[3]],
             cut: Cut { blocks: [1, 1], warps: [1; 3], rows: 0, tiles: [0; 2] },
+            meets: false,
         };
         part.cut = self.best_cut(&part)?;
         self.parts.push(part);
@@ -197,6 +221,7 @@ impl Plan {
             value,
             shape: [channels, shape[2], shape[3]],
             rows: vec![],
+            spread: None,
             pitch: channels * self.dtype.size() + 16,
             at: 0,
             given,
@@ -230,7 +255,7 @@ impl Plan {
                     continue;
                 }
                 let products = cut.rounds() * taps * steps / of_sum;
-                let multiplied = products as f64 * (18.0 + 9.0 * cut.wide() as f64);
+                let multiplied = products as f64 * self.product(&cut);
                 let added = if of_sum > 1 { 120.0 * cut.rounds() as f64 } else { 0.0 };
                 let ends = (cut.rounds() * cut.wide().div_ceil(2)) as f64 * 110.0;
                 // What the block hands on: its rows' borders to neighbours, and all to those of other channels.
@@ -246,22 +271,34 @@ impl Plan {
         best.map(|(_, cut)| cut)
     }
 
+    /// Cycles of a warp's step of the sum.
+    fn product(&self, cut: &Cut) -> f64 {
+        // Factors of 32 bits are rounded first.
+        let slower = if self.dtype == DType::F32 { 2.0 } else { 1.0 };
+        slower * (18.0 + 9.0 * cut.wide() as f64)
+    }
+
     /// Microseconds of all images.
     fn cost(&self, multiprocessors: usize) -> f64 {
-        /// Cycles that a layer takes besides: waiting for what the others send, and the barriers.
-        const MEETING: f64 = 1000.0;
+        /// Cycles that a layer takes besides: waiting for what the others send.
+        const WAITING: f64 = 1000.0;
+        /// How much longer two blocks on a multiprocessor take than one.
+        const BESIDE: f64 = 1.35;
         let layer = |part: &Part| {
             let (steps, cut) = (part.steps(&self.values, self.dtype), part.cut);
             let products = cut.rounds() * part.taps[0] * part.taps[1] * steps / cut.warps[2];
             let brought = part.weight_bytes(&self.values, self.dtype) as f64 / 24.0;
-            let own = products as f64 * (18.0 + 9.0 * cut.wide() as f64)
-                + (cut.rounds() * cut.wide().div_ceil(2)) as f64 * 110.0;
-            MEETING + own.max(brought)
+            let own =
+                products as f64 * self.product(&cut) + (cut.rounds() * cut.wide().div_ceil(2)) as f64 * 110.0;
+            WAITING + own.max(brought)
         };
-        let beside = (220 << 10) / self.shared().max(1);
-        let at_once = (multiprocessors * beside.clamp(1, 2) / self.cluster).max(1);
-        let waves = self.images.div_ceil(at_once) as f64;
-        4.0 + waves * self.parts.iter().map(layer).sum::<f64>() / 1750.0
+        // Groups of multiprocessors are not all of the same size: some have no room for a last cluster.
+        let usable = if self.cluster > 2 { multiprocessors * 15 / 16 } else { multiprocessors };
+        let alone = (usable / self.cluster).max(1);
+        let fit = if (220 << 10) / self.shared().max(1) > 1 { 2 } else { 1 };
+        let waves = self.images.div_ceil(alone * fit) as f64;
+        let slower = if self.images > alone && fit > 1 { BESIDE } else { 1.0 };
+        4.0 + waves * slower * self.parts.iter().map(layer).sum::<f64>() / 1750.0
     }
 
     /// Says which rows each block holds of each value, and where.
@@ -295,7 +332,12 @@ impl Plan {
                     want(first, end);
                 }
             }
-            self.values[v].rows = rows.into_iter().map(|[low, end]| if low < end { [low, end] } else { [0, 0] }).collect();
+            self.values[v].rows =
+                rows.into_iter().map(|[low, end]| if low < end { [low, end] } else { [0, 0] }).collect();
+            self.values[v].spread = self.spread(v);
+        }
+        for at in 0..self.parts.len() {
+            self.parts[at].meets = self.meets(at);
         }
         let makers: Vec<usize> = (0..self.values.len())
             .map(|v| {
@@ -307,7 +349,8 @@ impl Plan {
             .map(|((held, used), &first)| {
                 let rows = held.rows.iter().map(|[low, end]| end - low).max().unwrap_or(0);
                 let bytes = if used.is_some() { rows * held.shape[2] * held.pitch } else { 0 };
-                Interval { bytes, first, last: used.unwrap_or(first) }
+                // Others may be a layer behind.
+                Interval { bytes, first, last: used.unwrap_or(first) + 1 }
             })
             .collect();
         let packed = pack(&blocks);
@@ -329,13 +372,68 @@ impl Plan {
         }
     }
 
+    /// The formula of the rows that blocks hold of a value.
+    fn spread(&self, v: usize) -> Option<Spread> {
+        let readers = self.parts.iter().flat_map(|p| {
+            let across = p.cut.blocks[1];
+            let own = Spread { across, step: p.cut.rows, before: 0, after: p.cut.rows };
+            let read = Spread {
+                across,
+                step: p.cut.rows * p.stride[0],
+                before: p.before[0],
+                after: ((p.cut.rows - 1) * p.stride[0] + p.taps[0]).saturating_sub(p.before[0]),
+            };
+            let reads = (p.x == v).then_some(read);
+            reads.into_iter().chain(p.operands.contains(&Operand::Held(v)).then_some(own))
+        });
+        let held = &self.values[v];
+        let fits = |s: &Spread| (0..self.cluster).all(|rank| s.rows(rank, held.shape[1]) == held.rows[rank]);
+        readers.into_iter().find(fits)
+    }
+
+    /// Which blocks send this block some of the part's result.
+    fn senders(&self, part: &Part, rank: usize) -> Vec<usize> {
+        let Some(y) = part.y else { return vec![] };
+        let [low, end] = self.values[y].rows[rank];
+        let sends = |&from: &usize| {
+            let [first, last] = part.cut.own(from, part.shape[1]);
+            first.max(low) < last.min(end)
+        };
+        (0..self.cluster).filter(sends).collect()
+    }
+
+    /// Does every block hold all that it computes of this part itself?
+    fn is_complete(&self, part: &Part) -> bool {
+        let Some(y) = part.y else { return false };
+        (0..self.cluster).all(|rank| {
+            let ([first, last], [low, end]) = (part.cut.own(rank, part.shape[1]), self.values[y].rows[rank]);
+            first >= last || (low <= first && last <= end)
+        })
+    }
+
+    /// Must all blocks meet before the part at this position? Not where whoever sends has got some of the result before from each receiver,
+    /// which is done with the layers ahead of that one then.
+    fn meets(&self, at: usize) -> bool {
+        if at == 0 {
+            return false;
+        }
+        let (part, before) = (&self.parts[at], &self.parts[at - 1]);
+        let ahead = at < 2 || self.is_complete(&self.parts[at - 2]);
+        let answered = |rank: usize| {
+            let known = self.senders(before, rank);
+            let receives = |to: &usize| self.senders(part, *to).contains(&rank);
+            (0..self.cluster).filter(receives).all(|to| to == rank || known.contains(&to))
+        };
+        !(ahead && self.is_complete(before) && (0..self.cluster).all(answered))
+    }
+
     /// Bytes before the weights: barriers, then zeros.
     pub fn weights_at(&self) -> usize {
         (128 + self.zeros).next_multiple_of(128)
     }
 
     pub fn scratch_at(&self) -> usize {
-        self.weights_at() + DEPTH * self.slot
+        self.weights_at() + self.depth * self.slot
     }
 
     pub fn values_at(&self) -> usize {

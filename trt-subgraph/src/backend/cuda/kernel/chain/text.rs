@@ -1,7 +1,7 @@
 //! The chain's kernel.
 
 use super::super::super::render::{expression_for, in_runs, indent, storage_type};
-use super::plan::{Cut, DEPTH, Held, Operand, Part, Plan, WARPS};
+use super::plan::{Cut, Held, Operand, Part, Plan, WARPS};
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind, Network, infer};
 use std::fmt::Write;
@@ -28,9 +28,9 @@ impl Kept {
     }
 }
 
-/// The columns of the table before those of the epilogues' operands: the kind, the block's part, image and result in shared memory, and where the
-/// weights are and their bytes.
-const FIXED: usize = 6;
+/// The columns of the table before those of the epilogues' operands: the kind, the parts of the channels, where image and result are in shared
+/// memory, where the weights are and their bytes, and whether blocks meet.
+const FIXED: usize = 7;
 
 /// The kernel's body, and how many bytes of the prepared weights it may touch.
 pub fn body(
@@ -59,6 +59,7 @@ pub fn body(
             part.y.map_or(0, place),
             row.weights.0,
             row.weights.1 as isize,
+            isize::from(part.meets),
         ];
         let mut vectors = row.vectors.iter();
         for operand in &part.operands {
@@ -77,9 +78,12 @@ pub fn body(
         let numbers: Vec<String> = numbers.iter().map(isize::to_string).collect();
         let _ = writeln!(table, "    {{{}}},", numbers.join(", "));
     }
-    let cases: String = kinds.iter().enumerate().map(|(at, code)| format!("case {at}: {{\n{}    break;\n}}\n", indent(code))).collect();
+    let cases: String = kinds
+        .iter()
+        .enumerate()
+        .map(|(at, code)| format!("case {at}: {{\n{}    break;\n}}\n", indent(code)))
+        .collect();
     let layers = plan.parts.len();
-    let (slot, cluster) = (plan.slot, plan.cluster);
     let body = format!(
         "static __constant__ const int table[{layers}][{columns}] = {{
 {table}}};
@@ -90,60 +94,84 @@ const int rank = BLOCK % {cluster}, image = BLOCK / {cluster}, lane = THREAD % 3
 if (THREAD == 0) {{
     begin_barrier(&ready[0], 1);
     begin_barrier(&ready[1], 1);
-    for (int i = 0; i < {DEPTH}; ++i) begin_barrier(&full[i], 1);
+    for (int i = 0; i < {depth}; ++i) begin_barrier(&full[i], 1);
     show_barriers();
 }}
 for (int i = THREAD; i < {zeros}; i += {threads}) ((unsigned*)zeros)[i] = 0;
 cluster_meeting();
-// Begins to bring a layer's weights.
-const auto bring = [&](int l) {{
-    const int* const row = table[l];
-    const int part = rank % row[1], end = {columns};
-    int bytes = row[5];
-    for (int i = {FIXED}; i < end; i += 2) bytes += row[i + 1];
-    expect_bytes(&full[l % {DEPTH}], bytes);
-    unsigned char* to = pool + {weights} + l % {DEPTH} * {slot};
-    begin_bytes(to, w + row[4] + part * row[5], row[5], &full[l % {DEPTH}]);
-    to += row[5];
-    for (int i = {FIXED}; i < end; i += 2) {{
-        if (row[i + 1]) begin_bytes(to, w + row[i] + part * row[i + 1], row[i + 1], &full[l % {DEPTH}]);
-        to += row[i + 1];
+// One thread has the weights of the layers before `end` brought.
+int brought = 0;
+const auto bring = [&](int end) {{
+    #pragma unroll 1
+    for (; brought < end; ++brought) {{
+        const int* const row = table[brought];
+        const int part = rank % row[1], at = brought % {depth};
+        int bytes = row[5];
+        #pragma unroll 1
+        for (int i = {FIXED}; i < {columns}; i += 2) bytes += row[i + 1];
+        expect_bytes(&full[at], bytes);
+        unsigned char* to = pool + {weights} + at * {slot};
+        begin_bytes(to, w + row[4] + part * row[5], row[5], &full[at]);
+        to += row[5];
+        #pragma unroll 1
+        for (int i = {FIXED}; i < {columns}; i += 2) {{
+            if (row[i + 1]) begin_bytes(to, w + row[i] + part * row[i + 1], row[i + 1], &full[at]);
+            to += row[i + 1];
+        }}
     }}
 }};
-if (THREAD == 0)
-    for (int l = 0; l < {first}; ++l) bring(l);
+if (THREAD == {last}) bring({first});
 await_previous();
 {loads}__syncthreads();
-begin_meeting();
 #pragma unroll 1
 for (int l = 0; l < {layers}; ++l) {{
     const int* const row = table[l];
-    const unsigned char* const weights = pool + {weights} + l % {DEPTH} * {slot};
-    await_bytes(&full[l % {DEPTH}], l / {DEPTH} & 1);
+    const unsigned char* const weights = pool + {weights} + l % {depth} * {slot};
+    await_bytes(&full[l % {depth}], l / {depth} & 1);
     if (l > 0) await_bytes(&ready[(l - 1) % 2], (l - 1) / 2 & 1);
-    // All have read what the layer before read.
-    const auto met = [&] {{
-        end_meeting();
-        if (THREAD == 0 && l > 0 && l - 1 + {DEPTH} < {layers}) bring(l - 1 + {DEPTH});
-    }};
+    if (row[6]) cluster_meeting();
+    // Nobody here needs the weights of the layer before any more.
+    if (THREAD == {last} && l > 0) bring(min(l - 1 + {depth}, {layers}));
     switch (row[0]) {{
 {cases}    }}
-    begin_meeting();
 }}
-end_meeting();
 ",
         columns = FIXED + 2 * most,
         shared = plan.shared(),
         scratch = plan.scratch_at(),
         values = plan.values_at(),
+        cluster = plan.cluster,
+        depth = plan.depth,
+        slot = plan.slot,
         zeros = plan.zeros / 4,
         threads = 32 * WARPS,
+        last = 32 * (WARPS - 1),
         weights = plan.weights_at(),
-        first = DEPTH.min(layers),
+        first = plan.depth.min(layers),
         loads = given.iter().map(|(at, view)| load(plan, *at, view)).collect::<String>(),
         cases = indent(&indent(&cases)),
     );
     (body, covered)
+}
+
+/// Code for the first row that a block holds of a value, as the constant `name`.
+fn first_row(name: &str, held: &Held) -> String {
+    match held.spread {
+        Some(s) if s.before == 0 => format!("const int {name} = rank / {} * {};\n", s.across, s.step),
+        Some(s) => format!("const int {name} = max(rank / {} * {} - {}, 0);\n", s.across, s.step, s.before),
+        None => of_blocks(name, held.rows.iter().map(|r| r[0])),
+    }
+}
+
+/// Code for how many rows a block holds of a value, of which the constant `low` is the first.
+fn row_count(name: &str, low: &str, held: &Held) -> String {
+    match held.spread {
+        Some(s) => format!(
+            "const int {name} = min(rank / {} * {} + {}, {}) - {low};\n",
+            s.across, s.step, s.after, held.shape[1]
+        ),
+        None => of_blocks(name, held.rows.iter().map(|r| r[1] - r[0])),
+    }
 }
 
 /// A number for each block.
@@ -153,7 +181,8 @@ fn of_blocks(name: &str, numbers: impl Iterator<Item = usize>) -> String {
         true => format!("const int {name} = {};\n", numbers[0]),
         false => {
             // No table in memory: a chain of choices of constants.
-            let choices: String = (0..numbers.len() - 1).map(|i| format!("rank == {i} ? {} : ", numbers[i])).collect();
+            let choices: String =
+                (0..numbers.len() - 1).map(|i| format!("rank == {i} ? {} : ", numbers[i])).collect();
             format!("const int {name} = {choices}{};\n", numbers[numbers.len() - 1])
         }
     }
@@ -164,7 +193,6 @@ fn load(plan: &Plan, at: usize, view: &View) -> String {
     let held = &plan.values[at];
     let ([channels, _, wide], t) = (held.shape, storage_type(plan.dtype));
     let s = &view.strides;
-    let (first, last) = (held.rows.iter().map(|r| r[0]), held.rows.iter().map(|r| r[1] - r[0]));
     format!(
         "{{
 {}    for (int i = THREAD; i < rows * {}; i += {}) {{
@@ -176,7 +204,7 @@ fn load(plan: &Plan, at: usize, view: &View) -> String {
     }}
 }}
 ",
-        indent(&(of_blocks("low", first) + &of_blocks("rows", last))),
+        indent(&(first_row("low", held) + &row_count("rows", "low", held))),
         wide * channels,
         32 * WARPS,
         wide * channels,
@@ -209,15 +237,19 @@ const int first = rank / {} * {}, part = rank % {};
         cut.rows,
         cut.blocks[1],
     );
-    out += &of_blocks("low", x.rows.iter().map(|r| r[0]));
-    if let Some(y) = part.y {
-        let held = &plan.values[y];
-        let bytes = |r: &[usize; 2]| (r[1] - r[0]) * held.shape[2] * held.shape[0] * dtype.size();
-        out += &of_blocks("wanted", held.rows.iter().map(bytes));
-    } else {
-        out += "const int wanted = 0;\n";
+    out += &first_row("low", x);
+    match part.y.map(|y| &plan.values[y]) {
+        Some(held) => {
+            let row = held.shape[2] * held.shape[0] * dtype.size();
+            let rows = first_row("from", held) + &row_count("wanted", "from", held);
+            let _ = write!(
+                out,
+                "if (THREAD == 0) {{\n{}    expect_bytes(&ready[l % 2], wanted * {row});\n}}\n",
+                indent(&rows)
+            );
+        }
+        None => out += "if (THREAD == 0) expect_bytes(&ready[l % 2], 0);\n",
     }
-    out += "if (THREAD == 0) expect_bytes(&ready[l % 2], wanted);\n";
     let products = products(part, x, steps, tiles, t);
     let sums = if of_sum > 1 { shared_sums(cut, tiles) } else { String::new() };
     let end = end(plan, network, part, layer, kept);
@@ -229,8 +261,7 @@ for (int round = 0; round < {rounds}; ++round) {{
     f32 sums[{tiles}][4] = {{}};
     if (wk < {of_sum}) {{
 {products}    }}
-{sums}    if (round == 0) met();
-    if (wk == 0) {{
+{sums}    if (wk == 0) {{
         #pragma unroll
         for (int unit = 0; unit < {units}; unit += 4) {{
             f32 eights[8];
@@ -262,6 +293,8 @@ fn products(part: &Part, x: &Held, steps: usize, tiles: usize, t: &str) -> Strin
     let pitch = x.pitch;
     let all = part.cut.tiles[1];
     let whole = steps * part.cut.warps[2];
+    // Short code stays in the cache of instructions from layer to layer.
+    let unrolled = if columns * steps * (2 + tiles) <= 24 { "#pragma unroll" } else { "#pragma unroll 1" };
     format!(
         "const int place = tile * 16 + lane % 16;
 const int oy = first + place / {wide}, ox = place % {wide};
@@ -270,9 +303,9 @@ const bool exists = place < {places} && oy < {high};
 const unsigned char* const from = values + row[2] + ((iy - low) * {in_wide} + ix) * {pitch} + lane / 16 * 16 + wk * {share};
 const unsigned char* const nothing = zeros + lane / 16 * 16;
 const unsigned char* const filters = weights + wk * {filters} + wn * {of_warp} + lane * 8;
-#pragma unroll
+#pragma unroll 1
 for (int ty = 0; ty < {rows}; ++ty)
-    #pragma unroll
+    {unrolled}
     for (int tx = 0; tx < {columns}; ++tx) {{
         const bool inside = exists && (unsigned)(iy + ty) < {in_high} && (unsigned)(ix + tx) < {in_wide};
         const unsigned char* const at = inside ? from + (ty * {in_wide} + tx) * {pitch} : nothing;
@@ -333,7 +366,9 @@ fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<
     let mut inputs = vec!["eights[j]".to_string()];
     let own_types: Vec<_> = layer.inputs[..2].iter().map(|&v| network.ty(v)).collect();
     let own = match &layer.kind {
-        LayerKind::Convolution(_) => infer(&layer.kind, None, &own_types).map_or(dtype, |types| types[0].dtype),
+        LayerKind::Convolution(_) => {
+            infer(&layer.kind, None, &own_types).map_or(dtype, |types| types[0].dtype)
+        }
         _ => dtype,
     };
     let mut typing = vec![own];
@@ -345,13 +380,16 @@ fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<
                 let ty = network.ty(*v);
                 let memory = storage_type(ty.dtype);
                 let size = ty.dtype.size();
-                let _ = writeln!(out, "const Eight<{memory}> {name} = eight_of<{memory}>(weights + {offset} + c * {size});");
+                let _ = writeln!(
+                    out,
+                    "const Eight<{memory}> {name} = eight_of<{memory}>(weights + {offset} + c * {size});"
+                );
                 offset += part_channels * size;
                 typing.push(ty.dtype);
             }
             Operand::Held(held) => {
                 let h = &plan.values[*held];
-                let low = of_blocks(&format!("low{at}"), h.rows.iter().map(|r| r[0]));
+                let low = first_row(&format!("low{at}"), h);
                 let _ = write!(
                     out,
                     "{low}const Eight<{t}> {name} = eight_of<{t}>(values + row[{}] + ((y - low{at}) * {wide} + x) * {} + (part * {part_channels} + c) * {});\n",
@@ -388,12 +426,39 @@ fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<
             held.pitch,
             dtype.size()
         );
-        for (rank, [low, end]) in held.rows.iter().enumerate().filter(|(_, r)| r[0] < r[1]) {
-            let _ = writeln!(
-                out,
-                "if (y >= {low} && y < {end}) send(to - {}, {rank}, &ready[l % 2], result);",
-                low * wide * held.pitch
-            );
+        let row = wide * held.pitch;
+        match held.spread {
+            Some(s) => {
+                let last = plan.cluster / s.across - 1;
+                let (first, end) = match (last, s.step) {
+                    (0, _) | (_, 0) => ("0".to_string(), last.to_string()),
+                    // From the block after the last whose rows end before this one.
+                    (_, step) => (
+                        format!("max((y - {} + {}) / {step} - 63, 0)", s.after, 64 * step),
+                        format!("min((y + {}) / {step}, {last})", s.before),
+                    ),
+                };
+                let _ = write!(
+                    out,
+                    "#pragma unroll 1
+for (int p = {first}; p <= {end}; ++p) {{
+    unsigned char* const there = to - max(p * {} - {}, 0) * {row};
+    #pragma unroll 1
+    for (int q = 0; q < {}; ++q) send(there, p * {} + q, &ready[l % 2], result);
+}}
+",
+                    s.step, s.before, s.across, s.across,
+                );
+            }
+            None => {
+                for (rank, [low, end]) in held.rows.iter().enumerate().filter(|(_, r)| r[0] < r[1]) {
+                    let _ = writeln!(
+                        out,
+                        "if (y >= {low} && y < {end}) send(to - {}, {rank}, &ready[l % 2], result);",
+                        low * row
+                    );
+                }
+            }
         }
     }
     if let Some(kept) = kept {
@@ -404,7 +469,11 @@ fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<
         );
         let name = format!("y{}", kept.part);
         let _ = match pack {
-            1 => writeln!(out, "#pragma unroll\nfor (int j = 0; j < 8; ++j) {name}[{at} + j * {}] = result.at[j];", s[1]),
+            1 => writeln!(
+                out,
+                "#pragma unroll\nfor (int j = 0; j < 8; ++j) {name}[{at} + j * {}] = result.at[j];",
+                s[1]
+            ),
             pack => writeln!(
                 out,
                 "#pragma unroll\nfor (int j = 0; j < 8; j += {pack}) *(Pack<{t}, {pack}>*)({name} + {at} + j) = *(const Pack<{t}, {pack}>*)(result.at + j);"
