@@ -28,8 +28,8 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
     assert!(twice.contains("given twice"), "{twice}");
     let shape = error(&["inspect", &model, "-i", "(2,7)"]);
     assert!(shape.contains("the model failed") && !shape.contains("frame #"), "{shape}");
-    let method = error(&["inspect", &model, "--method", "backward"]);
-    assert!(method.contains("no method `backward`; there are: forward; is forward meant?"), "{method}");
+    let method = error(&["inspect", &model, "--method", "forwrd"]);
+    assert!(method.contains("no method `forwrd`; there are: forward; is forward meant?"), "{method}");
     let backend = error(&["inspect", &model, "--backend", "abacus"]);
     assert!(backend.contains("it takes: auto, cpu"), "{backend}");
     let usage = |more: &[&str]| error(&[&["verify", &model, "-i", "(2,8)"], more].concat());
