@@ -32,7 +32,7 @@ pub fn dot(graph: &FlowGraph, partition: &Partition) -> String {
         line(&mut out, format_args!("  n{} -> n{} [{style}];", u.0, v.0));
     }
     for (id, value) in graph.values().filter(|(_, value)| value.producer.is_none() || value.escapes) {
-        let text = escape(&value.text);
+        let text = escape([value.name.as_str(), value.text.as_str()].join(" ").trim());
         line(&mut out, format_args!("  v{} [label=\"{text}\", style=dotted];", id.0));
         match value.producer {
             Some(producer) => line(&mut out, format_args!("  n{} -> v{};", producer.0, id.0)),

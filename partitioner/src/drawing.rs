@@ -1,6 +1,6 @@
 //! Every node as a box at a place, for programs that draw the graph themselves.
 
-use crate::graph::{Edge, FlowGraph, NodeId, ValueId};
+use crate::graph::{Edge, FlowGraph, NodeId, Value, ValueId};
 use crate::layout::{Gaps, layout};
 use crate::text::short;
 use serde::Serialize;
@@ -68,6 +68,11 @@ pub struct Drawing {
     pub height: f64,
 }
 
+/// `in tokens i64[1,32]`.
+fn border(way: &str, value: &Value) -> String {
+    [way, &value.name, &value.text].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
 /// Draws all nodes of a graph with its inputs and outputs.
 pub fn drawing(graph: &FlowGraph) -> Drawing {
     let read = graph.values().filter(|(_, v)| v.producer.is_none() && !v.readers.is_empty());
@@ -97,8 +102,8 @@ pub fn drawing(graph: &FlowGraph) -> Drawing {
     let shown: Vec<Shown> = inputs.iter().copied().chain(nodes).chain(outputs.iter().copied()).collect();
     let label = |shown: &Shown| match *shown {
         Shown::Node(id) => short(&graph.node(id).name).to_string(),
-        Shown::Input(id) => format!("in {}", graph.value(id).text).trim_end().to_string(),
-        Shown::Output(id) => format!("out {}", graph.value(id).text).trim_end().to_string(),
+        Shown::Input(id) => border("in", graph.value(id)),
+        Shown::Output(id) => border("out", graph.value(id)),
     };
     let labels: Vec<String> = shown.iter().map(label).collect();
     let size = |text: &String| (SIDES + CHARACTER * text.chars().count() as f64, HEIGHT);
@@ -135,6 +140,7 @@ mod tests {
     fn boxes_keep_apart_and_arrows_point_down() {
         let mut graph = FlowGraph::new();
         let x = graph.input(Crossing::Free, 4.0, "f32[1]");
+        graph.name(x, "image").unwrap();
         let mut made = vec![x];
         for at in 0..12u32 {
             let node = graph.add(Node {
@@ -154,6 +160,7 @@ mod tests {
         graph.escape(made[12]).unwrap();
         let drawn = drawing(&graph);
         assert_eq!(drawn.cards.len(), 14);
+        assert_eq!([&drawn.cards[0].label, &drawn.cards[13].label], ["in image f32[1]", "out f32[1]"]);
         for (at, a) in drawn.cards.iter().enumerate() {
             assert!(
                 a.x >= -1e-6 && a.x + a.width <= drawn.width + 1e-6 && a.y + a.height <= drawn.height + 1e-6

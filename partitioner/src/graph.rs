@@ -97,6 +97,8 @@ pub struct Value {
     pub bytes: f64,
     /// Type text for reports, for example `f32[1,3,224,224]`; may be empty.
     pub text: String,
+    /// What the caller calls it, for drawings; may be empty.
+    pub name: String,
     /// Its readers in source order, each once.
     pub readers: Vec<NodeId>,
     /// It is an output of the whole graph: the host needs it.
@@ -176,6 +178,13 @@ impl FlowGraph {
     /// Declares an input of the graph.
     pub fn input(&mut self, crossing: Crossing, bytes: f64, text: impl Into<String>) -> ValueId {
         self.declare(None, crossing, bytes, text.into())
+    }
+
+    /// Gives a value a name for drawings.
+    pub fn name(&mut self, value: ValueId, name: impl Into<String>) -> Result<(), GraphError> {
+        let value = self.values.get_mut(value.index()).ok_or(GraphError::NoValue(value))?;
+        value.name = name.into();
+        Ok(())
     }
 
     /// Declares an output of `producer`.
@@ -277,7 +286,15 @@ impl FlowGraph {
     }
 
     fn declare(&mut self, producer: Option<NodeId>, crossing: Crossing, bytes: f64, text: String) -> ValueId {
-        self.values.push(Value { producer, crossing, bytes, text, readers: vec![], escapes: false });
+        self.values.push(Value {
+            producer,
+            crossing,
+            bytes,
+            text,
+            name: String::new(),
+            readers: vec![],
+            escapes: false,
+        });
         ValueId(self.values.len() as u32 - 1)
     }
 

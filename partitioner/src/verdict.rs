@@ -151,7 +151,8 @@ impl fmt::Display for Stay {
             Stay::NotConvex => f.write_str("the host stands between nodes that must stay together"),
             Stay::Free => f.write_str("free on the host"),
             Stay::TooSmall { compute, needed } => {
-                write!(f, "cluster too small: {compute} compute nodes, {needed} needed")
+                let nodes = if *compute == 1 { "node" } else { "nodes" };
+                write!(f, "cluster too small: {compute} compute {nodes}, {needed} needed")
             }
             Stay::NotWorth { gain_ns } => {
                 write!(f, "not worth a launch: {:.1} us lost per call", -gain_ns / 1e3)

@@ -1,6 +1,7 @@
 //! Engines as files of their own, which `tch-trt plan` and the crate `trt_subgraph` run without libtorch.
 
 use crate::engine::Entry;
+use crate::jit::ValueId;
 use crate::{Error, TrtModule};
 use std::path::{Path, PathBuf};
 use trt_subgraph::{DType, TensorType};
@@ -11,7 +12,7 @@ const LONGEST: usize = 120;
 impl TrtModule {
     /// Writes each engine that has been built so far as a plan (`docs/plan-format.md`), `engine-N-SHAPES.plan`, one for each shape
     /// that it was built for, into a folder, which is made where it is not there; gives the files. A plan holds its weights, and the
-    /// engine where the backend saves any. Inputs have the names of the method's arguments where the engine is all of the method.
+    /// engine where the backend saves any. Inputs that are arguments of the method have their names.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be written or an engine makes no plan.
@@ -25,11 +26,12 @@ impl TrtModule {
             let arguments: Vec<String> = self.arguments(&state.name)?.into_iter().map(|a| a.name).collect();
             for form in state.forms().iter().rev() {
                 let Some(stitched) = form.ready() else { continue };
-                let names = stitched.whole.as_ref().map(|_| &arguments[..]);
-                for cluster in &stitched.clusters {
+                let body = form.graph.facts()?.blocks.swap_remove(0);
+                for (at, cluster) in stitched.clusters.iter().enumerate() {
+                    let names = names(&body.inputs[1..], stitched.inputs(at), &arguments);
                     for entry in cluster.ready_for().iter().rev() {
                         let path = free(folder, &format!("engine-{number}-{}", shapes(entry)), &written);
-                        let plan = cluster.plan(entry, names);
+                        let plan = cluster.plan(entry, &names);
                         let plan = plan.map_err(|why| io(&path, std::io::Error::other(why)))?;
                         plan.save(&path).map_err(|e| io(&path, std::io::Error::other(e)))?;
                         written.push(path);
@@ -40,6 +42,17 @@ impl TrtModule {
         }
         Ok(written)
     }
+}
+
+/// The names of an engine's inputs, given the method's: arguments by name, others as `input0`, by their places.
+fn names(method: &[ValueId], engine: &[ValueId], arguments: &[String]) -> Vec<String> {
+    let argument = |value: &ValueId| arguments.get(method.iter().position(|m| m == value)?).cloned();
+    let name = |(at, value)| {
+        let other = format!("input{at}");
+        let taken = arguments.contains(&other);
+        argument(value).unwrap_or(if taken { format!("{other}_") } else { other })
+    };
+    engine.iter().enumerate().map(name).collect()
 }
 
 /// `8x3x224x224-i64_8x128`: the shapes of the inputs, with element types other than f32, then numbers.

@@ -5,7 +5,7 @@ use crate::divide::{ClusterPlan, device_of, divide, observed_entry};
 use crate::engine::{Blueprint, ClusterEngine, SeenLayout, Serving, Shape};
 use crate::jit::{
     Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Limits, Method, Modes, Module, Order, Seen,
-    Sizes,
+    Sizes, ValueId,
 };
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
@@ -47,6 +47,11 @@ pub(crate) struct Stitched {
 }
 
 impl Stitched {
+    /// The tensors of the graph that enter an engine, in order.
+    pub(crate) fn inputs(&self, engine: usize) -> &[ValueId] {
+        &self.rewrite.1[engine].inputs
+    }
+
     /// Builds the engines for what was seen in a run of the graph.
     pub(crate) fn specialise(&self, graph: &GraphFacts, seen: &[Seen]) {
         for (engine, cluster) in self.clusters.iter().zip(&self.rewrite.1) {

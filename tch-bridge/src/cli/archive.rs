@@ -73,12 +73,16 @@ pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fai
         Format::Npz => Tensor::write_npz(&tensors, path),
         Format::Safetensors => Tensor::write_safetensors(&tensors, path),
     });
-    written.map_err(|e| Failure::file(path, in_words(&e)))
+    written.map_err(|e| Failure::unwritten(path, in_words(&e)))
 }
 
 /// The arguments of a method from a file: a tensor goes to the argument of its name, `arr_0` and the like by number; specs
-/// fill the rest.
-pub(crate) fn arguments(path: &Path, loaded: &Loaded, specs: &[InputSpec]) -> Result<Vec<IValue>, Failure> {
+/// fill the rest; `None` where one keeps its default.
+pub(crate) fn arguments(
+    path: &Path,
+    loaded: &Loaded,
+    specs: &[InputSpec],
+) -> Result<Vec<Option<IValue>>, Failure> {
     let arguments = &loaded.arguments;
     let mut given: Vec<Option<IValue>> = arguments.iter().map(|_| None).collect();
     for (name, tensor) in read(path)? {
@@ -101,17 +105,18 @@ pub(crate) fn arguments(path: &Path, loaded: &Loaded, specs: &[InputSpec]) -> Re
     let last = given.iter().rposition(Option::is_some).map_or(0, |at| at + 1);
     let mut values = Vec::new();
     for (at, (value, argument)) in given.into_iter().zip(arguments).enumerate() {
-        let value = value.or_else(|| filled.next());
-        match value {
-            Some(value) => values.push(value),
-            None if at >= last => break,
-            None if matches!(argument.ty, ValueType::Optional(_)) => values.push(IValue::None),
-            None => {
-                let why =
-                    format!("`{}` stands before other arguments; give an --input for it", argument.name);
-                return Err(Failure::file(path, why));
-            }
+        let value = match value {
+            None => match filled.next() {
+                None if at >= last => break,
+                filled => filled.flatten(),
+            },
+            given => given,
+        };
+        if value.is_none() && !argument.has_default {
+            let why = format!("`{}` stands before other arguments; give an --input for it", argument.name);
+            return Err(Failure::file(path, why));
         }
+        values.push(value);
     }
     Ok(values)
 }

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::jit::JitError;
 use serde::Serialize;
+use std::error::Error as _;
 use std::fmt;
 use std::path::Path;
 
@@ -16,6 +17,24 @@ impl Failure {
     /// The file cannot be read or written.
     pub(crate) fn file(path: &Path, why: impl fmt::Display) -> Failure {
         Failure { error: format!("{}: {why}", path.display()) }
+    }
+
+    /// The file cannot be written.
+    pub(crate) fn unwritten(path: &Path, why: impl fmt::Display) -> Failure {
+        Failure { error: format!("cannot write {}: {why}", path.display()) }
+    }
+
+    /// The shared library cannot be opened. The linker's own words begin with its name, most often.
+    pub(crate) fn library(path: &Path, why: &libloading::Error) -> Failure {
+        let why = why.source().map_or_else(|| why.to_string(), ToString::to_string);
+        if why.starts_with(&*path.to_string_lossy()) { why.into() } else { Failure::file(path, why) }
+    }
+
+    /// The command line is not understood: the first sentence of what clap says of it.
+    pub(crate) fn usage(error: &clap::Error) -> Failure {
+        let text = error.render().to_string();
+        let sentence = text.split("\n\n").next().unwrap_or_default();
+        Failure { error: sentence.trim_start_matches("error: ").trim_end().to_string() }
     }
 }
 

@@ -79,13 +79,25 @@ pub fn main() -> ExitCode {
     env_logger::Builder::from_env(log)
         .format(|to, record| writeln!(to, "{}: {}", record.level(), record.args()))
         .init();
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return usage(&error),
+    };
     // Where tch has no other way it panics with torch's error, C++ stack and all.
     std::panic::set_hook(Box::new(|panic| log::debug!("{panic}")));
     catch_unwind(AssertUnwindSafe(|| run(&command))).unwrap_or_else(|panic| {
         let failure = Failure::from(format!("tch-trt gave up: {}", panic_message(panic.as_ref())));
         finish::<completions::Script>(Err(failure), false)
     })
+}
+
+/// Prints help, or what is wrong with the command line, which cannot say yet whether it wants JSON.
+fn usage(error: &clap::Error) -> ExitCode {
+    drop(error.print());
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        drop(std::io::stdout().write_all(pretty(&Failure::usage(error)).as_bytes()));
+    }
+    ExitCode::from(u8::from(error.use_stderr()) * 2)
 }
 
 fn run(command: &Command) -> ExitCode {

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
+use crate::nearest::suggestion;
 use crate::report::State;
 use crate::{BackendChoice, Level, Options, ParityGuard, Precision, TrtModule, env, saved};
 use clap::Args;
@@ -140,10 +141,13 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// The values, with their tensors on the model's device.
-    pub(crate) fn place(&self, values: Vec<IValue>) -> Result<Vec<IValue>, Failure> {
+    /// The values, defaults where there are none, with their tensors on the model's device.
+    pub(crate) fn place(&self, values: Vec<Option<IValue>>) -> Result<Vec<IValue>, Failure> {
         let mut to = |t: &Tensor| t.f_to_device(self.device);
-        Ok(values.iter().map(|v| map_tensors(v, &mut to)).collect::<Result<_, _>>()?)
+        let defaults = self.host.defaults()?;
+        let mut one =
+            |(v, usual): (&Option<IValue>, &IValue)| map_tensors(v.as_ref().unwrap_or(usual), &mut to);
+        Ok(values.iter().zip(&defaults).map(&mut one).collect::<Result<_, _>>()?)
     }
 
     /// Returns when the work on the model's device is done.
@@ -168,7 +172,7 @@ impl Loaded {
 fn open_library(path: &Path) -> Result<(), Failure> {
     // SAFETY: the library's initialisers run, which is what the user asks for.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    std::mem::forget(library.map_err(|e| Failure::file(path, e))?);
+    std::mem::forget(library.map_err(|e| Failure::library(path, &e))?);
     Ok(())
 }
 
@@ -223,6 +227,12 @@ impl ModelArgs {
         }
         let mut options = self.engines.options();
         let read = TrtModule::read_host(&self.model, Some(self.device))?;
+        let methods = saved::own_methods(&read);
+        if !methods.contains(&self.method) {
+            let like = suggestion(&self.method, methods.iter().map(String::as_str));
+            let (method, all) = (&self.method, methods.join(", "));
+            return Err(format!("the model has no method `{method}`; there are: {all}{like}").into());
+        }
         more(&mut options, &read.method(&saved::host_method(&read, &self.method))?.arguments());
         let module = TrtModule::of(read, &options)?;
         module.set_eval()?;

@@ -101,21 +101,30 @@ pub(crate) fn cut(text: &str, length: usize) -> String {
     text.chars().take(length - 1).chain(['…']).collect()
 }
 
-/// A table whose first column is aligned left, the others right.
+/// A table with numbers aligned right and words aligned left. The first row is the head.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let cells = |c: usize| rows.iter().filter_map(move |r| r.get(c));
+    let widths: Vec<usize> =
+        (0..columns).map(|c| cells(c).map(|t| t.chars().count()).max().unwrap_or(0)).collect();
+    let right: Vec<bool> = (0..columns).map(|c| cells(c).any(|t| is_number(t))).collect();
     let mut out = String::new();
     for row in rows {
         let mut line = String::new();
         for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            line += &if at == 0 { format!("{cell:width$}") } else { format!("  {cell:>width$}") };
+            let gap = if at == 0 { "" } else { "  " };
+            line += &if right[at] { format!("{gap}{cell:>width$}") } else { format!("{gap}{cell:width$}") };
         }
         out += line.trim_end();
         out.push('\n');
     }
     out
+}
+
+/// `12`, `-1.5e-3`, `4.01 MB`, `x 2.50 (1.90 to 3.10)`.
+fn is_number(text: &str) -> bool {
+    let text = text.strip_prefix("x ").unwrap_or(text);
+    text.strip_prefix('-').unwrap_or(text).starts_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -140,5 +149,8 @@ mod tests {
     fn tables_align() {
         let rows = [vec!["a".to_string(), "10".into()], vec!["bcd".into(), "5".into()]];
         assert_eq!(table(&rows), "a    10\nbcd   5\n");
+        let rows = [["", "type", "off"], ["y", "f32[1,8]", "-"], ["z", "i64", "x 3.1"]];
+        let rows = rows.map(|row| row.map(String::from).to_vec());
+        assert_eq!(table(&rows), "   type        off\ny  f32[1,8]      -\nz  i64       x 3.1\n");
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn flow(
                         bytes(knowledge, value),
                         text(knowledge, value),
                     );
+                    out.graph.name(new, given_name(knowledge, value))?;
                     out.values.push(value);
                     ids.insert(value, new);
                     new
@@ -158,16 +159,32 @@ fn examine(
     if options.excludes_module(&node.module) {
         return Err((Code::Pinned, format!("the options exclude the submodule {}", node.module)));
     }
+    if did_not_run(knowledge, node) {
+        return Err((Code::NotSeen, NOT_SEEN.into()));
+    }
     let arguments = arguments(knowledge, node)?;
     // What may draw random numbers is taken where its lowering shows that it does not.
     let judged =
         judge(&op_name(node), &arguments, &knowledge.device_name(), backend).map_err(|r| match r {
             Refusal::NoSuchOp(_) if node.nondeterministic => (Code::Effect, "it draws random numbers".into()),
+            _ if packs(node) => (Code::Attribute, "it packs what the host needs as a list or tuple".into()),
             r => (code_of(&r), r.to_string()),
         })?;
     let role = if judged.computes { Role::Compute } else { Role::Free };
     let cost = Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
     Ok(Accepted { role, kernels: judged.kernels, cost, results: judged.results })
+}
+
+const NOT_SEEN: &str = "it did not run for the inputs that the module was compiled with";
+
+/// Did it give none of its tensors in the observed run? It is in a branch that was not taken.
+fn did_not_run(knowledge: &Knowledge<'_>, node: &Node) -> bool {
+    let mut tensors = node.outputs.iter().filter(|v| knowledge.graph[**v].ty == ValueType::Tensor).peekable();
+    tensors.peek().is_some() && tensors.all(|&v| knowledge.fact(v).is_none())
+}
+
+fn packs(node: &Node) -> bool {
+    matches!(node.kind.as_str(), "prim::ListConstruct" | "prim::TupleConstruct")
 }
 
 /// What is known of the arguments; the error is about the first of which nothing is.
@@ -178,7 +195,7 @@ fn arguments(knowledge: &Knowledge<'_>, node: &Node) -> Result<Vec<Known>, (Code
 
 fn unknown(knowledge: &Knowledge<'_>, value: ValueId) -> (Code, String) {
     match knowledge.fact(value) {
-        None => (Code::NotSeen, "it did not run for the inputs that the module was compiled with".into()),
+        None => (Code::NotSeen, NOT_SEEN.into()),
         Some(Fact::Tensor { plain: false, .. }) => {
             (Code::Backend, "an argument is not a dense tensor".into())
         }
@@ -318,7 +335,17 @@ fn text(knowledge: &Knowledge<'_>, value: ValueId) -> String {
     match knowledge.of(value) {
         Some(Known::Tensor(ty) | Known::Parameter(ty)) => ty.to_string(),
         Some(Known::Literal(l)) => l.ty().to_string(),
-        Some(Known::Int(_)) => "int".into(),
-        _ => String::new(),
+        _ => match &knowledge.graph[value].ty {
+            ty @ (ValueType::Int | ValueType::Float | ValueType::Bool | ValueType::Str) => ty.to_string(),
+            _ => String::new(),
+        },
     }
+}
+
+/// What the method or a nested block calls its argument: `x` for torch's `x.1`; nothing for other values.
+fn given_name(knowledge: &Knowledge<'_>, value: ValueId) -> String {
+    let value = &knowledge.graph[value];
+    let name = value.name.split('.').next().unwrap_or_default();
+    let named = value.producer.is_none() && !name.starts_with(|c: char| c.is_ascii_digit());
+    if named { name.to_string() } else { String::new() }
 }

@@ -53,7 +53,7 @@ impl ClusterEngine {
 
     /// A plan of its own: inputs and results are dense and row-major, weights are in it, and the engine where the backend saves any.
     /// `names` are those of the inputs.
-    pub(crate) fn plan(&self, entry: &Entry, names: Option<&[String]>) -> Result<Plan, String> {
+    pub(crate) fn plan(&self, entry: &Entry, names: &[String]) -> Result<Plan, String> {
         let plain = |network: &trt_subgraph::network::Network| {
             Ok(vec![Layout::Order(AxisOrder::default()); network.outputs.len()])
         };
@@ -63,10 +63,7 @@ impl ClusterEngine {
         let weights = DenseWeights::read(&on_host, Device::Cpu).ok_or("a parameter is no dense tensor")?;
         let (backend, options) = (self.backend(), self.compile_options(entry));
         let mut recipe = Recipe::new(&network, &weights).backend(backend.name()).options(options.clone());
-        recipe = recipe.note("engine", self.name());
-        if let Some(names) = names {
-            recipe = recipe.inputs(names);
-        }
+        recipe = recipe.note("engine", self.name()).inputs(names);
         if !ints.is_empty() {
             let ints: Vec<String> = ints.iter().map(i64::to_string).collect();
             recipe = recipe.note("numbers beside the outputs", &ints.join(", "));

@@ -28,8 +28,8 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
     assert!(twice.contains("given twice"), "{twice}");
     let shape = error(&["inspect", &model, "-i", "(2,7)"]);
     assert!(shape.contains("the model failed") && !shape.contains("frame #"), "{shape}");
-    let method = error(&["inspect", &model, "--method", "backward"]);
-    assert!(method.contains("no method `backward`"), "{method}");
+    let method = error(&["inspect", &model, "--method", "forwrd"]);
+    assert!(method.contains("no method `forwrd`; there are: forward; is forward meant?"), "{method}");
     let backend = error(&["inspect", &model, "--backend", "abacus"]);
     assert!(backend.contains("it takes: auto, cpu"), "{backend}");
     let usage = |more: &[&str]| error(&[&["verify", &model, "-i", "(2,8)"], more].concat());
@@ -39,7 +39,7 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
         (["--agreement", "2"], "a number from 0 to 1"),
         (["--exclude-op", "aten::gellu"], "is aten::gelu or"),
         (["--exclude-op", "relux"], "is aten::relu"),
-        (["--library", "no/such/library.so"], "no/such/library.so"),
+        (["--library", "no/such/library.so"], "no/such/library.so: cannot open"),
     ] {
         let said = usage(&more);
         assert!(said.contains(why), "{said}");
@@ -51,6 +51,13 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
     assert!(bare.contains("as in (1,3,224,224)"), "{bare}");
     std::fs::write(folder.path("text.pt"), "hello").unwrap();
     assert!(error(&["inspect", &folder.path("text.pt"), "-i", "(2,8)"]).contains("not a TorchScript file"));
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_is_told_as_json_too() {
+    let told = json(&["inspect", "model.pt", "--input", "(1,2"], 2);
+    let error = told["error"].as_str().unwrap();
+    assert!(error.contains("column 5: expected `,` or `)`") && !error.contains("--help"), "{error}");
 }
 
 #[test]

@@ -135,6 +135,24 @@ fn plans_beside_the_file_run_alone() {
 }
 
 #[test]
+fn inputs_of_plans_have_the_names_of_arguments() {
+    let folder = Folder::new();
+    let source = "
+def forward(self, first, second):
+    y = torch.tanh(torch.matmul(first, self.w))
+    return y, torch.relu(torch.matmul(y, self.w)) + second
+";
+    let (model, out, plans) = (folder.model("two.pt", source), folder.path("out.pt"), folder.path("plans"));
+    let specs = ["-i", "(4,8)", "-i", "(1,8)", "--take-all"];
+    let compiled = json(&[&["compile", &model, "-o", &out, "--plan-dir", &plans], &specs[..]].concat(), 0);
+    let plan = json(&["plan", "info", compiled["plans"][0].as_str().unwrap()], 0);
+    let inputs = plan["inputs"].as_array().unwrap();
+    let type_of = |name: &str| inputs.iter().find(|i| i["name"] == name).map(|i| &i["type"]);
+    assert_eq!(type_of("first"), Some(&"f32[4,8]".into()), "{plan}");
+    assert_eq!(type_of("second"), Some(&"f32[1,8]".into()), "{plan}");
+}
+
+#[test]
 fn what_does_not_exist_is_refused() {
     let folder = Folder::new();
     let (dense, out) = (folder.model("dense.pt", DENSE), folder.path("out.pt"));

@@ -125,3 +125,27 @@ def forward(self, pair: Tuple[Tensor, Tensor], more: List[Tensor], named: Dict[s
     assert_eq!(found["inputs"][0], "pair: [f32[2,8], f32[2,8]]");
     assert!(!found["engines"].as_array().unwrap().is_empty(), "{found}");
 }
+
+#[test]
+fn arguments_between_others_keep_their_defaults() {
+    let folder = Folder::new();
+    let source = "
+def forward(self, x, n: int = 3, p: Optional[float] = 0.25, flag: bool = False):
+    y = torch.tanh(torch.matmul(x, self.w)) + n
+    if flag:
+        y = torch.relu(y) * 2.0
+    else:
+        y = torch.softmax(torch.exp(y), -1)
+    return y, n
+";
+    let model = folder.model("defaults.pt", source);
+    let found = json(&["inspect", &model, "-i", "(2,8)", "-i", "flag=true", "--take-all"], 0);
+    assert_eq!(found["inputs"], serde_json::json!(["x: f32[2,8]", "n: 3", "p: 0.25", "flag: true"]));
+    let reason = |name: &str| {
+        let node = found["nodes"].as_array().unwrap().iter().find(|n| n["name"] == name);
+        node.unwrap()["reason"].as_str().unwrap_or_default().to_string()
+    };
+    assert!(reason("aten::softmax.int").contains("not seen in the observed run"), "{found}");
+    assert!(reason("prim::TupleConstruct").contains("packs what the host needs"), "{found}");
+    assert_eq!(reason("aten::relu"), "");
+}

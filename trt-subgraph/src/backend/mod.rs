@@ -6,6 +6,7 @@
 mod choice;
 pub mod cpu;
 pub mod cuda;
+mod dynamic;
 mod level;
 pub mod reference;
 mod staging;

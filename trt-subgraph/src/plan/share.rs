@@ -51,7 +51,7 @@ pub fn unshare(name: &str) -> Result<(), PlanError> {
     // SAFETY: a string that ends in a zero.
     match unsafe { libc::shm_unlink(path.as_ptr()) } {
         0 => Ok(()),
-        _ => Err(fault(name, io::Error::last_os_error())),
+        _ => Err(not_open(name, io::Error::last_os_error())),
     }
 }
 
@@ -59,10 +59,7 @@ impl Plan {
     /// The plan in shared memory under this name: mapped, not copied, and checked.
     pub fn open_shared(name: &str) -> Result<Plan, PlanError> {
         path(name)?;
-        let file = open(name, libc::O_RDONLY, 0).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => fault(name, "nothing is shared under this name"),
-            _ => fault(name, e),
-        })?;
+        let file = open(name, libc::O_RDONLY, 0).map_err(|e| not_open(name, e))?;
         // SAFETY: the writer does not shorten it; its permissions keep others away.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| fault(name, e))?;
         match state(&map) {
@@ -157,6 +154,13 @@ fn path(name: &str) -> Result<CString, PlanError> {
         return Err(fault(name, "a name has 1 to 200 letters, digits, dots, dashes and underscores"));
     }
     Ok(CString::new(format!("/trt-plan-{name}")).expect("no zero among these letters"))
+}
+
+fn not_open(name: &str, why: io::Error) -> PlanError {
+    match why.kind() {
+        io::ErrorKind::NotFound => fault(name, "nothing is shared under this name"),
+        _ => fault(name, why),
+    }
 }
 
 fn fault(name: &str, why: impl std::fmt::Display) -> PlanError {

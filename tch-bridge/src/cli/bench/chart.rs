@@ -14,11 +14,13 @@ const COLOURS: [&str; 3] = ["#2563c9", "#6b7684", "#b4540a"];
 
 /// A self-contained SVG picture.
 pub(crate) fn chart(measured: &Measurement) -> String {
-    let us = |d: std::time::Duration| d.as_secs_f64() * 1e6;
-    let most = measured.contenders.iter().map(|c| us(percentile(&c.sorted, 99.5))).fold(0.0, f64::max);
+    let seconds = |d: std::time::Duration| d.as_secs_f64();
+    let most = measured.contenders.iter().map(|c| seconds(percentile(&c.sorted, 99.5))).fold(0.0, f64::max);
+    let (unit, short, per_second) = unit(most);
+    let most = most * per_second;
     let step = tick(most);
     let end = (most / step).ceil().max(1.0) * step;
-    let x = |us: f64| LEFT + us.min(end) / end * (WIDTH - LEFT - RIGHT);
+    let x = |time: f64| LEFT + time.min(end) / end * (WIDTH - LEFT - RIGHT);
     let y = |percent: f64| HEIGHT - BOTTOM - percent / 100.0 * (HEIGHT - TOP - BOTTOM);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -43,14 +45,15 @@ pub(crate) fn chart(measured: &Measurement) -> String {
         put(format_args!("<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{value}</text>", bottom + 19.0));
     }
     put(format_args!(
-        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#5c6773\">microseconds; calls that took no longer</text>",
+        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#5c6773\">{unit}; calls that took no longer</text>",
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 10.0
     ));
     for (at, contender) in measured.contenders.iter().enumerate() {
         let colour = COLOURS[at % COLOURS.len()];
-        let points =
-            (0..=200).map(|i| f64::from(i) / 2.0).map(|p| (x(us(percentile(&contender.sorted, p))), y(p)));
+        let points = (0..=200)
+            .map(|i| f64::from(i) / 2.0)
+            .map(|p| (x(seconds(percentile(&contender.sorted, p)) * per_second), y(p)));
         let path: Vec<String> = points.map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
         put(format_args!(
             "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.2\"/>",
@@ -58,11 +61,22 @@ pub(crate) fn chart(measured: &Measurement) -> String {
         ));
         let (left, top) = (WIDTH - RIGHT + 16.0, TOP + 22.0 * at as f64);
         put(format_args!("<path d=\"M{left} {top}h22\" stroke=\"{colour}\" stroke-width=\"2.2\"/>"));
-        let label = format!("{} {:.0} us", contender.name, contender.latency.median_us);
+        let median = contender.latency.median_us * 1e-6 * per_second;
+        let digits = if median < 10.0 { 2 } else { usize::from(median < 100.0) };
+        let label = format!("{} {median:.digits$} {short}", contender.name);
         put(format_args!("<text x=\"{}\" y=\"{}\">{label}</text>", left + 28.0, top + 4.0));
     }
     out += "</svg>\n";
     out
+}
+
+/// The unit of times up to so many seconds: its name, the short one, and how many make a second.
+fn unit(most: f64) -> (&'static str, &'static str, f64) {
+    match most {
+        most if most < 0.01 => ("microseconds", "us", 1e6),
+        most if most < 10.0 => ("milliseconds", "ms", 1e3),
+        _ => ("seconds", "s", 1.0),
+    }
 }
 
 /// A round distance of ticks so that some five reach this far.
@@ -80,6 +94,11 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_keep_numbers_short() {
+        assert_eq!([unit(4e-6).1, unit(0.009).1, unit(2.3).1, unit(60.0).1], ["us", "us", "ms", "s"]);
+    }
 
     #[test]
     fn ticks_are_round() {

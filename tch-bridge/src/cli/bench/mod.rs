@@ -168,7 +168,7 @@ impl Bench {
         };
         if let Some(path) = &self.svg {
             let drawn = chart::chart(&measurement);
-            std::fs::write(path, drawn).map_err(|e| Failure::file(path, e))?;
+            std::fs::write(path, drawn).map_err(|e| Failure::unwritten(path, e))?;
         }
         Ok(measurement)
     }

@@ -60,26 +60,21 @@ fn row(timing: &Timing) -> Vec<String> {
 fn layers_text(layers: &Layers, style: Style) -> String {
     let mut out =
         format!("\n{}\n", style.bold(&format!("where {} profiled calls spent their time", layers.calls)));
-    let mut rows = vec![["", "us", "%"].map(String::from).to_vec()];
-    let share = |us: f64| format!("{:.1}", 100.0 * us / layers.whole_us);
+    let mut rows = vec![["us", "%", ""].map(String::from).to_vec()];
+    let mut row = |us: f64, what: String| {
+        rows.push(vec![format!("{us:.1}"), format!("{:.1}", 100.0 * us / layers.whole_us), what]);
+    };
     for engine in &layers.engines {
-        let name = format!("engine {}", engine.engine);
-        rows.push(vec![name, format!("{:.1}", engine.whole_us), share(engine.whole_us)]);
+        row(engine.whole_us, format!("engine {}", engine.engine));
         for step in &engine.steps {
-            let text = cut(&without_folders(&step.step), 100);
-            rows.push(vec![format!("  {text}"), format!("{:.1}", step.us), share(step.us)]);
+            row(step.us, format!("  {}", cut(&without_folders(&step.step), 90)));
         }
         if !engine.steps.is_empty() {
-            let between = engine.whole_us - engine.sum_us;
-            rows.push(vec!["  between the steps".into(), format!("{between:.1}"), share(between)]);
+            row(engine.whole_us - engine.sum_us, "  between the steps".into());
         }
     }
-    rows.push(vec![
-        "host, outside of engines".into(),
-        format!("{:.1}", layers.host_us),
-        share(layers.host_us),
-    ]);
-    rows.push(vec!["whole".into(), format!("{:.1}", layers.whole_us), share(layers.whole_us)]);
+    row(layers.host_us, "host, outside of engines".into());
+    row(layers.whole_us, "whole".into());
     out += &table(&rows);
     out
 }

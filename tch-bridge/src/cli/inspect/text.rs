@@ -110,12 +110,15 @@ fn grouped<'a>(nodes: &[&'a NodeFacts]) -> Vec<(&'a NodeFacts, usize)> {
     groups
 }
 
+/// The operator, why the host runs it, and on a line of its own where the model calls it.
 fn host_text(node: &NodeFacts, places: usize, style: Style) -> String {
-    let place = if node.place.is_empty() { String::new() } else { format!(" at {}", node.place) };
-    let more =
-        if places > 1 { format!(" and {}", count(places as u64 - 1, "other place")) } else { String::new() };
+    let more = if places > 1 { format!(", {places} times") } else { String::new() };
     let why = node.reason.as_deref().unwrap_or_default();
-    format!("  {}{place}{more}: {why}", style.yellow(&node.name))
+    let place = match node.place.as_str() {
+        "" => String::new(),
+        place => format!("\n      {}", style.dim(&format!("at {}", without_folders(place)))),
+    };
+    format!("  {}{more}: {why}{place}", style.yellow(&node.name))
 }
 
 fn nodes_table(nodes: &[NodeFacts]) -> String {

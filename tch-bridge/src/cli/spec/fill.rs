@@ -46,7 +46,7 @@ impl Filling {
         Filling { seed, spread: Spread::Normal(1.0) }
     }
 
-    /// Values for the arguments of a method.
+    /// Values for the arguments of a method, `None` where one keeps its default.
     ///
     /// # Errors
     /// A sentence for the user when the specs do not fit the arguments.
@@ -55,11 +55,10 @@ impl Filling {
         specs: &[InputSpec],
         arguments: &[Argument],
         point: Point,
-    ) -> Result<Vec<IValue>, String> {
+    ) -> Result<Vec<Option<IValue>>, String> {
         tch::manual_seed(self.seed);
-        let made = |(spec, argument): &(Option<&InputSpec>, &Argument)| match spec {
-            Some(spec) => self.value(&spec.value, &argument.ty, point),
-            None => Ok(IValue::None),
+        let made = |(spec, argument): &(Option<&InputSpec>, &Argument)| {
+            spec.map(|spec| self.value(&spec.value, &argument.ty, point)).transpose()
         };
         assign(specs, arguments)?.iter().map(made).collect()
     }
@@ -191,8 +190,7 @@ pub(crate) fn assign<'a>(
     let given = of.iter().rposition(Option::is_some).map_or(0, |at| at + 1);
     let needed = arguments.iter().rposition(|a| !a.has_default).map_or(0, |at| at + 1);
     for (at, argument) in arguments.iter().enumerate().take(given.max(needed)) {
-        let optional = matches!(argument.ty, ValueType::Optional(_)) && argument.has_default;
-        if of[at].is_none() && !optional {
+        if of[at].is_none() && !argument.has_default {
             return Err(format!("no input is given for `{}`; {}", argument.name, takes(arguments)));
         }
     }

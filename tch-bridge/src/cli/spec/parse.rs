@@ -149,9 +149,9 @@ impl Reader<'_> {
 
     fn shape_range(&mut self, start: usize) -> Result<Shapes, Fault> {
         let min = self.shape()?;
-        self.expect(';')?;
+        self.next_shape()?;
         let opt = self.shape()?;
-        self.expect(';')?;
+        self.next_shape()?;
         let max = self.shape()?;
         self.expect(']')?;
         let same_rank = min.len() == opt.len() && opt.len() == max.len();
@@ -162,12 +162,19 @@ impl Reader<'_> {
         Ok(Shapes::Range { min, opt, max })
     }
 
+    fn next_shape(&mut self) -> Result<(), Fault> {
+        let wanted = "`;`: a range is three shapes, [(smallest);(usual);(largest)]";
+        if self.take(';') { Ok(()) } else { Err(self.fault(wanted)) }
+    }
+
     fn shape(&mut self) -> Result<Vec<i64>, Fault> {
         self.expect('(')?;
         let mut sizes = Vec::new();
         while !self.take(')') {
             if !sizes.is_empty() {
-                self.expect(',')?;
+                if !self.take(',') {
+                    return Err(self.fault("`,` or `)`"));
+                }
                 if self.take(')') {
                     break;
                 }

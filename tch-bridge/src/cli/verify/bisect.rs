@@ -141,9 +141,9 @@ impl Finding {
     /// Writes the part into a folder: as a module and its inputs where it can be one, and as a network.
     /// `options`: those of the command that repeats the fault.
     pub(crate) fn write(&mut self, folder: &Path, options: &str) -> Result<(), Failure> {
-        std::fs::create_dir_all(folder).map_err(|e| Failure::file(folder, e))?;
+        std::fs::create_dir_all(folder).map_err(|e| Failure::unwritten(folder, e))?;
         let network = folder.join("differs.network");
-        std::fs::write(&network, &self.network).map_err(|e| Failure::file(&network, e))?;
+        std::fs::write(&network, &self.network).map_err(|e| Failure::unwritten(&network, e))?;
         self.files.push(network.display().to_string());
         if let Some(module) = &self.module {
             let (model, inputs) = (folder.join("differs.pt"), folder.join("differs.safetensors"));

@@ -11,7 +11,7 @@ mod text;
 use super::failure::Failure;
 use super::leaves::{copies, leaves};
 use super::model::{Loaded, ModelArgs};
-use super::spec::{Filling, Point, Shapes, Spread};
+use super::spec::{Filling, Point, Shapes, Spread, kind_name};
 use super::terminal::progress;
 use super::{archive, inspect};
 use crate::jit::words;
@@ -294,6 +294,15 @@ impl Verify {
                     notes.push(format!("engine {at} was not built: {refused}"));
                 }
             }
+        }
+        if !passed
+            && (self.rtol.is_some() || self.atol.is_some())
+            && let Ok(Some(kind)) = self.model.engines.narrow()
+        {
+            notes.push(format!(
+                "engines compute in {} where the model has f32, and are off by its rounding; without --rtol and --atol the tolerance allows for that",
+                kind_name(kind)
+            ));
         }
         if self.bisect && !passed && !found && engines > 0 {
             notes.push("each engine gives the host's results on the host's values: the difference builds up over several engines".into());

@@ -5,6 +5,7 @@
 //! this crate was built, else the one that the project's set-up had put beside its sources by then.
 
 use super::sys::{self, Api};
+use crate::backend::dynamic::reason;
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -54,12 +55,12 @@ fn find() -> Result<OneDnn, String> {
 }
 
 fn load(path: &Path) -> Result<OneDnn, String> {
-    let library = open(path).map_err(|e| e.to_string())?;
+    let library = open(path).map_err(|e| reason(&e))?;
     // SAFETY: `dnnl_version` has this type in every oneDNN since 1.0; the result is static.
     let version = unsafe {
         let get = library
             .get::<unsafe extern "C" fn() -> *const sys::Version>(b"dnnl_version\0")
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| reason(&e))?;
         &*get()
     };
     let found = (version.major, version.minor, version.patch);
@@ -67,7 +68,7 @@ fn load(path: &Path) -> Result<OneDnn, String> {
         return Err(format!("{} is oneDNN {}.{}, not 3", path.display(), found.0, found.1));
     }
     // SAFETY: it is a oneDNN 3.
-    let api = unsafe { Api::new(library) }.map_err(|e| e.to_string())?;
+    let api = unsafe { Api::new(library) }.map_err(|e| reason(&e))?;
     let mut engine = std::ptr::null_mut();
     // SAFETY: `engine` is a place for the handle.
     let status = unsafe { (api.dnnl_engine_create)(&mut engine, sys::CPU, 0) };

@@ -1,5 +1,6 @@
 //! Finding shared libraries: first the copy that the process has already, then folders that the user names, then the dynamic linker's.
 
+use crate::backend::dynamic::reason;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::ffi::{OsString, c_int};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub fn open(names: &[&str]) -> Result<Library, String> {
         // SAFETY: loading NVIDIA's libraries runs initialisers that have no preconditions.
         match unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) } {
             Ok(library) => return Ok(library),
-            Err(e) => why = e.to_string(),
+            Err(e) => why = reason(&e),
         }
     }
     Err(why)
