@@ -13,7 +13,7 @@ pub type Path<'a> = dyn FnMut(&Tensor) -> Result<Tensor> + 'a;
 const BUDGET: Duration = Duration::from_secs(8);
 
 /// The fewest and the most timed passes of a path.
-const PASSES: (u32, u32) = (5, 51);
+const PASSES: (u32, u32) = (3, 51);
 
 /// What one path made of a held-out set.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ const TRAINING_BATCH: i64 = 32;
 const PASS: Duration = Duration::from_secs(1);
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let (folder, chosen) = arguments()?;
     let data = match &folder {

@@ -33,6 +33,8 @@ pub(crate) fn flow(
     let mut ids: HashMap<ValueId, partitioner::ValueId> = HashMap::new();
     let mut places = Places::default();
     let graph = knowledge.graph;
+    let made = graph[block].nodes.iter().flat_map(|&id| &graph[id].outputs);
+    let ran = made.clone().count() == 0 || made.clone().any(|&v| knowledge.fact(v).is_some());
     for &id in &graph[block].nodes {
         let node = &graph[id];
         if knowledge.is_read(id) {
@@ -44,6 +46,7 @@ pub(crate) fn flow(
         }
         let (reads, packings) = knowledge.leaves(&node.inputs);
         let judged = examine(knowledge, node, &reads, backend, options);
+        let judged = judged.and_then(|ok| if ran { Ok(ok) } else { Err(not_seen()) });
         let (verdict, role, kernels, cost, results, effect) = match judged {
             Ok(ok) => (Verdict::Accept, ok.role, ok.kernels, ok.cost, ok.results, false),
             Err((code, why)) => {
@@ -176,9 +179,13 @@ fn arguments(knowledge: &Knowledge<'_>, node: &Node) -> Result<Vec<Known>, (Code
     node.inputs.iter().map(known).collect()
 }
 
+fn not_seen() -> (Code, String) {
+    (Code::NotSeen, "it did not run for the inputs that the module was compiled with".into())
+}
+
 fn unknown(knowledge: &Knowledge<'_>, value: ValueId) -> (Code, String) {
     match knowledge.fact(value) {
-        None => (Code::NotSeen, "it did not run for the inputs that the module was compiled with".into()),
+        None => not_seen(),
         Some(Fact::Tensor { plain: false, .. }) => {
             (Code::Backend, "an argument is not a dense tensor".into())
         }
