@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [--cpu] [PHOTOGRAPH]`
 //!
-//! `--weights`: safetensors, or a `.pt` that is one dictionary of tensors, under the names of the authors' checkpoints; without it weights are
-//! random, and so are the boxes. The authors' own `yolox_m.pth` is a dictionary in a dictionary; in Python it becomes such a `.pt` by
+//! `--weights`: safetensors, or a `.pt` that is one plain `dict` of tensors, under the names of the authors' checkpoints; without it weights are
+//! random, and so are the boxes. The authors' `yolox_m.pth` holds more than that, and a state dict is no plain one; in Python such a `.pt` is made by
 //!
 //! ```python
 //! torch.save(dict(torch.load("yolox_m.pth", map_location="cpu", weights_only=False)["model"]), "yolox_m.pt")
@@ -36,7 +36,7 @@ const CALLS: (usize, usize) = (2, 20);
 const FARTHER: f64 = 4.0;
 
 /// What `--weights` takes, in words.
-const WEIGHTS: &str = "wanted is safetensors, or a .pt that is one dictionary of tensors, under the names of the authors' checkpoints; --help says how to make one of yolox_m.pth";
+const WEIGHTS: &str = "wanted is safetensors, or a .pt made by torch.save(dict(state), ...), under the names of the authors' checkpoints; --help says how to make one of yolox_m.pth";
 
 /// The photograph that ships, see `data/photograph/README.md`.
 const SHIPPED: &[u8] = include_bytes!("../data/photograph/grace_hopper.jpg");
