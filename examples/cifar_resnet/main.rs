@@ -22,7 +22,7 @@ use tch_bridge::{Options, TrtModule};
 const BATCH: i64 = 16;
 
 /// Training steps, and images in each.
-const STEPS: u64 = 300;
+const STEPS: u64 = 200;
 const TRAINING_BATCH: i64 = 32;
 
 /// A pass over the held-out images is cut so that the host needs about this long.
