@@ -10,10 +10,10 @@ use tch::{Kind, Tensor};
 pub type Path<'a> = dyn FnMut(&Tensor) -> Result<Tensor> + 'a;
 
 /// Passes that are timed: as many as fit into this time, but within [`PASSES`].
-const BUDGET: Duration = Duration::from_secs(8);
+const BUDGET: Duration = Duration::from_secs(5);
 
 /// The fewest and the most timed passes of a path.
-const PASSES: (u32, u32) = (5, 51);
+const PASSES: (u32, u32) = (3, 51);
 
 /// What one path made of a held-out set.
 #[derive(Debug)]

@@ -22,3 +22,22 @@ pub fn picture(name: &str) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(&folder)?;
     Ok(folder.join(name))
 }
+
+/// Prints what the program's documentation says and ends it, where `--help` asks for that.
+#[macro_export]
+macro_rules! help {
+    () => {
+        $crate::explain(include_str!("main.rs"))
+    };
+}
+
+/// Prints the documentation at the beginning of a program's source and ends the process, if an argument is `--help` or `-h`.
+pub fn explain(source: &str) {
+    if std::env::args().skip(1).any(|word| word == "--help" || word == "-h") {
+        source
+            .lines()
+            .map_while(|line| line.strip_prefix("//!"))
+            .for_each(|line| println!("{}", line.trim_start()));
+        std::process::exit(0);
+    }
+}

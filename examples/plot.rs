@@ -17,7 +17,8 @@ pub struct Line<'a> {
 const SIZE: (f64, f64) = (640.0, 300.0);
 const MARGINS: (f64, f64, f64, f64) = (60.0, 30.0, 15.0, 45.0);
 
-/// A plot with axes from the smallest value to the largest (the upright one from 0 where that is near), ticks, and a legend.
+/// A plot with axes from the smallest value to the largest (the upright one from 0 where that is near), ticks (at the points where they are few), and a
+/// legend.
 pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String {
     let (left, top, right, bottom) = MARGINS;
     let points = || lines.iter().flat_map(|l| &l.points);
@@ -48,8 +49,16 @@ pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String
         writeln!(out, "<path d=\"M{left} {height:.1}H{}\" stroke=\"#ddd\"/>", SIZE.0 - right)
             .expect("a string takes it");
         text(&mut out, left - 6.0, height + 4.0, "end", &short(value));
-        let value = x0 + part * (x1 - x0);
-        text(&mut out, at((value, y0)).0, SIZE.1 - bottom + 16.0, "middle", &short(value));
+    }
+    // Where there are few points, as of epochs or batches, their own places are told.
+    let mut places: Vec<f64> = points().map(|p| p.0).collect();
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    if places.len() > 8 {
+        places = (0..=4).map(|step| x0 + f64::from(step) / 4.0 * (x1 - x0)).collect();
+    }
+    for place in places {
+        text(&mut out, at((place, y0)).0, SIZE.1 - bottom + 16.0, "middle", &short(place));
     }
     text(&mut out, SIZE.0 / 2.0, SIZE.1 - 8.0, "middle", x_name);
     text(&mut out, SIZE.0 - right, 18.0, "end", y_name);
@@ -86,7 +95,10 @@ mod tests {
             plot.contains("M60.0 255.0L625.0 142.5") && plot.contains("M60.0 255.0L625.0 30.0"),
             "{plot}"
         );
-        assert_eq!(plot.matches("</text>").count(), 3 + 10 + 2);
+        assert_eq!(plot.matches("</text>").count(), 3 + 5 + 2 + 2);
+        let many = (0..100).map(|i| (f64::from(i), 1.0)).collect();
+        let plot = lines("t", ["x", "y"], &[Line { name: "a", colour: "red", dashed: false, points: many }]);
+        assert_eq!(plot.matches("</text>").count(), 3 + 5 + 5 + 1);
     }
 
     #[test]

@@ -26,6 +26,31 @@ impl Drop for EnginesOn {
     }
 }
 
+/// What is logged from the first call of [`logged`] on.
+struct Log(Mutex<String>);
+
+static LOG: Log = Log(Mutex::new(String::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += &format!("{}\n", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Lines that were logged since the last call, from the level of information on; nothing at the first.
+pub fn logged() -> String {
+    if log::set_logger(&LOG).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+    std::mem::take(&mut *LOG.0.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Every element type that the host computes with and engines take.
 pub const KINDS: [Kind; 10] = [
     Kind::Float,

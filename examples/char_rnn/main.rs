@@ -32,6 +32,7 @@ const WRITTEN: usize = 400;
 const HELD_OUT: usize = 1_000;
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let file = std::env::args_os().nth(1);
     let text = match &file {

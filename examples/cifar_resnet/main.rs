@@ -22,13 +22,14 @@ use tch_bridge::{Options, TrtModule};
 const BATCH: i64 = 16;
 
 /// Training steps, and images in each.
-const STEPS: u64 = 300;
+const STEPS: u64 = 200;
 const TRAINING_BATCH: i64 = 32;
 
 /// A pass over the held-out images is cut so that the host needs about this long.
 const PASS: Duration = Duration::from_secs(1);
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let (folder, chosen) = arguments()?;
     let data = match &folder {

@@ -22,6 +22,7 @@ use tch_bridge::{Options, TrtModule};
 const BATCHES: [i64; 2] = [1, 64];
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let data = match std::env::args_os().nth(1) {
         Some(dir) => digits::mnist(Path::new(&dir))?,

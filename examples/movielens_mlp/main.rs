@@ -37,6 +37,7 @@ const BATCHES: usize = 300;
 const HALF: f64 = 1e-2;
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let words: Vec<String> = std::env::args().skip(1).collect();
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -47,6 +47,7 @@ impl FourierNet {
 }
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     tch::manual_seed(1);
     let _no_grad = tch::no_grad_guard();

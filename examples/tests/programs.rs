@@ -53,6 +53,24 @@ fn succeed(name: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
+fn each_tells_how_it_is_run() {
+    for name in [
+        "lenet5",
+        "train_switch",
+        "cifar_resnet",
+        "wrap_model",
+        "movielens_mlp",
+        "char_rnn",
+        "googlenet",
+        "yolox",
+    ] {
+        let said = succeed(name, &["--help"]);
+        assert!(said.contains(&format!("cargo run --release --example {name}")), "{said}");
+        assert!(!said.contains("//!") && !said.contains("fn main"), "{said}");
+    }
+}
+
+#[test]
 fn workers_recommend_what_the_host_does() {
     // Users 1 to 60 rate every fourth of 120 items, high where both numbers leave the same rest.
     let rating = |user: usize, item: usize| {

@@ -34,6 +34,7 @@ struct Epoch {
 }
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let data = match std::env::args_os().nth(1) {
         Some(dir) => digits::mnist(Path::new(&dir))?,
@@ -52,12 +53,14 @@ fn main() -> Result<()> {
     print(&[("host", &host), ("engines", &engines)]);
     draw(&host, &engines)?;
 
-    let total = |curve: &[Epoch]| curve.iter().map(|e| e.evaluation).sum::<Duration>().as_secs_f64();
+    let [of_host, of_engines] = [&host, &engines].map(|curve| {
+        let mut times: Vec<Duration> = curve.iter().map(|e| e.evaluation).collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
     println!(
-        "evaluation: host {:.2} s, engines {:.2} s, {:.2} x",
-        total(&host),
-        total(&engines),
-        total(&host) / total(&engines)
+        "an evaluation (median): host {of_host:.1?}, engines {of_engines:.1?}, {:.2} x",
+        of_host.as_secs_f64() / of_engines.as_secs_f64()
     );
     for (at, (a, b)) in host.iter().zip(&engines).enumerate() {
         let same = a.loss.to_bits() == b.loss.to_bits() && a.accuracy == b.accuracy;

@@ -18,6 +18,7 @@ const CALLS: usize = 200;
 const BUDGET: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let mut arguments = std::env::args().skip(1);
     let _no_grad = tch::no_grad_guard();

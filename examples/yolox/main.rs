@@ -1,9 +1,17 @@
 //! YOLOX-m finds objects in a photograph: TorchScript from pixels to boxes. The network, the decoding and the overlaps of the boxes run
 //! in an engine; the loop that strikes out doubles, whose length and branches hang on the boxes, is the host's.
 //!
-//! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [--cpu] [PHOTOGRAPH]`: weights under the names of the authors' checkpoints,
-//! as safetensors or as a `.pt` that is one dictionary of tensors; without them they are random, and so are the boxes. What the network sees is 640 pixels wide and high, or as many as
-//! `--side` says. Without a photograph, the one that ships is used. Runs on a GPU where there is one, unless `--cpu` is given. Ends with exit code 1 when the engines find other boxes than the host.
+//! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [--cpu] [PHOTOGRAPH]`
+//!
+//! `--weights`: safetensors, or a `.pt` that is one plain `dict` of tensors, under the names of the authors' checkpoints; without it weights are
+//! random, and so are the boxes. The authors' `yolox_m.pth` holds more than that, and a state dict is no plain one; in Python such a `.pt` is made by
+//!
+//! ```python
+//! torch.save(dict(torch.load("yolox_m.pth", map_location="cpu", weights_only=False)["model"]), "yolox_m.pt")
+//! ```
+//!
+//! `--side`: what the network sees is so many pixels wide and high, 640 without it. `--cpu`: runs there even if there is a GPU. `PHOTOGRAPH`: a JPEG or a
+//! PNG; without it the one that ships. Ends with exit code 1 when the engines find other boxes than the host.
 
 mod picture;
 mod script;
@@ -28,12 +36,13 @@ const CALLS: (usize, usize) = (2, 20);
 const FARTHER: f64 = 4.0;
 
 /// What `--weights` takes, in words.
-const WEIGHTS: &str = "wanted is safetensors, or a .pt that is one dictionary of tensors, under the names of the authors' checkpoints";
+const WEIGHTS: &str = "wanted is safetensors, or a .pt made by torch.save(dict(state), ...), under the names of the authors' checkpoints; --help says how to make one of yolox_m.pth";
 
 /// The photograph that ships, see `data/photograph/README.md`.
 const SHIPPED: &[u8] = include_bytes!("../data/photograph/grace_hopper.jpg");
 
 fn main() -> Result<()> {
+    examples::help!();
     env_logger::init();
     let Arguments { weights, side, device, photograph } = Arguments::read()?;
     let photograph = match &photograph {
@@ -61,10 +70,10 @@ fn main() -> Result<()> {
     let start = Instant::now();
     module.compile(&[&there])?;
     let build = start.elapsed();
-    println!("{}", module.report());
-    ensure!(module.report().engines() > 0, "no engine was built");
+    ensure!(module.report().engines() > 0, "no engine was built\n{}", module.report());
 
     let ([host, engines], steps) = compare(&module, device, &image)?;
+    println!("{}", module.report());
     println!("{:12}{:>10}{:>14}", "", "boxes", "time");
     for (name, (boxes, time)) in [("host", &host), ("engines", &engines)] {
         println!("{name:12}{:>10}{:>14}", boxes.size()[0], format!("{time:.1?}"));

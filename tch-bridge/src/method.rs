@@ -277,8 +277,9 @@ impl MethodState {
                 Ok(Err(e)) => Err(e.to_string()),
                 Err(_) => Err("the compiler panicked; this is a bug".to_string()),
             };
-            if let Err(why) = &built {
-                log::warn!("{name}: the host serves every call: {why}");
+            match &built {
+                Ok(stitched) => log::info!("{name}: a compiled form, engines: {}", stitched.clusters.len()),
+                Err(why) => log::warn!("{name}: the host serves every call: {why}"),
             }
             drop(made.made.set(built));
             crate::report::write_if_asked(&builder, &name, &made);

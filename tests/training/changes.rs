@@ -17,7 +17,7 @@ fn variable(vs: &VarStore, name: &str) -> Tensor {
 }
 
 /// Each changes one value, or all of a variable; none changes what one looks at by address or sample alone: element 1 is no sample.
-const CHANGES: [(&str, Change); 16] = [
+const CHANGES: [(&str, Change); 22] = [
     ("in place", |vs| drop(variable(vs, "hidden.weight").g_add_scalar_(0.5))),
     ("copied into", |vs| {
         let mut weight = variable(vs, "conv.weight");
@@ -55,6 +55,31 @@ const CHANGES: [(&str, Change); 16] = [
         let (w, b) = (weight.detach(), bias.detach());
         weight.set_data(&b);
         bias.set_data(&w);
+    }),
+    ("memory of another tensor, by set_", |vs| {
+        let mut weight = variable(vs, "hidden.weight");
+        let other = weight.detach().copy();
+        drop(other.get(0).get(1).fill_(6.0));
+        drop(weight.set_source_tensor_(&other))
+    }),
+    ("resized and filled", |vs| {
+        let bias = variable(vs, "output.bias").set_requires_grad(false);
+        drop(bias.shallow_clone().resize_([4]).fill_(0.75));
+        drop(bias.set_requires_grad(true))
+    }),
+    ("a row of what unbind gives", |vs| {
+        drop(variable(vs, "hidden.weight").unbind(0).swap_remove(0).get(1).fill_(8.0))
+    }),
+    ("strides of one's own", |vs| {
+        drop(variable(vs, "hidden.weight").as_strided([2, 2], [216, 1], Some(1)).fill_(2.5))
+    }),
+    // Past the counter: seen by the elements that are looked at.
+    ("all of it through data()", |vs| drop(variable(vs, "hidden.weight").data().g_mul_scalar_(2.0))),
+    ("all of it from outside of torch", |vs| {
+        let weight = variable(vs, "hidden.weight");
+        let first = weight.data_ptr().cast::<f32>();
+        // SAFETY: the tensor is dense f32 on the CPU, and nobody else reads it meanwhile.
+        (0..weight.numel()).for_each(|i| unsafe { *first.add(i) *= -1.0 })
     }),
     ("running mean", |vs| drop(variable(vs, "norm.running_mean").get(1).fill_(0.5))),
     ("running variance", |vs| drop(variable(vs, "norm.running_var").g_mul_scalar_(2.0))),

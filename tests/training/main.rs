@@ -5,7 +5,7 @@ mod changes;
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor};
 use tch_bridge::TrtModule;
-use tests::{EnginesOn, assert_close, engines_on, options, served};
+use tests::{EnginesOn, assert_close, engines_on, logged, options, served};
 
 /// A small convolutional network with batch norm, its traced form, and a batch of images.
 struct Traced {
@@ -251,11 +251,14 @@ fn another_shape_of_a_parameter_is_followed() {
         shape[0] = 7;
         variable.set_data(&Tensor::randn(shape, (Kind::Float, Device::Cpu)));
     }
+    drop(logged());
     for _ in 0..2 {
         let got = tch::no_grad(|| traced.module.forward_ts(&[&traced.images])).expect("it answers");
         assert_eq!(got.size(), [8, 7]);
         assert_close(&got, &tch::no_grad(|| traced.net.forward_t(&traced.images, false)));
     }
+    let log = logged();
+    assert!(log.contains("parameters have other shapes, element types or devices than before"), "{log}");
 }
 
 #[test]

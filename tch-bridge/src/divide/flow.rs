@@ -33,6 +33,8 @@ pub(crate) fn flow(
     let mut ids: HashMap<ValueId, partitioner::ValueId> = HashMap::new();
     let mut places = Places::default();
     let graph = knowledge.graph;
+    let made = graph[block].nodes.iter().flat_map(|&id| &graph[id].outputs);
+    let ran = made.clone().count() == 0 || made.clone().any(|&v| knowledge.fact(v).is_some());
     for &id in &graph[block].nodes {
         let node = &graph[id];
         if knowledge.is_read(id) {
@@ -44,6 +46,7 @@ pub(crate) fn flow(
         }
         let (reads, packings) = knowledge.leaves(&node.inputs);
         let judged = examine(knowledge, node, &reads, backend, options);
+        let judged = judged.and_then(|ok| if ran { Ok(ok) } else { Err(not_seen()) });
         let (verdict, role, kernels, cost, results, effect) = match judged {
             Ok(ok) => (Verdict::Accept, ok.role, ok.kernels, ok.cost, ok.results, false),
             Err((code, why)) => {
@@ -160,7 +163,7 @@ fn examine(
         return Err((Code::Pinned, format!("the options exclude the submodule {}", node.module)));
     }
     if did_not_run(knowledge, node) {
-        return Err((Code::NotSeen, NOT_SEEN.into()));
+        return Err(not_seen());
     }
     let arguments = arguments(knowledge, node)?;
     // What may draw random numbers is taken where its lowering shows that it does not.
@@ -174,8 +177,6 @@ fn examine(
     let cost = Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
     Ok(Accepted { role, kernels: judged.kernels, cost, results: judged.results })
 }
-
-const NOT_SEEN: &str = "it did not run for the inputs that the module was compiled with";
 
 /// Did it give none of its tensors in the observed run? It is in a branch that was not taken.
 fn did_not_run(knowledge: &Knowledge<'_>, node: &Node) -> bool {
@@ -193,9 +194,13 @@ fn arguments(knowledge: &Knowledge<'_>, node: &Node) -> Result<Vec<Known>, (Code
     node.inputs.iter().map(known).collect()
 }
 
+fn not_seen() -> (Code, String) {
+    (Code::NotSeen, "it did not run for the inputs that the module was compiled with".into())
+}
+
 fn unknown(knowledge: &Knowledge<'_>, value: ValueId) -> (Code, String) {
     match knowledge.fact(value) {
-        None => (Code::NotSeen, NOT_SEEN.into()),
+        None => not_seen(),
         Some(Fact::Tensor { plain: false, .. }) => {
             (Code::Backend, "an argument is not a dense tensor".into())
         }

@@ -58,8 +58,10 @@ impl ClusterEngine {
             Ok(Err(why)) => (0, Outcome::Refused(why)),
             Err(_) => (0, Outcome::Refused("the compiler panicked; this is a bug".into())),
         };
-        if let Outcome::Refused(why) = &outcome {
-            log::warn!("{}: the host serves {}: {why}", self.name(), describe(&entry.border));
+        let shapes = describe(&entry.border);
+        match &outcome {
+            Outcome::Ready(ready) => log::info!("{}: built for {shapes} in {:.1?}", self.name(), ready.build),
+            Outcome::Refused(why) => log::warn!("{}: the host serves {shapes}: {why}", self.name()),
         }
         self.install(entry, prepared_at, outcome)
     }

@@ -263,7 +263,15 @@ impl ClusterEngine {
             }
             _ => false,
         };
-        let kept: Vec<_> = self.built.load().iter().filter(keep).cloned().collect();
+        let built = self.built.load();
+        if built.iter().any(|s| s.entry.border.parameters != types) {
+            let now = if weights.is_some() { "its engines are built anew" } else { "the host serves" };
+            log::info!(
+                "{}: parameters have other shapes, element types or devices than before: {now}",
+                self.name()
+            );
+        }
+        let kept: Vec<_> = built.iter().filter(keep).cloned().collect();
         self.built.store(Arc::new(kept));
         self.fingerprint.store(now, Ordering::Release);
     }

@@ -5,6 +5,7 @@ mod cache;
 mod command_line;
 mod compile;
 mod documents;
+mod guides;
 mod inspect;
 mod plan;
 mod run;

@@ -84,7 +84,7 @@ pub fn smooth(g: &mut Generator) -> Option<()> {
         "torch.dropout($, 0.5, False)",
         "torch.log($.abs() + 0.5)",
         "torch.rsqrt($.abs() + 0.5)",
-        "torch.sqrt($.abs())",
+        "torch.sqrt($.abs() + 0.25)",
         "torch.logaddexp($, $)",
         "torch.reciprocal($.abs() + 1)",
         "torch.addcmul($, $, $, value=0.5)",

@@ -36,7 +36,9 @@ impl fmt::Display for DefineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DefineError::Layer { layer, why } => write!(f, "{layer}: {why}"),
-            DefineError::Name { what, name } => write!(f, "there is an {what} of the name '{name}' already"),
+            DefineError::Name { what, name } => {
+                write!(f, "the {what} '{name}' is there already: a name is given once")
+            }
             DefineError::Workspace { needed, limit } => write!(
                 f,
                 "the engine needs {needed} bytes of working memory, {limit} are allowed: allow more, or define smaller inputs"

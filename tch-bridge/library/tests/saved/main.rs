@@ -159,6 +159,14 @@ fn networks_of_torch_keep_their_state_and_train() {
 }
 
 #[test]
+fn the_python_of_the_guides_runs() {
+    let folder = Folder::new("guides");
+    std::fs::rename(saved(&folder), folder.path("resnet18.trt.pt")).expect("it is there");
+    let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").display().to_string();
+    run("guides.py", &[&documents, &folder.path("")], &[]);
+}
+
+#[test]
 fn without_the_library_torch_names_the_class() {
     let folder = Folder::new("alone");
     run("alone.py", &[&saved(&folder)], &[]);

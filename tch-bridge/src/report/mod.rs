@@ -1,12 +1,13 @@
 //! Who runs what, and why: the report of a module.
 
+mod text;
+
 use crate::engine::{Built, ClusterEngine};
 pub use crate::engine::{DifferingLayer, Kept, Parity};
 use crate::jit::Module;
 use crate::variant::{Builder, Stitched, Variant};
 use crate::{Error, env, notice, switch};
 use serde::Serialize;
-use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -262,111 +263,6 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
             }
         }
     }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "backend {}", self.backend)?;
-        if !self.enabled {
-            writeln!(f, "{SWITCHED_OFF}")?;
-        }
-        if self.methods.is_empty() && self.loaded.is_empty() {
-            writeln!(
-                f,
-                "nothing is compiled yet: the first call with engines enabled does it (USE_TRT=1 or set_enabled)"
-            )?;
-        }
-        self.methods.iter().try_for_each(|m| m.fmt(f))?;
-        self.loaded.iter().try_for_each(|l| l.fmt(f))
-    }
-}
-
-impl fmt::Display for MethodReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.state {
-            State::Building => writeln!(f, "{}: engines are being built, the host serves", self.method),
-            State::Failed(why) => writeln!(f, "{}: the host serves every call: {why}", self.method),
-            State::Divided { blocks, engines, build } => {
-                writeln!(
-                    f,
-                    "{}: {}, built in {build:.1?}",
-                    self.method,
-                    count(engines.len() as u64, "engine")
-                )?;
-                for (at, block) in blocks.iter().enumerate() {
-                    if at > 0 {
-                        writeln!(f, "nested block {at}:")?;
-                    }
-                    writeln!(f, "{}", block.partition)?;
-                }
-                for (at, engine) in engines.iter().enumerate() {
-                    write!(f, "engine {at} {engine}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl fmt::Display for LoadedReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.engine {
-            Some(engine) => write!(f, "{} (loaded) {engine}", engine.name),
-            None => writeln!(f, "{}: could not be remade, the host serves", self.attribute),
-        }
-    }
-}
-
-impl fmt::Display for EngineReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "served {}", count(self.served, "call"))?;
-        if self.recorded > 0 {
-            let calls = count(self.recorded, "call");
-            writeln!(f, "  the host served {calls} that recorded gradients; for inference use no_grad")?;
-        }
-        self.shapes.iter().try_for_each(|s| s.fmt(f))
-    }
-}
-
-impl fmt::Display for ShapeReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inputs = self.inputs.join(", ");
-        if let Some(why) = &self.refused {
-            return writeln!(f, "  {inputs}: on the host: {why}");
-        }
-        let (before, after) = self.layers;
-        let (weights, arena) = (self.weight_bytes as f64 / 1e6, self.arena_bytes as f64 / 1e6);
-        let plan = self.plan.as_ref().map(|plan| format!("; plan in the file: {plan}")).unwrap_or_default();
-        let shared = if self.shares_weights { ", shared" } else { "" };
-        writeln!(
-            f,
-            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights{shared}, {arena:.2} MB arena, built in {:.1?}{plan}",
-            self.build
-        )?;
-        self.parity.iter().try_for_each(|parity| writeln!(f, "  {parity}"))
-    }
-}
-
-impl fmt::Display for Parity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(why) = &self.unknown {
-            return write!(f, "parity: all in f32: {why}");
-        }
-        let off = |v: Option<f64>| v.map_or("without bounds".to_string(), |v| format!("by {v:.1e}"));
-        write!(f, "parity: off {}, allowed {:.1e}", off(self.before), self.tolerance)?;
-        if let Some(first) = self.differing.first() {
-            write!(f, "; first differs {}, {}", first.layer, off(first.difference))?;
-        }
-        match self.kept {
-            Kept::Nothing => Ok(()),
-            Kept::Layers => write!(f, "; {} kept in f32, now off {}", self.differing.len(), off(self.after)),
-            Kept::All => write!(f, "; all kept in f32"),
-        }
-    }
-}
-
-fn count(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// Writes the report of a method that was just compiled where `TRT_REPORT` says.

@@ -1,4 +1,9 @@
-//! The documents tell the truth: each message that `docs/errors.md` explains is provoked here, each variable is listed.
+//! The documents tell the truth: each message that `docs/errors.md` explains is provoked here, each variable is listed, each command is
+//! one that there is.
+
+mod commands;
+mod plans;
+mod reasons;
 
 use std::path::PathBuf;
 use tch::nn::VarStore;
@@ -8,8 +13,8 @@ use tch_bridge::jit::{JitError, Module};
 use tch_bridge::{Bounds, Error, Options, TrtModule};
 use tests::engines_on;
 
-const ERRORS: &str = include_str!("../docs/errors.md");
-const QUICK_START: &str = include_str!("../docs/quick-start.md");
+const ERRORS: &str = include_str!("../../docs/errors.md");
+const QUICK_START: &str = include_str!("../../docs/quick-start.md");
 
 /// Does `message` have the form of `heading`, in which `…` stands for any text?
 fn fits(message: &str, heading: &str) -> bool {
@@ -110,7 +115,7 @@ fn every_explained_message_is_real_and_every_message_explained() {
     let headings: Vec<&str> =
         ERRORS.lines().filter_map(|l| l.strip_prefix("### `")?.strip_suffix('`')).collect();
     let errors = [of_files(), of_calls(), made()].into_iter().flatten();
-    let messages: Vec<String> = errors.map(|e| e.to_string()).collect();
+    let messages: Vec<String> = errors.map(|e| e.to_string()).chain(plans::errors()).collect();
     for message in &messages {
         assert!(headings.iter().any(|h| fits(message, h)), "not in docs/errors.md: {message}");
     }
