@@ -152,6 +152,28 @@ fn tensors_of_two_devices_are_the_hosts() {
     assert!(error.contains("same device"), "{error}");
 }
 
+#[test]
+fn a_module_follows_its_weights_from_device_to_device() {
+    let Some(_on) = on_gpu() else { return };
+    let _no_grad = tch::no_grad_guard();
+    tch::manual_seed(4);
+    let mut vs = VarStore::new(GPU);
+    let net = network(&vs.root());
+    let images = floats(&[4, 3, 16, 16]);
+    let sample = [images.shallow_clone()];
+    let module = TrtModule::trace(&vs, &sample, |xs| net.forward_t(&xs[0], false), &options());
+    let module = module.expect("the network is traced");
+    let want = net.forward_t(&images, false).to_device(Device::Cpu);
+    for device in [GPU, Device::Cpu, GPU, Device::Cpu] {
+        vs.set_device(device);
+        for _ in 0..2 {
+            let got = module.forward_ts(&[images.to_device(device)]).expect("it answers");
+            assert_eq!(got.device(), device);
+            assert_near(&got.to_device(Device::Cpu), &want, 3e-3);
+        }
+    }
+}
+
 /// What following an optimiser step costs: the weights, all of which changed, are prepared again.
 #[test]
 #[ignore = "measures a GPU that does nothing else"]

@@ -104,6 +104,14 @@ fn what_repeats_its_elements_says_less_of_strides() {
     check("z = torch.relu(x * 2.0)\nreturn z.clone(), torch.exp(z.flip(1)) + 1.0", &[planes(2), planes(1)]);
 }
 
+/// Every second of an even number of rows leaves channels innermost; of an odd number the images lie nearer than their rows say.
+#[test]
+fn sizes_decide_whether_a_slice_has_channels_innermost() {
+    let images = |rows: i64| floats(&[4, rows, 6, 4]).permute([0, 3, 1, 2]);
+    let body = "return torch.sinh(torch.rms_norm(x[:, :, ::2], [x.size(-1)]))";
+    check(body, &[images(6), images(5), images(7), images(8)]);
+}
+
 #[test]
 fn empty_results_have_strides_too() {
     let calls = [floats(&[3, 4]), floats(&[0, 4]), floats(&[3, 0]), columns(0, 4), columns(4, 0)];

@@ -11,7 +11,8 @@ use crate::layout::AxisOrder;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use tch::Tensor;
-use trt_subgraph::network::{Network, ValueId};
+use trt_subgraph::network::layer::Range;
+use trt_subgraph::network::{Layer, LayerKind, Network, ValueId};
 use trt_subgraph::source::{SourceGraph, specialise};
 
 /// Operators whose results lie in the order of their axes if all their operands do.
@@ -70,15 +71,25 @@ struct Pattern {
     inputs: Vec<AxisOrder>,
     /// For each value of the network, which axes have no element, one, or more.
     sizes: Vec<Vec<u8>>,
+    /// For each slice, along which axes its last step leads beyond the end: what encloses the axis lies nearer then than all of the
+    /// axis's steps take, and does not count as enclosing it.
+    beyond: Vec<Vec<bool>>,
 }
 
 impl Pattern {
     fn of(network: &Network, entry: &Entry) -> Pattern {
+        let beyond = |layer: &Layer| {
+            let LayerKind::Slice { ranges } = &layer.kind else { return None };
+            let whole = &network.ty(layer.inputs[0]).shape;
+            let leads = |(r, &n): (&Range, &usize)| r.len * r.step.unsigned_abs() > n;
+            Some(ranges.iter().zip(whole).map(leads).collect())
+        };
         let values = network.inputs.iter().chain(network.layers.iter().flat_map(|l| &l.outputs));
         let sizes = |shape: &[usize]| shape.iter().map(|&n| n.min(2) as u8).collect();
         Pattern {
             inputs: entry.orders.clone(),
             sizes: values.map(|&v| sizes(&network.ty(v).shape)).collect(),
+            beyond: network.layers.iter().filter_map(beyond).collect(),
         }
     }
 }

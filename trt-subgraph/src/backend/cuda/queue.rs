@@ -16,6 +16,7 @@ pub struct Queue {
     /// All steps' arguments, one after the other.
     values: Vec<Address>,
     /// What arguments are that are no addresses, but say how bulk copies see a tensor; their values say where these lie.
+    #[expect(clippy::vec_box, reason = "values hold their addresses")]
     _boxed: Vec<Box<CUtensorMap>>,
     /// Where the arguments of each step start; one more at the end.
     starts: Vec<usize>,

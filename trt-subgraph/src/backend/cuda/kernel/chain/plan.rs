@@ -274,14 +274,14 @@ impl Plan {
     /// Cycles of a warp's step of the sum.
     fn product(&self, cut: &Cut) -> f64 {
         // Factors of 32 bits are rounded first.
-        let slower = if self.dtype == DType::F32 { 2.0 } else { 1.0 };
-        slower * (18.0 + 9.0 * cut.wide() as f64)
+        let slower = if self.dtype == DType::F32 { 1.5 } else { 1.0 };
+        slower * (50.0 + 28.0 * cut.wide() as f64)
     }
 
     /// Microseconds of all images.
     fn cost(&self, multiprocessors: usize) -> f64 {
         /// Cycles that a layer takes besides: waiting for what the others send.
-        const WAITING: f64 = 1000.0;
+        const WAITING: f64 = 1300.0;
         /// How much longer two blocks on a multiprocessor take than one.
         const BESIDE: f64 = 1.35;
         let layer = |part: &Part| {
@@ -458,5 +458,5 @@ fn cost_alone(network: &Network, layer: &Layer) -> f64 {
     let (w, out) = (network.ty(layer.inputs[1]), network.ty(layer.outputs[0]));
     let operations = 2.0 * out.elements() as f64 * w.shape[1..].iter().product::<usize>() as f64;
     let bytes = network.ty(layer.inputs[0]).bytes() + out.bytes() + w.bytes();
-    1.9 + (operations / 3e8).max(bytes as f64 / 3e6)
+    2.6 + (operations / 3e8).max(bytes as f64 / 3e6)
 }

@@ -131,7 +131,7 @@ for (int l = 0; l < {layers}; ++l) {{
     if (l > 0) await_bytes(&ready[(l - 1) % 2], (l - 1) / 2 & 1);
     if (row[6]) cluster_meeting();
     // Nobody here needs the weights of the layer before any more.
-    if (THREAD == {last} && l > 0) bring(min(l - 1 + {depth}, {layers}));
+    if (THREAD == {last} && l > 0) bring(min(l + {depth}, {layers}));
     switch (row[0]) {{
 {cases}    }}
 }}
@@ -293,8 +293,6 @@ fn products(part: &Part, x: &Held, steps: usize, tiles: usize, t: &str) -> Strin
     let pitch = x.pitch;
     let all = part.cut.tiles[1];
     let whole = steps * part.cut.warps[2];
-    // Short code stays in the cache of instructions from layer to layer.
-    let unrolled = if columns * steps * (2 + tiles) <= 24 { "#pragma unroll" } else { "#pragma unroll 1" };
     format!(
         "const int place = tile * 16 + lane % 16;
 const int oy = first + place / {wide}, ox = place % {wide};
@@ -303,9 +301,9 @@ const bool exists = place < {places} && oy < {high};
 const unsigned char* const from = values + row[2] + ((iy - low) * {in_wide} + ix) * {pitch} + lane / 16 * 16 + wk * {share};
 const unsigned char* const nothing = zeros + lane / 16 * 16;
 const unsigned char* const filters = weights + wk * {filters} + wn * {of_warp} + lane * 8;
-#pragma unroll 1
+#pragma unroll
 for (int ty = 0; ty < {rows}; ++ty)
-    {unrolled}
+    #pragma unroll
     for (int tx = 0; tx < {columns}; ++tx) {{
         const bool inside = exists && (unsigned)(iy + ty) < {in_high} && (unsigned)(ix + tx) < {in_wide};
         const unsigned char* const at = inside ? from + (ty * {in_wide} + tx) * {pitch} : nothing;
@@ -390,9 +388,9 @@ fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<
             Operand::Held(held) => {
                 let h = &plan.values[*held];
                 let low = first_row(&format!("low{at}"), h);
-                let _ = write!(
+                let _ = writeln!(
                     out,
-                    "{low}const Eight<{t}> {name} = eight_of<{t}>(values + row[{}] + ((y - low{at}) * {wide} + x) * {} + (part * {part_channels} + c) * {});\n",
+                    "{low}const Eight<{t}> {name} = eight_of<{t}>(values + row[{}] + ((y - low{at}) * {wide} + x) * {} + (part * {part_channels} + c) * {});",
                     FIXED + 2 * at,
                     h.pitch,
                     dtype.size(),
@@ -427,38 +425,12 @@ fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<
             dtype.size()
         );
         let row = wide * held.pitch;
-        match held.spread {
-            Some(s) => {
-                let last = plan.cluster / s.across - 1;
-                let (first, end) = match (last, s.step) {
-                    (0, _) | (_, 0) => ("0".to_string(), last.to_string()),
-                    // From the block after the last whose rows end before this one.
-                    (_, step) => (
-                        format!("max((y - {} + {}) / {step} - 63, 0)", s.after, 64 * step),
-                        format!("min((y + {}) / {step}, {last})", s.before),
-                    ),
-                };
-                let _ = write!(
-                    out,
-                    "#pragma unroll 1
-for (int p = {first}; p <= {end}; ++p) {{
-    unsigned char* const there = to - max(p * {} - {}, 0) * {row};
-    #pragma unroll 1
-    for (int q = 0; q < {}; ++q) send(there, p * {} + q, &ready[l % 2], result);
-}}
-",
-                    s.step, s.before, s.across, s.across,
-                );
-            }
-            None => {
-                for (rank, [low, end]) in held.rows.iter().enumerate().filter(|(_, r)| r[0] < r[1]) {
-                    let _ = writeln!(
-                        out,
-                        "if (y >= {low} && y < {end}) send(to - {}, {rank}, &ready[l % 2], result);",
-                        low * row
-                    );
-                }
-            }
+        for (rank, [low, end]) in held.rows.iter().enumerate().filter(|(_, r)| r[0] < r[1]) {
+            let _ = writeln!(
+                out,
+                "if (y >= {low} && y < {end}) send(to - {}, {rank}, &ready[l % 2], result);",
+                low * row
+            );
         }
     }
     if let Some(kept) = kept {
