@@ -36,7 +36,7 @@ fn sample(seed: u64) -> (Network, Vec<Literal>, Vec<Literal>) {
         let mut parameter = |b: &mut Builder, shape: &[usize], most: f64| {
             let ty = TensorType::new(dtype, shape);
             parameters.push(r.literal_in(ty.clone(), -most, most));
-            b.parameter(&format!("p{}", parameters.len()), ty)
+            b.parameter(format!("p{}", parameters.len()), ty)
         };
         let scale = 2.0 / ((shape[1] * taps * taps) as f64).sqrt();
         let w = parameter(&mut b, &[channels, shape[1], taps, taps], scale);
@@ -68,7 +68,7 @@ fn residual(dtype: DType, images: usize, blocks: usize) -> (Network, Vec<Literal
         let mut parameter = |b: &mut Builder, shape: &[usize], most: f64| {
             let ty = TensorType::new(dtype, shape);
             parameters.push(r.literal_in(ty.clone(), -most, most));
-            b.parameter(&format!("p{}", parameters.len()), ty)
+            b.parameter(format!("p{}", parameters.len()), ty)
         };
         let w =
             parameter(&mut b, &[channels, inner, taps, taps], 1.5 / ((inner * taps * taps) as f64).sqrt());
