@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Fewer convolutions are better off in kernels of their own.
 const FEWEST: usize = 3;
+/// More are several chains: a chain's table lies in constant memory.
+const MOST: usize = 256;
 
 /// Runs of convolutions each of which reads an image that one before has made, by the position of the last; the positions of each run.
 pub fn find(network: &Network, taken: &HashSet<usize>, tf32: Tf32) -> HashMap<usize, Vec<usize>> {
@@ -23,38 +25,32 @@ pub fn find(network: &Network, taken: &HashSet<usize>, tf32: Tf32) -> HashMap<us
         }
         let run = runs.last_mut().expect("there is always one");
         let fits = !taken.contains(&at) && fits(network, layer, &made_static, tf32);
-        let made = |run: &[usize], v: ValueId| run.iter().any(|&r| network.layers[r].outputs[0] == v);
-        let own = |run: &[usize]| {
-            let same_type =
-                || network.ty(network.layers[run[0]].inputs[0]).dtype == network.ty(layer.inputs[0]).dtype;
-            (run.is_empty() && layer.inputs.len() == 2 + vectors(network, layer, &made_static))
-                || (!run.is_empty()
-                    && same_type()
-                    && layer.inputs[..1]
-                        .iter()
-                        .chain(&layer.inputs[2..])
-                        .all(|&v| made(run, v) || (v != layer.inputs[0] && made_static[v.index()])))
-        };
-        if fits && own(run) {
+        if fits && run.len() < MOST && follows(network, run, layer, &made_static) {
             run.push(at);
-            continue;
+        } else {
+            let begins = fits && follows(network, &[], layer, &made_static);
+            runs.push(if begins { vec![at] } else { vec![] });
         }
-        let first = vec![at];
-        runs.push(if fits && own(&[]) { first } else { vec![] });
     }
     let long = runs.into_iter().filter(|run| run.len() >= FEWEST);
     long.map(|run| (*run.last().expect("it is long"), run)).collect()
 }
 
-/// How many of the epilogue's operands have one number for each channel, the same in every call.
-fn vectors(network: &Network, layer: &Layer, made_static: &[bool]) -> usize {
-    layer.inputs[2..].iter().filter(|&&v| made_static[v.index()] && is_vector(network, layer, v)).count()
+/// Does the layer read an image of the run, if it is not the first, and nothing else that calls bring?
+fn follows(network: &Network, run: &[usize], layer: &Layer, made_static: &[bool]) -> bool {
+    let made = |v: ValueId| run.iter().any(|&at| network.layers[at].outputs[0] == v);
+    let dtype = |layer: &Layer| network.ty(layer.inputs[0]).dtype;
+    let image = |&first: &usize| made(layer.inputs[0]) && dtype(&network.layers[first]) == dtype(layer);
+    run.first().is_none_or(image) && layer.inputs[2..].iter().all(|&v| made(v) || made_static[v.index()])
 }
 
 /// Has the operand a number for each channel of the result, and nothing else?
 pub fn is_vector(network: &Network, layer: &Layer, operand: ValueId) -> bool {
     let (ty, out) = (network.ty(operand), network.ty(layer.outputs[0]));
-    ty.rank() >= 3 && ty.elements() == out.shape[1] && ty.shape[ty.rank() - 3] == out.shape[1]
+    let along_channels =
+        ty.rank() >= 3 && ty.elements() == out.shape[1] && ty.shape[ty.rank() - 3] == out.shape[1];
+    // Eight are a whole number of the units that bulk copies move.
+    along_channels && ty.dtype.size() > 1
 }
 
 /// A convolution of small windows over images of few channels that tensor cores take, its results of the type that it reads, its

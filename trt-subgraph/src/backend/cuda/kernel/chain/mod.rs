@@ -72,7 +72,8 @@ pub fn assemble(a: &mut Assembler, plan: &Plan) -> Result<(), Fault> {
         draft.aligned(k.pack() * k.view.dtype.size());
     }
     draft.body = body;
-    a.launch(draft)
+    let origin = format!("{} convolutions, the last of them {}", plan.parts.len(), a.origin());
+    a.program.launch(draft, &origin)
 }
 
 /// Do layers that are no part of the chain read the value?

@@ -199,7 +199,7 @@ fn load(plan: &Plan, at: usize, view: &View) -> String {
         const int c = i / {wide} % {channels}, x = i % {wide}, y = i / {};
         {t}* const to = ({t}*)(values + {} + (y * {wide} + x) * {}) + c;
         {t} v = {{}};
-        if (c < {}) v = x{at}[(i64)image * {} + c * {} + (low + y) * {} + x * {}];
+        if (c < {}) v = x{at}[(i64)image * {} + (i64)c * {} + (i64)(low + y) * {} + (i64)x * {}];
         *to = v;
     }}
 }}
@@ -436,7 +436,7 @@ fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<
     if let Some(kept) = kept {
         let (s, pack) = (&kept.view.strides, kept.pack());
         let at = format!(
-            "(i64)image * {} + (part * {part_channels} + c) * {} + y * {} + x * {}",
+            "(i64)image * {} + (i64)(part * {part_channels} + c) * {} + (i64)y * {} + (i64)x * {}",
             s[0], s[1], s[2], s[3]
         );
         let name = format!("y{}", kept.part);
