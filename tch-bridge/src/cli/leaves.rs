@@ -90,10 +90,10 @@ fn copy(tensor: &Tensor) -> Result<Tensor, tch::TchError> {
     Ok(copy)
 }
 
-/// Copies on the CPU whose floating-point tensors are float64.
-pub(crate) fn widened(values: &[IValue]) -> Result<Vec<IValue>, JitError> {
+/// Copies on this device whose floating-point tensors are float64.
+pub(crate) fn widened(values: &[IValue], device: Device) -> Result<Vec<IValue>, JitError> {
     let wide = |t: &Tensor| {
-        let t = t.f_to_device(Device::Cpu)?;
+        let t = t.f_to_device(device)?;
         if t.is_floating_point() { t.f_to_kind(Kind::Double) } else { copy(&t) }
     };
     values.iter().map(|v| map_tensors(v, &mut |t| wide(t))).collect()

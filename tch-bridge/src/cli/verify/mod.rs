@@ -130,7 +130,7 @@ impl Verify {
         let sets = self.sets(&loaded)?;
         let judge = match self.against {
             Against::Host => None,
-            Against::F64 => Some(Judge::load(&self.model.model, &self.model.method)?),
+            Against::F64 => Some(Judge::load(&self.model.model, &self.model.method, loaded.device)?),
         };
         let bar = progress(sets.len() as u64, "sets of inputs");
         let mut runs = Vec::new();
