@@ -72,7 +72,12 @@ impl Cache {
     pub fn get(&self, kind: &str, key: &[u8]) -> Option<Bytes> {
         let path = self.path(kind, key);
         let bytes = file::map(&path).ok()?;
-        let sections = read(&bytes, |k| k == KEY || k == VALUE).ok()?;
+        let name = |kind| match kind {
+            KEY => Some("the key"),
+            VALUE => Some("the value"),
+            _ => None,
+        };
+        let sections = read(&bytes, name).ok()?;
         let [stored, value] = &sections[..] else { return None };
         if (stored.kind, value.kind) != (KEY, VALUE) || stored.bytes(&bytes)[..] != *key {
             return None;

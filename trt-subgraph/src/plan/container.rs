@@ -117,9 +117,9 @@ pub struct Found {
     pub range: Range<usize>,
 }
 
-/// The sections of a plan whose every byte was checked. Those of kinds that `known` denies are left out, unless the plan says that they
+/// The sections of a plan whose every byte was checked. Those of kinds that have no `name` are left out, unless the plan says that they
 /// must be understood.
-pub fn read(bytes: &[u8], known: impl Fn(u32) -> bool) -> Result<Vec<Found>, PlanError> {
+pub fn read(bytes: &[u8], name: impl Fn(u32) -> Option<&'static str>) -> Result<Vec<Found>, PlanError> {
     let head = "head";
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) || bytes.is_empty() {
         return Err(PlanError::NotAPlan);
@@ -156,13 +156,10 @@ pub fn read(bytes: &[u8], known: impl Fn(u32) -> bool) -> Result<Vec<Found>, Pla
             return Err(PlanError::damaged("space between sections", "it is not zero"));
         }
         if xxh3_64(&bytes[range.clone()]) != long(entry, 24) {
-            return Err(PlanError::damaged(
-                "a section",
-                format!("the checksum of kind {kind} does not hold"),
-            ));
+            return Err(PlanError::damaged(name(kind).unwrap_or("a section"), "its checksum does not hold"));
         }
         end = range.end;
-        if known(kind) {
+        if name(kind).is_some() {
             found.push(Found { kind, range });
         } else if flags & REQUIRED != 0 {
             return Err(PlanError::Version { found: version, known: VERSION });

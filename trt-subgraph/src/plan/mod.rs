@@ -60,6 +60,17 @@ const TENSORS: u32 = 3;
 /// What an engine gave of itself; there may be several.
 const ENGINE: u32 = 4;
 
+/// What a section of a kind that is known holds.
+fn section(kind: u32) -> Option<&'static str> {
+    match kind {
+        META => Some("what it says of itself"),
+        NETWORK => Some("the network"),
+        TENSORS => Some("the weights"),
+        ENGINE => Some("a saved engine"),
+        _ => None,
+    }
+}
+
 /// A plan that was read and checked. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Plan(Arc<Content>);
@@ -82,7 +93,7 @@ impl Plan {
     /// Checks the bytes of a plan. They are copied unless they begin at a multiple of 64.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Plan, PlanError> {
         let bytes = bytes.into().into_aligned();
-        let sections = container::read(&bytes, |kind| (META..=ENGINE).contains(&kind))?;
+        let sections = container::read(&bytes, section)?;
         let all = |kind| sections.iter().filter(move |s| s.kind == kind);
         let one = |kind, part| {
             let mut found = all(kind).map(|s| s.bytes(&bytes));

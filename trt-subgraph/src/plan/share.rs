@@ -65,7 +65,10 @@ impl Plan {
         match state(&map) {
             State::Complete => {}
             State::Written(writer) => {
-                let why = format!("it is being written by process {writer}, or was until that died");
+                let why = match writer {
+                    0 => "nothing is written there yet".to_string(),
+                    _ => format!("it is being written by process {writer}, or was until that died"),
+                };
                 return Err(fault(name, why));
             }
             State::Foreign => return Err(PlanError::NotAPlan),
