@@ -54,6 +54,7 @@ operators! {
     create,
     cross,
     diagonal,
+    diff,
     distance,
     division,
     dropout,
