@@ -129,7 +129,8 @@ for (int l = 0; l < {layers}; ++l) {{
     const unsigned char* const weights = pool + {weights} + l % {depth} * {slot};
     await_bytes(&full[l % {depth}], l / {depth} & 1);
     if (l > 0) await_bytes(&ready[(l - 1) % 2], (l - 1) / 2 & 1);
-    if (row[6]) cluster_meeting();
+    // No warp of a block is a layer behind the others: each waits for this very passing of its barriers. Where all blocks meet, so do warps.
+    if (row[6]) cluster_meeting(); else __syncthreads();
     // Nobody here needs the weights of the layer before any more.
     if (THREAD == {last} && l > 0) bring(min(l + {depth}, {layers}));
     switch (row[0]) {{
