@@ -5,6 +5,8 @@
 //! bytes; so a layer costs a message from block to block in place of a kernel's start and the way to memory and back. Weights come by bulk
 //! copies, some layers ahead.
 
+mod cut;
+mod end;
 mod find;
 mod plan;
 mod text;
@@ -22,8 +24,9 @@ use crate::backend::view::View;
 use crate::network::ValueId;
 use crate::network::layer::PadMode;
 use crate::{DType, TensorType};
+use end::Kept;
 use plan::{Operand, STEP};
-use text::{Kept, Row};
+use text::Row;
 
 /// Emits the chain, whose last layer is the one that is being assembled.
 pub fn assemble(a: &mut Assembler, plan: &Plan) -> Result<(), Fault> {

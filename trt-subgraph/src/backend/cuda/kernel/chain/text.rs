@@ -1,9 +1,11 @@
 //! The chain's kernel.
 
-use super::super::super::render::{expression_for, in_runs, indent, storage_type};
-use super::plan::{Cut, Held, Operand, Part, Plan, WARPS};
+use super::super::super::render::{indent, storage_type};
+use super::cut::Cut;
+use super::end::{Kept, end};
+use super::plan::{Held, Operand, Part, Plan, WARPS};
 use crate::backend::view::View;
-use crate::network::{Layer, LayerKind, Network, infer};
+use crate::network::Network;
 use std::fmt::Write;
 
 /// Where a layer's weights lie among the prepared ones: the bytes of each block's after each other.
@@ -13,24 +15,9 @@ pub struct Row {
     pub vectors: Vec<(isize, usize)>,
 }
 
-/// A result that others read.
-pub struct Kept {
-    /// The position of its layer.
-    pub part: usize,
-    pub view: View,
-}
-
-impl Kept {
-    /// So many channels are stored at once.
-    pub fn pack(&self) -> usize {
-        let most = (16 / self.view.dtype.size()).min(8);
-        if in_runs(&self.view, 1, most) { most } else { 1 }
-    }
-}
-
 /// The columns of the table before those of the epilogues' operands: the kind, the parts of the channels, where image and result are in shared
 /// memory, where the weights are and their bytes, and whether blocks meet.
-const FIXED: usize = 7;
+pub const FIXED: usize = 7;
 
 /// The kernel's body, and how many bytes of the prepared weights it may touch.
 pub fn body(
@@ -156,7 +143,7 @@ for (int l = 0; l < {layers}; ++l) {{
 }
 
 /// Code for the first row that a block holds of a value, as the constant `name`.
-fn first_row(name: &str, held: &Held) -> String {
+pub fn first_row(name: &str, held: &Held) -> String {
     match held.spread {
         Some(s) if s.before == 0 => format!("const int {name} = rank / {} * {};\n", s.across, s.step),
         Some(s) => format!("const int {name} = max(rank / {} * {} - {}, 0);\n", s.across, s.step, s.before),
@@ -354,104 +341,4 @@ if (wk == 0)
         more = of_sum - 1,
         again = if cut.rounds() > 1 { "__syncthreads();\n" } else { "" },
     )
-}
-
-/// The epilogue of eight channels of a place, and where they go.
-fn end(plan: &Plan, network: &Network, part: &Part, layer: &Layer, kept: Option<&Kept>) -> String {
-    let (dtype, t) = (plan.dtype, storage_type(plan.dtype));
-    let [_, _, wide] = part.shape;
-    let part_channels = part.channels();
-    let mut out = String::new();
-    let mut inputs = vec!["eights[j]".to_string()];
-    let own_types: Vec<_> = layer.inputs[..2].iter().map(|&v| network.ty(v)).collect();
-    let own = match &layer.kind {
-        LayerKind::Convolution(_) => {
-            infer(&layer.kind, None, &own_types).map_or(dtype, |types| types[0].dtype)
-        }
-        _ => dtype,
-    };
-    let mut typing = vec![own];
-    let mut offset = part.weight_bytes(&plan.values, dtype);
-    for (at, operand) in part.operands.iter().enumerate() {
-        let name = format!("e{at}");
-        match operand {
-            Operand::Vector(v) => {
-                let ty = network.ty(*v);
-                let memory = storage_type(ty.dtype);
-                let size = ty.dtype.size();
-                let _ = writeln!(
-                    out,
-                    "const Eight<{memory}> {name} = eight_of<{memory}>(weights + {offset} + c * {size});"
-                );
-                offset += part_channels * size;
-                typing.push(ty.dtype);
-            }
-            Operand::Held(held) => {
-                let h = &plan.values[*held];
-                let low = first_row(&format!("low{at}"), h);
-                let _ = writeln!(
-                    out,
-                    "{low}const Eight<{t}> {name} = eight_of<{t}>(values + row[{}] + ((y - low{at}) * {wide} + x) * {} + (part * {part_channels} + c) * {});",
-                    FIXED + 2 * at,
-                    h.pitch,
-                    dtype.size(),
-                );
-                typing.push(dtype);
-            }
-        }
-        inputs.push(format!("get({name}.at[j])"));
-    }
-    let _ = writeln!(out, "Eight<{t}> result;");
-    let mut element = String::new();
-    let result = match &layer.epilogue {
-        None => inputs.swap_remove(0),
-        Some(expr) => {
-            for (i, input) in inputs.iter_mut().enumerate() {
-                let _ = writeln!(element, "const auto v{i} = {input};");
-                *input = format!("v{i}");
-            }
-            let (steps, result) = expression_for(dtype, expr, &typing, &inputs, "t");
-            element += &steps;
-            result
-        }
-    };
-    let _ = writeln!(element, "put(result.at[j], {result});");
-    let _ = write!(out, "#pragma unroll\nfor (int j = 0; j < 8; ++j) {{\n{}}}\n", indent(&element));
-    if let Some(y) = part.y {
-        let held = &plan.values[y];
-        let _ = writeln!(
-            out,
-            "unsigned char* const to = values + row[3] + (y * {wide} + x) * {} + (part * {part_channels} + c) * {};",
-            held.pitch,
-            dtype.size()
-        );
-        let row = wide * held.pitch;
-        for (rank, [low, end]) in held.rows.iter().enumerate().filter(|(_, r)| r[0] < r[1]) {
-            let _ = writeln!(
-                out,
-                "if (y >= {low} && y < {end}) send(to - {}, {rank}, &ready[l % 2], result);",
-                low * row
-            );
-        }
-    }
-    if let Some(kept) = kept {
-        let (s, pack) = (&kept.view.strides, kept.pack());
-        let at = format!(
-            "(i64)image * {} + (i64)(part * {part_channels} + c) * {} + (i64)y * {} + (i64)x * {}",
-            s[0], s[1], s[2], s[3]
-        );
-        let name = format!("y{}", kept.part);
-        let _ = match pack {
-            1 => writeln!(
-                out,
-                "#pragma unroll\nfor (int j = 0; j < 8; ++j) {name}[{at} + j * {}] = result.at[j];",
-                s[1]
-            ),
-            pack => writeln!(
-                out,
-                "#pragma unroll\nfor (int j = 0; j < 8; j += {pack}) *(Pack<{t}, {pack}>*)({name} + {at} + j) = *(const Pack<{t}, {pack}>*)(result.at + j);"
-            ),
-        };
-    }
-    out
 }
