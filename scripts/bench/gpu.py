@@ -168,7 +168,7 @@ def row(name, dtype, options, peaks, energy):
         entry = {"build_s": round(time.perf_counter() - start, 2), "error": error, "agrees": error <= allowed}
         ready[contender], out["contenders"][contender] = call, entry
     turns = {contender: [] for contender in ready}
-    for at in range(options.rounds):
+    for at in range(options.rounds if ready else 0):
         order = list(ready)[at % len(ready) :] + list(ready)[: at % len(ready)]
         for contender in order:
             turns[contender].append(turn(ready[contender], options.seconds / options.rounds))
@@ -254,9 +254,10 @@ def main():
     ahead = [r for r in map(ratio, rows) if r]
     if ahead:
         print(f"geometric mean x {statistics.geometric_mean(ahead):.2f} over {len(ahead)} rows, least x {min(ahead):.2f}")
-    wrong = [summary(r) for r in rows if not r["contenders"].get("engines", {}).get("agrees", False)]
+    wrong = [(r, r["contenders"].get("engines", {})) for r in rows]
+    wrong = [f"{summary(r)} {e.get('error', 'not asked for')}" for r, e in wrong if not e.get("agrees", False)]
     if wrong:
-        print("engines that fail or disagree:", *wrong, sep="\n")
+        print("engines that fail or disagree, and why or by how much:", *wrong, sep="\n")
     return bool(wrong)
 
 
