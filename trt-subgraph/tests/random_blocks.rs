@@ -173,11 +173,18 @@ impl Blocks {
                 let border = vec![(0, 0), (0, 0), (self.random.below(2), 1), (0, self.random.below(2))];
                 let mode = PadMode::Constant(*self.random.pick(&[0.0, f64::NEG_INFINITY, 1.0]));
                 let y = self.add(LayerKind::Pad { border, mode }, &[x]);
-                let y = if mode == PadMode::Constant(0.0) { self.convolution(y, 2) } else { self.pool(y) };
+                let y = if mode == PadMode::Constant(0.0) { self.convolution(y, 2) } else { self.pool(y, 1) };
                 self.keep(y);
             }
             8 => {
-                let y = self.pool(x);
+                let f = *self.random.pick(&[Unary::Tanh, Unary::Sigmoid, Unary::Cos]);
+                let x = if self.random.chance(0.5) {
+                    self.add(LayerKind::Pointwise(Expr::unary(f)), &[x])
+                } else {
+                    x
+                };
+                let stride = self.random.below(2) + 1;
+                let y = self.pool(x, stride);
                 self.keep(y);
             }
             9 => {
@@ -270,11 +277,11 @@ impl Blocks {
         self.add(LayerKind::Pointwise(Expr { nodes: clamp }), &[y])
     }
 
-    fn pool(&mut self, x: ValueId) -> ValueId {
+    fn pool(&mut self, x: ValueId, stride: usize) -> ValueId {
         let average = PoolOp::Average { count_padding: self.random.chance(0.5), divisor: None };
         let op = *self.random.pick(&[PoolOp::Max, average]);
         let two = |v| vec![v; 2];
-        let (window, stride, dilation) = (two(2), two(1), two(1));
+        let (window, stride, dilation) = (two(2), two(stride), two(1));
         let pool =
             Pool { op, window, stride, padding: vec![(1, 0); 2], dilation, overhang: two(0), indices: false };
         self.add(LayerKind::Pool(pool), &[x])

@@ -29,6 +29,7 @@ mod pad;
 mod patches;
 mod permute;
 mod pointwise;
+mod pool;
 mod reshape;
 mod rows;
 mod simplify;
@@ -70,6 +71,7 @@ pub const PASSES: &[Pass] = &[
     slice::PASS,
     concat::PASS,
     pad::PASS,
+    pool::PASS,
     pointwise::PASS,
     epilogue::PASS,
     affine::PASS,

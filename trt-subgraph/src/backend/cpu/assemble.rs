@@ -6,7 +6,6 @@
 
 use super::expr::Isa;
 use super::joins::Joins;
-use super::kernel::pool::channels_last;
 use super::kernel::{self, Copy, Pointwise};
 use super::onednn::{Desc, OneDnn};
 use super::program::{Emitted, Program, Source, WEIGHTS};
@@ -206,15 +205,13 @@ impl<'a> Assembler<'a> {
     /// Room for a value: where it has to end up if it can lie there, else working memory with axes in `order`.
     pub fn room(&mut self, value: ValueId, order: &[usize]) -> View {
         let (network, ty) = (self.network, self.network.ty(value));
-        if order == channels_last(ty.rank()) {
-            let Assembler { joins, slots, .. } = self;
-            let whole = |whole: &TensorType, order: &[usize]| {
-                slots.push(Source::Arena(whole.bytes()));
-                View::dense(Slot(slots.len() as u32 - 1), whole, order)
-            };
-            if let Some(part) = joins.part(network, value, whole) {
-                return part;
-            }
+        let Assembler { joins, slots, .. } = self;
+        let whole = |whole: &TensorType| {
+            slots.push(Source::Arena(whole.bytes()));
+            View::dense(Slot(slots.len() as u32 - 1), whole, order)
+        };
+        if let Some(part) = joins.part(network, value, order, whole) {
+            return part;
         }
         let row_major = View::row_major(WEIGHTS, ty);
         match self.bound[value.index()] {

@@ -2,7 +2,7 @@
 //! thread that needs it.
 
 use super::panels::Panels;
-use super::tile::{self, ROWS, Tile};
+use super::tile::{self, Ahead, ROWS, Tile};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::Isa;
@@ -65,6 +65,7 @@ impl Batch {
                     *a = a.wrapping_offset(m as isize * self.x.strides[r - 2]);
                 }
                 let tile = Tile {
+                    ahead: Ahead::NONE,
                     a,
                     rows,
                     taps: &[0],

@@ -145,7 +145,7 @@ fn channels_of_taps(a: &mut Assembler, layer: &Layer, w: &[usize]) -> Result<(Sl
 }
 
 /// The fewest channels on both sides, and the fewest tiles, for which transforms cost less than they save.
-const WORTH_TRANSFORMS: (usize, usize) = (32, 12);
+const WORTH_TRANSFORMS: (usize, usize) = (16, 12);
 
 fn is_worth_winograd(a: &Assembler, layer: &Layer, x: &View) -> bool {
     let y = &a.network.ty(layer.outputs[0]).shape;

@@ -73,6 +73,11 @@ impl Gather {
         if at_step == 0 {
             // SAFETY: the caller gives the index tensor.
             let from = from + unsafe { self.pick(index, at) }?;
+            if (to_step, from_step) == (1, 1) {
+                // SAFETY: as below; a result overlaps no operand.
+                unsafe { std::ptr::copy_nonoverlapping(x.at::<T>(from).cast_const(), out.at::<T>(to), n) };
+                return Ok(());
+            }
             for i in 0..n as isize {
                 // SAFETY: elements of the operand, and of the result that belong to this thread.
                 unsafe { *out.at::<T>(to + i * to_step) = *x.at::<T>(from + i * from_step) };

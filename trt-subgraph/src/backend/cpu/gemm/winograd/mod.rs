@@ -9,19 +9,21 @@
 //! they subtract infinities; a block whose result is not finite is therefore computed again by the definition, with weights
 //! that are got back from the transformed ones. NaN by itself would already come out where it should.
 
+mod product;
 mod transform;
 mod weights;
 
 use super::finish::Finish;
 use super::panels::Panels;
 use super::sweep;
-use super::tile::{self, ROWS, Tile};
+use super::tile::{self, ROWS};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::expr::Isa;
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::ValueId;
+use product::products;
 use transform::{back, forward};
 
 /// Bytes of transformed input and sums of a block, about.
@@ -127,55 +129,14 @@ impl Winograd {
     /// # Safety
     /// As for [`Step::run`]; tiles `first..last` are this thread's, which has `scratch`.
     unsafe fn block(&self, at: &Places, scratch: *mut f32, first: usize, last: usize) {
-        let ([from_step, to_step], count) = (self.steps(), last - first);
+        let ([from_step, _], count) = (self.steps(), last - first);
         let (values, sums) = (scratch, scratch.wrapping_add(VALUES * from_step));
         // SAFETY: the scratch has room for the values and the sums of a block; the rest is the caller's promise.
         unsafe {
             forward(self.isa, self, at, values, first, last);
-            for value in 0..VALUES {
-                let from = values.wrapping_add(value * from_step);
-                let to = sums.wrapping_add(value * to_step);
-                self.product(at, value, from, to, count);
-            }
+            products(self.isa, self, at.weights.at::<f32>(0), values, sums, count);
             if !back(self.isa, self, at, sums, first, last) {
                 (first..last).for_each(|tile| self.define(at, tile));
-            }
-        }
-    }
-
-    /// `to[tile, output] = sum over inputs of from[tile, input] * U[value][input, output]`.
-    ///
-    /// # Safety
-    /// `from` and `to` have `count` tiles.
-    unsafe fn product(&self, at: &Places, value: usize, from: *const f32, to: *mut f32, count: usize) {
-        let (inputs, padded) = (self.x.shape[3], self.padded());
-        for panel in &self.panels.list {
-            let kernels = tile::kernels(self.isa, panel.vectors);
-            let mut done = 0;
-            while done < count {
-                let (rows, kernel) = tile::next(kernels, count - done);
-                let mut a = [from.wrapping_add(done * inputs); ROWS];
-                for (m, a) in a.iter_mut().enumerate().take(rows) {
-                    *a = a.wrapping_add(m * inputs);
-                }
-                let b = value * self.panels.elements() + panel.offset;
-                let tile = Tile {
-                    a,
-                    rows,
-                    taps: &[0],
-                    run: inputs,
-                    b: at.weights.at::<f32>(b as isize),
-                    bias: std::ptr::null(),
-                    out: to.wrapping_add(done * padded + panel.first),
-                    pitch: padded as isize,
-                    columns: panel.vectors * self.panels.lanes,
-                    residual: std::ptr::null(),
-                    residual_pitch: 0,
-                    clamp: None,
-                };
-                // SAFETY: rows and sums are in the block, weights in their panels.
-                unsafe { kernel(&tile) };
-                done += rows;
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Places, VALUES, Winograd};
 use crate::backend::cpu::gemm::lanes::{Lanes, by_lanes};
+use std::array::from_fn;
 
 by_lanes! {
     /// Transforms the input of tiles `first..last` to `values[16][block][inputs]`.
@@ -17,59 +18,79 @@ unsafe fn transform<L: Lanes>(w: &Winograd, at: &Places, values: *mut f32, first
     let [step, _] = w.steps();
     let zeros = [0f32; 16];
     let whole = channels / L::COUNT * L::COUNT;
+    let ([_, lines, columns, _], [_, down, right, _]) = (four(&w.x.shape), four(&w.x.strides));
     let mut corner = w.corner(first);
     for tile in 0..last - first {
         let [image, line, column] = corner;
         corner = w.next(corner);
         let image = at.x.at::<f32>(image as isize * w.x.strides[0]).cast_const();
-        // A pixel, and 1, or zeros, and 0: what its channels are counted in.
-        let mut pixels = [(zeros.as_ptr(), 0); VALUES];
-        for down in 0..4 {
-            let r = (line + down) as isize - w.before[0] as isize;
-            if r < 0 || r >= w.x.shape[1] as isize {
-                continue;
-            }
-            let row = image.wrapping_offset(r * w.x.strides[1]);
-            for right in 0..4 {
-                let c = (column + right) as isize - w.before[1] as isize;
-                if c >= 0 && c < w.x.shape[2] as isize {
-                    pixels[4 * down + right] = (row.wrapping_offset(c * w.x.strides[2]), 1);
+        let (line, column) = (line as isize - w.before[0] as isize, column as isize - w.before[1] as isize);
+        let to = values.wrapping_add(tile * channels);
+        let pixel = image.wrapping_offset(line * down + column * right);
+        if line >= 0
+            && column >= 0
+            && line + 4 <= lines as isize
+            && column + 4 <= columns as isize
+            && whole == channels
+        {
+            for channel in (0..whole).step_by(L::COUNT) {
+                let pixel = pixel.wrapping_add(channel);
+                // SAFETY: all pixels are inside of the image and have all channels; the block has room.
+                unsafe {
+                    let load =
+                        |i: usize, j: usize| L::load(pixel.offset(i as isize * down + j as isize * right));
+                    values_of::<L, true>(load, to.wrapping_add(channel), step, L::COUNT);
                 }
             }
+            continue;
         }
-        let to = values.wrapping_add(tile * channels);
-        for channel in (0..whole).step_by(L::COUNT) {
+        // A pixel, and 1, or zeros, and 0: what its channels are counted in.
+        let inside = |at: isize, size: usize| at >= 0 && at < size as isize;
+        let are_columns: [bool; 4] = from_fn(|j| inside(column + j as isize, columns));
+        let pixels: [[(*const f32, usize); 4]; 4] = from_fn(|i| {
+            let is_line = inside(line + i as isize, lines);
+            from_fn(|j| match is_line & are_columns[j] {
+                true => (pixel.wrapping_offset(i as isize * down + j as isize * right), 1),
+                false => (zeros.as_ptr(), 0),
+            })
+        });
+        for channel in (0..channels).step_by(L::COUNT) {
+            let place = |i: usize, j: usize| pixels[i][j].0.wrapping_add(channel * pixels[i][j].1);
+            let to = to.wrapping_add(channel);
             // SAFETY: pixels inside of the image have all channels; the block has room.
-            unsafe { values_of::<L, true>(&pixels, channel, to.wrapping_add(channel), step, L::COUNT) };
-        }
-        if whole < channels {
-            // SAFETY: as above.
-            unsafe { values_of::<L, false>(&pixels, whole, to.wrapping_add(whole), step, channels - whole) };
+            unsafe {
+                if channel < whole {
+                    values_of::<L, true>(|i, j| L::load(place(i, j)), to, step, L::COUNT);
+                } else {
+                    let left = channels - whole;
+                    values_of::<L, false>(|i, j| L::load_first(place(i, j), left), to, step, left);
+                }
+            }
         }
     }
 }
 
-/// `B'xB` of a vector of channels.
+/// The axes of a tensor of four.
+fn four<T: Copy>(axes: &[T]) -> [T; 4] {
+    from_fn(|i| axes[i])
+}
+
+/// `B'xB` of a vector of channels; `load` gives that of a pixel by line and column.
 ///
 /// # Safety
 /// As for [`forward`].
 #[inline(always)]
 unsafe fn values_of<L: Lanes, const WHOLE: bool>(
-    pixels: &[(*const f32, usize); VALUES],
-    channel: usize,
+    load: impl Fn(usize, usize) -> L,
     to: *mut f32,
     step: usize,
     n: usize,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let load = |i: usize| {
-            let (pixel, unit) = pixels[i];
-            L::load_some::<WHOLE>(pixel.wrapping_add(channel * unit), n)
-        };
         let mut t = [L::splat(0.0); VALUES];
         for j in 0..4 {
-            let [a, b, c, d] = [load(j), load(4 + j), load(8 + j), load(12 + j)];
+            let [a, b, c, d] = [load(0, j), load(1, j), load(2, j), load(3, j)];
             t[j] = a.sub(c);
             t[4 + j] = b.add(c);
             t[8 + j] = c.sub(b);
