@@ -14,6 +14,15 @@ pub mod text;
 pub mod weights;
 
 use std::path::{Path, PathBuf};
+use tch::Device;
+
+/// Where an example's network lives: on the first GPU, where libtorch finds one and `TRT_BACKEND` is not `cpu`.
+pub fn device() -> Device {
+    match std::env::var("TRT_BACKEND") {
+        Ok(name) if name == "cpu" => Device::Cpu,
+        _ => Device::cuda_if_available(),
+    }
+}
 
 /// Where an example leaves a picture: in the project's `target` folder, which is made where it does not exist.
 pub fn picture(name: &str) -> std::io::Result<PathBuf> {

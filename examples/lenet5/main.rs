@@ -1,7 +1,7 @@
 //! Trains LeNet-5 on handwritten digits, then evaluates it on the held-out ones with libtorch alone and with engines.
 //!
-//! `cargo run --release --example lenet5 [MNIST_DIR]`: without a folder, on the digits that ship with the project. Ends with
-//! exit code 1 when no engine served, or when an answer is not the host's.
+//! `cargo run --release --example lenet5 [MNIST_DIR]`: without a folder, on the digits that ship with the project. It runs on a GPU where
+//! there is one; `TRT_BACKEND=cpu` keeps it from there. Ends with exit code 1 when no engine served, or when an answer is not the host's.
 
 mod net;
 mod outcome;
@@ -29,40 +29,41 @@ fn main() -> Result<()> {
         None => digits::shipped()?,
     };
     let (training, held_out) = (data.train_images.size()[0], data.test_images.size()[0]);
-    println!("LeNet-5: {training} digits to train with, {held_out} held out");
+    println!("LeNet-5 on {:?}: {training} digits to train with, {held_out} held out", examples::device());
 
     tch::manual_seed(1);
-    let vs = VarStore::new(Device::Cpu);
+    let device = examples::device();
+    let vs = VarStore::new(device);
     let net = LeNet::new(vs.root());
     // Made before the training: its parameters are those of `vs`, so it follows each step.
-    let sample = data.test_images.narrow(0, 0, 1);
+    let sample = data.test_images.narrow(0, 0, 1).to_device(device);
     let module =
         tch::no_grad(|| TrtModule::trace(&vs, &[sample], |xs| net.forward(&xs[0]), &Options::waiting()))?;
     net::train(&net, &vs, &data)?;
 
-    let builds = BATCHES.map(|batch| build(&module, &data, batch));
+    let builds = BATCHES.map(|batch| build(&module, &data, batch, device));
     show_partition(&module)?;
 
     let exact = exact_scores(&vs, &data)?;
     let mut outcomes = Vec::new();
     for (batch, build) in BATCHES.into_iter().zip(builds) {
-        let [host, engines] = evaluate(&module, &data, batch)?;
+        let [host, engines] = evaluate(&module, &data, batch, device)?;
         let difference = Difference::between(&engines.scores, &host.scores);
         let errors = [&host, &engines].map(|e| Difference::between(&e.scores, &exact));
         outcomes.push(Outcome { batch, host, engines, build: build?, difference, errors });
     }
     let outcomes = Outcomes(outcomes);
     print!("\n{outcomes}");
-    outcomes.check()
+    outcomes.check(device)
 }
 
 /// Builds the engines for all shapes that batches of `batch` have, and tells how long that took.
-fn build(module: &TrtModule, data: &Dataset, batch: i64) -> Result<Duration> {
+fn build(module: &TrtModule, data: &Dataset, batch: i64, device: Device) -> Result<Duration> {
     let images = &data.test_images;
     let last = images.size()[0] % batch;
     let start = Instant::now();
     for size in [batch, last].into_iter().filter(|&size| size > 0) {
-        tch::no_grad(|| module.compile(&[images.narrow(0, 0, size)]))?;
+        tch::no_grad(|| module.compile(&[images.narrow(0, 0, size).to_device(device)]))?;
     }
     Ok(start.elapsed())
 }
@@ -91,11 +92,16 @@ fn exact_scores(vs: &VarStore, data: &Dataset) -> Result<Tensor> {
 }
 
 /// The host, then the engines: the same module through the same pipeline, as `USE_TRT=0` and `USE_TRT=1` run it.
-fn evaluate(module: &TrtModule, data: &Dataset, batch: i64) -> Result<[evaluation::Evaluation; 2]> {
+fn evaluate(
+    module: &TrtModule,
+    data: &Dataset,
+    batch: i64,
+    device: Device,
+) -> Result<[evaluation::Evaluation; 2]> {
     let switched = |on: bool| {
         move |images: &Tensor| {
             tch_bridge::set_enabled(on);
-            Ok(module.forward_ts(&[images])?)
+            Ok(module.forward_ts(&[images.to_device(device)])?.to_device(Device::Cpu))
         }
     };
     let before = outcome::served(module);

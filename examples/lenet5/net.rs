@@ -59,7 +59,7 @@ pub fn train(net: &LeNet, vs: &nn::VarStore, data: &Dataset) -> Result<()> {
     bar.set_style(ProgressStyle::with_template("training {bar:40} {pos}/{len} steps, {elapsed}, {msg}")?);
     let mut adam = nn::Adam::default().build(vs, 1e-3)?;
     for _ in 0..epochs {
-        for (images, labels) in data.train_iter(BATCH).shuffle() {
+        for (images, labels) in data.train_iter(BATCH).shuffle().to_device(vs.device()) {
             // The last steps are small, so that the result does not hang on where training stops.
             adam.set_lr(if bar.position() as i64 * 10 < steps * 7 { 1e-3 } else { 2e-4 });
             let loss = net.logits(&shifted(&images)).cross_entropy_for_logits(&labels);
