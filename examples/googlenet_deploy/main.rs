@@ -25,6 +25,9 @@ const BUDGET: Duration = Duration::from_secs(2);
 /// The farthest that a probability may lie from the host's, as a part of the largest.
 const TOLERANCE: f64 = 1e-4;
 
+/// So on a GPU, whose convolutions round their factors to the ten bits of TF32.
+const TOLERANCE_ON_A_GPU: f64 = 5e-3;
+
 /// One batch, measured.
 struct Row {
     batch: usize,
@@ -95,7 +98,8 @@ fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Outcome<Row> {
     session.run()?;
     let expected = tensor(&file("probability"), &plan.outputs()[0].ty)?;
     let difference = difference(&session.get("probability")?, &expected);
-    if difference > TOLERANCE || difference.is_nan() {
+    let allowed = if backend.name() == "cuda" { TOLERANCE_ON_A_GPU } else { TOLERANCE };
+    if difference > allowed || difference.is_nan() {
         return Err(format!("batch {batch}: the answer differs from the host's by {difference:.1e}").into());
     }
 

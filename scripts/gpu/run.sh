@@ -6,6 +6,7 @@
 #        ./run.sh RESULTS bench [ARGUMENT]...   the networks of the benchmark beside their peers; ARGUMENTs are those of gpu.py
 #        ./run.sh RESULTS parity [PATTERN]...   real models, those with such names or all; wants torchvision, timm, transformers
 #        ./run.sh RESULTS fuzz [N] [SEED]       N random TorchScript programs (2000) from SEED (0)
+#        ./run.sh RESULTS sanitize [TOOL]       operator cases under compute-sanitizer's TOOL (memcheck), which CUDA's toolkit has
 #
 # PYTHON names the interpreter that has torch 2.11.
 set -uo pipefail
@@ -88,9 +89,29 @@ fuzz() {
     FUZZ_DEVICE=cuda ./test-fuzz --programs "${1:-2000}" --seed "${2:-0}" | tee "$results/fuzz.log" || failed=1
 }
 
+# Every operator case, several files at a time, with each access of every kernel checked.
+sanitize() {
+    command -v compute-sanitizer >/dev/null || {
+        echo "There is no compute-sanitizer on the PATH; CUDA's toolkit has it, in its folder bin." >&2
+        exit 1
+    }
+    export tool=${1:-memcheck}
+    local wrong
+    mkdir -p "$results/$tool"
+    wrong=$(for file in cases/*.cases; do basename "$file" .cases; done |
+        xargs -P "$(nproc)" -I{} bash -c 'sanitized {}')
+    [ -z "$wrong" ] || { printf '%s found something in: %s\n' "$tool" "$wrong"; failed=1; }
+    echo "$tool: $(grep -l 'ERROR SUMMARY: 0 errors' "$results/$tool"/*.log | wc -l) files of operator cases without errors"
+}
+sanitized() {
+    CASES=$1 compute-sanitizer --tool "$tool" --error-exitcode 9 ./test-engine operator_cases --nocapture \
+        >"$results/$tool/$1.log" 2>&1 || echo "$1"
+}
+export -f sanitized
+
 case $what in
 both) tests && bench ;;
-tests | bench | parity | fuzz) "$what" "$@" ;;
+tests | bench | parity | fuzz | sanitize) "$what" "$@" ;;
 *) echo "There is no $what; the head of this script tells what there is." >&2 && exit 2 ;;
 esac
 exit $failed

@@ -105,15 +105,13 @@ pub fn is_on(device: &Device, address: *const u8) -> bool {
     const ON_DEVICE: u32 = 2;
     let (mut kind, mut ordinal) = (0u32, -1i32);
     let Ok(_current) = device.enter() else { return false };
-    let get = device.driver.cuPointerGetAttribute;
-    // SAFETY: places for the answers; unknown addresses are an error, not a fault.
+    let mut attributes =
+        [Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE, Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL];
+    let mut places = [(&raw mut kind).cast(), (&raw mut ordinal).cast()];
+    let (all, places) = (attributes.len() as u32, places.as_mut_ptr());
+    // SAFETY: a place for each answer; addresses that the driver does not know have no kind.
     let found = unsafe {
-        get((&raw mut kind).cast(), Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address as Address) == 0
-            && get(
-                (&raw mut ordinal).cast(),
-                Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
-                address as Address,
-            ) == 0
+        (device.driver.cuPointerGetAttributes)(all, attributes.as_mut_ptr(), places, address as Address) == 0
     };
     found && kind == ON_DEVICE && ordinal == device.ordinal as i32
 }

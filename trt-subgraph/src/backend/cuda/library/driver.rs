@@ -48,7 +48,7 @@ api! {
         cuMemcpyDtoDAsync_v2: fn(Address, Address, usize, CUstream) -> Status;
         cuMemsetD8_v2: fn(Address, u8, usize) -> Status;
         cuMemsetD8Async: fn(Address, u8, usize, CUstream) -> Status;
-        cuPointerGetAttribute: fn(*mut c_void, CUpointer_attribute, Address) -> Status;
+        cuPointerGetAttributes: fn(c_uint, *mut CUpointer_attribute, *mut *mut c_void, Address) -> Status;
         cuModuleLoadDataEx: fn(*mut CUmodule, *const c_void, c_uint, *mut c_int, *mut *mut c_void) -> Status;
         cuModuleUnload: fn(CUmodule) -> Status;
         cuModuleGetFunction: fn(*mut CUfunction, CUmodule, *const c_char) -> Status;
