@@ -32,7 +32,7 @@ parity: setup ## several hundred real models with and without engines; ONLY="res
 fuzz: setup ## random TorchScript programs, host against engines; N=20000 programs from SEED=0
 	cargo test --workspace --test fuzz -- --programs $(or $(N),2000) --seed $(or $(SEED),0)
 
-bench-cpu: setup ## the CPU engines and their peers, timed in one process; ARGS="--only resnet*" picks some
+bench-cpu: setup ## the CPU engines and their peers: times, scaling, memory, callers; ARGS="--part table --only resnet*" picks some
 	@scripts/bench_cpu.sh $(ARGS)
 
 gpu-bundle: setup ## target/gpu-bundle: tests and benchmarks for a machine with a GPU, which needs torch 2.11 for Python alone

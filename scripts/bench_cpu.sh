@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Our CPU engines and their peers on one machine, in one process: times, agreement, a table, a picture. scripts/setup.sh comes first.
+# Our CPU engines and their peers on one machine: times and agreement in one process, time against batch and depth, memory and time to the
+# first result, callers at the same time. scripts/setup.sh comes first; all of it takes half an hour on two cores.
 #
-# Usage: scripts/bench_cpu.sh [--only PATTERN]... [--without CONTENDER]... [--rounds N] [--threads N]
+# Usage: scripts/bench_cpu.sh [--part table|sweeps|alone|callers]... [--only PATTERN]... [--without CONTENDER]... [--rounds N] [--threads N]
 #
-# Makes a Python environment of its own in .data/bench/venv, on top of the one in .venv. Writes bench/results/cpu.json and cpu.svg.
+# Makes a Python environment of its own in .data/bench/venv, on top of the one in .venv. Each part writes its own files into bench/results:
+# cpu.json and cpu.svg; cpu-scaling.json and cpu-scaling.svg; cpu-alone.json; cpu-callers.json.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$PWD/.data/bench/venv

@@ -46,6 +46,17 @@ missing_components() {
     cargo clippy --version >/dev/null 2>&1 || printf ' clippy'
 }
 
+# Gets what `make test` needs to check sources for another processor, where that can be had; the check is left out otherwise.
+add_aarch64() {
+    local target=aarch64-unknown-linux-gnu
+    [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && command -v rustup >/dev/null || return 0
+    if rustup target add $target >/dev/null 2>&1; then
+        changed=yes
+    else
+        say "rustup could not add $target, so \`make test\` leaves its check out."
+    fi
+}
+
 check_cxx() {
     local cxx=${CXX:-c++} advice="install g++ 9 or newer (Debian, Ubuntu: g++; Fedora: gcc-c++) or point CXX at it."
     # CXX may carry arguments, so it is split into words.
@@ -233,6 +244,7 @@ lacking=$(missing_components)
 [ -z "$lacking" ] || [ "$next" != test ] ||
     fail "Rust lacks the components that checks need; run \`rustup component add$lacking\`."
 check_cxx
+[ "$next" != test ] || add_aarch64
 mkdir -p "$venv" 2>/dev/null || fail "$venv cannot be made; check the folder's permissions, or remove a dead link there."
 exec 9<"$venv"
 if command -v flock >/dev/null && ! flock -n 9; then

@@ -4,6 +4,7 @@ import subprocess
 import tempfile
 
 import torch
+from formats import spec, traced
 
 
 class Captured:
@@ -38,24 +39,8 @@ class Compiled:
         self.results = self.module(*self.arguments)
 
 
-def traced(module, arguments):
-    """The module as a graph of plain operators: eager calls may take attention's fast path, which is one operator."""
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        return torch.jit.trace(module, arguments, check_trace=False)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(True)
-
-
 def frozen(module, arguments):
     return torch.jit.optimize_for_inference(torch.jit.freeze(traced(module, arguments)))
-
-
-def spec(tensor):
-    """The tensor's type as `tch-trt --input` has it."""
-    names = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.int64: "i64", torch.uint8: "u8"}
-    range_ = f"[0,{max(1, int(tensor.max()) + 1)})" if not tensor.is_floating_point() else ""
-    return f"({','.join(map(str, tensor.shape))})@{names[tensor.dtype]}{range_}"
 
 
 def engines(module, arguments, tool):

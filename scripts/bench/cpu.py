@@ -1,10 +1,16 @@
-"""Times networks on this machine's CPU: our engines, and what a user would pick instead, in one process.
+"""What this machine's CPU makes of networks: our engines, and what a user would pick instead.
 
-usage: cpu.py --library libtch_trt.so --tool tch-trt --out FOLDER [--only PATTERN]... [--without CONTENDER]... [--rounds N]
-    [--threads N]
+usage: cpu.py --library libtch_trt.so --tool tch-trt --out FOLDER [--part PART]... [--only PATTERN]... [--without CONTENDER]...
+    [--rounds N] [--threads N]
+
+The parts, all unless some are named; each prints a table and writes its own files:
+  table    times of the networks, in one process (cpu.json, cpu.svg)
+  sweeps   time against batch and depth, in one process (cpu-scaling.json, cpu-scaling.svg)
+  alone    memory, and time to the first result, in a process for each contender (cpu-alone.json)
+  callers  two callers of one module, and the cost of a call of hardly anything, by the tool (cpu-callers.json)
 
 All contenders of a network take turns in each round, with equal threads and inputs; a contender's time is the median over the
-rounds of the median over a round's calls. Answers are held against eager's. Writes cpu.json and cpu.svg, and prints a table.
+rounds of the median over a round's calls. Answers are held against eager's.
 """
 
 import argparse
@@ -13,48 +19,31 @@ import json
 import os
 import pathlib
 import platform
-import statistics
-import time
 
 os.environ.setdefault("TORCHINDUCTOR_FREEZING", "1")
 
+import alone
+import callers
+import sweeps
 import torch
 from chart import chart
 from contenders import CONTENDERS
-from networks import NETWORKS
+from lines import picture
+from networks import NETWORKS, OF_SWEEPS
+from timing import measure, sound
 
-SECONDS_A_TURN = 0.25
-MOST_CALLS_A_TURN = 400
-TOLERANCE = 1e-3
-# Indices may differ where scores are as good as equal.
-TOLERANCE_OF_INDICES = 0.02
-
-
-def flat(value):
-    if isinstance(value, (list, tuple)):
-        return [t for v in value for t in flat(v)]
-    return [torch.as_tensor(value)]
-
-
-def errors(got, want):
-    """The largest difference of floats over their tensor's scale, and the largest part of a tensor of indices that differs."""
-    got, want = flat(got), flat(want)
-    if [tuple(t.shape) for t in got] != [tuple(t.shape) for t in want]:
-        return float("inf"), 1.0
-    floats = indices = 0.0
-    for a, b in zip(got, want):
-        if b.is_floating_point():
-            floats = max(floats, float((a.double() - b.double()).abs().max() / (b.double().abs().max() + 1e-30)))
-        else:
-            indices = max(indices, float((a != b).double().mean()))
-    return floats, indices
+PARTS = ("table", "sweeps", "alone", "callers")
+# How often in a process of their own: of the first, times are of interest, of the second, memory.
+ALONE = {"resnet50 b1": 3, "resnet50 b16": 1}
 
 
 def machine(threads):
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
     return {
         "processor": names[0] if names else platform.processor(),
+        "vectors": [flag for flag in ("avx2", "avx512f", "avx512_vnni", "amx_tile") if flag in flags],
         "cores": os.cpu_count(),
         "threads": threads,
         "system": platform.platform(),
@@ -75,59 +64,6 @@ def versions():
     return found
 
 
-def prepare(name, options):
-    """Every contender ready to run, and a row for each."""
-    ready, rows = {}, []
-    want = None
-    for contender in sorted(options.contenders, key="eager".__ne__):
-        torch.manual_seed(0)
-        network, inputs = NETWORKS[name]()
-        row = {"network": name, "contender": contender}
-        rows.append(row)
-        try:
-            start = time.perf_counter()
-            run = CONTENDERS[contender](network.eval(), inputs, options)
-            answer = run()
-            row["build_s"] = time.perf_counter() - start
-            want = answer if contender == "eager" else want
-            row["error"], row["indices_off"] = errors(answer, want)
-            row["agrees"] = row["error"] <= TOLERANCE and row["indices_off"] <= TOLERANCE_OF_INDICES
-            if contender == "engines":
-                reports = json.loads(torch.ops.trt.report(run.model))
-                row["served"] = sum(r["engine"]["served"] for r in reports if r["engine"]) > 0
-            ready[contender] = run
-        except Exception as e:  # A peer that cannot run a network is a result.
-            row["failed"] = f"{type(e).__name__}: {e}".splitlines()[0][:200]
-    return ready, rows
-
-
-def turn(run):
-    """The median time of a call, in milliseconds."""
-    run()
-    start = time.perf_counter()
-    run()
-    calls = max(2, min(MOST_CALLS_A_TURN, int(SECONDS_A_TURN / max(time.perf_counter() - start, 1e-9))))
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
-
-
-def measure(name, options):
-    ready, rows = prepare(name, options)
-    turns = {contender: [] for contender in ready}
-    for _ in range(options.rounds):
-        for contender, run in ready.items():
-            turns[contender].append(turn(run))
-    for row in rows:
-        if row["contender"] in turns:
-            row["rounds_ms"] = turns[row["contender"]]
-            row["median_ms"] = statistics.median(row["rounds_ms"])
-    return rows
-
-
 def table(rows):
     """Markdown; the fastest of each network in bold."""
     cells = {(r["network"], r["contender"]): r for r in rows}
@@ -146,35 +82,65 @@ def table(rows):
     return "\n".join(lines)
 
 
+def run(options, matches, write):
+    """Every part that is wanted. Returns whether engines served and agreed throughout."""
+    known = {}
+    if "table" in options.part:
+        known = {name: measure(name, options) for name in NETWORKS if matches(name)}
+        rows = [row for name in known for row in known[name]]
+        write("cpu.json", {"rows": rows})
+        write("cpu.svg", chart({(r["network"], r["contender"]): r.get("median_ms") for r in rows}, CONTENDERS))
+        print(table(rows), flush=True)
+    if "sweeps" in options.part and (wanted := sweeps.wanted(matches)):
+        found = sweeps.points(wanted, known, options)
+        write("cpu-scaling.json", {"median_ms": found})
+        write("cpu-scaling.svg", picture(found, CONTENDERS))
+        print(sweeps.table(found), flush=True)
+    good = all(sound(rows) for rows in known.values())
+    if "alone" in options.part and (names := [n for n in ALONE if matches(n)]):
+        rows = [row for name in names for row in alone.of(name, ALONE[name], options)]
+        write("cpu-alone.json", {"rows": rows})
+        print(alone.table(rows), flush=True)
+        good &= all(row["cold"]["served"] > 0 and row["kept"]["served"] > 0 for row in rows if row["contender"] == "engines")
+    if "callers" in options.part:
+        rows = [row for name in callers.NETWORKS if matches(name) for row in callers.together(name, options)]
+        call = callers.overhead(options)
+        write("cpu-callers.json", {"rows": rows, "one_layer": call})
+        print(callers.table(rows, call), flush=True)
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--library", required=True)
     parser.add_argument("--tool", required=True)
+    parser.add_argument("--part", action="append", default=[], choices=PARTS)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--without", action="append", default=[], choices=[c for c in CONTENDERS if c != "eager"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args()
+    options.part = options.part or PARTS
     options.contenders = [c for c in CONTENDERS if c not in options.without]
     torch.set_num_threads(options.threads)
     torch.ops.load_library(options.library)
-    wanted = [n for n in NETWORKS if not options.only or any(fnmatch.fnmatch(n, p) for p in options.only)]
-    if not wanted:
-        parser.error("--only names no network; there are: " + ", ".join(NETWORKS))
-    rows, described = [], machine(options.threads) | versions()
-    with torch.no_grad():
-        for name in wanted:
-            rows += measure(name, options)
-            for row in rows[-len(options.contenders) :]:
-                said = f"{row['median_ms']:.3f} ms, off by {row['error']:.1e}" if "median_ms" in row else row["failed"]
-                print(f"{name}, {row['contender']}: {said}", flush=True)
+
+    def matches(name):
+        return not options.only or any(fnmatch.fnmatch(name, pattern) for pattern in options.only)
+
+    names = NETWORKS | OF_SWEEPS
+    if not any(map(matches, names)):
+        parser.error("--only names no network; there are: " + ", ".join(names))
+    described = machine(options.threads) | versions()
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "cpu.json").write_text(json.dumps({"machine": described, "rows": rows}, indent=1) + "\n")
-    (options.out / "cpu.svg").write_text(chart({(r["network"], r["contender"]): r.get("median_ms") for r in rows}, CONTENDERS))
-    print(table(rows))
-    wrong = [r for r in rows if not r.get("agrees", True) or not r.get("served", True)]
-    raise SystemExit(1 if any(r["contender"] == "engines" for r in wrong) else 0)
+
+    def write(name, what):
+        text = what if isinstance(what, str) else json.dumps({"machine": described} | what, indent=1) + "\n"
+        (options.out / name).write_text(text)
+
+    with torch.no_grad():
+        raise SystemExit(0 if run(options, matches, write) else 1)
 
 
 main()

@@ -39,8 +39,6 @@ def network(name, dtype):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
-    if hasattr(made, "conv_proj"):  # zero otherwise, and so would every score be
-        torch.nn.init.normal_(made.heads.head.weight, std=0.02)
     given = tuple(t.cuda().to(dtype) if t.is_floating_point() else t.cuda() for t in given)
     return made.eval().cuda().to(dtype), given
 

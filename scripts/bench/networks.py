@@ -161,7 +161,10 @@ def vision(name, batch):
     import torchvision.models as models
 
     more = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
-    return getattr(models, name)(weights=None, **more), image(batch, 3, 224)
+    made = getattr(models, name)(weights=None, **more)
+    if name.startswith("vit"):  # Zero otherwise, and so would every score be.
+        nn.init.normal_(made.heads.head.weight, std=0.02)
+    return made, image(batch, 3, 224)
 
 
 def recommender():
@@ -200,4 +203,18 @@ MORE_ON_A_GPU = {
     "resnet50 b128 pipeline": lambda: (Photographs(), (torch.randint(0, 256, (128, 224, 224, 3), dtype=torch.uint8),)),
     "yolox-m b1": yolox,
     "bert b32": lambda: (Bert(), (torch.randint(0, 30000, (32, 128)),)),
+}
+
+# Sizes that a benchmark goes through: what changes, and the network at each.
+SWEEPS = {
+    "CIFAR ResNet-20, batch": {b: f"cifar-resnet20 b{b}" for b in (1, 2, 4, 8, 16, 32, 64)},
+    "ResNet-18, batch": {b: f"resnet18 b{b}" for b in (1, 2, 4, 8, 16)},
+    "CIFAR ResNet at batch 16, layers": {d: f"cifar-resnet{d} b16" for d in (20, 32, 44, 56, 110)},
+}
+
+# The networks of these that are not timed elsewhere.
+OF_SWEEPS = {
+    **{f"cifar-resnet20 b{b}": lambda b=b: (CifarResNet(20), image(b, 3, 32)) for b in (1, 2, 4, 8, 32, 64)},
+    **{f"resnet18 b{b}": lambda b=b: vision("resnet18", b) for b in (2, 4, 8, 16)},
+    **{f"cifar-resnet{d} b16": lambda d=d: (CifarResNet(d), image(16, 3, 32)) for d in (32, 44)},
 }

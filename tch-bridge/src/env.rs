@@ -91,6 +91,14 @@ pub const ONEDNN: Variable = Variable {
     doc: "the oneDNN library that the CPU engine loads",
 };
 
+/// `TRT_CPU_ISA`: the instructions of the CPU engine.
+pub const CPU_ISA: Variable = Variable {
+    name: "TRT_CPU_ISA",
+    values: "portable, avx2, avx512",
+    default: "the best that the processor has",
+    doc: "holds the CPU engine, and the oneDNN that it loads, to these vector instructions",
+};
+
 /// `TRT_CUDA_LIBRARIES`: where CUDA's libraries are.
 pub const CUDA_LIBRARIES: Variable = Variable {
     name: "TRT_CUDA_LIBRARIES",
@@ -126,6 +134,7 @@ pub const ALL: &[Variable] = &[
     MIN_BLOCK_SIZE,
     REPORT,
     ONEDNN,
+    CPU_ISA,
     CUDA_LIBRARIES,
     CUDA_DUMP,
     CACHE_DIR,

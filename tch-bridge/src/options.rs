@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use trt_subgraph::DType;
 use trt_subgraph::backend::Level;
+use trt_subgraph::backend::cpu::Isa;
 
 /// Who runs the engines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -196,6 +197,8 @@ impl Options {
             let least: Option<std::num::NonZeroUsize> = env::MIN_BLOCK_SIZE.read()?;
             out.min_block_size = least.map(Into::into);
         }
+        // Read by the CPU engine itself; a word that it does not know is told here.
+        env::CPU_ISA.read::<Isa>()?;
         let listed = env::EXCLUDE_OPS.text().unwrap_or_default();
         out.exclude_ops.extend(listed.split(',').map(str::trim).filter(|s| !s.is_empty()).map(String::from));
         out.specialisations = out.specialisations.max(1);

@@ -4,6 +4,11 @@ use crate::Bytes;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+/// The alignment of buffers: a cache line.
+const LINE: usize = 64;
+/// What allocators align to by themselves: only then do they take large zeros from the system as they are, unwritten.
+const USUAL: usize = 16;
+
 /// Bytes aligned to a cache line.
 pub struct Buffer {
     address: NonNull<u8>,
@@ -12,8 +17,8 @@ pub struct Buffer {
 }
 
 enum Owner {
-    /// Allocated with this layout.
-    Allocated(Layout),
+    /// Allocated there with this layout.
+    Allocated(NonNull<u8>, Layout),
     /// A part of a plan; only to be read.
     Shared { _bytes: Bytes },
 }
@@ -24,13 +29,17 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    /// `bytes` zeros.
+    /// `bytes` zeros. Where they are many, pages take up memory when they are written to, not before.
     pub fn zeroed(bytes: usize) -> Buffer {
-        let layout = Layout::from_size_align(bytes.max(64), 64).expect("a size that fits the address space");
+        let size = bytes.checked_add(LINE);
+        let layout = size.and_then(|size| Layout::from_size_align(size, USUAL).ok());
+        let layout = layout.expect("a size that fits the address space");
         // SAFETY: the layout is not empty.
-        let address = unsafe { alloc_zeroed(layout) };
-        let address = NonNull::new(address).unwrap_or_else(|| handle_alloc_error(layout));
-        Buffer { address, bytes, owner: Owner::Allocated(layout) }
+        let start = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: there is a line more than the bytes.
+        let address = unsafe { start.add(start.align_offset(LINE)) };
+        Buffer { address, bytes, owner: Owner::Allocated(start, layout) }
     }
 
     /// Bytes that others read too; nobody writes to them.
@@ -42,7 +51,7 @@ impl Buffer {
 
     /// Was it allocated here, so that it may be written?
     pub fn is_own(&self) -> bool {
-        matches!(self.owner, Owner::Allocated(_))
+        matches!(self.owner, Owner::Allocated(..))
     }
 
     /// The first byte.
@@ -62,9 +71,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Owner::Allocated(layout) = self.owner {
+        if let Owner::Allocated(start, layout) = self.owner {
             // SAFETY: allocated in `zeroed` with this layout.
-            unsafe { dealloc(self.address.as_ptr(), layout) }
+            unsafe { dealloc(start.as_ptr(), layout) }
         }
     }
 }

@@ -11,6 +11,7 @@ mod element;
 mod engine;
 mod expr;
 mod gemm;
+mod isa;
 mod joins;
 mod kernel;
 mod memory;
@@ -29,6 +30,7 @@ mod team;
 mod tests;
 mod wanted;
 
+pub use isa::{Isa, VARIABLE as ISA_VARIABLE};
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
 use super::view;
@@ -38,12 +40,11 @@ use crate::network::{Layer, Network};
 use crate::source::Refusal;
 use assemble::Machine;
 use engine::CpuEngine;
-use expr::Isa;
 use onednn::OneDnn;
 use tactic::Choice;
 use team::Team;
 
-/// The CPU backend. Needs oneDNN 3; see [`LIBRARY_VARIABLE`].
+/// The CPU backend. Needs oneDNN 3; see [`LIBRARY_VARIABLE`]. Uses the best instructions of the machine; see [`ISA_VARIABLE`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
 
@@ -53,11 +54,11 @@ impl Backend for Cpu {
     }
 
     fn probe(&self) -> Result<String, Unavailable> {
-        let library = library()?;
+        let (isa, library) = (instructions()?, library()?);
         let (major, minor, patch) = library.version;
         let threads = Team::new(0, Some(&library)).threads();
         let s = if threads == 1 { "" } else { "s" };
-        Ok(format!("oneDNN {major}.{minor}.{patch}, {}, {threads} thread{s}", Isa::detect().name()))
+        Ok(format!("oneDNN {major}.{minor}.{patch}, {}, {threads} thread{s}", isa.name()))
     }
 
     fn supports(&self, _network: &Network, _layer: &Layer) -> Result<(), Refusal> {
@@ -88,7 +89,7 @@ impl Backend for Cpu {
 
     fn fingerprint(&self, options: &CompileOptions) -> Option<String> {
         let (major, minor, patch) = library().ok()?.version;
-        let (isa, sources) = (Isa::detect().name(), env!("TRT_SUBGRAPH_SOURCES"));
+        let (isa, sources) = (instructions().ok()?.name(), env!("TRT_SUBGRAPH_SOURCES"));
         let timed = if options.level == Level::Exhaustive { ", timed ways" } else { "" };
         Some(format!("{isa}, oneDNN {major}.{minor}.{patch}, kernels {sources}{timed}"))
     }
@@ -106,10 +107,15 @@ impl Backend for Cpu {
 }
 
 fn machine(options: &CompileOptions) -> Result<(Machine, Team), CompileError> {
+    let isa = instructions().map_err(CompileError::Unavailable)?;
     let library = library().map_err(CompileError::Unavailable)?;
     let team = Team::new(options.threads, Some(&library));
     let choice = Choice::of(options.level, &team);
-    Ok((Machine { isa: Isa::detect(), threads: team.threads(), library: Some(library), choice }, team))
+    Ok((Machine { isa, threads: team.threads(), library: Some(library), choice }, team))
+}
+
+fn instructions() -> Result<Isa, Unavailable> {
+    Isa::of_process().map_err(|why| Unavailable { backend: "cpu", why })
 }
 
 /// The processor's name, as far as it tells.

@@ -14,8 +14,7 @@ use crate::{Literal, Random, compare, tolerance};
 fn machines() -> Vec<(Machine, Team)> {
     let library = OneDnn::get().ok();
     let best = Isa::detect();
-    let isas =
-        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|&isa| isa as usize <= best as usize);
+    let isas = Isa::ALL.into_iter().filter(|&isa| isa <= best);
     let machine = |isa, threads| {
         let team = Team::new(threads, library.as_ref());
         (Machine { isa, threads, library: library.clone(), choice: Choice::Sizes }, team)

@@ -1,5 +1,6 @@
 //! Running the instructions of a chunk, in the widest vectors of the machine.
 
+use super::Isa;
 use super::lane::Lane;
 use super::registers::{map, operand, result};
 use super::{floats, integers};
@@ -32,43 +33,6 @@ pub struct Instruction {
     pub a: u16,
     pub b: u16,
     pub c: u16,
-}
-
-/// The vector instructions of this machine, as far as loops differ by them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Isa {
-    /// What every machine of the architecture has.
-    Portable,
-    /// x86-64 with AVX2 and FMA.
-    Avx2,
-    /// x86-64 with AVX-512 F, BW, DQ and VL.
-    Avx512,
-}
-
-impl Isa {
-    /// The best of this machine.
-    pub fn detect() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma") {
-                return Isa::Avx512;
-            }
-            if has!("avx2") && has!("fma") {
-                return Isa::Avx2;
-            }
-        }
-        Isa::Portable
-    }
-
-    /// The name for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Isa::Portable => "portable loops",
-            Isa::Avx2 => "AVX2",
-            Isa::Avx512 => "AVX-512",
-        }
-    }
 }
 
 /// Defines `$name(isa, ...)` that runs `$body::<FMA>(...)` compiled for each instruction set.

@@ -1,6 +1,7 @@
 //! Functions of floating-point registers.
 
-use super::execute::{Instruction, Isa, Operation, dispatch};
+use super::Isa;
+use super::execute::{Instruction, Operation, dispatch};
 use super::math;
 use super::registers::{map, map2, operand, result};
 use crate::network::expr::{Binary, Unary};

@@ -11,6 +11,7 @@ pub mod lane;
 pub mod math;
 mod registers;
 
+pub use super::isa::Isa;
 pub use compile::Code;
-pub use execute::{Isa, execute};
+pub use execute::execute;
 pub(super) use execute::{dispatch, dispatch_by_type};

@@ -5,6 +5,7 @@
 //! this crate was built, else the one that the project's set-up had put beside its sources by then.
 
 use super::sys::{self, Api};
+use crate::backend::cpu::isa::Isa;
 use crate::backend::dynamic::reason;
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,7 @@ fn load(path: &Path) -> Result<OneDnn, String> {
     }
     // SAFETY: it is a oneDNN 3.
     let api = unsafe { Api::new(library) }.map_err(|e| reason(&e))?;
+    hold(&api, Isa::of_process()?, Isa::detect())?;
     let mut engine = std::ptr::null_mut();
     // SAFETY: `engine` is a place for the handle.
     let status = unsafe { (api.dnnl_engine_create)(&mut engine, sys::CPU, 0) };
@@ -76,6 +78,25 @@ fn load(path: &Path) -> Result<OneDnn, String> {
         return Err(format!("oneDNN gives no CPU engine (status {status})"));
     }
     Ok(OneDnn { api, engine, version: found, openmp: version.cpu_runtime == sys::RUNTIME_OMP })
+}
+
+/// Holds the library to fewer instructions than the machine has, as our own loops are; SSE4.1 is the fewest that it knows on x86-64.
+fn hold(api: &Api, isa: Isa, best: Isa) -> Result<(), String> {
+    if isa == best {
+        return Ok(());
+    }
+    let least = match isa {
+        Isa::Portable => sys::ISA_SSE41,
+        Isa::Avx2 => sys::ISA_AVX2,
+        Isa::Avx512 => sys::ISA_AVX512_CORE,
+    };
+    // SAFETY: any number may be given; nothing of the library was used before.
+    let status = unsafe { (api.dnnl_set_max_cpu_isa)(least) };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(format!("oneDNN cannot be held to {} (status {status})", isa.word()))
+    }
 }
 
 /// Opens a library so that it binds to its own symbols first: a host may carry another oneDNN.

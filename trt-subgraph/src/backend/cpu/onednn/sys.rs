@@ -51,6 +51,9 @@ pub struct Arg {
 pub const CPU: c_int = 1;
 pub const RUNTIME_OMP: u32 = 2;
 pub const F32: c_int = 3;
+pub const ISA_SSE41: c_int = 0x1;
+pub const ISA_AVX2: c_int = 0x7;
+pub const ISA_AVX512_CORE: c_int = 0x27;
 pub const TAG_ANY: c_int = 1;
 pub const FORWARD_INFERENCE: c_int = 96;
 pub const CONVOLUTION_DIRECT: c_int = 1;
@@ -90,6 +93,7 @@ macro_rules! functions {
 }
 
 functions! {
+    dnnl_set_max_cpu_isa(c_int) -> Status;
     dnnl_engine_create(*mut Engine, c_int, usize) -> Status;
     dnnl_stream_create(*mut Stream, Engine, u32) -> Status;
     dnnl_stream_destroy(Stream) -> Status;
