@@ -104,8 +104,8 @@ sanitize() {
     echo "$tool: $(grep -l 'ERROR SUMMARY: 0 errors' "$results/$tool"/*.log | wc -l) files of operator cases without errors"
 }
 sanitized() {
-    CASES=$1 compute-sanitizer --tool "$tool" --error-exitcode 9 ./test-engine operator_cases --nocapture \
-        >"$results/$tool/$1.log" 2>&1 || echo "$1"
+    local log=$results/$tool/$1.log
+    CASES=$1 compute-sanitizer --tool "$tool" --error-exitcode 9 ./test-engine operator_cases --nocapture >"$log" 2>&1 || echo "$1"
 }
 export -f sanitized
 

@@ -31,7 +31,7 @@ impl Joins {
         let definitions = network.definitions();
         for layer in &network.layers {
             let LayerKind::Concat { axis } = layer.kind else { continue };
-            let (axis, last) = (axis as usize, network.ty(layer.outputs[0]).rank() - 1);
+            let last = network.ty(layer.outputs[0]).rank() - 1;
             let mut start = 0;
             for &v in &layer.inputs {
                 let producer = definitions[v.index()].map(|at| &network.layers[at]);
