@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use examples::cifar;
-use examples::difference::Difference;
+use examples::difference::{Difference, accuracy_tolerance};
 use examples::evaluation::{Evaluation, compare};
 use examples::residual::{ARCHITECTURES, Architecture};
 use examples::shapes;
@@ -115,11 +115,7 @@ fn measure(architecture: &Architecture, data: &Dataset) -> Result<String> {
         architecture.name
     );
     let apart = (host.accuracy - engines.accuracy).abs();
-    ensure!(
-        apart <= if device.is_cuda() { 0.01 } else { 0.0 },
-        "{}: the accuracy differs",
-        architecture.name
-    );
+    ensure!(apart <= accuracy_tolerance(device), "{}: the accuracy differs", architecture.name);
 
     let percent = |e: &Evaluation| format!("{:.2} %", 100.0 * e.accuracy);
     let time = |e: &Evaluation| format!("{:.2?}", e.time / e.scores.size()[0] as u32);

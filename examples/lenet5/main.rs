@@ -29,10 +29,10 @@ fn main() -> Result<()> {
         None => digits::shipped()?,
     };
     let (training, held_out) = (data.train_images.size()[0], data.test_images.size()[0]);
-    println!("LeNet-5 on {:?}: {training} digits to train with, {held_out} held out", examples::device());
+    let device = examples::device();
+    println!("LeNet-5 on {device:?}: {training} digits to train with, {held_out} held out");
 
     tch::manual_seed(1);
-    let device = examples::device();
     let vs = VarStore::new(device);
     let net = LeNet::new(vs.root());
     // Made before the training: its parameters are those of `vs`, so it follows each step.

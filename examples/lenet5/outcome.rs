@@ -1,7 +1,7 @@
 //! What came out, side by side, and whether it may stand.
 
 use anyhow::{Result, ensure};
-use examples::difference::{Difference, tolerance};
+use examples::difference::{Difference, accuracy_tolerance, tolerance};
 use examples::evaluation::Evaluation;
 use std::fmt;
 use std::time::Duration;
@@ -11,9 +11,6 @@ use tch_bridge::report::State;
 
 /// How much farther from the float64 run the engines may lie than the host.
 const FARTHER: f64 = 4.0;
-
-/// How far the accuracies may lie apart where TF32 rounds, which may decide an undecided image.
-const A_DIGIT_OR_TWO: f64 = 0.006;
 
 /// Passes of one path that lie farther apart than this part of their median are worth a note.
 const NOISY: f64 = 0.2;
@@ -40,11 +37,10 @@ pub struct Outcomes(pub Vec<Outcome>);
 impl Outcomes {
     /// Are the engines' answers the host's, which ran on a device? The error is a sentence.
     pub fn check(&self, device: Device) -> Result<()> {
-        let allowed = if device.is_cuda() { A_DIGIT_OR_TWO } else { 0.0 };
         for Outcome { batch, host, engines, difference, errors: [of_host, of_engines], .. } in &self.0 {
             let (a, b) = (host.accuracy, engines.accuracy);
             ensure!(
-                (a - b).abs() <= allowed,
+                (a - b).abs() <= accuracy_tolerance(device),
                 "at batch {batch} the accuracy is {a} on the host and {b} in engines"
             );
             ensure!(

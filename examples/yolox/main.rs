@@ -125,8 +125,7 @@ struct Arguments {
 
 impl Arguments {
     fn read() -> Result<Arguments> {
-        let mut found =
-            Arguments { weights: None, side: 640, device: Device::cuda_if_available(), photograph: None };
+        let mut found = Arguments { weights: None, side: 640, device: examples::device(), photograph: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} wants a value"));

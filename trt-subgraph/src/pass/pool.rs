@@ -32,11 +32,6 @@ fn rule(draft: &Draft, at: usize) -> Option<Edit> {
     if !rises(f) {
         return None;
     }
-    let own = producer.outputs[0];
-    let dtypes = formula.dtypes(draft, draft.ty(own).dtype);
-    if formula.expr.dtypes(&dtypes).ok()?[inner as usize] != draft.ty(x).dtype {
-        return None;
-    }
     let rest = Formula { expr: formula.expr.finish(inner), ..formula }.pruned();
     let mut patch = Patch::new(draft, joined(&producer.origin, &layer.origin));
     let before = match &producer.kind {

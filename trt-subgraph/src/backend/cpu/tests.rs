@@ -328,6 +328,54 @@ fn concatenations_of_computed_parts() {
     }
 }
 
+/// Every number of tiles that a block may end with, and sums that are gathered from several.
+#[test]
+fn minimal_filtering_of_any_number_of_tiles() {
+    for (seed, tiles) in (1..=14).enumerate() {
+        for (c, o) in [(16, 40), (17, 9), (130, 20), (300, 70)] {
+            agrees_on(
+                &format!(
+                    "input %x: f32[1,{c},2,{w}]
+                     param \"w\": f32[{o},{c},3,3]
+                     %w: f32[{o},{c},3,3] = parameter 0
+                     %y = convolution(%x, %w) padding=[(1,1),(1,1)]
+                     output %y",
+                    w = 2 * tiles
+                ),
+                seed as u64,
+                &settled(Way::Winograd),
+            );
+        }
+    }
+}
+
+#[test]
+fn picked_rows_go_straight_into_a_concatenation() {
+    let text = "input %i: i64[2,3]
+        input %j: i64[2,3]
+        param \"users\": f32[5,4]
+        param \"items\": f32[7,9]
+        %u: f32[5,4] = parameter 0
+        %t: f32[7,9] = parameter 1
+        %a = pointwise(%i) { rem(i0, 5:i64) }
+        %b = pointwise(%j) { rem(i0, 7:i64) }
+        %p = gather(%u, %a) axis=0
+        %q = gather(%t, %b) axis=0
+        %c = concat(%p, %q) axis=2
+        %y = pointwise(%c) { i0 * i0 }
+        output %y";
+    for seed in 0..4 {
+        agrees(text, seed);
+    }
+    let network = Network::parse(text).expect("it parses");
+    let parameters: Vec<Literal> = network.parameters.iter().map(|p| Literal::zeros(p.ty.clone())).collect();
+    for (machine, team) in machines() {
+        let engine = CpuEngine::compile(&network, machine, team, &parameters, &[]).expect("it compiles");
+        let steps = engine.describe().steps;
+        assert!(steps.iter().all(|s| !s.contains("copy")), "{steps:?}");
+    }
+}
+
 #[test]
 fn products_of_other_types() {
     for (seed, ty) in ["f64", "i64", "f16"].into_iter().enumerate() {

@@ -65,7 +65,6 @@ impl Batch {
                     *a = a.wrapping_offset(m as isize * self.x.strides[r - 2]);
                 }
                 let tile = Tile {
-                    ahead: Ahead::NONE,
                     a,
                     rows,
                     taps: &[0],
@@ -77,6 +76,7 @@ impl Batch {
                     columns: panel.columns,
                     residual: std::ptr::null(),
                     residual_pitch: 0,
+                    ahead: Ahead::NONE,
                     clamp: None,
                 };
                 // SAFETY: lines of the operand and of the result, which are this thread's.

@@ -18,7 +18,8 @@ unsafe fn transform<L: Lanes>(w: &Winograd, at: &Places, values: *mut f32, first
     let [step, _] = w.steps();
     let zeros = [0f32; 16];
     let whole = channels / L::COUNT * L::COUNT;
-    let ([_, lines, columns, _], [_, down, right, _]) = (four(&w.x.shape), four(&w.x.strides));
+    let [lines, columns] = [w.x.shape[1], w.x.shape[2]].map(|n| n as isize);
+    let [down, right] = [w.x.strides[1], w.x.strides[2]];
     let mut corner = w.corner(first);
     for tile in 0..last - first {
         let [image, line, column] = corner;
@@ -27,12 +28,7 @@ unsafe fn transform<L: Lanes>(w: &Winograd, at: &Places, values: *mut f32, first
         let (line, column) = (line as isize - w.before[0] as isize, column as isize - w.before[1] as isize);
         let to = values.wrapping_add(tile * channels);
         let pixel = image.wrapping_offset(line * down + column * right);
-        if line >= 0
-            && column >= 0
-            && line + 4 <= lines as isize
-            && column + 4 <= columns as isize
-            && whole == channels
-        {
+        if line >= 0 && column >= 0 && line + 4 <= lines && column + 4 <= columns && whole == channels {
             for channel in (0..whole).step_by(L::COUNT) {
                 let pixel = pixel.wrapping_add(channel);
                 // SAFETY: all pixels are inside of the image and have all channels; the block has room.
@@ -45,10 +41,9 @@ unsafe fn transform<L: Lanes>(w: &Winograd, at: &Places, values: *mut f32, first
             continue;
         }
         // A pixel, and 1, or zeros, and 0: what its channels are counted in.
-        let inside = |at: isize, size: usize| at >= 0 && at < size as isize;
-        let are_columns: [bool; 4] = from_fn(|j| inside(column + j as isize, columns));
+        let are_columns: [bool; 4] = from_fn(|j| (0..columns).contains(&(column + j as isize)));
         let pixels: [[(*const f32, usize); 4]; 4] = from_fn(|i| {
-            let is_line = inside(line + i as isize, lines);
+            let is_line = (0..lines).contains(&(line + i as isize));
             from_fn(|j| match is_line & are_columns[j] {
                 true => (pixel.wrapping_offset(i as isize * down + j as isize * right), 1),
                 false => (zeros.as_ptr(), 0),
@@ -68,11 +63,6 @@ unsafe fn transform<L: Lanes>(w: &Winograd, at: &Places, values: *mut f32, first
             }
         }
     }
-}
-
-/// The axes of a tensor of four.
-fn four<T: Copy>(axes: &[T]) -> [T; 4] {
-    from_fn(|i| axes[i])
 }
 
 /// `B'xB` of a vector of channels; `load` gives that of a pixel by line and column.
