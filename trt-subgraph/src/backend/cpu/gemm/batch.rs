@@ -2,7 +2,7 @@
 //! thread that needs it.
 
 use super::panels::Panels;
-use super::tile::{self, Ahead, ROWS, Tile};
+use super::tile::{self, ROWS, Tile};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::Isa;
@@ -76,7 +76,6 @@ impl Batch {
                     columns: panel.columns,
                     residual: std::ptr::null(),
                     residual_pitch: 0,
-                    ahead: Ahead::NONE,
                     clamp: None,
                 };
                 // SAFETY: lines of the operand and of the result, which are this thread's.

@@ -10,7 +10,7 @@
 use super::finish::Finish;
 use super::formula::Part;
 use super::panels::Panels;
-use super::tile::{self, Ahead, ROWS, Tile};
+use super::tile::{self, ROWS, Tile};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::Isa;
@@ -207,19 +207,10 @@ impl Sweep {
         let outputs = self.out.shape[3] / self.window.groups;
         for group in 0..self.window.groups {
             let channel = group * (channels / self.window.groups);
-            let chains = tile::chains(self.taps.len(), self.run);
-            for (number, panel) in panels.iter().enumerate() {
+            for panel in panels {
                 let kernels = self.panels.kernels(self.isa, panel);
                 let column = (group * outputs + panel.first) as isize;
                 let b = group * self.panels.elements() + panel.offset;
-                let tiles = count.div_ceil(kernels[0].0);
-                let mut ahead = Ahead::NONE;
-                // A panel that is read once keeps the bus busy by itself.
-                if let Some(next) = panels.get(number + 1).filter(|p| p.vectors > 0 && tiles > 1) {
-                    let bytes = 4 * self.panels.width(next) * self.panels.depth;
-                    let next = group * self.panels.elements() + next.offset;
-                    ahead = Ahead::over(tiles * chains, at.weights.at::<f32>(next as isize), bytes);
-                }
                 let (mut line, mut cell) = (first, 0);
                 let mut row = start(line).wrapping_add(channel);
                 let mut done = 0;
@@ -252,13 +243,11 @@ impl Sweep {
                         columns: panel.columns,
                         residual: if self.finish.residual.is_some() { residual } else { null },
                         residual_pitch: self.residual_pitch,
-                        ahead,
                         clamp: self.finish.clamp,
                     };
                     // SAFETY: rows lie in the input or the copied band, the rest in what the step was made for; parts of the
                     // result are this thread's.
                     unsafe { kernel(&tile) };
-                    ahead = ahead.after(chains);
                     done += rows;
                 }
             }

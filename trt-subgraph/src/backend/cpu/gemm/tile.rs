@@ -15,8 +15,6 @@ pub const CHAIN: usize = 128;
 const OTHERS: usize = 3;
 /// Elements of the largest tile: 6 rows of 4, or 12 of 2 vectors of 16.
 const GATHERED: usize = 24 * 16;
-/// Elements of a cache line.
-const LINE: usize = 16;
 
 /// One tile.
 pub struct Tile<'a> {
@@ -42,53 +40,8 @@ pub struct Tile<'a> {
     pub residual: *const f32,
     /// Distance of rows of the residual.
     pub residual_pitch: isize,
-    /// What will be read after this tile: so many cache lines from here on are brought near during each chain of terms.
-    pub ahead: Ahead,
     /// The result is held between these, in the end, where given. NaN stays.
     pub clamp: Option<(f32, f32)>,
-}
-
-/// Memory that is brought near while sums go on, which leave the bus free.
-#[derive(Clone, Copy)]
-pub struct Ahead {
-    from: *const f32,
-    /// Lines for each chain.
-    lines: usize,
-    /// Lines that are left.
-    left: usize,
-}
-
-impl Ahead {
-    /// Nothing.
-    pub const NONE: Ahead = Ahead { from: std::ptr::null(), lines: 0, left: 0 };
-
-    /// `bytes` at `from`, spread over so many chains.
-    pub fn over(chains: usize, from: *const f32, bytes: usize) -> Ahead {
-        let left = bytes / (4 * LINE);
-        Ahead { from, lines: left.div_ceil(chains.max(1)), left }
-    }
-
-    /// What is left after so many chains.
-    #[inline(always)]
-    pub fn after(self, chains: usize) -> Ahead {
-        let left = self.left.saturating_sub(chains * self.lines);
-        let from = self.from.wrapping_add(chains * self.lines * LINE);
-        if left == 0 { Ahead::NONE } else { Ahead { from, left, ..self } }
-    }
-
-    /// Asks for the lines of a chain.
-    #[inline(always)]
-    pub fn fetch(&mut self) {
-        for line in 0..self.lines {
-            fetch_far(self.from.wrapping_add(line * LINE));
-        }
-        self.from = self.from.wrapping_add(self.lines * LINE);
-    }
-}
-
-/// Chains of a sum over taps of a run each.
-pub fn chains(taps: usize, run: usize) -> usize {
-    taps * run.div_ceil(CHAIN)
 }
 
 /// A kernel for tiles of one size.
@@ -213,7 +166,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
         if depth > CHAIN {
             gathered.write_bytes(0, M * V * L::COUNT);
         }
-        let (mut b, mut done, mut chain, mut ahead) = (t.b, 0, 0, t.ahead);
+        let (mut b, mut done, mut chain) = (t.b, 0, 0);
         let mut others = [[L::splat(0.0); V]; OTHERS];
         for &tap in t.taps {
             let mut rows = [std::ptr::null::<f32>(); M];
@@ -222,7 +175,6 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
             }
             for first in (0..t.run).step_by(CHAIN) {
                 let last = t.run.min(first + CHAIN);
-                ahead.fetch();
                 let mut i = first;
                 while M == 1 && i + OTHERS < last {
                     // One row alone would wait for each sum: further ones go on meanwhile.
@@ -308,18 +260,6 @@ pub fn fetch(at: *const f32) {
     // SAFETY: a hint, for any address.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast())
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
-/// Has a cache line brought into the second-level cache.
-#[inline(always)]
-fn fetch_far(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, for any address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast())
     };
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

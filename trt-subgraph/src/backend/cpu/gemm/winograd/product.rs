@@ -3,7 +3,7 @@
 
 use super::{VALUES, Winograd};
 use crate::backend::cpu::gemm::lanes::{Lanes, by_lanes};
-use crate::backend::cpu::gemm::tile::{Ahead, CHAIN, chains};
+use crate::backend::cpu::gemm::tile::CHAIN;
 
 /// One of the products, with one panel of the weights.
 #[derive(Clone, Copy)]
@@ -16,8 +16,6 @@ struct Product {
     /// `[tiles, outputs]`, of which the panel's are written.
     to: *mut f32,
     outputs: usize,
-    /// The bytes of the weights, and of those behind them, which the next product reads.
-    bytes: usize,
 }
 
 by_lanes! {
@@ -40,7 +38,6 @@ unsafe fn all<L: Lanes>(w: &Winograd, weights: *const f32, values: *const f32, s
                 weights: weights.wrapping_add(value * group + panel.offset),
                 to: sums.wrapping_add(value * to_step + panel.first),
                 outputs,
-                bytes: 4 * w.panels.width(panel) * inputs,
             };
             // SAFETY: the caller's promise; the panel has that many vectors.
             unsafe {
@@ -59,31 +56,29 @@ unsafe fn all<L: Lanes>(w: &Winograd, weights: *const f32, values: *const f32, s
 /// `M` tiles at a time; the last ones overlap those before where there are enough.
 #[inline(always)]
 unsafe fn product<L: Lanes, const M: usize, const V: usize>(p: Product, count: usize) {
-    let (mut done, chains) = (0, chains(1, p.inputs));
-    let mut ahead = Ahead::over(chains * (count / M).max(1), p.weights.wrapping_add(p.bytes / 4), p.bytes);
+    let mut done = 0;
     // SAFETY: the caller's promise.
     unsafe {
         while done + M <= count {
-            rows::<L, M, V>(p, done, ahead);
-            ahead = ahead.after(chains);
+            rows::<L, M, V>(p, done);
             done += M;
         }
         let left = count - done;
         if left > 4 && count >= M {
-            return rows::<L, M, V>(p, count - M, ahead);
+            return rows::<L, M, V>(p, count - M);
         }
         while done < count {
             match (count - done, count) {
                 (3.., 4..) => {
-                    rows::<L, 4, V>(p, done.min(count - 4), Ahead::NONE);
+                    rows::<L, 4, V>(p, done.min(count - 4));
                     done += 4;
                 }
                 (2.., _) => {
-                    rows::<L, 2, V>(p, done, Ahead::NONE);
+                    rows::<L, 2, V>(p, done);
                     done += 2;
                 }
                 _ => {
-                    rows::<L, 1, V>(p, done, Ahead::NONE);
+                    rows::<L, 1, V>(p, done);
                     done += 1;
                 }
             }
@@ -93,14 +88,13 @@ unsafe fn product<L: Lanes, const M: usize, const V: usize>(p: Product, count: u
 
 /// The sums of `M` tiles from the `first` on. Long ones are gathered from shorter ones, which keeps their rounding errors apart.
 #[inline(always)]
-unsafe fn rows<L: Lanes, const M: usize, const V: usize>(p: Product, first: usize, mut ahead: Ahead) {
+unsafe fn rows<L: Lanes, const M: usize, const V: usize>(p: Product, first: usize) {
     let from = p.from.wrapping_add(first * p.inputs);
     let to = p.to.wrapping_add(first * p.outputs);
     let mut b = p.weights;
     let mut start = 0;
     loop {
         let end = p.inputs.min(start + CHAIN);
-        ahead.fetch();
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[L::splat(0.0); V]; M];
