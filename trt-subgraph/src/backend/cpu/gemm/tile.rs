@@ -10,7 +10,7 @@ use crate::backend::cpu::expr::Isa;
 /// The most rows of a tile.
 pub const ROWS: usize = 12;
 /// Terms that are added one after the other.
-pub const CHAIN: usize = 128;
+pub const CHAIN: usize = 64;
 /// Further sums of a single row.
 const OTHERS: usize = 3;
 /// Elements of the largest tile: 6 rows of 4, or 12 of 2 vectors of 16.
