@@ -11,6 +11,7 @@ mod level;
 pub mod reference;
 mod staging;
 mod view;
+mod wanted;
 
 pub use choice::{BACKENDS, choose};
 pub use level::Level;

@@ -13,6 +13,7 @@ use super::tactic::Choice;
 use super::target::Target;
 use crate::DType;
 use crate::backend::view::{Slot, View};
+use crate::backend::wanted;
 use crate::network::layer::Range;
 use crate::network::{Layer, LayerKind, Network, TensorType, ValueId, infer};
 use std::collections::HashMap;
@@ -24,16 +25,8 @@ pub type Fault = String;
 /// Puts a static value into the form that a step wants: emits steps from the value to a place.
 pub type Packing = Box<dyn FnOnce(&mut Assembler, View, Slot, isize) -> Result<(), Fault>>;
 
-/// What the steps of `run` want to find among the prepared weights.
-#[derive(Default)]
-pub struct Wanted {
-    /// Bytes of the prepared weights.
-    pub bytes: usize,
-    /// By prepared value: where it lies, row-major.
-    pub plain: Vec<Option<isize>>,
-    /// Other forms: the prepared value, where it lies, and how it is made.
-    pub packed: Vec<(usize, isize, Packing)>,
-}
+/// What steps want to find among the prepared weights; each form starts where the widest copies may.
+pub type Wanted = wanted::Wanted<Packing, 256>;
 
 /// Where a value would best be written.
 #[derive(Clone, Debug)]
@@ -108,16 +101,15 @@ impl<'a> Assembler<'a> {
     /// Assembles the `prepare` half: outputs go to the prepared weights, in the forms that are wanted.
     pub fn prepare(mut self, wanted: Wanted) -> Result<Program, (String, Fault)> {
         let outputs = self.network.outputs.clone();
-        let plain = |i: usize| wanted.plain.get(i).copied().flatten();
         for (i, &v) in outputs.iter().enumerate() {
-            if let Some(offset) = plain(i) {
+            if let Some(offset) = wanted.place(i) {
                 self.bind(v, Bound::Place(WEIGHTS, offset));
             }
         }
         self.layers()?;
         let fault = |why| ("prepared weights".to_string(), why);
         for (i, &v) in outputs.iter().enumerate() {
-            if let Some(offset) = plain(i) {
+            if let Some(offset) = wanted.place(i) {
                 let to = View { offset, ..View::row_major(WEIGHTS, self.network.ty(v)) };
                 self.settle(v, to).map_err(fault)?;
             }
@@ -175,12 +167,7 @@ impl<'a> Assembler<'a> {
         }
         let prepared = self.prepared[value.index()].expect("a verified network defines before it uses");
         let ty = self.network.ty(value);
-        let plain = &mut self.wanted.plain;
-        if plain.len() <= prepared {
-            plain.resize(prepared + 1, None);
-        }
-        let bytes = &mut self.wanted.bytes;
-        let offset = *plain[prepared].get_or_insert_with(|| reserve(bytes, ty.bytes()));
+        let offset = self.wanted.plain(prepared, ty.bytes());
         View { offset, ..View::row_major(WEIGHTS, ty) }
     }
 
@@ -192,9 +179,7 @@ impl<'a> Assembler<'a> {
     /// A value in a form of `bytes` bytes: made once for each version of the weights where it is static, else in every call.
     pub fn packed(&mut self, value: ValueId, bytes: usize, packing: Packing) -> Result<(Slot, isize), Fault> {
         if let Some(prepared) = self.prepared[value.index()] {
-            let offset = reserve(&mut self.wanted.bytes, bytes);
-            self.wanted.packed.push((prepared, offset, packing));
-            return Ok((WEIGHTS, offset));
+            return Ok((WEIGHTS, self.wanted.packed(prepared, bytes, packing)));
         }
         let from = self.view(value);
         let slot = self.scratch(bytes);
@@ -392,11 +377,4 @@ impl<'a> Assembler<'a> {
     pub fn origin(&self) -> &str {
         &self.origin
     }
-}
-
-/// Takes `bytes` bytes, aligned to 256, off the end.
-fn reserve(end: &mut usize, bytes: usize) -> isize {
-    let at = end.next_multiple_of(256);
-    *end = at + bytes;
-    at as isize
 }
