@@ -174,6 +174,46 @@ fn a_module_follows_its_weights_from_device_to_device() {
     }
 }
 
+/// Each GPU has engines of its own; callers, streams and the current device do not mix them up.
+#[test]
+fn several_gpus_work_side_by_side() {
+    let Some(_on) = on_gpu() else { return };
+    if tch::Cuda::device_count() < 2 {
+        println!("one GPU: several are left out");
+        return;
+    }
+    tch::manual_seed(5);
+    let image = Tensor::randn([4, 3, 16, 16], (Kind::Float, Device::Cpu));
+    let _no_grad = tch::no_grad_guard();
+    let made = |device| {
+        let vs = VarStore::new(device);
+        let net = network(&vs.root());
+        let sample = [image.to_device(device)];
+        let module = TrtModule::trace(&vs, &sample, |xs| net.forward_t(&xs[0], false), &options());
+        let module = module.expect("the network is traced");
+        module.compile(&sample).expect("it compiles");
+        let want = net.forward_t(&sample[0], false);
+        (device, module, want)
+    };
+    let all = [made(Device::Cuda(0)), made(Device::Cuda(1))];
+    std::thread::scope(|scope| {
+        for (device, module, want) in all.iter().chain(&all) {
+            let mine = image.to_device(*device);
+            let want = want.shallow_clone();
+            scope.spawn(move || {
+                let _no_grad = tch::no_grad_guard();
+                for _ in 0..50 {
+                    assert_near(&module.forward_ts(&[&mine]).expect("it answers"), &want, 3e-3);
+                }
+            });
+        }
+    });
+    for (device, module, want) in &all {
+        assert_near(&module.forward_ts(&[image.to_device(*device)]).expect("it answers"), want, 3e-3);
+        assert!(served(module) > 100, "{}", module.report());
+    }
+}
+
 /// What following an optimiser step costs: the weights, all of which changed, are prepared again.
 #[test]
 #[ignore = "measures a GPU that does nothing else"]

@@ -103,8 +103,9 @@ impl Loaded {
         let saved_for = crate::types::device_of_text(&blueprint.source.device.0);
         let device = placed.first().map(Tensor::device).or(seen_on).or(saved_for).unwrap_or(Device::Cpu);
         if saved_for != Some(device) {
-            log::info!("{}: saved for {}, built for {device:?}", blueprint.name, blueprint.source.device.0);
-            blueprint.source.device = SourceDevice(crate::types::device_text(device));
+            let here = SourceDevice(crate::types::device_text(device));
+            log::info!("{}: saved for {}, built for {}", blueprint.name, blueprint.source.device.0, here.0);
+            blueprint.source.device = here;
         }
         let (mut placed, mut constants) = (placed.into_iter(), self.saved.constants.iter());
         let mut parameters = Vec::new();

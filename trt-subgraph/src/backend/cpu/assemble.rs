@@ -25,6 +25,8 @@ use std::sync::Arc;
 pub struct Machine {
     /// Its vector instructions.
     pub isa: Isa,
+    /// Bytes of a core's second-level cache.
+    pub cache: usize,
     /// Threads that a step may use.
     pub threads: usize,
     /// oneDNN, where it is there.

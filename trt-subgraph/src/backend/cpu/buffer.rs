@@ -1,11 +1,15 @@
 //! Aligned memory.
 
 use crate::Bytes;
+use memmap2::MmapMut;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 /// The alignment of buffers: a cache line.
 const LINE: usize = 64;
+/// From so many bytes on, memory comes from the system in large pages where it has them: weights of large networks are read once in
+/// a call, and with small pages the processor would look most of their addresses up anew.
+const LARGE: usize = 4 << 20;
 /// What allocators align to by themselves: only then do they take large zeros from the system as they are, unwritten.
 const USUAL: usize = 16;
 
@@ -19,6 +23,8 @@ pub struct Buffer {
 enum Owner {
     /// Allocated there with this layout.
     Allocated(NonNull<u8>, Layout),
+    /// Mapped by itself.
+    Mapped { _pages: MmapMut },
     /// A part of a plan; only to be read.
     Shared { _bytes: Bytes },
 }
@@ -31,6 +37,16 @@ unsafe impl Sync for Buffer {}
 impl Buffer {
     /// `bytes` zeros. Where they are many, pages take up memory when they are written to, not before.
     pub fn zeroed(bytes: usize) -> Buffer {
+        if bytes >= LARGE
+            && let Ok(mut pages) = MmapMut::map_anon(bytes)
+        {
+            #[cfg(target_os = "linux")]
+            if let Err(e) = pages.advise(memmap2::Advice::HugePage) {
+                log::debug!("no large pages: {e}");
+            }
+            let address = NonNull::from(&mut pages[..]).cast();
+            return Buffer { address, bytes, owner: Owner::Mapped { _pages: pages } };
+        }
         let size = bytes.checked_add(LINE);
         let layout = size.and_then(|size| Layout::from_size_align(size, USUAL).ok());
         let layout = layout.expect("a size that fits the address space");
@@ -51,7 +67,7 @@ impl Buffer {
 
     /// Was it allocated here, so that it may be written?
     pub fn is_own(&self) -> bool {
-        matches!(self.owner, Owner::Allocated(..))
+        !matches!(self.owner, Owner::Shared { .. })
     }
 
     /// The first byte.

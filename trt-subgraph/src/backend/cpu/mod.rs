@@ -20,6 +20,7 @@ mod onednn;
 mod pool;
 #[cfg(test)]
 mod prepared_tests;
+mod processor;
 mod program;
 mod saved;
 mod scaled;
@@ -111,19 +112,12 @@ fn machine(options: &CompileOptions) -> Result<(Machine, Team), CompileError> {
     let library = library().map_err(CompileError::Unavailable)?;
     let team = Team::new(options.threads, Some(&library));
     let choice = Choice::of(options.level, &team);
-    Ok((Machine { isa, threads: team.threads(), library: Some(library), choice }, team))
+    let cache = processor::second_level_cache();
+    Ok((Machine { isa, cache, threads: team.threads(), library: Some(library), choice }, team))
 }
 
 fn instructions() -> Result<Isa, Unavailable> {
     Isa::of_process().map_err(|why| Unavailable { backend: "cpu", why })
-}
-
-/// The processor's name, as far as it tells.
-fn processor() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name =
-        told.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
-    name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.to_string())
 }
 
 fn library() -> Result<std::sync::Arc<OneDnn>, Unavailable> {

@@ -129,7 +129,7 @@ fn key(machine: &Machine, network: &Network) -> String {
     let library = machine.library.as_ref().map(|l| l.version);
     let (isa, threads) = (machine.isa.name(), machine.threads);
     let (level, sources) = (u8::from(Level::Exhaustive), env!("TRT_SUBGRAPH_SOURCES"));
-    let processor = super::processor();
+    let processor = super::processor::name();
     format!("cpu {processor} {isa} {threads} oneDNN {library:?} kernels {sources} level {level}\n{network}")
 }
 

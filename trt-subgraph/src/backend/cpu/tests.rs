@@ -17,7 +17,7 @@ fn machines() -> Vec<(Machine, Team)> {
     let isas = Isa::ALL.into_iter().filter(|&isa| isa <= best);
     let machine = |isa, threads| {
         let team = Team::new(threads, library.as_ref());
-        (Machine { isa, threads, library: library.clone(), choice: Choice::Sizes }, team)
+        (Machine { isa, cache: 1 << 19, threads, library: library.clone(), choice: Choice::Sizes }, team)
     };
     isas.flat_map(|isa| [1, 3].map(|threads| machine(isa, threads))).collect()
 }
@@ -157,7 +157,7 @@ fn products_with_weights() {
         let mut random = Random::new(1000 + seed);
         let mut pick = |from: &[usize]| *random.pick(from);
         let (lead, m) = (pick(&[0, 1, 3]), pick(&[1, 1, 2, 7, 13, 50]));
-        let (n, k) = (pick(&[1, 10, 16, 31, 64, 65, 300]), pick(&[1, 3, 64, 129]));
+        let (n, k) = (pick(&[1, 10, 16, 31, 64, 65, 300]), pick(&[1, 3, 64, 129, 300, 1400]));
         let (ta, tb) = (pick(&[0, 0, 0, 1]) == 1, pick(&[0, 1]) == 1);
         let front = if lead == 0 { String::new() } else { format!("{lead},") };
         let (x, w) = (if ta { (k, m) } else { (m, k) }, if tb { (n, k) } else { (k, n) });
@@ -234,10 +234,16 @@ fn convolutions_of_channels_alone() {
 #[test]
 fn minimal_filtering_with_odd_values() {
     // Enough tiles and channels for the transforms; sizes that leave half tiles at the border.
-    for (seed, (c, o, h, w, pad)) in
-        [(32, 32, 12, 13, 1), (33, 40, 11, 14, 0), (32, 70, 9, 15, 1), (40, 36, 17, 9, 2)]
-            .into_iter()
-            .enumerate()
+    for (seed, (c, o, h, w, pad)) in [
+        (32, 32, 12, 13, 1),
+        (33, 40, 11, 14, 0),
+        (32, 70, 9, 15, 1),
+        (40, 36, 17, 9, 2),
+        (20, 200, 5, 6, 1),
+        (16, 16, 9, 33, 1),
+    ]
+    .into_iter()
+    .enumerate()
     {
         for (more, epilogue) in EPILOGUES[..5].iter().enumerate() {
             let operands = operands(epilogue);

@@ -1,6 +1,8 @@
 //! Matrix products whose second operand is no weight: a batch of them, each with its second operand brought into panels by the
 //! thread that needs it.
 
+use super::ahead::Ahead;
+use super::pack::pack_even;
 use super::panels::Panels;
 use super::tile::{self, ROWS, Tile};
 use crate::backend::RunError;
@@ -48,14 +50,14 @@ impl Batch {
         let [to, from, second] = self.items.offsets(item / self.parts);
         let (lines, part) = (self.out.shape[r - 2], item % self.parts);
         let (first, last) = (lines * part / self.parts, lines * (part + 1) / self.parts);
-        let (depth, lanes) = (self.panels.depth, self.panels.lanes);
+        let depth = self.panels.depth;
         let (term_step, column_step) = (self.b.strides[r - 2], self.b.strides[r - 1]);
         let pitch = self.out.strides[r - 2];
         for panel in &self.panels.list {
             let b = b.at::<f32>(second + panel.first as isize * column_step).cast_const();
             let place = packed.wrapping_add(panel.offset);
             // SAFETY: the panel's part of the operand; the scratch has room for it.
-            unsafe { panel.pack(b, |t| t as isize * term_step, column_step, place, (depth, lanes)) };
+            unsafe { pack_even(self.isa, panel, b, [term_step, column_step], place, depth) };
             let kernels = self.panels.kernels(self.isa, panel);
             let mut line = first;
             while line < last {
@@ -77,6 +79,7 @@ impl Batch {
                     residual: std::ptr::null(),
                     residual_pitch: 0,
                     clamp: None,
+                    ahead: Ahead::NONE,
                 };
                 // SAFETY: lines of the operand and of the result, which are this thread's.
                 unsafe { kernel(&tile) };

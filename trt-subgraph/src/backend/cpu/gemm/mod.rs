@@ -4,13 +4,14 @@
 //! order in which tiles read the second operand, [`pack`] puts it there; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done
 //! to a result while it is in cache. [`sweep`] is the step that walks the result, [`winograd`] one with fewer multiplications
 //! for windows of 3x3, [`batch`] one for products of two tensors of which neither is a weight, [`depthwise`] one for channels
-//! that are filtered alone.
+//! that are filtered alone. [`ahead`] brings weights near before they are read.
 
 #![allow(
     clippy::needless_range_loop,
     reason = "loops over registers have constant bounds, so that they are unrolled"
 )]
 
+pub mod ahead;
 pub mod batch;
 pub mod depthwise;
 pub mod finish;

@@ -1,6 +1,6 @@
 //! Puts the second operand of a product into [`Panels`].
 
-use super::lanes::{Four, Lanes, by_lanes, fence, multiply};
+use super::lanes::{Lanes, by_lanes, fence, multiply};
 use super::panels::{Panel, Panels};
 use super::tile::fetch;
 use crate::DType;
@@ -42,35 +42,40 @@ impl Panels {
     }
 }
 
-impl Panel {
-    /// Puts a panel into place: `to[term][column]`, from an operand whose term `t` starts at `from + term(t)`.
+by_lanes! {
+    /// Puts a panel into place: `to[term][column]`, from an operand whose terms are `steps[0]` apart and whose columns are `steps[1]`.
     ///
     /// # Safety
-    /// The operand has `depth` terms of the panel's columns, `step` apart; `to` has room for the panel.
-    pub unsafe fn pack(
-        &self,
-        from: *const f32,
-        term: impl Fn(usize) -> isize,
-        step: isize,
-        to: *mut f32,
-        (depth, lanes): (usize, usize),
-    ) {
-        let width = self.vectors * lanes;
-        // SAFETY: the caller's promise.
-        unsafe {
-            if width == 0 {
-                return self.pack_thin(from, term, step, to, depth);
-            }
-            for first in (0..depth).step_by(TERMS) {
-                let count = TERMS.min(depth - first);
-                let terms = std::array::from_fn(|i| if i < count { term(first + i) } else { 0 });
-                let to = std::slice::from_raw_parts_mut(to.add(first * width), count * width);
-                self.bring::<Four>(from, &terms, step, to, width);
-            }
+    /// The operand has `depth` terms of the panel's columns; `to` has room for the panel.
+    pub unsafe fn pack_even => even(panel: &Panel, from: *const f32, steps: [isize; 2], to: *mut f32, depth: usize)
+}
+
+#[inline(always)]
+unsafe fn even<L: Lanes>(
+    panel: &Panel,
+    from: *const f32,
+    [term, step]: [isize; 2],
+    to: *mut f32,
+    depth: usize,
+) {
+    let width = panel.vectors * L::COUNT;
+    let term = |t: usize| t as isize * term;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if width == 0 {
+            return panel.pack_thin(from, term, step, to, depth);
+        }
+        for first in (0..depth).step_by(TERMS) {
+            let count = TERMS.min(depth - first);
+            let terms = std::array::from_fn(|i| if i < count { term(first + i) } else { 0 });
+            let to = std::slice::from_raw_parts_mut(to.add(first * width), count * width);
+            panel.bring::<L>(from, &terms, step, to, width);
         }
     }
+}
 
-    /// [`Panel::pack`] for a few columns that lie one after the other.
+impl Panel {
+    /// [`pack_even`] for a few columns that lie one after the other.
     unsafe fn pack_thin(
         &self,
         from: *const f32,
@@ -90,7 +95,7 @@ impl Panel {
     /// so that they push each other out of it. `to` has `width` elements for each term.
     ///
     /// # Safety
-    /// As for [`Panel::pack`].
+    /// As for [`pack_even`].
     #[inline(always)]
     unsafe fn bring<L: Lanes>(
         &self,

@@ -7,6 +7,7 @@
 //! memory with its border of zeros: that costs a load and a store for each element of the input, which takes part in a whole
 //! window of sums for each result channel.
 
+use super::ahead::Ahead;
 use super::finish::Finish;
 use super::formula::Part;
 use super::panels::Panels;
@@ -19,8 +20,9 @@ use crate::backend::cpu::view::{Slot, View};
 
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 200_000;
-/// Bytes of input that a thread works on at a time: they stay in its second-level cache.
-const BAND: usize = 192 * 1024;
+
+/// Terms of a sum beyond which rows of the input, panels of weights and those after them no longer fit the second-level cache.
+const MOST_TERMS: usize = 1280;
 
 /// The window of a convolution along lines and columns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +64,8 @@ pub struct Sweep {
     bands: usize,
     /// Parts of the panels that are worked on apart.
     shares: usize,
+    /// Terms of a sum that are added in one go, over all positions of a band; the rest is added to the result later.
+    terms: usize,
 }
 
 /// The distance of neighbouring positions, where all positions of a tensor `[batch, lines, columns, channels]` are equally far
@@ -106,8 +110,16 @@ impl Sweep {
 
         // Bands: as many lines as fit the cache, or fewer so that every thread has some.
         let images = out.shape[0];
-        let line_bytes = 4 * channels * reach(1, columns) * window.stride[0];
-        let fitting = (BAND / line_bytes.max(1)).max(1);
+        let is_long = window == Window::ONE
+            && in_place
+            && channels > MOST_TERMS
+            && images * lines * columns > ROWS
+            && panels.list.iter().all(|p| p.vectors > 0);
+        let parts = if is_long { channels.div_ceil(MOST_TERMS) } else { 1 };
+        let terms = channels.div_ceil(parts);
+        let line_bytes = 4 * terms * reach(1, columns) * window.stride[0];
+        let band_bytes = a.machine.cache / 8 * 3;
+        let fitting = (band_bytes / line_bytes.max(1)).max(1);
         let weight_bytes = 4 * panels.elements() * window.groups;
         let moved_bytes = 4 * (x.elements() + out.elements());
         let wide = panels.list.iter().filter(|p| p.vectors > 0).count();
@@ -121,7 +133,13 @@ impl Sweep {
                 bands += 1;
             }
         }
-        let band = all.div_ceil(bands);
+        let mut band = all.div_ceil(bands);
+        // Whole tiles, where that makes a band little longer.
+        let rows = panels.kernels(isa, &panels.list[0])[0].0;
+        let whole = (1..=rows).map(|n| band.next_multiple_of(n)).find(|n| n * columns % rows == 0);
+        if let Some(whole) = whole.filter(|&whole| in_place && whole <= band + band / 8) {
+            band = whole;
+        }
         let bands = all.div_ceil(band);
 
         let copied = (!in_place).then(|| {
@@ -165,6 +183,7 @@ impl Sweep {
             band,
             bands,
             shares,
+            terms: if is_long { terms } else { usize::MAX },
         };
         a.emit(step, &touches);
     }
@@ -205,15 +224,40 @@ impl Sweep {
         let panels = self.panels.list.len();
         let panels = &self.panels.list[panels * share / self.shares..panels * (share + 1) / self.shares];
         let outputs = self.out.shape[3] / self.window.groups;
+        let depth = self.panels.depth;
+        let parts = (0..depth.max(1)).step_by(self.terms.min(depth.max(1)));
+        let parts =
+            parts.flat_map(|begin| panels.iter().enumerate().map(move |(i, panel)| (i, panel, begin)));
         for group in 0..self.window.groups {
             let channel = group * (channels / self.window.groups);
-            for panel in panels {
+            for (i, panel, begin) in parts.clone() {
+                let end = depth.min(begin.saturating_add(self.terms));
+                let (is_first, is_last, tap) = (begin == 0, end == depth, [begin as isize]);
+                // A part of a matrix product's sum, or all taps.
+                let (taps, run) = match is_first && is_last {
+                    true => (&self.taps[..], self.run),
+                    false => (&tap[..], end - begin),
+                };
                 let kernels = self.panels.kernels(self.isa, panel);
                 let column = (group * outputs + panel.first) as isize;
-                let b = group * self.panels.elements() + panel.offset;
+                let width = self.panels.width(panel);
+                let b = group * self.panels.elements() + panel.offset + begin * width;
                 let (mut line, mut cell) = (first, 0);
                 let mut row = start(line).wrapping_add(channel);
                 let mut done = 0;
+                // The weights after these: of the next panel, or of the first one's next terms.
+                let next = match panels.get(i + 1) {
+                    Some(next) => Some((next, begin)),
+                    None if !is_last => Some((&panels[0], end)),
+                    None => None,
+                };
+                let mut ahead = next.map_or(Ahead::NONE, |(next, begin)| {
+                    let width = self.panels.width(next);
+                    let offset = group * self.panels.elements() + next.offset + begin * width;
+                    let terms = self.terms.min(depth - begin);
+                    let tiles = count.div_ceil(kernels[0].0);
+                    Ahead::new(at.weights.at::<f32>(offset as isize), width * terms, tiles, taps.len() * run)
+                });
                 while done < count {
                     let (rows, kernel) = tile::next(kernels, count - done);
                     let mut a = [row; ROWS];
@@ -228,23 +272,34 @@ impl Sweep {
                         }
                     }
                     let position = (from + done) as isize;
-                    let residual = at.residual.at::<f32>(position * self.residual_pitch + column);
-                    let bias = at.bias.at::<f32>(column);
+                    let out = at.out.at::<f32>(position * self.pitch + column);
                     let null = std::ptr::null();
+                    // Sums go on from what is there already.
+                    let (residual, residual_pitch) = match (is_first, &self.finish.residual) {
+                        (false, _) => (out.cast_const(), self.pitch),
+                        (true, Some(_)) => {
+                            let pitch = self.residual_pitch;
+                            (at.residual.at::<f32>(position * pitch + column).cast_const(), pitch)
+                        }
+                        (true, None) => (null, 0),
+                    };
+                    let has_bias = is_first && self.finish.bias.is_some();
                     let tile = Tile {
                         a,
                         rows,
-                        taps: &self.taps,
-                        run: self.run,
+                        taps,
+                        run,
                         b: at.weights.at::<f32>(b as isize),
-                        bias: if self.finish.bias.is_some() { bias } else { null },
-                        out: at.out.at::<f32>(position * self.pitch + column),
+                        bias: if has_bias { at.bias.at::<f32>(column) } else { null },
+                        out,
                         pitch: self.pitch,
                         columns: panel.columns,
-                        residual: if self.finish.residual.is_some() { residual } else { null },
-                        residual_pitch: self.residual_pitch,
-                        clamp: self.finish.clamp,
+                        residual,
+                        residual_pitch,
+                        clamp: self.finish.clamp.filter(|_| is_last),
+                        ahead,
                     };
+                    ahead = ahead.after(taps.len() * run);
                     // SAFETY: rows lie in the input or the copied band, the rest in what the step was made for; parts of the
                     // result are this thread's.
                     unsafe { kernel(&tile) };

@@ -4,13 +4,14 @@
 //! A row of the first operand is a pointer; the sum runs over *taps* (offsets from that pointer that all rows share) and over a
 //! *run* of neighbours at each tap. A matrix product has one tap; a convolution has one for each line of its window.
 
+use super::ahead::Ahead;
 use super::lanes::{Four, Lanes};
 use crate::backend::cpu::expr::Isa;
 
 /// The most rows of a tile.
 pub const ROWS: usize = 12;
 /// Terms that are added one after the other.
-pub const CHAIN: usize = 64;
+pub const CHAIN: usize = 256;
 /// Further sums of a single row.
 const OTHERS: usize = 3;
 /// Elements of the largest tile: 6 rows of 4, or 12 of 2 vectors of 16.
@@ -42,6 +43,8 @@ pub struct Tile<'a> {
     pub residual_pitch: isize,
     /// The result is held between these, in the end, where given. NaN stays.
     pub clamp: Option<(f32, f32)>,
+    /// What is brought near meanwhile.
+    pub ahead: Ahead,
 }
 
 /// A kernel for tiles of one size.
@@ -168,6 +171,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
         }
         let (mut b, mut done, mut chain) = (t.b, 0, 0);
         let mut others = [[L::splat(0.0); V]; OTHERS];
+        let mut ahead = t.ahead;
         for &tap in t.taps {
             let mut rows = [std::ptr::null::<f32>(); M];
             for m in 0..M {
@@ -198,6 +202,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
                         columns[v] = L::load(b.add(v * L::COUNT));
                     }
                     b = b.add(V * L::COUNT);
+                    ahead.term();
                     for m in 0..M {
                         let x = L::splat(*rows[m].add(i));
                         for v in 0..V {

@@ -14,7 +14,7 @@ mod transform;
 mod weights;
 
 use super::finish::Finish;
-use super::panels::Panels;
+use super::panels::{Panel, Panels};
 use super::sweep;
 use super::tile::{self, ROWS};
 use crate::backend::RunError;
@@ -24,9 +24,10 @@ use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::ValueId;
 use product::products;
+use std::ops::Range;
 use transform::{back, forward};
 
-/// Bytes of transformed input and sums of a block, about.
+/// Bytes of transformed input and sums of a block, about, where weights stay near from block to block.
 const BLOCK: usize = 96 * 1024;
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 200_000;
@@ -51,6 +52,10 @@ pub struct Winograd {
     tiles: [usize; 2],
     /// Tiles of a block.
     block: usize,
+    /// Parts of the panels that are worked on apart.
+    shares: usize,
+    /// Are weights too many to stay in the second-level cache from block to block?
+    is_far: bool,
     scratch: Slot,
 }
 
@@ -71,9 +76,17 @@ impl Winograd {
         let all = out.shape[0] * tiles[0] * tiles[1];
         let rows = tile::kernels(a.machine.isa, panels.list[0].vectors)[0].0;
         let padded = outputs.next_multiple_of(panels.lanes);
-        let fitting = BLOCK / (4 * VALUES * (inputs + padded));
-        let share = all.div_ceil(a.machine.threads);
-        let block = fitting.min(share).next_multiple_of(rows).clamp(2 * rows, 8 * ROWS).min(all);
+        let threads = a.machine.threads;
+        let weight_bytes = 4 * VALUES * panels.elements();
+        // Where weights are most of what is read, threads share them, and each transforms all input for itself.
+        let by_panels = threads > 1 && weight_bytes > 4 * (x.elements() + out.elements());
+        let shares = if by_panels && panels.list.len() >= threads { threads } else { 1 };
+        let is_far = weight_bytes > a.machine.cache / 4;
+        let room = if is_far { a.machine.cache / 16 * 3 } else { BLOCK };
+        let fitting = room / (4 * VALUES * (inputs + padded));
+        let each = if shares > 1 { all } else { all.div_ceil(threads) };
+        let fewest = if is_far { 4 * rows } else { 2 * rows };
+        let block = fitting.min(each).next_multiple_of(rows).clamp(fewest, 8 * ROWS).min(all);
         let scratch = a.scratch(a.machine.threads * 4 * VALUES * (block * (inputs + padded) + 2 * LINE));
         let mut touches = vec![x.slot, out.slot, weights.0, scratch];
         touches.extend(finish.touches());
@@ -93,6 +106,8 @@ impl Winograd {
             residual_pitch,
             tiles,
             block,
+            shares,
+            is_far,
             scratch,
         };
         a.emit(step, &touches);
@@ -127,25 +142,26 @@ impl Winograd {
     }
 
     /// # Safety
-    /// As for [`Step::run`]; tiles `first..last` are this thread's, which has `scratch`.
-    unsafe fn block(&self, at: &Places, scratch: *mut f32, first: usize, last: usize) {
+    /// As for [`Step::run`]; channels of `panels` of tiles `first..last` are this thread's, which has `scratch`.
+    unsafe fn block(&self, at: &Places, scratch: *mut f32, first: usize, last: usize, panels: &[Panel]) {
         let ([from_step, _], count) = (self.steps(), last - first);
         let (values, sums) = (scratch, scratch.wrapping_add(VALUES * from_step));
         // SAFETY: the scratch has room for the values and the sums of a block; the rest is the caller's promise.
         unsafe {
             forward(self.isa, self, at, values, first, last);
-            products(self.isa, self, at.weights.at::<f32>(0), values, sums, count);
-            if !back(self.isa, self, at, sums, first, last) {
-                (first..last).for_each(|tile| self.define(at, tile));
+            products(self.isa, self, at.weights.at::<f32>(0), values, sums, count, panels);
+            let channels = panels[0].first..panels.last().map_or(0, |p| p.first + p.columns);
+            if !back(self.isa, self, at, sums, first, last, channels.clone()) {
+                (first..last).for_each(|tile| self.define(at, tile, channels.clone()));
             }
         }
     }
 
-    /// The four results of a tile by the definition of a convolution.
+    /// Some channels of the four results of a tile by the definition of a convolution.
     ///
     /// # Safety
     /// As for [`Winograd::block`].
-    unsafe fn define(&self, at: &Places, tile: usize) {
+    unsafe fn define(&self, at: &Places, tile: usize, channels: Range<usize>) {
         let [image, line, column] = self.corner(tile);
         let size = |axis: usize| self.x.shape[axis] as isize;
         for (h, w) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
@@ -154,7 +170,7 @@ impl Winograd {
                 continue;
             }
             let position = ((image * self.out.shape[1] + h) * self.out.shape[2] + w) as isize;
-            for o in 0..self.out.shape[3] {
+            for o in channels.clone() {
                 let mut sum = 0f32;
                 for tap in 0..9 {
                     let r = (h + tap / 3) as isize - self.before[0] as isize;
@@ -207,13 +223,17 @@ impl Step for Winograd {
         let scratch = call.place(self.scratch, 0);
         let (inputs, padded) = (self.x.shape[3], self.padded());
         let all = self.out.shape[0] * self.tiles[0] * self.tiles[1];
-        let work = self.block * VALUES * inputs * padded;
-        call.team.split(all.div_ceil(self.block), GRAIN / work.max(1), |thread, part| {
+        let work = self.block * VALUES * inputs * padded / self.shares;
+        let (blocks, panels) = (all.div_ceil(self.block), self.panels.list.len());
+        call.team.split(self.shares * blocks, GRAIN / work.max(1), |thread, part| {
             let mine = scratch.at::<f32>((thread * VALUES * self.steps().iter().sum::<usize>()) as isize);
-            for block in part {
+            for item in part {
+                let (share, block) = (item / blocks, item % blocks);
                 let (first, last) = (block * self.block, all.min((block + 1) * self.block));
-                // SAFETY: the caller gives all tensors; blocks are disjoint parts of the result.
-                unsafe { self.block(&at, mine, first, last) };
+                let list =
+                    &self.panels.list[panels * share / self.shares..panels * (share + 1) / self.shares];
+                // SAFETY: the caller gives all tensors; panels of blocks are disjoint parts of the result.
+                unsafe { self.block(&at, mine, first, last, list) };
             }
         });
         Ok(())

@@ -3,6 +3,7 @@
 use super::{Places, VALUES, Winograd};
 use crate::backend::cpu::gemm::lanes::{Lanes, by_lanes};
 use std::array::from_fn;
+use std::ops::Range;
 
 by_lanes! {
     /// Transforms the input of tiles `first..last` to `values[16][block][inputs]`.
@@ -98,17 +99,25 @@ unsafe fn values_of<L: Lanes, const WHOLE: bool>(
 }
 
 by_lanes! {
-    /// Transforms `sums[16][block][padded outputs]` of tiles `first..last` back and finishes them. Is all of it finite?
+    /// Transforms `channels` of `sums[16][block][padded outputs]` of tiles `first..last` back and finishes them. Is all of it
+    /// finite? The first channel starts a vector.
     ///
     /// # Safety
     /// As for [`Winograd::block`].
-    pub unsafe fn back => inverse(w: &Winograd, at: &Places, sums: *mut f32, first: usize, last: usize) -> bool
+    pub unsafe fn back => inverse(w: &Winograd, at: &Places, sums: *mut f32, first: usize, last: usize, channels: Range<usize>) -> bool
 }
 
 #[inline(always)]
-unsafe fn inverse<L: Lanes>(w: &Winograd, at: &Places, sums: *mut f32, first: usize, last: usize) -> bool {
-    let (outputs, padded) = (w.out.shape[3], w.padded());
-    let whole = outputs / L::COUNT * L::COUNT;
+unsafe fn inverse<L: Lanes>(
+    w: &Winograd,
+    at: &Places,
+    sums: *mut f32,
+    first: usize,
+    last: usize,
+    channels: Range<usize>,
+) -> bool {
+    let padded = w.padded();
+    let whole = channels.end / L::COUNT * L::COUNT;
     let mut corner = w.corner(first);
     // SAFETY: the caller's promise.
     unsafe {
@@ -116,11 +125,11 @@ unsafe fn inverse<L: Lanes>(w: &Winograd, at: &Places, sums: *mut f32, first: us
         let mut odd = L::splat(0.0);
         for tile in 0..last - first {
             let from = sums.wrapping_add(tile * padded).cast_const();
-            for channel in (0..whole).step_by(L::COUNT) {
+            for channel in (channels.start..whole).step_by(L::COUNT) {
                 odd = results_of::<L, true>(w, at, corner, from, channel, L::COUNT, odd);
             }
-            if whole < outputs {
-                odd = results_of::<L, false>(w, at, corner, from, whole, outputs - whole, odd);
+            if whole < channels.end {
+                odd = results_of::<L, false>(w, at, corner, from, whole, channels.end - whole, odd);
             }
             corner = w.next(corner);
         }
