@@ -127,10 +127,12 @@ fn fastest(machine: &Machine, team: &Team, network: &Network) -> Way {
 /// Everything that decides which way is fastest.
 fn key(machine: &Machine, network: &Network) -> String {
     let library = machine.library.as_ref().map(|l| l.version);
-    let (isa, threads) = (machine.isa.name(), machine.threads);
+    let (isa, threads, cache) = (machine.isa.name(), machine.threads, machine.cache);
     let (level, sources) = (u8::from(Level::Exhaustive), env!("TRT_SUBGRAPH_SOURCES"));
     let processor = super::processor::name();
-    format!("cpu {processor} {isa} {threads} oneDNN {library:?} kernels {sources} level {level}\n{network}")
+    format!(
+        "cpu {processor} {isa} {threads} cache {cache} oneDNN {library:?} kernels {sources} level {level}\n{network}"
+    )
 }
 
 fn timed(machine: &Machine, team: &Team, network: &Network) -> Way {

@@ -40,7 +40,7 @@ impl Ahead {
         if self.wait == 0 {
             self.wait = self.every;
             for _ in 0..self.each {
-                fetch(self.at);
+                fetch::<2>(self.at);
                 self.at = self.at.wrapping_add(LINE);
             }
         }
@@ -56,13 +56,18 @@ impl Ahead {
     }
 }
 
-/// Has a cache line brought into the second-level cache.
+/// Has a cache line brought into the cache of this level: the first, else the second.
 #[inline(always)]
-fn fetch(at: *const f32) {
+pub fn fetch<const LEVEL: usize>(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, for any address.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast())
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        if LEVEL == 1 {
+            _mm_prefetch::<_MM_HINT_T0>(at.cast())
+        } else {
+            _mm_prefetch::<_MM_HINT_T1>(at.cast())
+        }
     };
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

@@ -3,7 +3,7 @@
 use super::finish::Finish;
 use super::formula::Part;
 use super::lanes::{Lanes, by_lanes};
-use super::sweep::{self, Window};
+use super::window::{self, Window};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::Isa;
@@ -29,7 +29,7 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    /// Emits the step. `out` has a [`sweep::pitch`], and so has the residual; channels of `x` are neighbours.
+    /// Emits the step. `out` has a [`window::pitch`], and so has the residual; channels of `x` are neighbours.
     pub fn emit(
         a: &mut Assembler,
         window: Window,
@@ -40,7 +40,7 @@ impl Depthwise {
     ) {
         let mut touches = vec![x.slot, out.slot, weights.0];
         touches.extend(finish.touches());
-        let positions = |v: &View| sweep::pitch(v).expect("results and residuals are evenly spaced");
+        let positions = |v: &View| window::pitch(v).expect("results and residuals are evenly spaced");
         let residual_pitch = finish.residual.as_ref().map_or(0, positions);
         let (isa, pitch) = (a.machine.isa, positions(&out));
         a.emit(Depthwise { isa, window, x, out, weights, finish, pitch, residual_pitch }, &touches);

@@ -1,7 +1,7 @@
 //! The part of an epilogue that tiles do themselves: a bias, a residual, bounds.
 
 use super::formula::Formula;
-use super::sweep;
+use super::window;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::kernel::bias;
@@ -35,7 +35,7 @@ impl Finish {
         positions: impl Fn(&View) -> Option<View>,
     ) -> Result<(Finish, Option<Expr>), Fault> {
         let mut out = Finish::default();
-        let positions = |view: &View| positions(view).filter(|v| sweep::pitch(v).is_some());
+        let positions = |view: &View| positions(view).filter(|v| window::pitch(v).is_some());
         let mut rest = layer.epilogue.clone();
         let own = layer.kind.arity().unwrap_or(0);
         let result = a.network.ty(layer.outputs[0]).clone();

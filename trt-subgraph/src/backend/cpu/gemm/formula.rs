@@ -1,6 +1,6 @@
 //! Any expression of a result that has just been computed and is still in cache: what the registers of a tile cannot do.
 
-use super::sweep;
+use super::window;
 use crate::DType;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::{Code, Isa, execute};
@@ -68,7 +68,7 @@ impl Formula {
             let along = |k: usize| ty.shape[k] == if k + missing == axis { result.shape[axis] } else { 1 };
             let operand = if ty.shape == result.shape {
                 let view = positions(&a.view(value))?;
-                Operand { register, steps: [sweep::pitch(&view)?, 1], view }
+                Operand { register, steps: [window::pitch(&view)?, 1], view }
             } else if ty.elements() == 1 {
                 Operand { register, view: a.view(value), steps: [0, 0] }
             } else if axis >= missing && (0..ty.rank()).all(along) {

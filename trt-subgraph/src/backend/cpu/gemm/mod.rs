@@ -22,4 +22,5 @@ pub mod panels;
 pub mod sweep;
 pub mod thin;
 pub mod tile;
+pub mod window;
 pub mod winograd;

@@ -1,8 +1,8 @@
 //! Puts the second operand of a product into [`Panels`].
 
+use super::ahead::fetch;
 use super::lanes::{Lanes, by_lanes, fence, multiply};
 use super::panels::{Panel, Panels};
-use super::tile::fetch;
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Packing};
@@ -184,7 +184,7 @@ unsafe fn panel_of<L: Lanes>(p: &Pack, places: &Places, group: usize, panel: &Pa
             let count = TERMS.min(depth - first);
             if first + AHEAD < depth && step != 1 {
                 let [ahead] = p.terms.offsets(first + AHEAD);
-                (0..panel.columns as isize).for_each(|c| fetch(from.wrapping_offset(ahead + c * step)));
+                (0..panel.columns as isize).for_each(|c| fetch::<1>(from.wrapping_offset(ahead + c * step)));
             }
             let brought = &mut brought[..count * width];
             panel.bring::<L>(from, &p.terms(first, count), step, brought, width);

@@ -12,6 +12,7 @@ use super::finish::Finish;
 use super::formula::Part;
 use super::panels::Panels;
 use super::tile::{self, ROWS, Tile};
+use super::window::{Window, pitch};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::Isa;
@@ -20,27 +21,8 @@ use crate::backend::cpu::view::{Slot, View};
 
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 200_000;
-
 /// Terms of a sum beyond which rows of the input, panels of weights and those after them no longer fit the second-level cache.
 const MOST_TERMS: usize = 1280;
-
-/// The window of a convolution along lines and columns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Window {
-    pub size: [usize; 2],
-    pub stride: [usize; 2],
-    pub dilation: [usize; 2],
-    /// Zeros before the first line and column.
-    pub before: [usize; 2],
-    /// Channel groups.
-    pub groups: usize,
-}
-
-impl Window {
-    /// One cell: a matrix product.
-    pub const ONE: Window =
-        Window { size: [1; 2], stride: [1; 2], dilation: [1; 2], before: [0; 2], groups: 1 };
-}
 
 /// A step.
 pub struct Sweep {
@@ -66,24 +48,6 @@ pub struct Sweep {
     shares: usize,
     /// Terms of a sum that are added in one go, over all positions of a band; the rest is added to the result later.
     terms: usize,
-}
-
-/// The distance of neighbouring positions, where all positions of a tensor `[batch, lines, columns, channels]` are equally far
-/// apart and channels are neighbours.
-pub fn pitch(view: &View) -> Option<isize> {
-    if view.shape[3] > 1 && view.strides[3] != 1 {
-        return None;
-    }
-    let mut pitch = None;
-    let mut count = 1isize;
-    for axis in (0..3).rev().filter(|&a| view.shape[a] > 1) {
-        let unit = *pitch.get_or_insert(view.strides[axis]);
-        if view.strides[axis] != unit * count {
-            return None;
-        }
-        count *= view.shape[axis] as isize;
-    }
-    Some(pitch.unwrap_or(view.shape[3] as isize))
 }
 
 impl Sweep {

@@ -4,7 +4,7 @@
 //! A row of the first operand is a pointer; the sum runs over *taps* (offsets from that pointer that all rows share) and over a
 //! *run* of neighbours at each tap. A matrix product has one tap; a convolution has one for each line of its window.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, fetch};
 use super::lanes::{Four, Lanes};
 use crate::backend::cpu::expr::Isa;
 
@@ -158,7 +158,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
             for m in 0..t.rows {
                 let line = t.residual.offset(m as isize * t.residual_pitch);
                 for v in 0..V {
-                    fetch(line.wrapping_add(v * L::COUNT));
+                    fetch::<1>(line.wrapping_add(v * L::COUNT));
                 }
             }
         }
@@ -256,18 +256,6 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
         }
         finish::<L, M, V>(t, &results);
     }
-}
-
-/// Has a cache line brought near that will be read soon.
-#[inline(always)]
-pub fn fetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, for any address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast())
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 /// Residual, clamp, store.

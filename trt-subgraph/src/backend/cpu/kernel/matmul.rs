@@ -6,7 +6,8 @@ use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
 use crate::backend::cpu::gemm::batch::Batch;
 use crate::backend::cpu::gemm::finish::Finish;
 use crate::backend::cpu::gemm::panels::Panels;
-use crate::backend::cpu::gemm::sweep::{Sweep, Window};
+use crate::backend::cpu::gemm::sweep::Sweep;
+use crate::backend::cpu::gemm::window::Window;
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::Layer;
 

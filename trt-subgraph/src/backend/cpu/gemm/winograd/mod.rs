@@ -15,8 +15,8 @@ mod weights;
 
 use super::finish::Finish;
 use super::panels::{Panel, Panels};
-use super::sweep;
 use super::tile::{self, ROWS};
+use super::window;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::expr::Isa;
@@ -60,7 +60,7 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Emits the convolution with `weights`, a static value `[outputs, inputs, 3, 3]`. `out` has a [`sweep::pitch`], and so
+    /// Emits the convolution with `weights`, a static value `[outputs, inputs, 3, 3]`. `out` has a [`window::pitch`], and so
     /// has the residual; the finish has no formula; channels of `x` are neighbours.
     pub fn emit(
         a: &mut Assembler,
@@ -90,7 +90,7 @@ impl Winograd {
         let scratch = a.scratch(a.machine.threads * 4 * VALUES * (block * (inputs + padded) + 2 * LINE));
         let mut touches = vec![x.slot, out.slot, weights.0, scratch];
         touches.extend(finish.touches());
-        let positions = |v: &View| sweep::pitch(v).expect("results and residuals are evenly spaced");
+        let positions = |v: &View| window::pitch(v).expect("results and residuals are evenly spaced");
         let residual_pitch = finish.residual.as_ref().map_or(0, positions);
         let pitch = positions(&out);
         let isa = a.machine.isa;

@@ -71,7 +71,7 @@ unsafe fn all<L: Lanes>(
     }
 }
 
-/// Weights that stay in registers: as many inputs as a vector of [`HELD`] has outputs.
+/// [`HELD`] inputs and a vector of outputs: the weights stay in registers from tile to tile.
 #[inline(always)]
 unsafe fn held<L: Lanes>(p: Product, count: usize) {
     const TILES: usize = 4;
