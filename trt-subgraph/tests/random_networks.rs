@@ -51,7 +51,7 @@ fn check(sample: &Sample) -> Result<(), String> {
         let after = pass.run(network.clone(), &Options::default(), &mut usize::MAX.clone());
         agrees(&after, sample, &expected).map_err(|e| format!("pass {}: {e}\n{after}", pass.name))?;
     }
-    let limited = |n| optimize(network.clone(), &Options { step_limit: Some(n) });
+    let limited = |n| optimize(network.clone(), &Options { step_limit: Some(n), ..Options::default() });
     if agrees(&limited(usize::MAX), sample, &expected).is_err() {
         let wrong = |n: &usize| agrees(&limited(*n), sample, &expected).is_err();
         let step = (0..).find(wrong).expect("the unlimited run is wrong");

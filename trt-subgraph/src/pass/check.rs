@@ -23,8 +23,13 @@ pub fn binary(b: &mut Builder, f: Binary, x: ValueId, y: ValueId) -> ValueId {
 
 /// Runs one pass and checks that the result is well-formed and computes the same, to the bit when `exact`.
 pub fn pass(name: &str, network: Network, exact: bool) -> Network {
+    pass_with(name, network, &Options::default(), exact)
+}
+
+/// [`pass`] with options.
+pub fn pass_with(name: &str, network: Network, options: &Options, exact: bool) -> Network {
     let pass = by_name(name).expect("a pass");
-    let out = pass.run(network.clone(), &Options::default(), &mut usize::MAX.clone());
+    let out = pass.run(network.clone(), options, &mut usize::MAX.clone());
     same(&network, &out, exact);
     out
 }

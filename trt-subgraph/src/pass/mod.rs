@@ -43,6 +43,8 @@ use crate::network::{Draft, Edit, Network};
 pub struct Options {
     /// Stop after this many rewrites.
     pub step_limit: Option<usize>,
+    /// Bytes that a product of static tables may take so that a call only picks its rows; see the pass `lookup`.
+    pub table_bytes: usize,
 }
 
 /// Proposes an edit rooted at the layer at a position, or nothing.

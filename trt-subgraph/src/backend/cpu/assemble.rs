@@ -6,7 +6,7 @@
 
 use super::expr::Isa;
 use super::joins::Joins;
-use super::kernel::{self, Copy, Pointwise};
+use super::kernel::{self, Copy, Picked, Pointwise};
 use super::onednn::{Desc, OneDnn};
 use super::program::{Emitted, Program, Source, WEIGHTS};
 use super::scaled::Scaled;
@@ -53,6 +53,8 @@ pub struct Assembler<'a> {
     pub postpones: bool,
     /// Values whose last multiplication is not done yet.
     pub postponed: HashMap<ValueId, Scaled>,
+    /// Values that are picked and not copied yet.
+    pub picked: HashMap<ValueId, Picked>,
 }
 
 impl<'a> Assembler<'a> {
@@ -73,6 +75,7 @@ impl<'a> Assembler<'a> {
             origin: String::new(),
             postpones: false,
             postponed: HashMap::new(),
+            picked: HashMap::new(),
         };
         for (i, &v) in network.inputs.iter().enumerate() {
             let slot = out.slot(Source::Input(i));
@@ -166,6 +169,9 @@ impl<'a> Assembler<'a> {
             let view = self.multiplied(product);
             self.define(value, view.clone());
             return view;
+        }
+        if let Some(picked) = self.picked.remove(&value) {
+            return kernel::copied(self, value, picked);
         }
         let prepared = self.prepared[value.index()].expect("a verified network defines before it uses");
         let ty = self.network.ty(value);

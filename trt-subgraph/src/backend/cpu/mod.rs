@@ -36,14 +36,18 @@ pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
 use super::view;
 use super::{Backend, CompileError, CompileOptions, Engine, Level, Prepared, Unavailable, Weights};
-use crate::Bytes;
-use crate::network::{Layer, Network};
+use crate::network::{Layer, LayerKind, Network};
 use crate::source::Refusal;
+use crate::{Bytes, pass};
 use assemble::Machine;
 use engine::CpuEngine;
 use onednn::OneDnn;
+use std::borrow::Cow;
 use tactic::Choice;
 use team::Team;
+
+/// Bytes that a product of embeddings made ahead may take: what the last-level caches of servers hold, and of little weight elsewhere.
+const TABLE_BYTES: usize = 16 << 20;
 
 /// The CPU backend. Needs oneDNN 3; see [`LIBRARY_VARIABLE`]. Uses the best instructions of the machine; see [`ISA_VARIABLE`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,7 +88,7 @@ impl Backend for Cpu {
     ) -> Result<Box<dyn Engine>, CompileError> {
         let (machine, team) = machine(options)?;
         let on_its_threads = team.with_onednn(true);
-        let compile = || CpuEngine::compile(network, machine, team, weights, others);
+        let compile = || CpuEngine::compile(&with_tables(network), machine, team, weights, others);
         Ok(Box::new(on_its_threads.scoped(compile)?))
     }
 
@@ -103,8 +107,18 @@ impl Backend for Cpu {
     ) -> Result<Box<dyn Engine>, CompileError> {
         let (machine, team) = machine(options)?;
         let on_its_threads = team.with_onednn(true);
-        Ok(Box::new(on_its_threads.scoped(|| CpuEngine::load(network, machine, team, saved))?))
+        Ok(Box::new(on_its_threads.scoped(|| CpuEngine::load(&with_tables(network), machine, team, saved))?))
     }
+}
+
+/// The network, with rows of embeddings multiplied before they are picked.
+fn with_tables(network: &Network) -> Cow<'_, Network> {
+    if !network.layers.iter().any(|l| matches!(l.kind, LayerKind::Gather { .. })) {
+        return Cow::Borrowed(network);
+    }
+    let options = pass::Options { table_bytes: TABLE_BYTES, ..pass::Options::default() };
+    let lookup = pass::by_name("lookup").expect("a pass of that name");
+    Cow::Owned(lookup.run(network.clone(), &options, &mut usize::MAX.clone()))
 }
 
 fn machine(options: &CompileOptions) -> Result<(Machine, Team), CompileError> {

@@ -100,27 +100,28 @@ impl Finish {
 
 /// The bounds of an expression that holds input 0 between literals and does nothing else.
 fn bounds(expr: &Expr) -> Option<(f32, f32)> {
+    let (bounds, inner) = held(expr)?;
+    (expr.nodes[inner as usize] == Node::Input(0)).then_some(bounds)
+}
+
+/// The literals between which an expression holds one of its nodes, infinite where it does not.
+pub fn held(expr: &Expr) -> Option<((f32, f32), u32)> {
     let (mut low, mut high) = (f32::NEG_INFINITY, f32::INFINITY);
     let literal = |r: u32| match expr.nodes[r as usize] {
         Node::Const(DType::F32, Scalar::Float(v)) if !v.is_nan() => Some(v as f32),
         _ => None,
     };
     let mut at = expr.root();
-    loop {
-        at = match expr.nodes[at as usize] {
-            Node::Input(0) => return (low <= high).then_some((low, high)),
-            Node::Binary(f @ (Binary::Max | Binary::Min), x, y) => {
-                let (inner, bound) = literal(y).map(|v| (x, v)).or_else(|| literal(x).map(|v| (y, v)))?;
-                match f {
-                    Binary::Max if low == f32::NEG_INFINITY => low = bound,
-                    Binary::Min if high == f32::INFINITY => high = bound,
-                    _ => return None,
-                }
-                inner
-            }
+    while let Node::Binary(f @ (Binary::Max | Binary::Min), x, y) = expr.nodes[at as usize] {
+        let (inner, bound) = literal(y).map(|v| (x, v)).or_else(|| literal(x).map(|v| (y, v)))?;
+        match f {
+            Binary::Max if low == f32::NEG_INFINITY => low = bound,
+            Binary::Min if high == f32::INFINITY => high = bound,
             _ => return None,
-        };
+        }
+        at = inner;
     }
+    (low <= high).then_some(((low, high), at))
 }
 
 #[cfg(test)]

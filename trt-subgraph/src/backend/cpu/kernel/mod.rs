@@ -6,6 +6,7 @@ pub mod convolution;
 mod copy;
 mod direct;
 mod gather;
+mod lookup;
 mod matmul;
 mod moves;
 mod normalize;
@@ -21,6 +22,7 @@ mod softmax;
 mod topk;
 
 pub use copy::Copy;
+pub use gather::{Picked, copied};
 pub use pointwise::Pointwise;
 
 use super::assemble::{Assembler, Fault};
