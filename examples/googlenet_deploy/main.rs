@@ -10,6 +10,7 @@ mod plot;
 use indicatif::{ProgressBar, ProgressStyle};
 use plot::Line;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trt_subgraph::backend::cuda::Meter;
 use trt_subgraph::backend::{Backend, choose};
@@ -43,7 +44,17 @@ struct Row {
     difference: f64,
 }
 
-fn main() -> Outcome {
+fn main() -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work() -> Outcome {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the project");
     let folder = std::env::args_os().nth(1).map_or_else(|| project.join("target/googlenet"), PathBuf::from);
     let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());

@@ -11,6 +11,7 @@
 mod lenet5;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trt_subgraph::Random;
 use trt_subgraph::backend::{Backend, CompileOptions, choose};
@@ -19,7 +20,17 @@ use trt_subgraph::session::{Session, Times};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-fn main() -> Outcome {
+fn main() -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work() -> Outcome {
     let start = Instant::now();
     let words: Vec<String> = std::env::args().skip(1).collect();
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -111,7 +111,9 @@ impl Embedded {
         }
         let engine = plan.engine(backend, options).map_err(|e| match e {
             // What does not load is built anew, for which a plan needs weights.
-            PlanError::NeedsWeights { .. } => "the engine in its plan does not load here".to_string(),
+            PlanError::NeedsWeights { engine: Some(why), .. } => {
+                format!("the engine in its plan is of no use here: {why}")
+            }
             e => format!("its plan is not used: {e}"),
         })?;
         Ok(Restored { engine, network: plan.network().clone() })

@@ -44,6 +44,8 @@ pub enum PlanError {
     NeedsWeights {
         /// The first that is missing.
         name: String,
+        /// Why an engine that it holds is of no use here, where it holds one.
+        engine: Option<String>,
     },
     /// A given weight has another type than the plan's.
     Weight {
@@ -87,10 +89,14 @@ impl fmt::Display for PlanError {
                 write!(f, "the plan is damaged ({part}: {why}); copy or save it again")
             }
             PlanError::Unfit(why) => write!(f, "this cannot be saved: {why}"),
-            PlanError::NeedsWeights { name } => {
+            PlanError::NeedsWeights { name, engine } => {
+                if let Some(why) = engine {
+                    write!(f, "the engine in the plan is of no use here ({why}), and ")?;
+                }
                 write!(
                     f,
-                    "the plan does not hold its weights ('{name}' is the first): give them when making the engine"
+                    "the plan does not hold its weights ('{name}' is the first): give them when making the engine, or make the \
+                     plan here"
                 )
             }
             PlanError::Weight { name, expected, found } => {

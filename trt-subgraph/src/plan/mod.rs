@@ -205,20 +205,21 @@ impl Plan {
         backend: &dyn Backend,
         options: &CompileOptions,
     ) -> Result<Box<dyn Engine>, PlanError> {
+        let mut unfit = None;
         if let Some(saved) = self.saved(backend, options) {
             match backend.load(self.network(), options, saved) {
                 Ok(engine) => return Ok(engine),
-                Err(e) => log::warn!("the saved engine does not load, a new one is built: {e}"),
+                Err(e) => unfit = Some(format!("it does not load: {e}")),
             }
         } else if let Some((other, _)) = self.of(backend).next() {
-            let (name, here) = (backend.name(), backend.fingerprint(options).unwrap_or_default());
-            log::warn!(
-                "the {name} engine was saved for '{}', this is '{here}': a new one is built",
-                other.fingerprint
-            );
+            let here = backend.fingerprint(options).unwrap_or_default();
+            unfit = Some(format!("it was saved for '{}', this is '{here}'", other.fingerprint));
         }
         if let Some(name) = self.0.meta.parameters.iter().find(|p| p.at.is_none()).map(|p| &p.name) {
-            return Err(PlanError::NeedsWeights { name: name.clone() });
+            return Err(PlanError::NeedsWeights { name: name.clone(), engine: unfit });
+        }
+        if let Some(why) = unfit {
+            log::warn!("the saved {} engine is of no use here, a new one is built: {why}", backend.name());
         }
         self.engine_with(backend, options, &Held(&self.0))
     }

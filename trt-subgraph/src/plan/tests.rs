@@ -240,7 +240,7 @@ fn weights_may_be_kept_elsewhere() {
     let plan = Plan::from_bytes(Recipe::without_weights(&network).to_bytes().unwrap()).unwrap();
     assert!(!plan.holds_weights() && plan.network() == &network);
     let error = plan.engine(&Reference, &CompileOptions::default()).map(drop).unwrap_err();
-    assert_eq!(error, PlanError::NeedsWeights { name: "a \"b\"".to_string() });
+    assert_eq!(error, PlanError::NeedsWeights { name: "a \"b\"".to_string(), engine: None });
     let x = Random::new(2).literal(network.ty(network.inputs[0]).clone());
     let mut engine = plan.engine_with(&Reference, plan.options(), &weights).unwrap();
     let found = run(&mut *engine, std::slice::from_ref(&x));
@@ -312,7 +312,10 @@ fn saved_engines_are_used_where_they_fit() {
         plan(&fingerprint, &[]),
         plan(&fingerprint, &[7; 640]),
     ] {
-        assert!(matches!(unfit.engine(&Cpu, &options).map(drop), Err(PlanError::NeedsWeights { .. })));
+        assert!(matches!(
+            unfit.engine(&Cpu, &options).map(drop),
+            Err(PlanError::NeedsWeights { engine: Some(_), .. })
+        ));
         let mut engine = unfit.engine_with(&Cpu, &options, &weights).unwrap();
         assert_eq!(run(&mut *engine, &x), expected);
     }

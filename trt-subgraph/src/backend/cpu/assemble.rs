@@ -12,6 +12,7 @@ use super::program::{Emitted, Program, Source, WEIGHTS};
 use super::scaled::Scaled;
 use super::step::Step;
 use super::tactic::Choice;
+use super::team::Team;
 use super::view::{Slot, View};
 use super::wanted::Wanted;
 pub use super::wanted::{Fault, Packing};
@@ -33,6 +34,19 @@ pub struct Machine {
     pub library: Option<Arc<OneDnn>>,
     /// Who chooses among ways of running a convolution.
     pub choice: Choice,
+    /// Operations, and bytes moved, from which on a part of a batch is worth a thread.
+    pub least_part: f64,
+}
+
+impl Machine {
+    /// One of its threads, for a part of a batch.
+    pub fn alone(&self) -> Machine {
+        let choice = match &self.choice {
+            Choice::Timed(_) => Choice::Timed(Team::new(1, None)),
+            other => other.clone(),
+        };
+        Machine { threads: 1, choice, ..self.clone() }
+    }
 }
 
 /// A program in the making.

@@ -1,5 +1,6 @@
 //! A compiled network: programs, prepared weights that forks share, and the state of one thread.
 
+use super::apart::{self, Apart};
 use super::assemble::{Assembler, Machine};
 use super::buffer::Buffer;
 use super::onednn::Memories;
@@ -7,23 +8,26 @@ use super::program::{Program, Source, WEIGHTS};
 use super::saved::{Packed, Recipe};
 use super::step::{Address, Call};
 use super::team::Team;
+use super::wanted::Wanted;
 use crate::Bytes;
 use crate::backend::{
     CompileError, Engine, EngineInfo, Io, Prepared, Profile, RunError, Signature, StepTime, Stream, Weights,
 };
-use crate::network::Network;
+use crate::network::{Network, TensorType};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What forks share.
 struct Compiled {
     machine: Machine,
-    /// Of `prepare`, of `run`.
-    teams: [Team; 2],
+    /// Of `prepare`, of `run`, of the steps of `run`.
+    teams: [Team; 3],
     signature: Signature,
     prepare: Program,
+    /// For the whole batch, or for one of its parts.
     run: Program,
+    parts: usize,
     weight_bytes: usize,
     held: Arc<Held>,
     /// What the next refit may write to: fresh memory costs more than what is written.
@@ -54,11 +58,21 @@ pub struct CpuEngine {
     weights: Option<Arc<Buffer>>,
     /// Of these weights; 0 is none.
     generation: u64,
-    /// Where the arena's addresses point.
+    /// Where the addresses of arenas point.
     _arena: Buffer,
-    addresses: Vec<Address>,
+    /// The addresses of slots, of each thread that computes parts.
+    lanes: Vec<Vec<Address>>,
     memories: Option<Memories>,
 }
+
+/// A call's tensors, and the addresses of slots of each thread that computes parts of the batch.
+struct Work<'a> {
+    io: &'a Io<'a>,
+    lanes: *mut Vec<Address>,
+}
+
+// SAFETY: inputs are only read, no two parts write the same memory, and each thread has addresses of its own.
+unsafe impl Sync for Work<'_> {}
 
 impl CpuEngine {
     /// Compiles a verified network and prepares it, unless one of the others is prepared in the same way.
@@ -96,40 +110,63 @@ impl CpuEngine {
 
     fn of(compiled: Arc<Compiled>) -> Result<CpuEngine, RunError> {
         let run = &compiled.run;
-        let arena = Buffer::zeroed(run.arena);
-        let addresses = run.addresses(&arena);
+        let lanes = compiled.lanes();
+        let arena = Buffer::zeroed(run.arena * lanes);
+        let lanes = (0..lanes).map(|lane| run.addresses(&arena, lane * run.arena)).collect();
         let memories = compiled.memories(run)?;
-        Ok(CpuEngine { weights: None, generation: 0, _arena: arena, addresses, memories, compiled })
+        Ok(CpuEngine { weights: None, generation: 0, _arena: arena, lanes, memories, compiled })
     }
 
-    /// Takes the newest weights and the caller's tensors.
-    fn bind(&mut self, io: &Io<'_>) {
-        let compiled = &self.compiled;
-        if compiled.held.generation.load(Ordering::Acquire) != self.generation {
-            let (weights, generation) = compiled.held.newest();
-            self.addresses[WEIGHTS.0 as usize] = Address::new(weights.address());
+    /// Takes the newest weights.
+    fn renew(&mut self) {
+        let held = &self.compiled.held;
+        if held.generation.load(Ordering::Acquire) != self.generation {
+            let (weights, generation) = held.newest();
+            for lane in &mut self.lanes {
+                lane[WEIGHTS.0 as usize] = Address::new(weights.address());
+            }
             (self.weights, self.generation) = (Some(weights), generation);
         }
-        for (to, slot) in self.addresses.iter_mut().zip(&compiled.run.slots) {
-            match slot {
-                Source::Input(i) => *to = Address::new(io.inputs[*i].cast_mut()),
-                Source::Output(i) => *to = Address::new(io.outputs[*i]),
-                _ => {}
-            }
-        }
     }
 
-    fn call(&self) -> Call<'_> {
-        Call { addresses: &self.addresses, memories: self.memories.as_ref(), team: &self.compiled.teams[1] }
+    /// Has `f` run the steps, for the whole batch or for each of its parts. `f` is given the number of the thread, 0 for the whole.
+    fn call(
+        &mut self,
+        io: &Io<'_>,
+        f: impl Fn(usize, &Call) -> Result<(), RunError> + Sync,
+    ) -> Result<(), RunError> {
+        self.renew();
+        let compiled = &*self.compiled;
+        let [_, team, alone] = &compiled.teams;
+        if compiled.parts == 1 {
+            compiled.bind(&mut self.lanes[0], io, 0);
+            let call = Call { addresses: &self.lanes[0], memories: self.memories.as_ref(), team };
+            return team.scoped(|| f(0, &call));
+        }
+        let work = Work { io, lanes: self.lanes.as_mut_ptr() };
+        let wrong = OnceLock::new();
+        team.split(compiled.parts, 1, |thread, parts| {
+            let work = &work;
+            for part in parts {
+                // SAFETY: there is one for each thread.
+                let lane = unsafe { &mut *work.lanes.add(thread) };
+                compiled.bind(lane, work.io, part);
+                if let Err(error) = f(thread, &Call { addresses: lane, memories: None, team: alone }) {
+                    // Another thread's is as good.
+                    let _ = wrong.set(error);
+                    return;
+                }
+            }
+        });
+        wrong.into_inner().map_or(Ok(()), Err)
     }
 }
 
 impl Compiled {
     /// Both programs, and no weights yet.
     fn assemble(network: &Network, machine: Machine, team: Team) -> Result<Compiled, CompileError> {
-        let fault = |(layer, why)| CompileError::Layer { layer, why };
         let split = network.split();
-        let (run, wanted) = Assembler::new(&split.run, &machine).run().map_err(fault)?;
+        let (run, wanted, parts) = assemble(&split.run, &machine)?;
         let (weight_bytes, packed) = (wanted.bytes, Packed::of(&wanted));
         let prepare = Assembler::new(&split.prepare, &machine).prepare(wanted).map_err(fault)?;
         let held = Held {
@@ -138,16 +175,40 @@ impl Compiled {
             newest: Mutex::new(Arc::new(Buffer::zeroed(0))),
             generation: AtomicU64::new(0),
         };
+        let [of_prepare, of_run] = [&prepare, &run].map(|p| team.with_onednn(!p.layouts.is_empty()));
         Ok(Compiled {
             signature: Signature::of(network),
             held: Arc::new(held),
             machine,
-            teams: [&prepare, &run].map(|p| team.with_onednn(!p.layouts.is_empty())),
+            teams: [of_prepare, of_run, Team::new(1, None)],
             prepare,
             run,
+            parts,
             weight_bytes,
             spare: Mutex::default(),
         })
+    }
+
+    /// How many threads need memory of their own.
+    fn lanes(&self) -> usize {
+        if self.parts == 1 { 1 } else { self.machine.threads }
+    }
+
+    /// Puts the caller's tensors into a table of addresses, from where a part of the batch begins.
+    fn bind(&self, lane: &mut [Address], io: &Io<'_>, part: usize) {
+        let start = |ty: &TensorType| if part == 0 { 0 } else { ty.bytes() / self.parts * part };
+        for (to, slot) in lane.iter_mut().zip(&self.run.slots) {
+            match slot {
+                Source::Input(i) => {
+                    let start = start(&self.signature.inputs[*i]);
+                    *to = Address::new(io.inputs[*i].cast_mut().wrapping_add(start));
+                }
+                Source::Output(i) => {
+                    *to = Address::new(io.outputs[*i].wrapping_add(start(&self.signature.outputs[*i])));
+                }
+                _ => {}
+            }
+        }
     }
 
     fn memories(&self, program: &Program) -> Result<Option<Memories>, RunError> {
@@ -165,7 +226,7 @@ impl Compiled {
         let old = spare.weights.take().and_then(Arc::into_inner);
         let fresh = old.unwrap_or_else(|| Buffer::zeroed(self.weight_bytes));
         let arena = spare.arena.take().unwrap_or_else(|| Buffer::zeroed(program.arena));
-        let mut addresses = program.addresses(&arena);
+        let mut addresses = program.addresses(&arena, 0);
         addresses[WEIGHTS.0 as usize] = Address::new(fresh.address());
         for (to, slot) in addresses.iter_mut().zip(&program.slots) {
             if let Source::Parameter(i) = slot {
@@ -185,6 +246,23 @@ impl Compiled {
         }
         Ok(())
     }
+}
+
+/// The program of a `run` half, for the whole batch or for one of so many parts.
+fn assemble(run: &Network, machine: &Machine) -> Result<(Program, Wanted, usize), CompileError> {
+    if let Some(Apart { network, parts }) = apart::cut(run, machine) {
+        let (program, wanted) = Assembler::new(&network, &machine.alone()).run().map_err(fault)?;
+        // The library has threads, and memory objects, of its own.
+        if program.layouts.is_empty() {
+            return Ok((program, wanted, parts));
+        }
+    }
+    let (program, wanted) = Assembler::new(run, machine).run().map_err(fault)?;
+    Ok((program, wanted, 1))
+}
+
+fn fault((layer, why): (String, String)) -> CompileError {
+    CompileError::Layer { layer, why }
 }
 
 impl Held {
@@ -209,10 +287,10 @@ impl Held {
 }
 
 impl Program {
-    /// The addresses of slots that stay the same from call to call; others are null.
-    fn addresses(&self, arena: &Buffer) -> Vec<Address> {
+    /// The addresses of slots that stay the same from call to call, in an arena that begins at `start`; others are null.
+    fn addresses(&self, arena: &Buffer, start: usize) -> Vec<Address> {
         let address = |(slot, offset): (&Source, &usize)| match slot {
-            Source::Arena(_) => arena.address().wrapping_add(*offset),
+            Source::Arena(_) => arena.address().wrapping_add(start + *offset),
             Source::Constant(literal) => literal.bytes().as_ptr().cast_mut(),
             Source::Weights | Source::Input(_) | Source::Output(_) | Source::Parameter(_) => {
                 std::ptr::null_mut()
@@ -244,10 +322,9 @@ impl Engine for CpuEngine {
     }
 
     unsafe fn run(&mut self, io: &Io<'_>, _stream: Stream) -> Result<(), RunError> {
-        self.bind(io);
-        let compiled = &self.compiled;
+        let compiled = self.compiled.clone();
         // SAFETY: the caller gives inputs and outputs; the rest is ours.
-        compiled.teams[1].scoped(|| unsafe { compiled.run.run(&self.call()) })
+        self.call(io, |_, call| unsafe { compiled.run.run(call) })
     }
 
     fn fork(&self) -> Box<dyn Engine> {
@@ -274,26 +351,32 @@ impl Engine for CpuEngine {
         EngineInfo {
             steps: (0..self.compiled.run.steps.len()).map(|i| self.compiled.run.describe(i)).collect(),
             weight_bytes: self.compiled.weight_bytes,
-            arena_bytes: self.compiled.run.arena,
+            arena_bytes: self.compiled.run.arena * self.compiled.lanes(),
         }
     }
 
     unsafe fn profile(&mut self, io: &Io<'_>, _stream: Stream) -> Result<Profile, RunError> {
-        self.bind(io);
-        let (compiled, call) = (&self.compiled, self.call());
-        let mut times = Vec::with_capacity(compiled.run.steps.len());
+        let compiled = self.compiled.clone();
+        let steps = &compiled.run.steps;
+        // Nanoseconds, by thread and step.
+        let times: Vec<Vec<AtomicU64>> =
+            self.lanes.iter().map(|_| steps.iter().map(|_| AtomicU64::new(0)).collect()).collect();
         let start = Instant::now();
-        compiled.teams[1].scoped(|| {
-            compiled.run.steps.iter().try_for_each(|(step, _)| {
+        self.call(io, |thread, call| {
+            steps.iter().zip(&times[thread]).try_for_each(|((step, _), time)| {
                 let start = Instant::now();
                 // SAFETY: as for `run`; the steps run in order.
-                let done = unsafe { step.run(&call) };
-                times.push(start.elapsed());
+                let done = unsafe { step.run(call) };
+                time.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
                 done
             })
         })?;
         let whole = start.elapsed();
-        let timed = |(i, time)| StepTime { step: compiled.run.describe(i), time };
-        Ok(Profile { whole, steps: times.into_iter().enumerate().map(timed).collect() })
+        let mean = |i: usize| {
+            let all: u64 = times.iter().map(|of_thread| of_thread[i].load(Ordering::Relaxed)).sum();
+            Duration::from_nanos(all / times.len() as u64)
+        };
+        let steps = (0..steps.len()).map(|i| StepTime { step: compiled.run.describe(i), time: mean(i) });
+        Ok(Profile { whole, steps: steps.collect() })
     }
 }

@@ -5,6 +5,7 @@
 //! convolution to convolution, also in concatenations; movement is views; weights are packed once; epilogues are applied to
 //! results that are still in registers or cache. Nothing is allocated, locked or looked up in a call.
 
+mod apart;
 mod assemble;
 mod buffer;
 mod element;
@@ -48,6 +49,9 @@ use team::Team;
 
 /// Bytes that a product of embeddings made ahead may take: what the last-level caches of servers hold, and of little weight elsewhere.
 const TABLE_BYTES: usize = 16 << 20;
+
+/// Operations, and bytes moved, of the least part of a batch that is worth a thread: some 10 us.
+const LEAST_PART: f64 = 1e6;
 
 /// The CPU backend. Needs oneDNN 3; see [`LIBRARY_VARIABLE`]. Uses the best instructions of the machine; see [`ISA_VARIABLE`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,7 +131,8 @@ fn machine(options: &CompileOptions) -> Result<(Machine, Team), CompileError> {
     let team = Team::new(options.threads, Some(&library));
     let choice = Choice::of(options.level, &team);
     let cache = processor::second_level_cache();
-    Ok((Machine { isa, cache, threads: team.threads(), library: Some(library), choice }, team))
+    let (threads, least_part) = (team.threads(), LEAST_PART);
+    Ok((Machine { isa, cache, threads, library: Some(library), choice, least_part }, team))
 }
 
 fn instructions() -> Result<Isa, Unavailable> {

@@ -156,7 +156,7 @@ fn timed(machine: &Machine, team: &Team, network: &Network) -> Way {
 }
 
 fn time(machine: &Machine, team: &Team, network: &Network, way: Way) -> Result<Duration, CompileError> {
-    let machine = Machine { choice: Choice::Settled(way), ..machine.clone() };
+    let machine = Machine { choice: Choice::Settled(way), least_part: f64::INFINITY, ..machine.clone() };
     let literal = |ty: &crate::TensorType| match ty.dtype {
         dtype if dtype.is_float() && dtype != DType::F64 => {
             Literal::from_f64(ty.clone(), (0..ty.elements()).map(|i| (i % 7) as f64 / 8.0))

@@ -1,6 +1,7 @@
 //! The engine against the reference backend, on every instruction set that this machine has, alone and in a team.
 
 mod minimal_filtering;
+mod parts;
 
 use super::assemble::Machine;
 use super::engine::CpuEngine;
@@ -19,7 +20,8 @@ fn machines() -> Vec<(Machine, Team)> {
     let isas = Isa::ALL.into_iter().filter(|&isa| isa <= best);
     let machine = |isa, threads| {
         let team = Team::new(threads, library.as_ref());
-        (Machine { isa, cache: 1 << 19, threads, library: library.clone(), choice: Choice::Sizes }, team)
+        let (library, choice) = (library.clone(), Choice::Sizes);
+        (Machine { isa, cache: 1 << 19, threads, library, choice, least_part: 0.0 }, team)
     };
     isas.flat_map(|isa| [1, 3].map(|threads| machine(isa, threads))).collect()
 }
