@@ -8,8 +8,10 @@ use super::assemble::Machine;
 use crate::cost::{Cost, cost};
 use crate::network::{Layer, LayerKind, Network, ValueId};
 
-/// Reading all weights once more may take this share of the time of a part.
+/// Reading all weights once more takes no more than this share of the time of a part, where there are rows enough for that,
 const SHARE_OF_WEIGHTS: f64 = 0.03;
+/// and this one at most: steps of the whole batch read them once for all threads.
+const MOST_OF_WEIGHTS: f64 = 0.15;
 /// Operations in the time in which a byte of weights is read: 150 billion and 15 GB a second.
 const OPERATIONS_A_BYTE: f64 = 10.0;
 
@@ -27,12 +29,18 @@ pub fn cut(run: &Network, machine: &Machine) -> Option<Apart> {
     let rows = Rows::of(run)?;
     let all: Cost = run.layers.iter().map(|layer| cost(run, layer)).sum();
     let each = (all.operations + all.bytes) / rows.count as f64;
-    let few = rows.fewest(run, each);
+    let weights = rows.weights(run);
+    // Rows of a part, so that reading the weights takes this share of the time. What stays in the cache is not read again.
+    let rows_for = |share: f64| match weights > machine.cache / 2 {
+        true => (weights as f64 * OPERATIONS_A_BYTE / (share * each)).ceil() as usize,
+        false => 1,
+    };
+    let (few, fewest) = (rows_for(SHARE_OF_WEIGHTS), rows_for(MOST_OF_WEIGHTS));
     let even = |parts: usize| parts.next_multiple_of(machine.threads) as f64 <= 1.03 * parts as f64;
     let fits = |m: usize| rows.busiest(run) / rows.count * m <= machine.cache / 2;
     let choices: Vec<usize> = (1..=rows.count / machine.threads)
         .filter(|m| rows.count.is_multiple_of(*m) && even(rows.count / m))
-        .filter(|&m| each * m as f64 >= machine.least_part)
+        .filter(|&m| m >= fewest && each * m as f64 >= machine.least_part)
         .collect();
     let enough = choices.iter().copied().filter(|&m| m >= few);
     let m = enough.clone().rfind(|&m| fits(m)).or_else(|| enough.min()).or(choices.last().copied())?;
@@ -137,22 +145,14 @@ impl Rows {
         run.layers.iter().map(bytes).max().unwrap_or(0)
     }
 
-    /// Rows of a part of which `each` takes so many operations, so that reading the weights does not matter.
-    fn fewest(&self, run: &Network, each: f64) -> usize {
-        // Of what is picked, few rows are read.
+    /// Bytes of weights that each part reads whole; of what is picked, few rows are read.
+    fn weights(&self, run: &Network) -> usize {
         let whole = |layer: &&Layer| !matches!(layer.kind, LayerKind::Gather { .. });
-        let mut read: Vec<ValueId> = run
-            .layers
-            .iter()
-            .filter(whole)
-            .flat_map(|l| &l.inputs)
-            .copied()
-            .filter(|&v| !self.has(v))
-            .collect();
-        read.sort_unstable_by_key(|v| v.index());
-        read.dedup();
-        let bytes: usize = read.into_iter().map(|v| run.ty(v).bytes()).sum();
-        (bytes as f64 * OPERATIONS_A_BYTE / (SHARE_OF_WEIGHTS * each)).ceil() as usize
+        let read = run.layers.iter().filter(whole).flat_map(|l| &l.inputs).copied();
+        let mut weights: Vec<ValueId> = read.filter(|&v| !self.has(v)).collect();
+        weights.sort_unstable_by_key(|v| v.index());
+        weights.dedup();
+        weights.into_iter().map(|v| run.ty(v).bytes()).sum()
     }
 
     /// The network of one of so many parts.

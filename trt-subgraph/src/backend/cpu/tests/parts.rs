@@ -59,6 +59,18 @@ fn layers_that_keep_rows_apart_are_cut() {
 }
 
 #[test]
+fn weights_that_take_longer_than_the_rows_are_read_once() {
+    let text = "input %x: f32[6,1024]
+        param \"w\": f32[1024,1024]
+        %w: f32[1024,1024] = parameter 0
+        %y = matmul(%x, %w)
+        output %y";
+    assert!(parts(text).iter().all(Option::is_none));
+    let many = text.replace("[6,", "[6000,");
+    assert!(parts(&many).iter().all(|n| n.is_some_and(|n| n > 1)), "{:?}", parts(&many));
+}
+
+#[test]
 fn layers_that_mix_rows_are_not() {
     for (inputs, kind) in [
         ("%x: f32[6,4]", "matmul(%x, %x) transpose_b=true"),
