@@ -37,7 +37,8 @@ pub fn cut(run: &Network, machine: &Machine) -> Option<Apart> {
     };
     let (few, fewest) = (rows_for(SHARE_OF_WEIGHTS), rows_for(MOST_OF_WEIGHTS));
     let even = |parts: usize| parts.next_multiple_of(machine.threads) as f64 <= 1.03 * parts as f64;
-    let fits = |m: usize| rows.busiest(run) / rows.count * m <= machine.cache / 2;
+    let busiest = rows.busiest(run) / rows.count;
+    let fits = |m: usize| busiest * m <= machine.cache / 2;
     let choices: Vec<usize> = (1..=rows.count / machine.threads)
         .filter(|m| rows.count.is_multiple_of(*m) && even(rows.count / m))
         .filter(|&m| m >= fewest && each * m as f64 >= machine.least_part)
