@@ -7,18 +7,16 @@
 #[path = "../plot.rs"]
 mod plot;
 
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use plot::Line;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trt_subgraph::backend::cuda::Meter;
 use trt_subgraph::backend::{Backend, choose};
 use trt_subgraph::plan::Plan;
 use trt_subgraph::session::Session;
 use trt_subgraph::{Literal, TensorType};
-
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// Time for measuring a batch, in each of two ways.
 const BUDGET: Duration = Duration::from_secs(2);
@@ -44,17 +42,7 @@ struct Row {
     difference: f64,
 }
 
-fn main() -> ExitCode {
-    match work() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn work() -> Outcome {
+fn main() -> Result<()> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the project");
     let folder = std::env::args_os().nth(1).map_or_else(|| project.join("target/googlenet"), PathBuf::from);
     let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
@@ -83,10 +71,10 @@ fn work() -> Outcome {
 }
 
 /// The batches that there are plans for, in order.
-fn batches(folder: &Path) -> Outcome<Vec<usize>> {
+fn batches(folder: &Path) -> Result<Vec<usize>> {
     let hint =
         || format!("{}: no plans; `cargo run --release --example googlenet` makes them", folder.display());
-    let files = std::fs::read_dir(folder).map_err(|_| hint())?;
+    let files = std::fs::read_dir(folder).with_context(hint)?;
     let batch =
         |name: &str| -> Option<usize> { name.strip_prefix("batch-")?.strip_suffix(".plan")?.parse().ok() };
     let mut batches = Vec::new();
@@ -94,10 +82,10 @@ fn batches(folder: &Path) -> Outcome<Vec<usize>> {
         batches.extend(file?.file_name().to_str().and_then(batch));
     }
     batches.sort_unstable();
-    if batches.is_empty() { Err(hint().into()) } else { Ok(batches) }
+    if batches.is_empty() { bail!(hint()) } else { Ok(batches) }
 }
 
-fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Outcome<Row> {
+fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Result<Row> {
     let file = |kind: &str| folder.join(format!("batch-{batch}.{kind}"));
     let start = Instant::now();
     let plan = Plan::open(file("plan"))?;
@@ -111,7 +99,7 @@ fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Outcome<Row> {
     let difference = difference(&session.get("probability")?, &expected);
     let allowed = if backend.name() == "cuda" { TOLERANCE_ON_A_GPU } else { TOLERANCE };
     if difference > allowed || difference.is_nan() {
-        return Err(format!("batch {batch}: the answer differs from the host's by {difference:.1e}").into());
+        bail!("batch {batch}: the answer differs from the host's by {difference:.1e}");
     }
 
     let meter = if backend.name() == "cuda" { Meter::of(plan.options().device) } else { None };
@@ -136,7 +124,7 @@ fn measure(folder: &Path, batch: usize, backend: &dyn Backend) -> Outcome<Row> {
 }
 
 /// Calls a second of two sessions side by side, each on a thread and a stream of its own.
-fn in_flight(session: &mut Session, image: &Literal, calls: usize) -> Outcome<f64> {
+fn in_flight(session: &mut Session, image: &Literal, calls: usize) -> Result<f64> {
     let mut other = session.fork()?;
     let run = |session: &mut Session| -> Result<(), trt_subgraph::session::SessionError> {
         (0..calls.div_ceil(2)).try_for_each(|_| {
@@ -154,10 +142,10 @@ fn in_flight(session: &mut Session, image: &Literal, calls: usize) -> Outcome<f6
 }
 
 /// A tensor whose bytes are a file.
-fn tensor(path: &Path, ty: &TensorType) -> Outcome<Literal> {
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+fn tensor(path: &Path, ty: &TensorType) -> Result<Literal> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let tensor = Literal::from_bytes(ty.clone(), &bytes);
-    Ok(tensor.ok_or_else(|| format!("{}: not the bytes of {ty}", path.display()))?)
+    tensor.with_context(|| format!("{}: not the bytes of {ty}", path.display()))
 }
 
 fn difference(found: &Literal, expected: &Literal) -> f64 {
@@ -182,7 +170,7 @@ fn print(row: &Row) {
     );
 }
 
-fn draw(folder: &Path, rows: &[Row]) -> Outcome {
+fn draw(folder: &Path, rows: &[Row]) -> Result<()> {
     let line = |name, colour, of: &dyn Fn(&Row) -> f64| Line {
         name,
         colour,

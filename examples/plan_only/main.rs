@@ -10,27 +10,15 @@
 
 mod lenet5;
 
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trt_subgraph::Random;
 use trt_subgraph::backend::{Backend, CompileOptions, choose};
 use trt_subgraph::plan::Plan;
 use trt_subgraph::session::{Session, Times};
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
-
-fn main() -> ExitCode {
-    match work() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn work() -> Outcome {
+fn main() -> Result<()> {
     let start = Instant::now();
     let words: Vec<String> = std::env::args().skip(1).collect();
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -44,17 +32,17 @@ fn work() -> Outcome {
         }
         [file] => run(Path::new(file), 100, start),
         [file, batches] => run(Path::new(file), batches.parse()?, start),
-        _ => Err("plan_only [make FILE | FILE [BATCHES]]".into()),
+        _ => bail!("plan_only [make FILE | FILE [BATCHES]]"),
     }
 }
 
-fn backend() -> Outcome<&'static dyn Backend> {
+fn backend() -> Result<&'static dyn Backend> {
     let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
     Ok(choose(name.as_deref().unwrap_or("auto"))?)
 }
 
 /// Builds LeNet-5 for this machine and saves it.
-fn make(file: &Path) -> Outcome {
+fn make(file: &Path) -> Result<()> {
     let plan = lenet5::define()?.build(backend()?, &CompileOptions::default())?;
     plan.save(file)?;
     println!("{}: {} bytes", file.display(), plan.bytes().len());
@@ -62,7 +50,7 @@ fn make(file: &Path) -> Outcome {
 }
 
 /// Runs a plan of any network on random inputs. `start` is when the program did.
-fn run(file: &Path, batches: usize, start: Instant) -> Outcome {
+fn run(file: &Path, batches: usize, start: Instant) -> Result<()> {
     let plan = Plan::open(file)?;
     let backend = backend()?;
     let how = if plan.is_built_for(backend, plan.options()) { "saved in the plan" } else { "built now" };
@@ -81,7 +69,7 @@ fn run(file: &Path, batches: usize, start: Instant) -> Outcome {
 }
 
 /// One call, step by step. On a GPU the host's side of every tensor is page-locked, and all steps but waiting return at once.
-fn call(plan: &Plan, session: &mut Session, seed: u64) -> Outcome {
+fn call(plan: &Plan, session: &mut Session, seed: u64) -> Result<()> {
     let mut random = Random::new(seed);
     for port in plan.inputs() {
         let value = random.literal(port.ty.clone());
@@ -99,7 +87,7 @@ fn call(plan: &Plan, session: &mut Session, seed: u64) -> Outcome {
 }
 
 /// Times batches one at a time, their parts, and two sessions in flight side by side.
-fn measure(session: &mut Session, batches: usize) -> Outcome {
+fn measure(session: &mut Session, batches: usize) -> Result<()> {
     let mut times: Vec<Duration> = Vec::with_capacity(batches);
     for _ in 0..batches {
         let start = Instant::now();

@@ -59,5 +59,5 @@ fn the_first_result_comes_soon() {
 fn what_is_no_plan_is_told() {
     let output = Command::new(PROGRAM).arg(PROGRAM).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && errors.contains("error: this is not a plan"), "{errors}");
+    assert!(!output.status.success() && errors.contains("Error: this is not a plan: "), "{errors}");
 }

@@ -4,7 +4,7 @@
 //! next one, and working memory is that of the parts at work instead of the whole batch. It is done where each row of every
 //! result depends on the same row of the inputs alone: the network of a part is the same network on fewer rows.
 
-use super::assemble::Machine;
+use super::machine::Machine;
 use crate::cost::{Cost, cost};
 use crate::network::{Layer, LayerKind, Network, ValueId};
 

@@ -4,50 +4,19 @@
 //! and emits steps; layers that only move elements mostly emit none. Each intermediate tensor is a slot of its own; when all
 //! steps are known, slots whose lifetimes do not meet share memory.
 
-use super::expr::Isa;
 use super::joins::Joins;
 use super::kernel::{self, Copy, Picked, Pointwise};
-use super::onednn::{Desc, OneDnn};
+use super::machine::Machine;
+use super::onednn::Desc;
 use super::program::{Emitted, Program, Source, WEIGHTS};
 use super::scaled::Scaled;
 use super::step::Step;
-use super::tactic::Choice;
-use super::team::Team;
 use super::view::{Slot, View};
 use super::wanted::Wanted;
 pub use super::wanted::{Fault, Packing};
 use crate::DType;
 use crate::network::{Expr, Layer, LayerKind, Network, TensorType, ValueId, infer};
 use std::collections::HashMap;
-use std::sync::Arc;
-
-/// The machine that is assembled for.
-#[derive(Clone)]
-pub struct Machine {
-    /// Its vector instructions.
-    pub isa: Isa,
-    /// Bytes of a core's second-level cache.
-    pub cache: usize,
-    /// Threads that a step may use.
-    pub threads: usize,
-    /// oneDNN, where it is there.
-    pub library: Option<Arc<OneDnn>>,
-    /// Who chooses among ways of running a convolution.
-    pub choice: Choice,
-    /// Operations, and bytes moved, from which on a part of a batch is worth a thread.
-    pub least_part: f64,
-}
-
-impl Machine {
-    /// One of its threads, for a part of a batch.
-    pub fn alone(&self) -> Machine {
-        let choice = match &self.choice {
-            Choice::Timed(_) => Choice::Timed(Team::new(1, None)),
-            other => other.clone(),
-        };
-        Machine { threads: 1, choice, ..self.clone() }
-    }
-}
 
 /// A program in the making.
 pub struct Assembler<'a> {

@@ -1,8 +1,9 @@
 //! A compiled network: programs, prepared weights that forks share, and the state of one thread.
 
 use super::apart::{self, Apart};
-use super::assemble::{Assembler, Machine};
+use super::assemble::Assembler;
 use super::buffer::Buffer;
+use super::machine::Machine;
 use super::onednn::Memories;
 use super::program::{Program, Source, WEIGHTS};
 use super::saved::{Packed, Recipe};
@@ -129,11 +130,11 @@ impl CpuEngine {
         }
     }
 
-    /// Has `f` run the steps, for the whole batch or for each of its parts. `f` is given the number of the thread, 0 for the whole.
+    /// Has `f` run the program, for the whole batch or for each of its parts. `f` is given the number of the thread, 0 for the whole.
     fn call(
         &mut self,
         io: &Io<'_>,
-        f: impl Fn(usize, &Call) -> Result<(), RunError> + Sync,
+        f: impl Fn(&Program, usize, &Call) -> Result<(), RunError> + Sync,
     ) -> Result<(), RunError> {
         self.renew();
         let compiled = &*self.compiled;
@@ -141,7 +142,7 @@ impl CpuEngine {
         if compiled.parts == 1 {
             compiled.bind(&mut self.lanes[0], io, 0);
             let call = Call { addresses: &self.lanes[0], memories: self.memories.as_ref(), team };
-            return team.scoped(|| f(0, &call));
+            return team.scoped(|| f(&compiled.run, 0, &call));
         }
         let work = Work { io, lanes: self.lanes.as_mut_ptr() };
         let wrong = OnceLock::new();
@@ -151,7 +152,8 @@ impl CpuEngine {
                 // SAFETY: there is one for each thread.
                 let lane = unsafe { &mut *work.lanes.add(thread) };
                 compiled.bind(lane, work.io, part);
-                if let Err(error) = f(thread, &Call { addresses: lane, memories: None, team: alone }) {
+                let call = Call { addresses: lane, memories: None, team: alone };
+                if let Err(error) = f(&compiled.run, thread, &call) {
                     // Another thread's is as good.
                     let _ = wrong.set(error);
                     return;
@@ -322,9 +324,8 @@ impl Engine for CpuEngine {
     }
 
     unsafe fn run(&mut self, io: &Io<'_>, _stream: Stream) -> Result<(), RunError> {
-        let compiled = self.compiled.clone();
         // SAFETY: the caller gives inputs and outputs; the rest is ours.
-        self.call(io, |_, call| unsafe { compiled.run.run(call) })
+        self.call(io, |program, _, call| unsafe { program.run(call) })
     }
 
     fn fork(&self) -> Box<dyn Engine> {
@@ -362,7 +363,7 @@ impl Engine for CpuEngine {
         let times: Vec<Vec<AtomicU64>> =
             self.lanes.iter().map(|_| steps.iter().map(|_| AtomicU64::new(0)).collect()).collect();
         let start = Instant::now();
-        self.call(io, |thread, call| {
+        self.call(io, |_, thread, call| {
             steps.iter().zip(&times[thread]).try_for_each(|((step, _), time)| {
                 let start = Instant::now();
                 // SAFETY: as for `run`; the steps run in order.

@@ -15,6 +15,7 @@ mod gemm;
 mod isa;
 mod joins;
 mod kernel;
+mod machine;
 mod memory;
 mod nest;
 mod onednn;
@@ -40,8 +41,8 @@ use super::{Backend, CompileError, CompileOptions, Engine, Level, Prepared, Unav
 use crate::network::{Layer, LayerKind, Network};
 use crate::source::Refusal;
 use crate::{Bytes, pass};
-use assemble::Machine;
 use engine::CpuEngine;
+use machine::Machine;
 use onednn::OneDnn;
 use std::borrow::Cow;
 use tactic::Choice;

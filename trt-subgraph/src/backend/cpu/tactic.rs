@@ -3,8 +3,8 @@
 //! Otherwise sizes decide ([`Way::Suitable`]). A layer is timed alone, on row-major inputs and on the machine's own threads; the name of the
 //! fastest way is kept for the process, and in the cache on disk, under all that decides it.
 
-use super::assemble::Machine;
 use super::engine::CpuEngine;
+use super::machine::Machine;
 use super::team::Team;
 use crate::backend::{CompileError, Engine, Io, Level, Stream};
 use crate::cache::Cache;
