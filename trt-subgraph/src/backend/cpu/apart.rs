@@ -70,13 +70,11 @@ impl Rows {
         }
         for layer in &run.layers {
             if layer.inputs.iter().any(|&v| rows.has(v)) {
-                if !rows.keeps(run, layer) {
+                let whole = |v: &ValueId| run.ty(*v).shape.first().is_some_and(|n| n.is_multiple_of(count));
+                if !layer.outputs.iter().all(whole) || !rows.keeps(run, layer) {
                     return None;
                 }
                 for &v in &layer.outputs {
-                    if !run.ty(v).shape.first().is_some_and(|n| n.is_multiple_of(count)) {
-                        return None;
-                    }
                     rows.of[v.index()] = true;
                 }
             }
@@ -88,7 +86,7 @@ impl Rows {
         self.of[v.index()]
     }
 
-    /// Does each row of the layer's results depend on the same row of its operands alone?
+    /// Does each row of the layer's results, which have axes, depend on the same row of its operands alone?
     fn keeps(&self, run: &Network, layer: &Layer) -> bool {
         let shape = |v: ValueId| &run.ty(v).shape;
         let result = shape(layer.outputs[0]);

@@ -7,12 +7,12 @@ use crate::backend::cpu::engine::CpuEngine;
 use crate::backend::{Engine, Io, RunError, Stream};
 use crate::network::Network;
 
-/// A network of one layer with weights of 6 x 4 and 4 x 4.
+/// A network of one layer, with weights of 6 x 4, 4 x 4 and 2 x 3 x 3 x 3 and a number.
 fn layer(inputs: &str, layer: &str) -> String {
     let inputs = inputs.replace("; ", "\ninput ");
     format!(
-        "input {inputs}\nparam \"w\": f32[4,4]\nparam \"v\": f32[6,4]\nparam \"f\": f32[2,3,3,3]\n\
-         %w: f32[4,4] = parameter 0\n%v: f32[6,4] = parameter 1\n%f: f32[2,3,3,3] = parameter 2\n\
+        "input {inputs}\nparam \"w\": f32[4,4]\nparam \"v\": f32[6,4]\nparam \"f\": f32[2,3,3,3]\nparam \"s\": f32[]\n\
+         %w: f32[4,4] = parameter 0\n%v: f32[6,4] = parameter 1\n%f: f32[2,3,3,3] = parameter 2\n%s: f32[] = parameter 3\n\
          %y = {layer}\noutput %y"
     )
 }
@@ -76,6 +76,7 @@ fn layers_that_mix_rows_are_not() {
         ("%x: f32[6,4]", "matmul(%x, %x) transpose_b=true"),
         ("%x: f32[4,6]", "matmul(%x, %w) transpose_a=true"),
         ("%x: f32[6,4]", "matmul(%v, %x) transpose_b=true"),
+        ("%x: f32[6]", "reduce(%x, %s) op=sum axes=[0] { i0 * i1 }"),
         ("%x: f32[6,4]; %r: f32[1,4]", "pointwise(%x, %r) { i0 + i1 }"),
         ("%x: f32[6,4]; %r: f32[4]", "pointwise(%x, %r) { i0 + i1 }"),
         ("%x: f32[6,4]", "pointwise(%x, %v) { i0 + i1 }"),
