@@ -9,7 +9,7 @@ use crate::cost::{Cost, cost};
 use crate::network::{Layer, LayerKind, Network, ValueId};
 
 /// Reading all weights once more takes no more than this share of the time of a part, where there are rows enough for that,
-const SHARE_OF_WEIGHTS: f64 = 0.03;
+const SHARE_OF_WEIGHTS: f64 = 0.08;
 /// and this one at most: steps of the whole batch read them once for all threads.
 const MOST_OF_WEIGHTS: f64 = 0.15;
 /// Operations in the time in which a byte of weights is read: 150 billion and 15 GB a second.
