@@ -34,8 +34,7 @@ EngineState engine_to_state(const c10::intrusive_ptr<Engine>& engine) {
 
 c10::intrusive_ptr<Engine> engine_from_state(const EngineState& state) {
   auto bytes = std::get<0>(state).cpu().contiguous();
-  rust::Slice<const uint8_t> slice(bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.numel()));
-  return c10::make_intrusive<Engine>(engine_load(slice), std::get<1>(state), std::get<2>(state));
+  return c10::make_intrusive<Engine>(engine_load(view(bytes)), std::get<1>(state), std::get<2>(state));
 }
 
 // Where torch looks at each operator: Python's modes, transforms of functions.

@@ -191,7 +191,7 @@ pub(crate) mod ffi {
         ) -> bool;
         fn engine_share(engine: &EngineHandle) -> Box<EngineHandle>;
         fn engine_state(engine: &EngineHandle) -> Vec<u8>;
-        fn engine_load(state: &[u8]) -> Box<EngineHandle>;
+        fn engine_load(state: &RawView) -> Box<EngineHandle>;
         fn engine_build(engine: &EngineHandle, owner: &Owner) -> bool;
         fn engine_refit(engine: &EngineHandle) -> bool;
         fn engine_report(engine: &EngineHandle, name: &str) -> String;

@@ -16,7 +16,7 @@ pub struct Bytes {
 
 impl Bytes {
     /// All bytes of `owner`, whose `as_ref` gives the same memory at every call.
-    pub(crate) fn of(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Bytes {
+    pub fn of(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Bytes {
         let range = 0..owner.as_ref().len();
         Bytes { owner: Arc::new(owner), range }
     }
@@ -44,12 +44,12 @@ impl Bytes {
     }
 
     /// These bytes at an address that is a multiple of 64: themselves, or a copy.
-    pub(crate) fn into_aligned(self) -> Bytes {
+    pub fn into_aligned(self) -> Bytes {
         if (self.as_ptr() as usize).is_multiple_of(ALIGNMENT) { self } else { Bytes::aligned(&self) }
     }
 
     /// A part. `None` when it reaches beyond the end.
-    pub(crate) fn part(&self, range: Range<usize>) -> Option<Bytes> {
+    pub fn part(&self, range: Range<usize>) -> Option<Bytes> {
         let part = self.range.start.checked_add(range.start)?..self.range.start.checked_add(range.end)?;
         let inside = part.start <= part.end && part.end <= self.range.end;
         inside.then(|| Bytes { owner: self.owner.clone(), range: part })

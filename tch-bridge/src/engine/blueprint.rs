@@ -1,7 +1,8 @@
 //! What an engine is made from, apart from weights and whoever runs it; and the form in which a saved module keeps it.
 //!
 //! The form is: the line `tch-trt engine`, a version, a checksum, the number of bytes that it is of; these are the length of a JSON
-//! header, the header, the bytes of large constants. Then come plans ([`Embedded`]), which have checksums of their own. Numbers
+//! header, the header, the bytes of large constants. Then come plans ([`Embedded`]), the first at a multiple of 64 bytes (spaces end the
+//! header), which have checksums of their own. Numbers
 //! and elements are little-endian.
 
 use super::embedded::{Embedded, Facts};
@@ -16,6 +17,10 @@ use trt_subgraph::{Bytes, TensorType};
 
 const MAGIC: &[u8] = b"tch-trt engine\n";
 const VERSION: u32 = 3;
+/// Bytes of version, checksum and both lengths.
+const FIXED: usize = 28;
+/// Plans are used where they lie, if they lie at multiples of it.
+const ALIGNMENT: usize = 64;
 
 /// Operator calls, how they are tied to torch's tensors, and where the parameters are found.
 #[derive(Clone)]
@@ -88,7 +93,10 @@ impl SavedEngine {
             weights: self.weights,
             plans: self.plans.iter().map(|p| p.facts.clone()).collect(),
         };
-        let header = serde_json::to_vec(&header).expect("a header has only string keys");
+        let mut header = serde_json::to_vec(&header).expect("a header has only string keys");
+        let constants: usize = self.constants.iter().map(|(_, bytes)| bytes.len()).sum();
+        let before = MAGIC.len() + FIXED + header.len() + constants;
+        header.resize(header.len() + before.next_multiple_of(ALIGNMENT) - before, b' ');
         let mut rest = (header.len() as u64).to_le_bytes().to_vec();
         rest.extend(header);
         self.constants.iter().for_each(|(_, bytes)| rest.extend(bytes));
@@ -103,9 +111,9 @@ impl SavedEngine {
     ///
     /// # Errors
     /// A sentence for the log when the bytes are damaged or of a newer version.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<SavedEngine, EngineError> {
+    pub(crate) fn from_bytes(whole: &Bytes) -> Result<SavedEngine, EngineError> {
         let damaged = || EngineError::from("its saved state is damaged");
-        let bytes = bytes.strip_prefix(MAGIC).ok_or_else(damaged)?;
+        let bytes = whole.strip_prefix(MAGIC).ok_or_else(damaged)?;
         let (version, bytes) = bytes.split_first_chunk().ok_or_else(damaged)?;
         let version = u32::from_le_bytes(*version);
         if version != VERSION {
@@ -141,9 +149,10 @@ impl SavedEngine {
         let mut embedded = Vec::new();
         for facts in header.plans {
             let length = usize::try_from(facts.bytes).map_or(plans.len(), |n| n.min(plans.len()));
-            let (own, others) = plans.split_at(length);
-            embedded.push(Embedded { facts, plan: Bytes::aligned(own) });
-            plans = others;
+            let at = whole.len() - plans.len();
+            let plan = whole.part(at..at + length).ok_or_else(damaged)?.into_aligned();
+            embedded.push(Embedded { facts, plan });
+            plans = &plans[length..];
         }
         let without_place = header.places.iter().filter(|p| p.is_none()).count();
         if source.parameters.len() != header.places.len() || without_place != constants.len() {
@@ -213,7 +222,7 @@ mod tests {
     fn what_is_written_reads_back() {
         let engine = saved();
         let bytes = engine.to_bytes();
-        let read = SavedEngine::from_bytes(&bytes).expect("it reads");
+        let read = SavedEngine::from_bytes(&bytes.clone().into()).expect("it reads");
         assert_eq!(read.to_bytes(), bytes);
         assert_eq!((read.precision, read.level), (Precision::BF16, Level::Exhaustive));
         assert_eq!(read.guard, engine.guard);
@@ -228,10 +237,10 @@ mod tests {
         engine.plans = vec![plan(&[1; 100]), plan(&[2; 50])];
         engine.weights = SavedWeights::Embed;
         let bytes = engine.to_bytes();
-        let read = SavedEngine::from_bytes(&bytes).expect("it reads");
+        let read = SavedEngine::from_bytes(&bytes.clone().into()).expect("it reads");
         assert_eq!((&read.plans[0].plan[..], &read.plans[1].plan[..]), (&[1; 100][..], &[2; 50][..]));
         assert_eq!((read.weights, read.to_bytes()), (SavedWeights::Embed, bytes.clone()));
-        let cut = SavedEngine::from_bytes(&bytes[..bytes.len() - 60]).expect("what is not a plan is whole");
+        let cut = SavedEngine::from_bytes(&bytes[..bytes.len() - 60].to_vec().into()).expect("what is not a plan is whole");
         assert_eq!((cut.plans[0].plan.len(), cut.plans[1].plan.len()), (90, 0));
         assert_eq!(cut.shapes, engine.shapes);
     }
@@ -243,9 +252,9 @@ mod tests {
             for bit in 0..8 {
                 let mut other = bytes.clone();
                 other[at] ^= 1 << bit;
-                assert!(SavedEngine::from_bytes(&other).is_err(), "bit {bit} of byte {at}");
+                assert!(SavedEngine::from_bytes(&other.into()).is_err(), "bit {bit} of byte {at}");
             }
-            assert!(SavedEngine::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+            assert!(SavedEngine::from_bytes(&bytes[..at].to_vec().into()).is_err(), "cut at {at}");
         }
     }
 }

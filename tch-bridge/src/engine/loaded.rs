@@ -19,6 +19,7 @@ use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tch::{Device, Tensor};
+use trt_subgraph::Bytes;
 use trt_subgraph::source::Device as SourceDevice;
 
 /// Remakes an engine of its saved state.
@@ -26,7 +27,7 @@ use trt_subgraph::source::Device as SourceDevice;
 /// # Errors
 /// When the state is damaged or of a newer version, or when the backend that it, or `TRT_BACKEND`, asks for by name does not run
 /// here.
-pub(crate) fn load(state: &[u8]) -> Result<Arc<dyn HostEngine>, EngineError> {
+pub(crate) fn load(state: &Bytes) -> Result<Arc<dyn HostEngine>, EngineError> {
     let saved = SavedEngine::from_bytes(state)?;
     let options = Options {
         backend: Some(env::BACKEND.read()?.unwrap_or(saved.backend)),

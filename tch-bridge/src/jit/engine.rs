@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
+use trt_subgraph::Bytes;
 
 use super::JitError;
 use super::error::{without_stack, words};
@@ -115,7 +116,7 @@ impl Outputs<'_> {
 }
 
 /// Makes an engine of a saved state.
-pub type EngineLoader = fn(&[u8]) -> Result<Arc<dyn HostEngine>, EngineError>;
+pub type EngineLoader = fn(&Bytes) -> Result<Arc<dyn HostEngine>, EngineError>;
 
 static LOADER: OnceLock<EngineLoader> = OnceLock::new();
 
@@ -128,7 +129,7 @@ pub fn set_engine_loader(loader: EngineLoader) -> bool {
 pub(crate) struct EngineHandle(pub(crate) Arc<dyn HostEngine>);
 
 /// Stands in for an engine that could not be remade.
-struct Absent(Vec<u8>);
+struct Absent(Bytes);
 
 impl HostEngine for Absent {
     fn try_run(&self, _: &Call<'_>, _: &mut Outputs<'_>) -> Result<Outcome, EngineError> {
@@ -136,7 +137,7 @@ impl HostEngine for Absent {
     }
 
     fn state(&self) -> Vec<u8> {
-        self.0.clone()
+        self.0.to_vec()
     }
 }
 
@@ -175,17 +176,21 @@ pub(crate) fn engine_state(engine: &EngineHandle) -> Vec<u8> {
     })
 }
 
-pub(crate) fn engine_load(state: &[u8]) -> Box<EngineHandle> {
-    let absent = |reason: &str| -> Arc<dyn HostEngine> {
-        log::warn!("the host serves a loaded cluster: {reason}");
-        Arc::new(Absent(state.to_vec()))
-    };
+/// `state` is a tensor of bytes that nobody writes any more.
+pub(crate) fn engine_load(state: &ffi::RawView) -> Box<EngineHandle> {
     let load = LOADER.get().copied().unwrap_or(crate::engine::load);
-    let engine = match catch_unwind(|| load(state)) {
-        Ok(Ok(engine)) => engine,
-        Ok(Err(error)) => absent(&error.to_string()),
-        Err(panic) => absent(&panic_message(panic.as_ref())),
+    let state = TensorView::of_raw(state).to_bytes();
+    let loaded = match &state {
+        Some(state) => match catch_unwind(|| load(state)) {
+            Ok(loaded) => loaded.map_err(|error| error.to_string()),
+            Err(panic) => Err(panic_message(panic.as_ref())),
+        },
+        None => Err("its saved state is no row of bytes".to_owned()),
     };
+    let engine = loaded.unwrap_or_else(|why| {
+        log::warn!("the host serves a loaded cluster: {why}");
+        Arc::new(Absent(state.unwrap_or_else(|| Vec::new().into())))
+    });
     Box::new(EngineHandle(engine))
 }
 

@@ -2,11 +2,13 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use tch::{Device, Kind, Tensor};
 
 use super::JitError;
 use crate::sys::ffi;
+use trt_subgraph::Bytes;
 use trt_subgraph::backend::Tf32;
 
 /// Takes over a tensor that C++ allocated for us.
@@ -160,6 +162,37 @@ impl<'a> TensorView<'a> {
     pub fn to_tensor(&self) -> Tensor {
         // SAFETY: the view is only made of live tensors and `'a` keeps them alive.
         adopt(ffi::clone_tensor(unsafe { &*self.raw.tensor }))
+    }
+
+    /// The memory of a contiguous tensor of bytes on the CPU, `None` of any other. Nobody may write it from now on; it stays as
+    /// long as the bytes do.
+    pub(crate) fn to_bytes(&self) -> Option<Bytes> {
+        let contiguous = self.raw.plain && self.raw.contiguous && self.device() == Some(Device::Cpu);
+        if !contiguous || self.kind() != Some(Kind::Uint8) {
+            return None;
+        }
+        let len = self.sizes().iter().product::<i64>() as usize;
+        let data = if len == 0 { NonNull::dangling() } else { NonNull::new(self.data())? };
+        Some(Bytes::of(Held { data, len, _tensor: self.to_tensor() }))
+    }
+}
+
+/// The bytes of a tensor.
+struct Held {
+    data: NonNull<u8>,
+    len: usize,
+    _tensor: Tensor,
+}
+
+// SAFETY: the tensor is only kept and dropped, which counts references atomically; its bytes are only read.
+unsafe impl Send for Held {}
+// SAFETY: as above.
+unsafe impl Sync for Held {}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: so many bytes lie in the tensor's memory, which it keeps alive; by the contract of `to_bytes` nobody writes them.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
     }
 }
 

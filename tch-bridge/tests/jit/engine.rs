@@ -7,6 +7,8 @@ use tch_bridge::jit::{
     Outputs, ValueId, set_engine_loader,
 };
 
+use trt_subgraph::Bytes;
+
 use crate::{assert_same, rewritten, vector};
 
 type EngineError = Box<dyn std::error::Error + Send + Sync>;
@@ -66,8 +68,8 @@ impl HostEngine for TenTimes {
     }
 }
 
-fn load_ten(state: &[u8]) -> Result<Arc<dyn HostEngine>, EngineError> {
-    if state == b"ten" { Ok(TenTimes::new(Mood::Serve)) } else { Err("what is this?".into()) }
+fn load_ten(state: &Bytes) -> Result<Arc<dyn HostEngine>, EngineError> {
+    if state[..] == *b"ten" { Ok(TenTimes::new(Mood::Serve)) } else { Err("what is this?".into()) }
 }
 
 fn find(facts: &GraphFacts, kind: &str) -> (NodeId, BlockId) {

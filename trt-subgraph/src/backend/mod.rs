@@ -257,6 +257,17 @@ impl Default for Tf32 {
     }
 }
 
+impl fmt::Display for Tf32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.convolution, self.product) {
+            (false, false) => "no TF32",
+            (true, false) => "TF32 in convolutions",
+            (false, true) => "TF32 in products",
+            (true, true) => "TF32 in convolutions and products",
+        })
+    }
+}
+
 /// What an engine holds, for reports.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct EngineInfo {

@@ -1,6 +1,6 @@
 //! A GPU of this process, by its primary context: the one that libtorch uses too.
 
-use super::library::{CublasLt, Cudnn, Driver, Nvrtc};
+use super::library::{Driver, versions};
 use super::target::Target;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute, CUstreamCaptureMode};
 use std::collections::BTreeMap;
@@ -48,18 +48,12 @@ impl Device {
 
     /// What decides how fast anything is here: the device, the driver, the libraries, this crate.
     pub(super) fn circumstances(&self) -> String {
-        let mut driver = 0;
-        // SAFETY: a place for the answer.
-        unsafe { (self.driver.cuDriverGetVersion)(&mut driver) };
         format!(
-            "{} {:?} driver {driver} NVRTC {:?} cuDNN {:?} cuBLASLt {:?} tch-trt {} {}",
+            "{}, {}, {}, kernels {}",
             self.name,
             self.target,
-            Nvrtc::get().ok().map(Nvrtc::version),
-            Cudnn::get().ok().map(Cudnn::version),
-            CublasLt::get().ok().map(CublasLt::version),
-            env!("CARGO_PKG_VERSION"),
-            env!("TRT_SUBGRAPH_SOURCES"),
+            versions(),
+            env!("TRT_SUBGRAPH_SOURCES")
         )
     }
 

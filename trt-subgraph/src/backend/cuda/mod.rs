@@ -50,7 +50,7 @@ use crate::Bytes;
 use crate::network::{Layer, Network};
 use crate::source::Refusal;
 use engine::CudaEngine;
-use library::{CublasLt, Cudnn, Nvrtc};
+use library::Nvrtc;
 use std::sync::Arc;
 
 /// The CUDA backend. Needs an NVIDIA GPU of compute capability 8.0 or newer, a driver for CUDA 13, and CUDA 13's run-time compiler.
@@ -81,23 +81,8 @@ impl Backend for Cuda {
 
     fn probe(&self) -> Result<String, Unavailable> {
         let device = device(0)?;
-        let (major, minor) = Nvrtc::get().map_err(unavailable)?.version();
-        let capability = device.target.capability;
-        let dnn = Cudnn::get().map_or("no cuDNN".to_string(), |dnn| {
-            let version = dnn.version();
-            format!("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100)
-        });
-        let lt = CublasLt::get().map_or("no cuBLASLt".to_string(), |lt| {
-            let version = lt.version();
-            format!("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100)
-        });
-        Ok(format!(
-            "{}, compute capability {}.{}, {} GiB, NVRTC {major}.{minor}, {dnn}, {lt}",
-            device.name,
-            capability / 10,
-            capability % 10,
-            device.memory >> 30
-        ))
+        let memory = device.memory >> 30;
+        Ok(format!("{}, {}, {memory} GiB, {}", device.name, device.target, library::versions()))
     }
 
     fn supports(&self, _network: &Network, _layer: &Layer) -> Result<(), Refusal> {
@@ -117,7 +102,7 @@ impl Backend for Cuda {
     fn fingerprint(&self, options: &CompileOptions) -> Option<String> {
         let device = device(options.device).ok()?;
         let CompileOptions { tf32, level, .. } = options;
-        Some(format!("{} {tf32:?} level {}", device.circumstances(), u8::from(*level)))
+        Some(format!("{}, {tf32}, level {}", device.circumstances(), u8::from(*level)))
     }
 
     fn load(

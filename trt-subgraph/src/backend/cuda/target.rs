@@ -1,5 +1,7 @@
 //! What kernels are compiled for: plain numbers, known without the device.
 
+use std::fmt;
+
 /// A kind of GPU.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Target {
@@ -28,5 +30,17 @@ impl Target {
     /// Threads that keep the whole device busy.
     pub fn busy(&self) -> usize {
         self.multiprocessors * 1024
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Target { capability, multiprocessors } = self;
+        write!(
+            f,
+            "compute capability {}.{}, {multiprocessors} multiprocessors",
+            capability / 10,
+            capability % 10
+        )
     }
 }

@@ -171,7 +171,7 @@ impl Timer {
 
     /// Everything that decides which way is fastest.
     fn circumstances(&self, key: &str) -> String {
-        format!("{} {:?} level {}\n{key}", self.machine, self.tf32, u8::from(self.level))
+        format!("{}, {}, level {}\n{key}", self.machine, self.tf32, u8::from(self.level))
     }
 
     /// Forgets what was foreseen and not asked for.

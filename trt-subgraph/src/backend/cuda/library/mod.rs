@@ -21,14 +21,40 @@ use driver::Status;
 use std::ffi::{CStr, c_int};
 use std::sync::OnceLock;
 
-/// The least CUDA version that a driver has to support: cubins are of CUDA 13.
-const DRIVER: i32 = 13000;
+/// The least major version of CUDA that a driver has to support: that of the cubins.
+const DRIVER: i32 = 13;
+
+/// The versions of all that is loaded, for people; kernels, plans and timings depend on them.
+pub fn versions() -> String {
+    let driver = Driver::get().map_or("no driver".to_string(), |driver| {
+        let (major, minor) = driver.version();
+        format!("driver for CUDA {major}.{minor}")
+    });
+    let nvrtc = Nvrtc::get().map_or("no NVRTC".to_string(), |nvrtc| {
+        let (major, minor) = nvrtc.version();
+        format!("NVRTC {major}.{minor}")
+    });
+    let numbers = |of: &str, version: usize| {
+        format!("{of} {}.{}.{}", version / 10000, version / 100 % 100, version % 100)
+    };
+    let dnn = Cudnn::get().map_or("no cuDNN".to_string(), |dnn| numbers("cuDNN", dnn.version()));
+    let lt = CublasLt::get().map_or("no cuBLASLt".to_string(), |lt| numbers("cuBLASLt", lt.version()));
+    format!("{driver}, {nvrtc}, {dnn}, {lt}")
+}
 
 impl Driver {
     /// The process' driver, initialised; or one sentence that says what is missing and how to mend it.
     pub fn get() -> Result<&'static Driver, String> {
         static LOADED: OnceLock<Result<Driver, String>> = OnceLock::new();
         LOADED.get_or_init(load_driver).as_ref().map_err(String::clone)
+    }
+
+    /// The CUDA version that it supports: (major, minor).
+    pub fn version(&self) -> (i32, i32) {
+        let mut version: c_int = 0;
+        // SAFETY: a place for the answer.
+        unsafe { (self.cuDriverGetVersion)(&mut version) };
+        (version / 1000, version % 1000 / 10)
     }
 
     /// Turns a result into an error that names the call.
@@ -57,16 +83,12 @@ fn load_driver() -> Result<Driver, String> {
     })?;
     let driver =
         Driver::new(library).map_err(|why| format!("libcuda is too old, update the driver: {why}"))?;
-    let mut version: c_int = 0;
-    // SAFETY: the first call into the driver; `version` is a place for its answer.
-    unsafe {
-        driver
-            .check("cuInit", (driver.cuInit)(0))
-            .map_err(|why| format!("the NVIDIA driver does not start, see that a GPU is visible ({why})"))?;
-        driver.check("cuDriverGetVersion", (driver.cuDriverGetVersion)(&mut version))?;
-    }
-    if version < DRIVER {
-        let (major, minor) = (version / 1000, version % 1000 / 10);
+    // SAFETY: the first call into the driver.
+    driver
+        .check("cuInit", unsafe { (driver.cuInit)(0) })
+        .map_err(|why| format!("the NVIDIA driver does not start, see that a GPU is visible ({why})"))?;
+    let (major, minor) = driver.version();
+    if major < DRIVER {
         return Err(format!("the driver supports CUDA {major}.{minor}; update it to one for CUDA 13"));
     }
     Ok(driver)
