@@ -240,7 +240,8 @@ mod tests {
         let read = SavedEngine::from_bytes(&bytes.clone().into()).expect("it reads");
         assert_eq!((&read.plans[0].plan[..], &read.plans[1].plan[..]), (&[1; 100][..], &[2; 50][..]));
         assert_eq!((read.weights, read.to_bytes()), (SavedWeights::Embed, bytes.clone()));
-        let cut = SavedEngine::from_bytes(&bytes[..bytes.len() - 60].to_vec().into()).expect("what is not a plan is whole");
+        let cut = SavedEngine::from_bytes(&bytes[..bytes.len() - 60].to_vec().into())
+            .expect("what is not a plan is whole");
         assert_eq!((cut.plans[0].plan.len(), cut.plans[1].plan.len()), (90, 0));
         assert_eq!(cut.shapes, engine.shapes);
     }

@@ -181,7 +181,7 @@ pub(crate) fn engine_load(state: &ffi::RawView) -> Box<EngineHandle> {
     let load = LOADER.get().copied().unwrap_or(crate::engine::load);
     let state = TensorView::of_raw(state).to_bytes();
     let loaded = match &state {
-        Some(state) => match catch_unwind(|| load(state)) {
+        Some(state) => match catch_unwind(AssertUnwindSafe(|| load(state))) {
             Ok(loaded) => loaded.map_err(|error| error.to_string()),
             Err(panic) => Err(panic_message(panic.as_ref())),
         },

@@ -48,13 +48,7 @@ impl Device {
 
     /// What decides how fast anything is here: the device, the driver, the libraries, this crate.
     pub(super) fn circumstances(&self) -> String {
-        format!(
-            "{}, {}, {}, kernels {}",
-            self.name,
-            self.target,
-            versions(),
-            env!("TRT_SUBGRAPH_SOURCES")
-        )
+        format!("{}, {}, {}, kernels {}", self.name, self.target, versions(), env!("TRT_SUBGRAPH_SOURCES"))
     }
 
     fn find(ordinal: usize) -> Result<Arc<Device>, String> {
