@@ -165,50 +165,60 @@ struct Stores {
     code: String,
 }
 
-/// Each lane stores eight neighbours at a time, in packs. Where it has few, and there is one tile, what the epilogue reads is loaded ahead.
+/// Each lane stores eight neighbours at a time, in packs. What the epilogue reads is loaded for many of them at a time: for all before the
+/// products where that is little and there is one tile, else for some before they are stored, so that they wait for memory once.
 fn stores(p: &Product, bulk: Bulk, pack: usize) -> Stores {
-    /// Most packs whose operands are loaded ahead.
-    const FEW: usize = 8;
-    let ([high, wide], ty) = (bulk.part, p.index());
-    let (subtiles, eighths, packs) = (high / 64, wide / 8, 8 / pack);
-    let along = (p.column_axis, pack);
-    let count = subtiles * 2 * eighths / 4 * packs;
-    let loaded = match bulk.teams {
-        1 if count <= FEW => p.tail.load_packed(count, &p.positions, along, ty),
-        _ => None,
-    };
-    let each = |gather: &str, what: &str| {
-        format!(
-            "#pragma unroll
-for (int i = 0; i < {subtiles}; ++i)
-    #pragma unroll
-    for (int half = 0; half < 2; ++half)
-        #pragma unroll
-        for (int eight = 0; eight < {eighths}; eight += 4) {{
-{gather}            #pragma unroll
-            for (int part = 0; part < {packs}; ++part) {{
-                const int r = ((i * 2 + half) * {quarter} + eight / 4) * {packs} + part;
-                const {ty} m = m0 + wm + i * 64 + half * 8 + lane / 4, n = n0 + wn + (eight + lane % 4) * 8 + part * {pack};
-                if (m < {} && n < {}) {{
-{}                }}
-            }}
-        }}
+    let ([high, wide], ty, along) = (bulk.part, p.index(), (p.column_axis, pack));
+    let packs = 8 / pack;
+    // Loops over a warpgroup's part, the first one outermost, and how many packs each turn of them has.
+    let loops = [
+        format!("for (int i = 0; i < {}; ++i)", high / 64),
+        "for (int half = 0; half < 2; ++half)".to_string(),
+        format!("for (int eight = 0; eight < {}; eight += 4)", wide / 8),
+    ];
+    let [halves, quads] = [2, wide / 32];
+    let each_turn = [high / 64 * halves * quads, halves * quads, quads, 1].map(|n| n * packs);
+    let position = ["i", "half", "eight / 4"];
+    // The inner loops from the first one, `what` with each pack, which is number `r` of theirs.
+    let all = |first: usize, gather: &str, what: &str| {
+        let number = (first..3).map(|at| format!("{} * {}", position[at], each_turn[at + 1]));
+        let number: Vec<String> = number.chain(["part".to_string()]).collect();
+        let body = format!(
+            "{gather}#pragma unroll
+for (int part = 0; part < {packs}; ++part) {{
+    const int r = {};
+    const {ty} m = m0 + wm + i * 64 + half * 8 + lane / 4, n = n0 + wn + (eight + lane % 4) * 8 + part * {pack};
+    if (m < {} && n < {}) {{
+{}    }}
+}}
 ",
+            number.join(" + "),
             p.m,
             p.n,
-            indent(&indent(&indent(&indent(&indent(&format!("{}{what}", p.place)))))),
-            quarter = eighths / 4,
-        )
+            indent(&indent(&format!("{}{what}", p.place))),
+        );
+        nested(&loops[first..], &body)
     };
     let values = format!("(eights + part * {pack})");
-    let (ahead, store) = match loaded {
-        Some((arrays, load)) => {
-            (arrays + &each("", &load), p.tail.store_loaded(&values, &p.positions, along, ty))
-        }
-        None => (String::new(), p.tail.store_packed(&values, &p.positions, along, ty)),
+    let gather = "f32 eights[8];\ngather_eights(eights, &sums[i][eight], half);\n";
+    let loaded = |first: usize| p.tail.load_packed(each_turn[first], &p.positions, along, ty);
+    let Some((first, (arrays, load))) = (0..4).find_map(|first| Some((first, loaded(first)?))) else {
+        let store = p.tail.store_packed(&values, &p.positions, along, ty);
+        return Stores { ahead: String::new(), code: all(0, gather, &store) };
     };
-    let gather = "            f32 eights[8];\n            gather_eights(eights, &sums[i][eight], half);\n";
-    Stores { ahead, code: each(gather, &store) }
+    let (load, store) =
+        (all(first, "", &load), all(first, gather, &p.tail.store_loaded(&values, &p.positions, along, ty)));
+    if first == 0 && bulk.teams == 1 {
+        return Stores { ahead: arrays + &load, code: store };
+    }
+    Stores { ahead: String::new(), code: nested(&loops[..first], &format!("{arrays}{load}{store}")) }
+}
+
+/// Unrolled loops, the first one outermost, around `body`.
+fn nested(loops: &[String], body: &str) -> String {
+    loops
+        .iter()
+        .rfold(body.to_string(), |code, head| format!("#pragma unroll\n{head} {{\n{}}}\n", indent(&code)))
 }
 
 /// One lane of each warpgroup for each block says that the stage `last` may be filled again: to all whose copies fill it.
