@@ -318,6 +318,7 @@ impl<'a> Assembler<'a> {
             expr: layer.epilogue.clone(),
             typing: vec![kinds_own],
             operands: vec![],
+            brought: None,
         };
         for &v in &layer.inputs[own..] {
             let view = self.view(v);

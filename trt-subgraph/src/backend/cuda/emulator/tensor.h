@@ -66,7 +66,7 @@ namespace device { static size_t pool; }
 DEVICE void show_copies() {}
 template <int N> DEVICE void begin_products(f32 (*)[4]) {}
 template <int P, int N> DEVICE void wait_products(f32 (*)[4]) {}
-template <int N, class T> void multiply_tiles(f32 (*s)[4], const unsigned char* a, const unsigned char* b, T type) {
+template <int N, int QUARTERS = 4, class T> void multiply_tiles(f32 (*s)[4], const unsigned char* a, const unsigned char* b, T type) {
     const int lane = device::running % 32, warp = device::running / 32 % 4;
     auto word = [](const unsigned char* rows, int row, int k) {
         unsigned w;
@@ -75,7 +75,7 @@ template <int N, class T> void multiply_tiles(f32 (*s)[4], const unsigned char* 
     };
     for (int j = 0; j < N; ++j)
         for (int c = 0; c < 4; ++c)
-            for (int k = 0; k < 64; k += 2) {
+            for (int k = 0; k < 16 * QUARTERS; k += 2) {
                 const unsigned left = word(a, warp * 16 + lane / 4 + c / 2 * 8, k), right = word(b, j * 8 + lane % 4 * 2 + c % 2, k);
                 for (int i = 0; i < 2; ++i) s[j][c] += device::at(&left, i, type) * device::at(&right, i, type);
             }

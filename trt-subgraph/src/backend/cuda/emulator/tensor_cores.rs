@@ -125,21 +125,32 @@ fn products_by_bulk_copies() {
     let matmul = |transpose_b| LayerKind::MatMul { transpose_a: false, transpose_b };
     let target = Target { capability: 90, multiprocessors: 1 };
     let mut tiles = std::collections::BTreeSet::new();
-    for (dtype, kind, x, w, every) in [
+    let cases = [
         (DType::F16, matmul(true), &[70, 1048][..], &[136, 1048][..], 9),
         (DType::BF16, matmul(false), &[2, 65, 72], &[72, 260], 5),
         (DType::F16, c([1; 2], [(1, 1); 2], [1; 2]), &[2, 64, 9, 7], &[40, 64, 3, 3], 7),
         (DType::BF16, c([2, 1], [(2, 0), (1, 3)], [1, 2]), &[3, 30, 11, 13], &[17, 30, 3, 2], 7),
         (DType::F16, c([2; 2], [(0, 0); 2], [1; 2]), &[3, 72, 6, 5], &[72, 72, 1, 1], 5),
-    ] {
+        (DType::F16, c([2; 2], [(3, 3); 2], [1; 2]), &[2, 3, 19, 16], &[24, 3, 7, 7], 7),
+        (DType::BF16, c([1; 2], [(0, 2), (2, 0)], [2, 1]), &[2, 5, 9, 11], &[40, 5, 2, 3], 7),
+        (DType::F16, c([3, 4], [(1, 0), (0, 3)], [1; 2]), &[1, 2, 17, 13], &[64, 2, 3, 5], 7),
+    ];
+    for (at, (dtype, kind, x, w, every)) in cases.into_iter().enumerate() {
         let mut b = Builder::new();
         let (given, w) = (b.input(ty(dtype, x)), b.parameter("w", ty(dtype, w)));
         // What the engine has computed itself.
         let x = b.add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &[given]);
-        let y = b.fused(kind, &[x.expect("well typed"), w], None).expect("well typed");
-        let more = b.input(ty(dtype, &b.ty(y[0]).shape.clone()));
-        let y = b.add(LayerKind::Pointwise(Expr::binary(Binary::Add)), &[y[0], more]).expect("well typed");
-        let network = b.finish(vec![y]);
+        let x = x.expect("well typed");
+        // So is what is added to every other product.
+        let plain = b.fused(kind.clone(), &[x, w], None).expect("well typed");
+        let mut more = b.input(ty(dtype, &b.ty(plain[0]).shape.clone()));
+        if at % 2 == 0 {
+            more = b
+                .add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &[more])
+                .expect("well typed");
+        }
+        let y = b.fused(kind, &[x, w, more], Some(Expr::binary(Binary::Add))).expect("well typed");
+        let network = b.finish(y);
         let list = Mutex::new(Vec::new());
         let run = super::narrow::split(&network).run;
         super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
@@ -154,6 +165,7 @@ fn products_by_bulk_copies() {
         }
     }
     assert!(tiles.len() >= 8, "{tiles:?}");
+    assert!(tiles.iter().any(|name| name.contains("brought")), "{tiles:?}");
 }
 
 /// Strides, dilations, paddings of each side, channels that fill no unit, tiles that do not fill the image.

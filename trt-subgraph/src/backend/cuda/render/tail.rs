@@ -19,12 +19,14 @@ pub struct Tail {
     pub typing: Vec<DType>,
     /// The epilogue's further operands, stretched to the result's shape.
     pub operands: Vec<View>,
+    /// That operand's number whose packs the kernel itself has brought near, and code for the place of the one at hand.
+    pub brought: Option<(usize, String)>,
 }
 
 impl Tail {
     /// Stores values of the type that `out` computes in, as they are.
     pub fn plain(out: View) -> Tail {
-        Tail { typing: vec![out.dtype], out, expr: None, operands: vec![] }
+        Tail { typing: vec![out.dtype], out, expr: None, operands: vec![], brought: None }
     }
 
     /// All tensors that it touches.
@@ -76,7 +78,8 @@ impl Tail {
     pub fn parameters_packed(&self, draft: &mut Draft, axis: usize, pack: usize) {
         draft.write("y", &self.out);
         draft.aligned(pack * self.out.dtype.size());
-        for (i, view) in self.operands.iter().enumerate() {
+        let all = self.operands.iter().enumerate();
+        for (i, view) in all.filter(|(i, _)| self.place_brought(*i).is_none()) {
             draft.read(&format!("e{}", i + 1), view);
             if in_runs(view, axis, pack) {
                 draft.aligned(pack * view.dtype.size());
@@ -98,10 +101,9 @@ impl Tail {
             let (name, at) = (i + 1, format!("({index})({})", sum(positions, &view.strides)));
             inputs.push(match self.lies(view, along) {
                 Lies::Beside(pack) => {
-                    let _ = writeln!(
-                        code,
-                        "const {pack} u{name} = *reinterpret_cast<const {pack}*>(e{name} + {at});"
-                    );
+                    let place = self.place_brought(i).map_or(format!("e{name} + {at}"), str::to_string);
+                    let _ =
+                        writeln!(code, "const {pack} u{name} = *reinterpret_cast<const {pack}*>({place});");
                     format!("get(u{name}.at[j])")
                 }
                 Lies::Once => {
@@ -131,8 +133,9 @@ impl Tail {
             let (name, at) = (i + 1, format!("({index})({})", sum(positions, &view.strides)));
             match self.lies(view, along) {
                 Lies::Beside(pack) => {
+                    let place = self.place_brought(i).map_or(format!("e{name} + {at}"), str::to_string);
                     let _ = writeln!(arrays, "{pack} u{name}[{count}];");
-                    let _ = writeln!(code, "u{name}[r] = *reinterpret_cast<const {pack}*>(e{name} + {at});");
+                    let _ = writeln!(code, "u{name}[r] = *reinterpret_cast<const {pack}*>({place});");
                     bytes += count * along.1 * view.dtype.size();
                 }
                 Lies::Once => {
@@ -160,6 +163,10 @@ impl Tail {
         };
         let inputs = self.operands.iter().enumerate().map(input).collect();
         format!("{{\n{}}}\n", indent(&self.stored(values, inputs, positions, along, index)))
+    }
+
+    fn place_brought(&self, operand: usize) -> Option<&str> {
+        self.brought.as_ref().filter(|(i, _)| *i == operand).map(|(_, place)| place.as_str())
     }
 
     /// How an operand's neighbours along the axis lie, as many as are stored at once.

@@ -121,11 +121,11 @@ WARPGROUP_PRODUCT(16, "n128", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11,
             "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
             "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63", "%64", "%65", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]), SUMS(s[12]), SUMS(s[13]), SUMS(s[14]), SUMS(s[15]))
 WARPGROUP_PRODUCT(20, "n160", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79", "%80", "%81", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]), SUMS(s[12]), SUMS(s[13]), SUMS(s[14]), SUMS(s[15]), SUMS(s[16]), SUMS(s[17]), SUMS(s[18]), SUMS(s[19]))
-// The same of 128 bytes, begun.
-template <int N, class T> DEVICE void multiply_tiles(f32 (*s)[4], const void* a, const void* b, T type) {
+// The same of 128 bytes, or the first quarters of them, begun.
+template <int N, int QUARTERS = 4, class T> DEVICE void multiply_tiles(f32 (*s)[4], const void* a, const void* b, T type) {
     const u64 left = described(a), right = described(b);
     #pragma unroll
-    for (int part = 0; part < 4; ++part) multiply_tile(s, left + 2 * part, right + 2 * part, type, Width<N>());
+    for (int part = 0; part < QUARTERS; ++part) multiply_tile(s, left + 2 * part, right + 2 * part, type, Width<N>());
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 // Shared memory of a size that is said at the launch.

@@ -51,6 +51,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Resul
         expr: Some(scores.epilogue.clone().unwrap_or_else(Expr::identity)),
         typing,
         operands,
+        brought: None,
     };
     let cast = &network.layers[attention.weights[1]];
     let keep = find::cast(network, cast).flatten().map(|keep| {
@@ -58,7 +59,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Resul
         let mut typing = vec![DType::F32];
         typing.extend(operands.iter().map(|v| v.dtype));
         let out = View::row_major(q.slot, &TensorType::new(DType::Bool, shape.clone()));
-        (Tail { out, expr: Some(keep.condition), typing, operands }, keep.when)
+        (Tail { out, expr: Some(keep.condition), typing, operands, brought: None }, keep.when)
     });
     let tail = a.tail(layer, &order)?;
     let (queries, keys) = (shape[r - 2], shape[r - 1]);

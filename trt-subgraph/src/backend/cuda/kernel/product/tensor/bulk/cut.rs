@@ -4,7 +4,9 @@ use super::super::super::super::super::assemble::Assembler;
 use super::super::super::super::super::boxes::ROW;
 use super::super::super::super::super::target::Target;
 use super::super::{Form, form};
+use super::brought;
 use super::factors::rows;
+use super::row_taps::RowTaps;
 use crate::DType;
 use crate::backend::Tf32;
 use crate::network::{Layer, LayerKind};
@@ -24,6 +26,8 @@ pub struct Bulk {
     pub stages: usize,
     /// Blocks that share a multiprocessor.
     pub beside: usize,
+    /// Is an operand of the epilogue brought near too?
+    pub brings: bool,
 }
 
 /// Most stages.
@@ -55,7 +59,12 @@ impl Bulk {
     }
 
     pub fn shared(&self) -> usize {
-        self.stages * self.stage()
+        self.stages * self.stage() + self.teams * self.brought()
+    }
+
+    /// Bytes of the operand that is brought near for a tile.
+    pub fn brought(&self) -> usize {
+        if self.brings { self.tile[0] * self.tile[1].next_multiple_of(ROW / 2) * 2 } else { 0 }
     }
 
     /// Clusters along the rows and the columns.
@@ -82,7 +91,8 @@ impl Bulk {
             1 => format!("clusters of {along}x{across}"),
             _ => format!("by turns of {high}x{wide}"),
         };
-        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside")
+        let with = if self.brings { ", operand brought" } else { "" };
+        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{with}")
     }
 
     /// Cycles that the product takes, about. The rates are those that fit timings on an H200.
@@ -141,6 +151,7 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
     ];
     let Some(form) = bulk_form(a, layer) else { return vec![] };
     let steps = form.k.div_ceil(ROW);
+    let brings = brought::of_layer(a, layer);
     let mut found: Vec<(f64, Bulk)> = Vec::new();
     for (tile, part, teams) in TILES {
         for cluster in [[1, 1], [2, 1], [1, 2], [2, 2]] {
@@ -155,9 +166,10 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
             }
             for beside in [1, 2] {
                 let room = a.target.shared() / beside - 2048;
-                let mut bulk = Bulk { tile, part, cluster, teams, stages: 1, beside };
+                let mut bulk = Bulk { tile, part, cluster, teams, stages: 1, beside, brings };
                 let all = if teams > 1 { STAGES } else { steps.max(1) };
-                bulk.stages = (room / bulk.stage()).min(STAGES).min(all);
+                let left = room.saturating_sub(teams * bulk.brought());
+                bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
                 // So many threads with so many sums have no room for others.
                 let crowded = bulk.workers() * (part[0] * part[1] / 128 + 32) * beside > 48 << 10
                     || blocks <= a.target.multiprocessors;
@@ -183,14 +195,20 @@ pub fn bulk_form(a: &mut Assembler, layer: &Layer) -> Option<Form> {
     match &layer.kind {
         LayerKind::Convolution(c) => {
             let w = a.network.ty(layer.inputs[1]).shape.clone();
-            let reach = |i: usize| (w[i + 2] - 1) * c.dilation[i];
+            let row_taps = RowTaps::of(a, layer);
+            let (c, inputs, taps) = match &row_taps {
+                Some(own) => (&own.convolution, own.inputs(), [w[2], 1]),
+                None if c.stride.len() == 2 => (c, w[1], [w[2], w[3]]),
+                None => return None,
+            };
+            let reach = |i: usize| (taps[i] - 1) * c.dilation[i];
             let told = |i: usize| {
                 let (before, after) = c.padding[i];
                 before.max(after).max(reach(i)) <= FARTHEST && (1..=8).contains(&c.stride[i])
             };
-            let at_a_tap = w[1].next_multiple_of(8).div_ceil(64);
-            let fits = c.stride.len() == 2 && (0..2).all(told) && a.is_static(layer.inputs[1]);
-            fits.then(|| Form { k: w[2] * w[3] * at_a_tap * ROW, ..form })
+            let at_a_tap = inputs.next_multiple_of(8).div_ceil(64);
+            let fits = (0..2).all(told) && a.is_static(layer.inputs[1]);
+            fits.then(|| Form { k: taps[0] * taps[1] * at_a_tap * ROW, ..form })
         }
         LayerKind::MatMul { transpose_a, .. } => {
             let (x, rank) = (a.view(layer.inputs[0]), a.network.ty(layer.inputs[0]).rank());

@@ -6,7 +6,6 @@ use super::super::super::Product;
 use super::Bulk;
 use crate::backend::view::View;
 use crate::network::layer::Convolution;
-use crate::network::{Layer, LayerKind};
 
 /// The factors as bulk copies see them, and how a kernel walks `k`.
 pub struct Factors {
@@ -18,6 +17,8 @@ pub struct Factors {
     pub taps: [usize; 2],
     /// Steps along `k` at one tap.
     pub steps: usize,
+    /// Quarters of a step that are not all zero.
+    pub quarters: usize,
 }
 
 pub struct Windows {
@@ -48,14 +49,20 @@ fn bytes(elements: isize) -> u64 {
     2 * elements.unsigned_abs() as u64
 }
 
-/// Those of the layer, which is the product `p` of `x` and `w`.
-pub fn factors(p: &Product, layer: &Layer, bulk: Bulk, x: &View, w: &View) -> Result<Factors, Fault> {
+/// Those of the product `p` of `x` and `w`, which may be a convolution.
+pub fn factors(
+    p: &Product,
+    convolution: Option<&Convolution>,
+    bulk: Bulk,
+    x: &View,
+    w: &View,
+) -> Result<Factors, Fault> {
     let [per_left, per_right] =
         [bulk.tile[0] / bulk.cluster[1], bulk.tile[1] / bulk.cluster[0]].map(|n| n as u32);
     let dtype = x.dtype;
     let unit = (ROW / 2) as u32;
-    match &layer.kind {
-        LayerKind::Convolution(c) => {
+    match convolution {
+        Some(c) => {
             // Axes of size 1 may have any stride, and a copy wants it to be a multiple of 16 bytes.
             let stride = |v: &View, at: usize| {
                 let inner = v.shape[1].next_multiple_of(8) as isize;
@@ -89,9 +96,10 @@ pub fn factors(p: &Product, layer: &Layer, bulk: Bulk, x: &View, w: &View) -> Re
                 windows: Some(windows(c, &p.tail.out)),
                 taps,
                 steps: w.shape[1].div_ceil(unit as usize),
+                quarters: quarters(x.shape[1]),
             })
         }
-        _ => {
+        None => {
             let row = rows(x).ok_or("rows that do not follow each other")?;
             let matrix = |k: usize, rows: usize, row: isize, many: u32| Boxes {
                 dtype,
@@ -107,9 +115,15 @@ pub fn factors(p: &Product, layer: &Layer, bulk: Bulk, x: &View, w: &View) -> Re
                 windows: None,
                 taps: [1, 1],
                 steps: p.k.div_ceil(unit as usize),
+                quarters: quarters(p.k),
             })
         }
     }
+}
+
+/// Of steps that take so many elements along `k`.
+fn quarters(elements: usize) -> usize {
+    elements.div_ceil(ROW / 2 / 4).min(4)
 }
 
 fn windows(c: &Convolution, out: &View) -> Windows {

@@ -4,8 +4,10 @@
 //! Either every block has one tile, and neighbours form a cluster whose tiles share rows or columns, each of which is read once. Or a block
 //! stays on its multiprocessor and two teams of warpgroups take turns at its tiles: one multiplies while the other stores.
 
+mod brought;
 mod cut;
 mod factors;
+mod row_taps;
 
 pub use cut::{Bulk, bulks};
 
@@ -14,11 +16,14 @@ use super::super::super::super::boxes::ROW;
 use super::super::super::super::program::WEIGHTS;
 use super::super::super::super::render::{Draft, in_runs, indent, storage_type};
 use super::super::Product;
-use super::product;
+use super::super::convolution::of_operands;
+use super::{STEP, product};
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind};
+use brought::bring;
 use cut::bulk_form;
 use factors::{Factors, factors};
+use row_taps::RowTaps;
 use std::fmt::Write;
 
 /// The image or matrix, and the filters or the other, where they do not move from call to call and lie in units of 16 bytes.
@@ -36,12 +41,22 @@ fn settled(a: &mut Assembler, view: &View, axis: usize) -> Result<View, Fault> {
 /// Emits the layer, which bulk copies can bring the factors of.
 pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let form = bulk_form(a, layer).ok_or("a product that bulk copies do not bring")?;
-    let p = product(a, layer, ROW)?;
-    let of_images = matches!(layer.kind, LayerKind::Convolution(_));
-    let [left_axis, right_axis] = if of_images { [1, 1] } else { [p.a.view.rank() - 1, p.b.view.rank() - 2] };
+    let row_taps = RowTaps::of(a, layer);
+    let (mut p, convolution) = match (&row_taps, &layer.kind) {
+        (Some(own), _) => {
+            let (x, w) = (own.image(a, layer)?, own.filter(a, layer)?);
+            (of_operands(a, layer, &own.convolution, x, w, STEP)?, Some(&own.convolution))
+        }
+        (None, LayerKind::Convolution(c)) => (product(a, layer, ROW)?, Some(c)),
+        _ => (product(a, layer, ROW)?, None),
+    };
+    let [left_axis, right_axis] = match convolution {
+        Some(_) => [1, 1],
+        None => [p.a.view.rank() - 1, p.b.view.rank() - 2],
+    };
     let x = settled(a, &p.a.view, left_axis)?;
     let w = settled(a, &p.b.view, right_axis)?;
-    let f = factors(&p, layer, bulk, &x, &w)?;
+    let f = factors(&p, convolution, bulk, &x, &w)?;
     let (ty, pack) = (p.index(), p.tail.pack(p.column_axis).min(8));
     let Bulk { tile: [rows, columns], part: [high, wide], cluster: [along, across], teams, stages, .. } =
         bulk;
@@ -54,6 +69,11 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     (draft.grid, draft.shared) = ([blocks, 1, 1], bulk.shared());
     draft.boxes("x", &x, f.left.clone());
     draft.boxes("w", &w, f.right.clone());
+    let near = match bulk.brings {
+        true => bring(a, &mut draft, &mut p.tail, &layer.kind, (bulk, blocks)),
+        false => None,
+    };
+    let near = near.unwrap_or_default();
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
     let all = bulk.tiles(form);
     let store = stores(&p, bulk, pack);
@@ -69,7 +89,7 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let _ = write!(
         body,
         "__shared__ u64 full[{stages}], empty[{stages}], next[{teams}];
-const int rank = BLOCK % {cluster}, rank_m = rank % {along}, rank_n = rank / {along};
+{declared}const int rank = BLOCK % {cluster}, rank_m = rank % {along}, rank_n = rank / {along};
 const bool names = THREAD == {workers};
 const int lane = THREAD % 32, group = THREAD / 128 % {groups}, team = THREAD / {per_team};
 const int wm = group % {of_rows} * {high} + THREAD / 32 % 4 * 16, wn = group / {of_rows} * {wide};
@@ -79,7 +99,7 @@ if (THREAD == 0) {{
         begin_barrier(&empty[s], {arrivals});
     }}
     for (int t = 0; t < {teams}; ++t) begin_barrier(&next[t], {groups});
-    show_barriers();
+{begun}    show_barriers();
 }}
 {meet}{ahead_of_all}await_previous();
 if (names) {{
@@ -94,7 +114,7 @@ if (names) {{
 {right}            }}
 {left}            if (++at == {stages}) at = 0, again ^= 1;
         }}
-    }}
+{named}    }}
 }} else if (THREAD < {workers}) {{
     #pragma unroll 1
     for (int turn = team; BLOCK + ({ty})turn * {blocks} < {all}; turn += {teams}) {{
@@ -109,7 +129,7 @@ if (names) {{
             for (int i = 0; i < {subtiles}; ++i) begin_products<{eighths}>(sums[i]);
             #pragma unroll
             for (int i = 0; i < {subtiles}; ++i)
-                multiply_tiles<{eighths}>(sums[i], from + (wm / 64 + i) * {subtile}, from + ({rows} + wn) * {ROW}, {element}());
+                multiply_tiles<{eighths}, {quarters}>(sums[i], from + (wm / 64 + i) * {subtile}, from + ({rows} + wn) * {ROW}, {element}());
             wait_products<{subtiles}, {eighths}>(sums[0]);
             if (s > 0{still_wanted}) {{
 {release}            }}
@@ -118,9 +138,14 @@ if (names) {{
         }}
 {others_turn}        #pragma unroll
         for (int i = 0; i < {subtiles}; ++i) wait_products<0, {eighths}>(sums[i]);
-{release_last}{store}    }}
+{release_last}{awaited}{store}{left_to_others}    }}
 }}
 ",
+        declared = near.declared,
+        begun = near.begun,
+        named = indent(&indent(&near.named)),
+        awaited = indent(&indent(&near.awaited)),
+        left_to_others = indent(&indent(&near.left)),
         groups = bulk.groups(),
         per_team = 128 * bulk.groups(),
         of_rows = rows / high,
@@ -136,6 +161,7 @@ if (names) {{
         loaded = indent(&indent(&store.ahead)),
         subtiles = high / 64,
         eighths = wide / 8,
+        quarters = f.quarters,
         my_turn = match teams {
             1 => String::new(),
             _ => "        await_bytes(&next[team], (turn / 2 + team + 1) & 1);\n".to_string(),
@@ -208,7 +234,7 @@ for (int part = 0; part < {packs}; ++part) {{
     };
     let (load, store) =
         (all(first, "", &load), all(first, gather, &p.tail.store_loaded(&values, &p.positions, along, ty)));
-    if first == 0 && bulk.teams == 1 {
+    if first == 0 && bulk.teams == 1 && p.tail.brought.is_none() {
         return Stores { ahead: arrays + &load, code: store };
     }
     Stores { ahead: String::new(), code: nested(&loops[..first], &format!("{arrays}{load}{store}")) }
