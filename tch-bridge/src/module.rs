@@ -275,6 +275,12 @@ impl TrtModule {
         &self.host
     }
 
+    /// Was the module loaded with engines for this method?
+    #[cfg(feature = "tool")]
+    pub(crate) fn was_loaded(&self, method: &str) -> Result<bool, Error> {
+        Ok(self.state(method)?.was_loaded())
+    }
+
     /// The newest compiled form of a method.
     #[cfg(feature = "tool")]
     pub(crate) fn newest(&self, method: &str) -> Result<Option<Arc<Variant>>, Error> {

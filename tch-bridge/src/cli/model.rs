@@ -5,11 +5,12 @@ use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
 use crate::nearest::suggestion;
-use crate::report::State;
+use crate::report::{EngineReport, State};
 use crate::{BackendChoice, Level, Options, ParityGuard, Precision, TrtModule, env, saved};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tch::{Device, IValue, Kind, Tensor};
 
 /// A model and the inputs to call it with.
@@ -98,17 +99,19 @@ fn level(text: &str) -> Result<Level, String> {
 }
 
 impl EngineArgs {
-    /// The element type in place of f32, if one is asked for here or by the environment.
-    pub(crate) fn narrow(&self) -> Result<Option<Kind>, Failure> {
-        let precision = match self.precision {
+    /// What is asked for here or by the environment.
+    fn chosen_precision(&self) -> Result<Precision, Failure> {
+        Ok(match self.precision {
             Some(precision) => precision,
             None => env::PRECISION.read().map_err(crate::Error::from)?.unwrap_or_default(),
-        };
-        Ok(match precision {
-            Precision::Model => None,
-            Precision::F16 => Some(Kind::Half),
-            Precision::BF16 => Some(Kind::BFloat16),
         })
+    }
+
+    /// Do options say how engines are made?
+    pub(crate) fn says_how(&self) -> bool {
+        let excludes = !self.exclude_ops.is_empty() || !self.exclude_modules.is_empty();
+        let chosen = self.backend.is_some() || self.precision.is_some() || self.level.is_some();
+        chosen || self.parity_guard.is_some() || self.min_block_size.is_some() || excludes || self.take_all
     }
 
     /// As options whose engines are built inside the call that needs them. Sets torch's number of threads.
@@ -138,6 +141,10 @@ pub(crate) struct Loaded {
     /// The host's own form of the method.
     pub(crate) host: Method,
     pub(crate) arguments: Vec<Argument>,
+    /// The method is called through the engines that came with the file, rather than through others that are made for it.
+    pub(crate) as_saved: bool,
+    /// The element type in which engines compute what the model has in f32, where it is another.
+    pub(crate) narrow: Option<Kind>,
 }
 
 impl Loaded {
@@ -157,8 +164,34 @@ impl Loaded {
         }
     }
 
+    /// Makes engines for such a call, unless those that came with the file serve, which are built in the call.
+    pub(crate) fn compile(&self, method: &str, values: &[IValue]) -> Result<(), Failure> {
+        if !self.as_saved {
+            tch::no_grad(|| self.module.compile_method(method, values))?;
+        }
+        Ok(())
+    }
+
+    /// Time to divide and build engines.
+    pub(crate) fn build_time(&self) -> Duration {
+        match self.as_saved {
+            true => self.saved_engines().iter().flat_map(|e| &e.shapes).map(|s| s.build).sum(),
+            false => self.module.report().build_time(),
+        }
+    }
+
+    /// What stands behind the engines that came with the file, where they serve.
+    pub(crate) fn saved_engines(&self) -> Vec<EngineReport> {
+        let all = if self.as_saved { self.module.report().loaded } else { Vec::new() };
+        all.into_iter().filter_map(|loaded| loaded.engine).collect()
+    }
+
     /// How many engines there are, and how many calls they served.
     pub(crate) fn served(&self) -> (usize, u64) {
+        if self.as_saved {
+            let engines = self.saved_engines();
+            return (engines.len(), engines.iter().map(|e| e.served).sum());
+        }
         let report = self.module.report();
         let of = |state: &State| match state {
             State::Divided { engines, .. } => engines.iter().map(|e| e.served).sum(),
@@ -238,7 +271,18 @@ impl ModelArgs {
         module.set_eval()?;
         let host = host_of(module.host_module(), &module.host_method_name(&self.method))?;
         let arguments = host.arguments();
-        Ok(Loaded { module, device: self.device, host, arguments })
+        let as_saved = module.was_loaded(&self.method)? && !self.engines.says_how();
+        let mut loaded = Loaded { module, device: self.device, host, arguments, as_saved, narrow: None };
+        let precision = match as_saved {
+            true => loaded.saved_engines().iter().map(|e| e.precision).find(|p| *p != Precision::Model),
+            false => Some(self.engines.chosen_precision()?),
+        };
+        loaded.narrow = match precision.unwrap_or_default() {
+            Precision::Model => None,
+            Precision::F16 => Some(Kind::Half),
+            Precision::BF16 => Some(Kind::BFloat16),
+        };
+        Ok(loaded)
     }
 
     /// Random arguments of the specs' shapes.

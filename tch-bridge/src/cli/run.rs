@@ -65,7 +65,7 @@ impl Run {
             if self.host {
                 return Ok(loaded.host.run(&values)?);
             }
-            loaded.module.compile_method(method, &super::leaves::copies(&values)?)?;
+            loaded.compile(method, &super::leaves::copies(&values)?)?;
             Ok(switch::force_enabled(|| loaded.module.method_is(method, &values))?)
         })?;
         let (outputs, left_out) = leaves("output", &result);

@@ -17,7 +17,7 @@ use super::specialisation::{Outcome, Ready, Specialisation};
 use super::weights::{DenseWeights, Parameters};
 use crate::jit::{EngineError, JitError, Recording, TensorView, current_stream, tf32_on};
 use crate::types::type_of_view;
-use crate::{Options, SavedWeights};
+use crate::{Options, Precision, SavedWeights};
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -197,13 +197,18 @@ impl ClusterEngine {
         self.recorded.fetch_add(old.recorded(), Ordering::Relaxed);
     }
 
+    /// What it computes in.
+    pub(crate) fn precision(&self) -> Precision {
+        self.options.precision.unwrap_or_default()
+    }
+
     /// What a saved module keeps of it.
     pub(super) fn saved(&self) -> Result<SavedEngine, EngineError> {
         let plans = if self.options.weights == SavedWeights::Embed { self.plans() } else { Vec::new() };
         Ok(SavedEngine {
             blueprint: self.blueprint.clone(),
             backend: self.options.backend.unwrap_or_default(),
-            precision: self.options.precision.unwrap_or_default(),
+            precision: self.precision(),
             guard: self.options.guard,
             level: self.options.level.unwrap_or_default(),
             specialisations: self.options.specialisations,

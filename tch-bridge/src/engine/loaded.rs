@@ -199,7 +199,8 @@ impl HostEngine for Loaded {
     fn report(&self) -> Option<EngineReport> {
         let name = self.saved.blueprint.name.clone();
         let bound = self.bound.load();
-        Some(bound.as_ref().map_or_else(|| EngineReport::unused(name), |b| EngineReport::of(&b.cluster)))
+        let unused = || EngineReport::unused(name, self.options.precision.unwrap_or_default());
+        Some(bound.as_ref().map_or_else(unused, |b| EngineReport::of(&b.cluster)))
     }
 
     fn refit(&self) -> bool {

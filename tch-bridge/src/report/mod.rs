@@ -6,7 +6,7 @@ use crate::engine::{Built, ClusterEngine};
 pub use crate::engine::{DifferingLayer, Kept, Parity};
 use crate::jit::Module;
 use crate::variant::{Builder, Stitched, Variant};
-use crate::{Error, env, notice, switch};
+use crate::{Error, Precision, env, notice, switch};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -87,6 +87,8 @@ pub struct EngineReport {
     pub name: String,
     /// Who runs it; `None` until the first call shows that.
     pub backend: Option<String>,
+    /// What it computes in.
+    pub precision: Precision,
     /// Calls that it served.
     pub served: u64,
     /// Calls that the host served in its place because they recorded gradients.
@@ -205,6 +207,7 @@ impl EngineReport {
         EngineReport {
             name: cluster.name().to_string(),
             backend: Some(cluster.backend().name().to_string()),
+            precision: cluster.precision(),
             served: cluster.served(),
             recorded: cluster.recorded(),
             embedded: cluster.kept.load(Ordering::Relaxed),
@@ -213,8 +216,16 @@ impl EngineReport {
     }
 
     /// Of an engine that no call has come to.
-    pub(crate) fn unused(name: String) -> EngineReport {
-        EngineReport { name, backend: None, served: 0, recorded: 0, embedded: 0, shapes: Vec::new() }
+    pub(crate) fn unused(name: String, precision: Precision) -> EngineReport {
+        EngineReport {
+            name,
+            backend: None,
+            precision,
+            served: 0,
+            recorded: 0,
+            embedded: 0,
+            shapes: Vec::new(),
+        }
     }
 }
 

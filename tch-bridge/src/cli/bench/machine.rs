@@ -1,6 +1,7 @@
 //! The machine as the operating system tells it.
 
 use crate::engine::Built;
+use crate::report::EngineReport;
 use crate::variant::Stitched;
 use serde::Serialize;
 
@@ -27,6 +28,16 @@ impl Memory {
             }
         }
         memory
+    }
+
+    /// Of engines that came with a file.
+    pub(crate) fn of_saved(engines: &[EngineReport]) -> Memory {
+        let shapes = || engines.iter().flat_map(|e| &e.shapes);
+        Memory {
+            weight_bytes: shapes().filter(|s| !s.shares_weights).map(|s| s.weight_bytes).sum(),
+            arena_bytes: shapes().map(|s| s.arena_bytes).sum(),
+            peak_resident_bytes: peak_resident(),
+        }
     }
 }
 

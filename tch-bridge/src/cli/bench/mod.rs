@@ -115,13 +115,17 @@ impl Bench {
     /// Builds, warms up, and times the contenders in turns.
     pub(crate) fn run(&self) -> Result<Measurement, Failure> {
         let opened = Instant::now();
-        let loaded = self.model.load()?;
+        let loaded = self.load()?;
         let values = self.model.values(&loaded, Filling::usual(0), Point::Opt)?;
         let method = self.model.method.as_str();
+        let call =
+            |of: &Loaded| switch::force_enabled(|| tch::no_grad(|| of.module.method_is(method, &values)));
         let first = Instant::now();
-        tch::no_grad(|| loaded.module.compile_method(method, &values))?;
-        let first_call = first.elapsed();
-        let result = switch::force_enabled(|| tch::no_grad(|| loaded.module.method_is(method, &values)))?;
+        loaded.compile(method, &values)?;
+        let compiled = first.elapsed();
+        let result = call(&loaded)?;
+        // Engines that came with the file are built in the call.
+        let first_call = if loaded.as_saved { first.elapsed() } else { compiled };
         let first_result = opened.elapsed();
         let one_tensor = matches!(result, IValue::Tensor(_));
         let arguments = (0..self.streams).map(|_| Arguments::copy(&values, one_tensor));
@@ -147,22 +151,28 @@ impl Bench {
         let profiled = stitched.map(|s| layers::profile(&contenders[0], &arguments[0], s, length, whole));
         let profiled = profiled.transpose()?;
         let host_cost_us = submission.or(profiled.as_ref().map(|p| p.host_us)).unwrap_or(median_us);
-        let (report, memory) = (loaded.module.report(), Memory::of(stitched));
-        let again = self.model.load()?;
-        tch::no_grad(|| again.module.compile_method(method, &values))?;
-        let rebuild = again.module.report().build_time();
+        let memory = match loaded.as_saved {
+            true => Memory::of_saved(&loaded.saved_engines()),
+            false => Memory::of(stitched),
+        };
+        let again = self.load()?;
+        again.compile(method, &values)?;
+        if again.as_saved {
+            call(&again)?;
+        }
+        let rebuild = again.build_time();
         drop(again);
         let measurement = Measurement {
             model: self.model.model.display().to_string(),
             method: method.to_string(),
-            backend: report.backend.clone(),
+            backend: loaded.module.report().backend,
             machine: machine::describe(),
             inputs: values.iter().map(inspect::type_text).collect(),
             threads: tch::get_num_threads(),
             streams: self.streams,
             first_call_ms: first_call.as_secs_f64() * 1e3,
             first_result_ms: first_result.as_secs_f64() * 1e3,
-            build_ms: report.build_time().as_secs_f64() * 1e3,
+            build_ms: loaded.build_time().as_secs_f64() * 1e3,
             rebuild_ms: rebuild.as_secs_f64() * 1e3,
             memory,
             notes: self.notes(&loaded, &timings, profiled.as_ref(), load_before),
@@ -176,6 +186,13 @@ impl Bench {
             std::fs::write(path, drawn).map_err(|e| Failure::unwritten(path, e))?;
         }
         Ok(measurement)
+    }
+
+    /// The model. To show where time goes, engines of a file are made anew.
+    fn load(&self) -> Result<Loaded, Failure> {
+        let mut loaded = self.model.load()?;
+        loaded.as_saved &= !self.layers;
+        Ok(loaded)
     }
 
     /// Each contender for its share of a round, in an order that turns from round to round.
@@ -235,9 +252,17 @@ impl Bench {
         load: Option<f64>,
     ) -> Vec<String> {
         let mut notes = Vec::new();
-        let report = loaded.module.report();
-        if report.engines() == 0 {
-            notes.push("there is no engine: the host serves everything; `tch-trt inspect` tells why".into());
+        let (engines, served) = loaded.served();
+        if engines == 0 || served == 0 {
+            notes.push(match loaded.as_saved {
+                true => {
+                    "no engine of the file served: the host does everything; RUST_LOG=warn tells why".into()
+                }
+                false => "there is no engine: the host serves everything; `tch-trt inspect` tells why".into(),
+            });
+        }
+        if self.layers && loaded.module.was_loaded(&self.model.method).unwrap_or(false) {
+            notes.push("--layers makes engines anew: those in the file are timed without it".into());
         }
         for timing in timings {
             let (low, high) = extremes(&timing.turns_us);
@@ -262,7 +287,7 @@ impl Bench {
             notes.push(format!("noisy: other programs were running (load {load:.1} on {cores} processors)"));
         }
         let Some(layers) = profiled else { return notes };
-        if report.engines() > 0 && layers.host_us > 0.5 * layers.whole_us {
+        if engines > 0 && layers.host_us > 0.5 * layers.whole_us {
             let percent = 100.0 * layers.host_us / layers.whole_us;
             notes.push(format!("launch-bound: {percent:.0} % of a call is spent outside of engines"));
         }

@@ -142,7 +142,7 @@ impl Verify {
             if self.bisect && bisection.is_none() && !run.passed {
                 bar.set_message("looking for the fault");
                 bisection =
-                    bisect::bisect(&loaded.module, &self.model.method, &set.values, self.tolerance())?;
+                    bisect::bisect(&loaded.module, &self.model.method, &set.values, self.tolerance(&loaded))?;
                 if let Some(finding) = &mut bisection {
                     finding.write(&self.out, &self.repeat())?;
                 }
@@ -159,7 +159,7 @@ impl Verify {
             method: self.model.method.clone(),
             backend: loaded.module.report().backend,
             against: self.against,
-            tolerance: self.tolerance(),
+            tolerance: self.tolerance(&loaded),
             passed,
             engines,
             served,
@@ -181,11 +181,9 @@ impl Verify {
         options + &self.model.repeat()
     }
 
-    fn tolerance(&self) -> Tolerance {
+    fn tolerance(&self, loaded: &Loaded) -> Tolerance {
         let tf32 = self.model.is_on_gpu().then_some(Kind::Half);
-        // What the environment holds was checked when the model was loaded.
-        let narrow = self.model.engines.narrow().ok().flatten().or(tf32);
-        Tolerance { rtol: self.rtol, atol: self.atol, narrow }
+        Tolerance { rtol: self.rtol, atol: self.atol, narrow: loaded.narrow.or(tf32) }
     }
 
     /// The given inputs, or random ones: a seed for each, floating-point values of several sizes, and the smallest, usual and
@@ -231,18 +229,19 @@ impl Verify {
             })?)
         };
         let expected = call(false)?;
-        tch::no_grad(|| loaded.module.compile_method(method, &copies(&set.values)?).map_err(Failure::from))?;
+        loaded.compile(method, &copies(&set.values)?)?;
         let before = loaded.served().1;
         let found = call(true)?;
         let served = loaded.served().1 - before;
         tch::manual_seed(seed);
+        let tolerance = self.tolerance(loaded);
         let truth = judge.map(|j| tch::no_grad(|| j.run(&set.values))).transpose();
         let truth = truth.map_err(|e| format!("the model does not run in float64: {e}"))?;
         let (right, host) = match &truth {
-            Some(truth) => (truth, Some(self.compare_all(&expected, truth)?)),
+            Some(truth) => (truth, Some(self.compare_all(&expected, truth, tolerance)?)),
             None => (&expected, None),
         };
-        let mut outputs = self.compare_all(&found, right)?;
+        let mut outputs = self.compare_all(&found, right, tolerance)?;
         for (engine, host) in outputs.iter_mut().zip(host.iter().flatten()) {
             let alike = engine.nan == host.nan && engine.inf == host.inf && engine.found == host.found;
             engine.passed |= alike && engine.max_abs <= 2.0 * host.max_abs;
@@ -258,7 +257,12 @@ impl Verify {
         Ok((run, served))
     }
 
-    fn compare_all(&self, found: &IValue, expected: &IValue) -> Result<Vec<Comparison>, Failure> {
+    fn compare_all(
+        &self,
+        found: &IValue,
+        expected: &IValue,
+        tolerance: Tolerance,
+    ) -> Result<Vec<Comparison>, Failure> {
         let ((found, _), (expected, _)) = (leaves("output", found), leaves("output", expected));
         let names = |of: &[(String, tch::Tensor)]| of.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
         if names(&found) != names(&expected) {
@@ -266,7 +270,7 @@ impl Verify {
             return Err(format!("the results differ in structure: {found} and {expected}").into());
         }
         let one = |((name, found), (_, expected)): (&(String, tch::Tensor), &(String, tch::Tensor))| {
-            compare(name, found, expected, self.tolerance(), self.agreement)
+            compare(name, found, expected, tolerance, self.agreement)
                 .map_err(|e| Failure::from(format!("{name} cannot be compared: {}", words(&e))))
         };
         tch::no_grad(|| found.iter().zip(&expected).map(one).collect())
@@ -275,10 +279,11 @@ impl Verify {
     fn notes(&self, loaded: &Loaded, engines: usize, served: u64, passed: bool, found: bool) -> Vec<String> {
         let mut notes = Vec::new();
         if served == 0 {
-            notes.push(
-                "no engine served a call: the host was compared with itself; `tch-trt inspect` tells why"
-                    .into(),
-            );
+            let why = match loaded.as_saved {
+                true => "RUST_LOG=warn tells why those in the file did not",
+                false => "`tch-trt inspect` tells why",
+            };
+            notes.push(format!("no engine served a call: the host was compared with itself; {why}"));
         }
         for method in &loaded.module.report().methods {
             let engines = match &method.state {
@@ -297,7 +302,7 @@ impl Verify {
         }
         if !passed
             && (self.rtol.is_some() || self.atol.is_some())
-            && let Ok(Some(kind)) = self.model.engines.narrow()
+            && let Some(kind) = loaded.narrow
         {
             notes.push(format!(
                 "engines compute in {} where the model has f32, and are off by its rounding; without --rtol and --atol the tolerance allows for that",
@@ -305,7 +310,15 @@ impl Verify {
             ));
         }
         if self.bisect && !passed && !found && engines > 0 {
-            notes.push("each engine gives the host's results on the host's values: the difference builds up over several engines".into());
+            notes.push(match loaded.as_saved {
+                true => "the engines in the file differ, which --bisect does not look into; those that it made anew do not: say --precision and the other options that the file was compiled with",
+                false => "each engine gives the host's results on the host's values: the difference builds up over several engines",
+            }.into());
+        }
+        for (at, engine) in loaded.saved_engines().iter().enumerate() {
+            for refused in engine.shapes.iter().filter_map(|s| s.refused.as_ref()) {
+                notes.push(format!("engine {at} of the file was not built: {refused}"));
+            }
         }
         notes
     }

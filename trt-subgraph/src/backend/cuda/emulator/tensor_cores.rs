@@ -8,7 +8,7 @@ use super::tests::{Batch, agrees_by, agrees_within, ty};
 use crate::backend::Tf32;
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::layer::Convolution;
-use crate::network::{Builder, Expr, LayerKind, Network};
+use crate::network::{Builder, Expr, LayerKind, Network, infer};
 use crate::{DType, Literal};
 use std::sync::{Arc, Mutex};
 
@@ -142,8 +142,9 @@ fn products_by_bulk_copies() {
         let x = b.add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &[given]);
         let x = x.expect("well typed");
         // So is what is added to every other product.
-        let plain = b.fused(kind.clone(), &[x, w], None).expect("well typed");
-        let mut more = b.input(ty(dtype, &b.ty(plain[0]).shape.clone()));
+        let types = [b.ty(x).clone(), b.ty(w).clone()];
+        let result = infer(&kind, None, &types.each_ref()).expect("well typed").remove(0);
+        let mut more = b.input(result);
         if at % 2 == 0 {
             more = b
                 .add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &[more])

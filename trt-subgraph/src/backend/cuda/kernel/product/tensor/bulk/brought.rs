@@ -8,7 +8,7 @@ use super::Bulk;
 use super::factors::rows;
 use crate::DType;
 use crate::backend::view::View;
-use crate::network::{Layer, LayerKind};
+use crate::network::{Layer, LayerKind, ValueId};
 
 /// Has the layer one? Its result has the operand's shape and type.
 pub fn of_layer(a: &mut Assembler, layer: &Layer) -> bool {
@@ -16,9 +16,10 @@ pub fn of_layer(a: &mut Assembler, layer: &Layer) -> bool {
     let order = order(&layer.kind, out.rank());
     let own = layer.kind.arity().unwrap_or(layer.inputs.len());
     let moves = |v: &View| v.shape == out.shape && v.dtype == out.dtype;
-    layer.inputs[own..].iter().any(|&v| {
+    let moving: Vec<ValueId> = layer.inputs[own..].iter().copied().filter(|&v| !a.is_static(v)).collect();
+    moving.into_iter().any(|v| {
         let view = a.view(v);
-        !a.is_static(v) && !a.is_given(view.slot) && moves(&view) && matrix(&view, &order).is_some()
+        !a.is_given(view.slot) && moves(&view) && matrix(&view, &order).is_some()
     })
 }
 

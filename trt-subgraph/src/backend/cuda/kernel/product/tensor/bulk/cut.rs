@@ -6,7 +6,6 @@ use super::super::super::super::super::target::Target;
 use super::super::{Form, form};
 use super::brought;
 use super::factors::rows;
-use super::row_taps::RowTaps;
 use crate::DType;
 use crate::backend::Tf32;
 use crate::network::{Layer, LayerKind};
@@ -195,20 +194,14 @@ pub fn bulk_form(a: &mut Assembler, layer: &Layer) -> Option<Form> {
     match &layer.kind {
         LayerKind::Convolution(c) => {
             let w = a.network.ty(layer.inputs[1]).shape.clone();
-            let row_taps = RowTaps::of(a, layer);
-            let (c, inputs, taps) = match &row_taps {
-                Some(own) => (&own.convolution, own.inputs(), [w[2], 1]),
-                None if c.stride.len() == 2 => (c, w[1], [w[2], w[3]]),
-                None => return None,
-            };
-            let reach = |i: usize| (taps[i] - 1) * c.dilation[i];
+            let reach = |i: usize| (w[i + 2] - 1) * c.dilation[i];
             let told = |i: usize| {
                 let (before, after) = c.padding[i];
                 before.max(after).max(reach(i)) <= FARTHEST && (1..=8).contains(&c.stride[i])
             };
-            let at_a_tap = inputs.next_multiple_of(8).div_ceil(64);
-            let fits = (0..2).all(told) && a.is_static(layer.inputs[1]);
-            fits.then(|| Form { k: taps[0] * taps[1] * at_a_tap * ROW, ..form })
+            let at_a_tap = w[1].next_multiple_of(8).div_ceil(64);
+            let fits = c.stride.len() == 2 && (0..2).all(told) && a.is_static(layer.inputs[1]);
+            fits.then(|| Form { k: w[2] * w[3] * at_a_tap * ROW, ..form })
         }
         LayerKind::MatMul { transpose_a, .. } => {
             let (x, rank) = (a.view(layer.inputs[0]), a.network.ty(layer.inputs[0]).rank());

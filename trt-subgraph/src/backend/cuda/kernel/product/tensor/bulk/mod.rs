@@ -7,7 +7,6 @@
 mod brought;
 mod cut;
 mod factors;
-mod row_taps;
 
 pub use cut::{Bulk, bulks};
 
@@ -16,14 +15,12 @@ use super::super::super::super::boxes::ROW;
 use super::super::super::super::program::WEIGHTS;
 use super::super::super::super::render::{Draft, in_runs, indent, storage_type};
 use super::super::Product;
-use super::super::convolution::of_operands;
-use super::{STEP, product};
+use super::product;
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind};
 use brought::bring;
 use cut::bulk_form;
 use factors::{Factors, factors};
-use row_taps::RowTaps;
 use std::fmt::Write;
 
 /// The image or matrix, and the filters or the other, where they do not move from call to call and lie in units of 16 bytes.
@@ -41,14 +38,10 @@ fn settled(a: &mut Assembler, view: &View, axis: usize) -> Result<View, Fault> {
 /// Emits the layer, which bulk copies can bring the factors of.
 pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let form = bulk_form(a, layer).ok_or("a product that bulk copies do not bring")?;
-    let row_taps = RowTaps::of(a, layer);
-    let (mut p, convolution) = match (&row_taps, &layer.kind) {
-        (Some(own), _) => {
-            let (x, w) = (own.image(a, layer)?, own.filter(a, layer)?);
-            (of_operands(a, layer, &own.convolution, x, w, STEP)?, Some(&own.convolution))
-        }
-        (None, LayerKind::Convolution(c)) => (product(a, layer, ROW)?, Some(c)),
-        _ => (product(a, layer, ROW)?, None),
+    let mut p = product(a, layer, ROW)?;
+    let convolution = match &layer.kind {
+        LayerKind::Convolution(c) => Some(c),
+        _ => None,
     };
     let [left_axis, right_axis] = match convolution {
         Some(_) => [1, 1],
