@@ -43,6 +43,30 @@ fn fewer_bits_are_judged_as_such() {
 }
 
 #[test]
+fn engines_in_a_file_are_judged_as_they_are() {
+    let folder = Folder::new();
+    let model =
+        folder.model("dense.pt", "def forward(self, x):\n    return torch.tanh(torch.mm(x, x.t()))\n");
+    let saved = folder.path("saved.pt");
+    let made = ["compile", &model, "-i", "[(4,16);(8,16);(8,16)]", "--take-all", "-o", &saved];
+    json(&[&made[..], &["--precision", "f16", "--weights", "embed"]].concat(), 0);
+    let off = |more: &[&str]| {
+        let found = json(&[&["verify", &saved, "-i", "(8,16)", "--runs", "1"], more].concat(), 0);
+        assert_eq!((&found["engines"], &found["served"]), (&1.into(), &1.into()), "{found}");
+        found["runs"][0]["outputs"][0]["max_abs"].as_f64().unwrap()
+    };
+    assert!(off(&[]) > 1e-6, "the engine in the file rounds");
+    assert!(off(&["--precision", "model", "--take-all"]) < 1e-6, "one that is made anew does not");
+    let outside = json(&["verify", &saved, "-i", "(12,16)", "--runs", "1"], 1);
+    assert_eq!(outside["served"], 0, "libtorch serves beyond the bounds: {outside}");
+    let timed = json(&["bench", &saved, "-i", "(8,16)", "--duration", "0.1", "--warmup", "0"], 0);
+    assert!(
+        timed["host_cost_us"].is_null() && timed["notes"].to_string().find("no engine").is_none(),
+        "{timed}"
+    );
+}
+
+#[test]
 fn nothing_verified_is_a_failure() {
     let folder = Folder::new();
     let model = folder.model("fft.pt", "def forward(self, x):\n    return torch.real(torch.fft_fft(x))\n");

@@ -84,7 +84,7 @@ pub(crate) struct Measurement {
     contenders: Vec<Timing>,
     /// Mean time of a call outside of the engines: the interpreter, the host's operators, allocation. On a GPU the median time until
     /// a call returns, its work on the GPU having been ordered.
-    host_cost_us: f64,
+    host_cost_us: Option<f64>,
     #[serde(skip)]
     on_gpu: bool,
     /// Where a profiled call's time goes.
@@ -150,7 +150,9 @@ impl Bench {
         };
         let profiled = stitched.map(|s| layers::profile(&contenders[0], &arguments[0], s, length, whole));
         let profiled = profiled.transpose()?;
-        let host_cost_us = submission.or(profiled.as_ref().map(|p| p.host_us)).unwrap_or(median_us);
+        // Without an engine it is all of a call; engines of a file are not profiled.
+        let all = (!loaded.as_saved).then_some(median_us);
+        let host_cost_us = submission.or(profiled.as_ref().map(|p| p.host_us)).or(all);
         let memory = match loaded.as_saved {
             true => Memory::of_saved(&loaded.saved_engines()),
             false => Memory::of(stitched),

@@ -37,7 +37,9 @@ impl Document for Measurement {
             out += &format!("\nenergy of a call: {}\n", joules.join(", "));
         }
         let what = if self.on_gpu { "until it returns" } else { "outside of engines" };
-        out += &format!("\nhost cost of a call: {:.1} us {what}\n", self.host_cost_us);
+        if let Some(cost) = self.host_cost_us {
+            out += &format!("\nhost cost of a call: {cost:.1} us {what}\n");
+        }
         if let Some(layers) = &self.layers {
             out += &layers_text(layers, style);
         }
