@@ -33,7 +33,10 @@ EngineState engine_to_state(const c10::intrusive_ptr<Engine>& engine) {
 }
 
 c10::intrusive_ptr<Engine> engine_from_state(const EngineState& state) {
-  auto bytes = std::get<0>(state).cpu().contiguous();
+  // The host serves what is said on the meta device, which has no bytes, or says that it has more than there are.
+  const auto& saved = std::get<0>(state);
+  auto bytes = saved.is_meta() ? at::empty({0}, at::kByte) : saved.cpu().contiguous();
+  if (bytes.nbytes() > bytes.storage().nbytes()) bytes = at::empty({0}, at::kByte);
   return c10::make_intrusive<Engine>(engine_load(view(bytes)), std::get<1>(state), std::get<2>(state));
 }
 

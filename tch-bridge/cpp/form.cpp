@@ -18,6 +18,13 @@ struct Form : torch::CustomClassHolder {
   Form(rust::Box<KindsHandle> kinds, std::vector<std::string> paths, std::vector<IValue> values)
       : kinds(std::move(kinds)), paths(std::move(paths)), values(std::move(values)) {}
 
+  // When only weak references are left.
+  void release_resources() override {
+    auto gone = std::move(kinds);
+    places.reset();
+    values.clear();
+  }
+
   rust::Box<KindsHandle> kinds;
   std::vector<std::string> paths;
   // What the attribute at each path holds: a scalar; where it lists parameters, their paths.

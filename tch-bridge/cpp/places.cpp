@@ -9,7 +9,13 @@ namespace tch_trt {
 using c10::IValue;
 
 Places::Places(const Owner& owner, const std::vector<std::string>& paths)
-    : root_(owner.object), address_(owner.object.get()) {
+    : address_(owner.object.get()), type_(owner.object->type()) {
+  for (const IValue& attribute : address_->slots()) {
+    if (attribute.isCustomClass()) {
+      life_.emplace(attribute.toObjectRef().getSlot(0).toCapsule());
+      break;
+    }
+  }
   std::unordered_map<std::string, const Object*> holders{{"", address_}};
   for (const std::string& path : paths) {
     auto slot_of = [&](const Object* holder, const std::string& name) {
@@ -36,7 +42,7 @@ Places::Places(const Owner& owner, const std::vector<std::string>& paths)
 }
 
 bool Places::hold(const Owner& owner) const {
-  return owner.object.get() == address_ &&
+  return owner.object.get() == address_ && owner.object->type() == type_ &&
          std::all_of(steps_.begin(), steps_.end(),
                      [](const Step& step) {
                        const IValue& value = step.parent->getSlot(step.slot);

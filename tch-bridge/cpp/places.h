@@ -2,6 +2,9 @@
 #pragma once
 
 #include <torch/csrc/jit/api/object.h>
+#include <torch/custom_class.h>
+
+#include <optional>
 
 #include "tch-bridge/cpp/calls.h"
 
@@ -21,7 +24,7 @@ class Places {
   bool hold(const Owner& owner) const;
   bool same_owner(const Places& other) const { return address_ == other.address_; }
   // Whether the module that they were found in is still there.
-  bool owner_lives() const { return !root_.expired(); }
+  bool owner_lives() const { return life_ && !life_->expired(); }
   // What the paths led to, in their order.
   const c10::IValue& value(size_t at) const { return found_.at(at).value; }
   size_t size() const { return found_.size(); }
@@ -38,10 +41,12 @@ class Places {
     size_t slot;
     c10::IValue value;
   };
-  // Weak: engines and forms, which hold places, are attributes of this very module. Objects that are alive, or remembered
-  // weakly, never share an address.
-  c10::weak_intrusive_ptr<Object> root_;
+  // The module and its type. Nothing may refer to the module itself, not even weakly: it keeps its attributes while anything does, and
+  // engines and forms, which hold places, are among these. At the address of one that is gone there may be another.
   const Object* address_;
+  std::shared_ptr<c10::ClassType> type_;
+  // An attribute that only such modules have: it goes when the module does.
+  std::optional<c10::weak_intrusive_ptr<torch::CustomClassHolder>> life_;
   std::vector<Step> steps_;
   std::vector<Found> found_;
 };

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use tch::nn::VarStore;
 use tch::{CModule, Device, IValue, Tensor};
+use trt_subgraph::files;
 
 const FORWARD: &str = "forward";
 
@@ -221,7 +222,8 @@ impl TrtModule {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let bytes = saved::with_engines(&self.host, &self.states())?.save_bytes()?;
-        std::fs::write(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
+        let fail = |source| Error::Io { path: path.to_owned(), source };
+        files::replace(path, |other| std::fs::write(other, &bytes).map_err(fail), fail)
     }
 
     /// Brings all engines up to date with the parameters as they are now. Calls do this by themselves where they see a change;

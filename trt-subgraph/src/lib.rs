@@ -12,6 +12,7 @@ pub mod cost;
 mod cursor;
 pub mod define;
 mod dtype;
+pub mod files;
 mod literal;
 pub mod network;
 pub mod op;

@@ -8,6 +8,7 @@ use crate::jit::{Argument, ValueType, words};
 use safetensors::SafeTensorError;
 use std::path::Path;
 use tch::{IValue, TchError, Tensor};
+use trt_subgraph::files;
 
 enum Format {
     Npz,
@@ -69,11 +70,13 @@ pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fai
     let dense =
         |(name, t): &(String, Tensor)| Ok((name.clone(), tch::no_grad(|| t.f_detach()?.f_contiguous())?));
     let written = tensors.iter().map(dense).collect::<Result<Vec<_>, tch::TchError>>();
-    let written = written.and_then(|tensors| match format {
-        Format::Npz => Tensor::write_npz(&tensors, path),
-        Format::Safetensors => Tensor::write_safetensors(&tensors, path),
-    });
-    written.map_err(|e| Failure::unwritten(path, in_words(&e)))
+    let fail = |e: tch::TchError| Failure::unwritten(path, in_words(&e));
+    let tensors = written.map_err(fail)?;
+    let whole = |other: &Path| match format {
+        Format::Npz => Tensor::write_npz(&tensors, other).map_err(fail),
+        Format::Safetensors => Tensor::write_safetensors(&tensors, other).map_err(fail),
+    };
+    files::replace(path, whole, |e| Failure::unwritten(path, e))
 }
 
 /// The arguments of a method from a file: a tensor goes to the argument of its name, `arr_0` and the like by number; specs

@@ -28,7 +28,9 @@ impl Completions {
     pub(crate) fn run(&self) -> Result<Script, Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "tch-trt", &mut script);
-        Ok(Script { shell: self.shell.to_string(), script: String::from_utf8_lossy(&script).into_owned() })
+        // For bash, clap_complete 4.6 writes the hyphen of the name in one way where it sets a state, in another where it asks for it.
+        let script = String::from_utf8_lossy(&script).replace("tch__subcmd__trt", "tch__trt");
+        Ok(Script { shell: self.shell.to_string(), script })
     }
 }
 

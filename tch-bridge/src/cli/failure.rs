@@ -6,6 +6,7 @@ use serde::Serialize;
 use std::error::Error as _;
 use std::fmt;
 use std::path::Path;
+use trt_subgraph::files;
 
 /// One sentence for the user.
 #[derive(Debug, Serialize)]
@@ -17,6 +18,12 @@ impl Failure {
     /// The file cannot be read or written.
     pub(crate) fn file(path: &Path, why: impl fmt::Display) -> Failure {
         Failure { error: format!("{}: {why}", path.display()) }
+    }
+
+    /// Writes a file, whole or not at all.
+    pub(crate) fn or_written(path: &Path, text: &str) -> Result<(), Failure> {
+        let fail = |e: std::io::Error| Failure::unwritten(path, e);
+        files::replace(path, |other| std::fs::write(other, text).map_err(fail), fail)
     }
 
     /// The file cannot be written.

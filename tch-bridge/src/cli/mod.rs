@@ -125,9 +125,15 @@ fn finish<D: Document>(found: Result<D, Failure>, json: bool) -> ExitCode {
             (if json { pretty(failure) } else { String::new() }, 2)
         }
     };
-    // A reader that has gone, as `head` does, is no fault of ours.
-    drop(std::io::stdout().write_all(text.as_bytes()));
-    ExitCode::from(status)
+    let mut to = std::io::stdout();
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        // A reader that has gone, as `head` does, is no fault of ours.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("{} cannot print: {e}", Style::of_stderr().red("error:"));
+            ExitCode::from(2)
+        }
+        _ => ExitCode::from(status),
+    }
 }
 
 fn pretty(value: &impl Serialize) -> String {

@@ -203,8 +203,10 @@ impl Loaded {
 
 /// Opens a library for good: what it registers with torch stays.
 fn open_library(path: &Path) -> Result<(), Failure> {
+    // A bare name is looked for among the system's libraries, and a file of that name is meant.
+    let file = std::path::absolute(path).ok().filter(|file| file.is_file());
     // SAFETY: the library's initialisers run, which is what the user asks for.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    let library = unsafe { Library::open(Some(file.as_deref().unwrap_or(path)), RTLD_NOW | RTLD_GLOBAL) };
     std::mem::forget(library.map_err(|e| Failure::library(path, &e))?);
     Ok(())
 }

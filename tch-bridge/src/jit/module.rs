@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use cxx::UniquePtr;
 use tch::{CModule, Device, IValue, Tensor};
+use trt_subgraph::files;
 
 use super::engine::HostEngine;
 use super::graph::{Role, ValueType};
@@ -91,8 +92,8 @@ impl Module {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), JitError> {
         let path = path.as_ref();
         let bytes = ffi::save_bytes(&self.inner)?;
-        std::fs::write(path, bytes.as_bytes())
-            .map_err(|source| JitError::Io { path: path.to_owned(), source })
+        let fail = |source| JitError::Io { path: path.to_owned(), source };
+        files::replace(path, |other| std::fs::write(other, bytes.as_bytes()).map_err(fail), fail)
     }
 
     /// The bytes that [`Self::save`] writes.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use trt_subgraph::files;
 
 /// What reports say where the switch is off.
 pub(crate) const SWITCHED_OFF: &str = "engines are switched off in this process: the host serves every call (USE_TRT=1 or set_enabled switches them on)";
@@ -175,7 +176,8 @@ impl Report {
             Some("json") => self.json(),
             _ => self.to_string(),
         };
-        std::fs::write(path, text).map_err(|source| Error::Io { path: path.to_owned(), source })
+        let fail = |source| Error::Io { path: path.to_owned(), source };
+        files::replace(path, |other| std::fs::write(other, &text).map_err(fail), fail)
     }
 }
 

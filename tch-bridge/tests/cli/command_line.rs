@@ -139,4 +139,8 @@ fn completions_are_for_shells() {
         let script = text(&["completions", shell], 0);
         assert!(script.contains(word) && script.contains("inspect"), "{shell}");
     }
+    let typed = "COMP_WORDS=(tch-trt verify --agai); COMP_CWORD=2; _tch__trt tch-trt --agai verify; echo ${COMPREPLY[@]}";
+    let script = format!("{}\n{typed}", text(&["completions", "bash"], 0));
+    let found = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "--against", "{found:?}");
 }

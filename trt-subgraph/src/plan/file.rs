@@ -1,12 +1,11 @@
 //! Plans in files.
 
 use super::PlanError;
-use crate::Bytes;
+use crate::{Bytes, files};
 use memmap2::Mmap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The bytes of a file, mapped.
 pub fn map(path: &Path) -> Result<Bytes, PlanError> {
@@ -21,29 +20,19 @@ pub fn map(path: &Path) -> Result<Bytes, PlanError> {
     Ok(Bytes::of(map))
 }
 
-/// Writes a file under another name in the same folder, makes it durable, and gives it its name: at every moment there is the
-/// old file or the new one, whole. What is left of a failed attempt is removed.
+/// Writes a plan's file: at every moment there is the old one or the new one, whole.
 pub fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), PlanError>,
 ) -> Result<(), PlanError> {
-    static ATTEMPT: AtomicU64 = AtomicU64::new(0);
     let fail = |e: std::io::Error| PlanError::io(path, e);
-    let name = path.file_name().ok_or_else(|| PlanError::io(path, "this is no file's name"))?;
-    let mut other = std::ffi::OsString::from(".");
-    other.push(name);
-    other.push(format!(".{}-{}", std::process::id(), ATTEMPT.fetch_add(1, Ordering::Relaxed)));
-    let other = path.with_file_name(other);
-    let attempt = || {
-        let file = File::options().write(true).create_new(true).open(&other).map_err(fail)?;
-        let mut to = BufWriter::new(file);
+    let whole = |other: &Path| {
+        let mut to = BufWriter::new(File::create(other).map_err(fail)?);
         write(&mut to).map_err(|e| match e {
             PlanError::Io { why, .. } => PlanError::io(path, why),
             e => e,
         })?;
-        let file = to.into_inner().map_err(|e| fail(e.into_error()))?;
-        file.sync_all().map_err(fail)?;
-        fs::rename(&other, path).map_err(fail)
+        to.into_inner().map(drop).map_err(|e| fail(e.into_error()))
     };
-    attempt().inspect_err(|_| drop(fs::remove_file(&other)))
+    files::replace(path, whole, fail)
 }

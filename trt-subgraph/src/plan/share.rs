@@ -10,7 +10,7 @@ use memmap2::{Mmap, MmapMut};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,7 +29,7 @@ pub fn share(name: &str, plan: &Plan, mode: u32) -> Result<(), PlanError> {
     let bytes = plan.bytes();
     let file = create(name, mode)?;
     let write = || {
-        file.set_len((LINE + bytes.len()) as u64).map_err(|e| fault(name, e))?;
+        reserve(&file, LINE + bytes.len()).map_err(|e| fault(name, e))?;
         // SAFETY: a segment of our own, which nobody shortens.
         let mut map = unsafe { MmapMut::map_mut(&file) }.map_err(|e| fault(name, e))?;
         let word = |map: &mut MmapMut, at: usize, v: u64| map[at..at + 8].copy_from_slice(&v.to_le_bytes());
@@ -137,6 +137,16 @@ fn abandoned(name: &str) -> bool {
             gone && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
         }
         _ => false,
+    }
+}
+
+/// Gives the file this size, and memory for all of it: what is written later has a place.
+fn reserve(file: &File, bytes: usize) -> io::Result<()> {
+    let bytes = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+    // SAFETY: a descriptor of our own.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
     }
 }
 

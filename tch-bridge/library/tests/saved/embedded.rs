@@ -89,5 +89,7 @@ fn a_damaged_plan_is_told_and_its_engine_built_anew() {
 #[test]
 fn python_starts_from_engines_in_the_file() {
     let folder = Folder::new("embedded-python");
-    run("embedded.py", &[&saved_with(&folder, SavedWeights::Embed)], &[]);
+    let saved = saved_with(&folder, SavedWeights::Embed);
+    run("embedded.py", &[&saved], &[]);
+    run("freed.py", &[&saved], &[]);
 }

@@ -185,7 +185,7 @@ impl Bench {
         };
         if let Some(path) = &self.svg {
             let drawn = chart::chart(&measurement);
-            std::fs::write(path, drawn).map_err(|e| Failure::unwritten(path, e))?;
+            Failure::or_written(path, &drawn)?;
         }
         Ok(measurement)
     }

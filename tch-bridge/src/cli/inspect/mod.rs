@@ -62,5 +62,5 @@ impl Inspect {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|e| Failure::unwritten(path, e))
+    Failure::or_written(path, text)
 }

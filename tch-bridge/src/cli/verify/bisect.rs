@@ -143,7 +143,7 @@ impl Finding {
     pub(crate) fn write(&mut self, folder: &Path, options: &str) -> Result<(), Failure> {
         std::fs::create_dir_all(folder).map_err(|e| Failure::unwritten(folder, e))?;
         let network = folder.join("differs.network");
-        std::fs::write(&network, &self.network).map_err(|e| Failure::unwritten(&network, e))?;
+        Failure::or_written(&network, &self.network)?;
         self.files.push(network.display().to_string());
         if let Some(module) = &self.module {
             let (model, inputs) = (folder.join("differs.pt"), folder.join("differs.safetensors"));

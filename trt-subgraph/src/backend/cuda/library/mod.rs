@@ -84,8 +84,9 @@ fn load_driver() -> Result<Driver, String> {
     let driver =
         Driver::new(library).map_err(|why| format!("libcuda is too old, update the driver: {why}"))?;
     // SAFETY: the first call into the driver.
+    let begun = unsafe { (driver.cuInit)(0) };
     driver
-        .check("cuInit", unsafe { (driver.cuInit)(0) })
+        .check("cuInit", begun)
         .map_err(|why| format!("the NVIDIA driver does not start, see that a GPU is visible ({why})"))?;
     let (major, minor) = driver.version();
     if major < DRIVER {

@@ -1,0 +1,79 @@
+//! Files that are whole at every moment.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Has `write` write a file of another name in the same folder, makes it durable, and gives it the name: at every moment there is the old
+/// file or the new one, whole. What is left of a failed attempt is removed. A link leads to the same place as before, and a file that
+/// was there hands its permissions on. What is no regular file, such as a pipe, is written as it is.
+///
+/// # Errors
+/// Those of `write`; those of the file system, as `fail` words them.
+pub fn replace<E>(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+    fail: impl Fn(io::Error) -> E,
+) -> Result<(), E> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let old = fs::metadata(&target).ok();
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
+        return write(&target);
+    }
+    let other = beside(&target).map_err(&fail)?;
+    let attempt = || {
+        write(&other)?;
+        let finish = || {
+            if let Some(old) = old {
+                fs::set_permissions(&other, old.permissions())?;
+            }
+            File::open(&other)?.sync_all()?;
+            fs::rename(&other, &target)
+        };
+        finish().map_err(&fail)
+    };
+    attempt().inspect_err(|_| drop(fs::remove_file(&other)))
+}
+
+/// A name in the same folder that no other attempt has.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    static ATTEMPT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().ok_or_else(|| io::Error::other("this is no file's name"))?;
+    let mut other = OsString::from(".");
+    other.push(name);
+    other.push(format!(".{}-{}", std::process::id(), ATTEMPT.fetch_add(1, Ordering::Relaxed)));
+    Ok(path.with_file_name(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_the_old_file_or_the_new_one() {
+        let folder = std::env::temp_dir().join(format!("trt-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, link) = (folder.join("a"), folder.join("b"));
+        let put = |path: &Path, text: &'static str| {
+            replace(path, |other| fs::write(other, text), |e| e).expect("it is written")
+        };
+        put(&file, "old");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let half = |other: &Path| {
+            fs::write(other, "ne")?;
+            assert_eq!(fs::read_to_string(&file)?, "old", "nobody sees the half");
+            Err(io::Error::other("the disk is full"))
+        };
+        assert_eq!(replace(&file, half, |e| e).unwrap_err().to_string(), "the disk is full");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "old");
+        put(&link, "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "a link stays one");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        put(Path::new("/dev/null"), "nothing");
+        assert!(!fs::metadata("/dev/null").unwrap().is_file(), "a device stays one");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "nothing is left behind");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
