@@ -277,6 +277,12 @@ impl TrtModule {
         &self.host
     }
 
+    /// Who would run engines on a device, in words.
+    #[cfg(feature = "tool")]
+    pub(crate) fn backend_on(&self, device: Device) -> String {
+        self.builder.runners.of(device, &self.builder.options).describe()
+    }
+
     /// Was the module loaded with engines for this method?
     #[cfg(feature = "tool")]
     pub(crate) fn was_loaded(&self, method: &str) -> Result<bool, Error> {

@@ -172,6 +172,11 @@ impl Loaded {
         Ok(())
     }
 
+    /// Who runs engines here, in words.
+    pub(crate) fn backend(&self) -> String {
+        if self.as_saved { self.module.backend_on(self.device) } else { self.module.report().backend }
+    }
+
     /// Time to divide and build engines.
     pub(crate) fn build_time(&self) -> Duration {
         match self.as_saved {

@@ -77,7 +77,7 @@ impl Run {
         Ok(Ran {
             model: self.model.model.display().to_string(),
             method: method.clone(),
-            backend: if self.host { "host".into() } else { loaded.module.report().backend },
+            backend: if self.host { "host".into() } else { loaded.backend() },
             inputs,
             outputs: outputs.iter().map(describe).collect(),
             served: loaded.served().1,

@@ -167,7 +167,7 @@ impl Bench {
         let measurement = Measurement {
             model: self.model.model.display().to_string(),
             method: method.to_string(),
-            backend: loaded.module.report().backend,
+            backend: loaded.backend(),
             machine: machine::describe(),
             inputs: values.iter().map(inspect::type_text).collect(),
             threads: tch::get_num_threads(),

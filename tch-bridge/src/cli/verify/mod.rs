@@ -157,7 +157,7 @@ impl Verify {
         Ok(Verification {
             model: self.model.model.display().to_string(),
             method: self.model.method.clone(),
-            backend: loaded.module.report().backend,
+            backend: loaded.backend(),
             against: self.against,
             tolerance: self.tolerance(&loaded),
             passed,

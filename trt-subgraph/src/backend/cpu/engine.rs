@@ -103,7 +103,7 @@ impl CpuEngine {
         let compiled = Compiled::assemble(network, machine, team)?;
         let weights = compiled.held.packed.load(saved).ok_or_else(|| CompileError::Layer {
             layer: "the saved weights".to_string(),
-            why: "they are packed otherwise than this machine wants them".to_string(),
+            why: "they are packed otherwise than this machine wants them for so many threads".to_string(),
         })?;
         drop(compiled.held.publish(Buffer::shared(weights)));
         CpuEngine::of(Arc::new(compiled)).map_err(CompileError::Prepare)
