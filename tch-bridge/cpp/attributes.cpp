@@ -186,6 +186,33 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
   return folded;
 }
 
+void drop_idle_assignments(torch::jit::Graph& graph) {
+  std::unordered_map<std::string, std::vector<Node*>> by_name;
+  bool calls = false;
+  each_node(graph.block(), [&](Node* node) {
+    if (node->kind() == prim::SetAttr) by_name[node->s(attr::name)].push_back(node);
+    calls = calls || is_any_of(node, {"prim::CallMethod", "prim::CallFunction", "prim::fork"});
+  });
+  if (calls) return;
+  // What an operator in place gives back is its first operand.
+  auto written = [](Value* value) {
+    for (const auto* schema = value->node()->maybeSchema(); schema; schema = value->node()->maybeSchema()) {
+      const auto &arguments = schema->arguments(), &returns = schema->returns();
+      bool in_place = !arguments.empty() && returns.size() == 1 && arguments[0].alias_info() && arguments[0].alias_info()->isWrite() &&
+                      returns[0].alias_info() && *returns[0].alias_info() == *arguments[0].alias_info();
+      if (!in_place) break;
+      value = value->node()->input(0);
+    }
+    return value;
+  };
+  for (auto& [name, sets] : by_name) {
+    if (sets.size() != 1) continue;
+    Node* read = written(sets[0]->input(1))->node();
+    bool same = read->kind() == prim::GetAttr && read->s(attr::name) == name && read->input(0) == sets[0]->input(0);
+    if (same) sets[0]->destroy();
+  }
+}
+
 void hoist_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner,
                       const std::unordered_set<std::string>& assigned) {
   std::vector<Node*> reads;

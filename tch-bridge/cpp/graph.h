@@ -62,6 +62,9 @@ class Origins {
   std::unordered_map<const torch::jit::InlinedCallStack*, std::string> paths;
 };
 
+// Takes out assignments that give an attribute the very tensor that it holds, written in place: `self.n += 1`.
+void drop_idle_assignments(torch::jit::Graph& graph);
+
 // The names of attributes that the graph, or a method of the module or its submodules, sets.
 std::unordered_set<std::string> assigned_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner);
 

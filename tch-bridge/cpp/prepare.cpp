@@ -53,6 +53,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   torch::jit::Inline(*graph);
   torch::jit::EraseShapeInformation(graph);
   torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+  drop_idle_assignments(*graph);
   auto assigned = assigned_attributes(*graph, module.module);
   auto folded = expand_tensor_lists(*graph, module.module, assigned);
   hoist_attributes(*graph, module.module, assigned);

@@ -256,8 +256,16 @@ fn attributes_that_share_memory() {
 
 #[test]
 fn counting_calls_pins_nothing_else() {
+    for counted in ["self.n.add_(1)", "self.n += 1", "self.n = self.n.add_(2).sub_(1)", "self.n = self.n + 1"]
+    {
+        counts(counted);
+    }
+}
+
+fn counts(counted: &str) {
     let _on = engines_on();
-    let source = "def forward(self, x, y):\n    self.n.add_(1)\n    self.k = self.k + 1\n    z = torch.tanh(x @ self.w) * 2.0 + y\n    return torch.relu(z @ self.u) + y, self.n * 2\n";
+    let source = "def forward(self, x, y):\n    COUNT\n    self.k = self.k + 1\n    z = torch.tanh(x @ self.w) * 2.0 + y\n    return torch.relu(z @ self.u) + y, self.n * 2\n";
+    let source = source.replace("COUNT", counted);
     let (tied, x, y) = (floats(&[3, 3]), floats(&[4, 3]), floats(&[4, 3]));
     let attributes = [
         ("w", Initial::Parameter(tied.shallow_clone())),
@@ -265,7 +273,7 @@ fn counting_calls_pins_nothing_else() {
         ("n", Initial::Buffer(Tensor::zeros([1], tch::kind::INT64_CPU))),
         ("k", Initial::Value(IValue::Int(0))),
     ];
-    let module = tch_bridge::jit::Module::from_source(source, &attributes).unwrap();
+    let module = tch_bridge::jit::Module::from_source(&source, &attributes).unwrap();
     let module = tch_bridge::TrtModule::wrap(module.to_cmodule(), &tests::options()).unwrap();
     let want = ((x.matmul(&tied).tanh() * 2.0 + &y).matmul(&tied)).relu() + &y;
     for call in 1..4 {
@@ -279,8 +287,10 @@ fn counting_calls_pins_nothing_else() {
         assert_eq!(count.int64_value(&[0]), 2 * call);
     }
     let report = module.report();
-    let State::Divided { engines, .. } = &report.methods[0].state else { panic!("{report}") };
-    assert_eq!((engines.len(), tests::served(&module)), (1, 2), "{report}");
+    // The count itself may be an engine of its own.
+    let said = report.to_string();
+    assert!(said.contains(": 7 nodes (matmul x2, add.Tensor x2, tanh"), "{counted}: {report}");
+    assert!(tests::served(&module) >= 2, "{counted}: {report}");
 }
 
 #[test]
