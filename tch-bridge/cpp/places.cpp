@@ -11,7 +11,7 @@ using c10::IValue;
 Places::Places(const Owner& owner, const std::vector<std::string>& paths)
     : address_(owner.object.get()), type_(owner.object->type()) {
   for (const IValue& attribute : address_->slots()) {
-    if (attribute.isCustomClass()) {
+    if (attribute.isCustomClass() && attribute.toObjectRef().name().rfind("__torch__.torch.classes.trt.", 0) == 0) {
       life_.emplace(attribute.toObjectRef().getSlot(0).toCapsule());
       break;
     }

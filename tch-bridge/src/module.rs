@@ -223,7 +223,7 @@ impl TrtModule {
         let path = path.as_ref();
         let bytes = saved::with_engines(&self.host, &self.states())?.save_bytes()?;
         let fail = |source| Error::Io { path: path.to_owned(), source };
-        files::replace(path, |other| std::fs::write(other, &bytes).map_err(fail), fail)
+        files::write(path, |other| std::fs::write(other, &bytes).map_err(fail), fail)
     }
 
     /// Brings all engines up to date with the parameters as they are now. Calls do this by themselves where they see a change;

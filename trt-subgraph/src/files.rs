@@ -6,13 +6,31 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Has `write` write a file of another name in the same folder, makes it durable, and gives it the name: at every moment there is the old
-/// file or the new one, whole. What is left of a failed attempt is removed. A link leads to the same place as before, and a file that
-/// was there hands its permissions on. What is no regular file, such as a pipe, is written as it is.
+/// Has `write` write a file of another name in the same folder, which is there already and empty, makes it durable, and gives it the name:
+/// at every moment there is what was there before or the new file, whole. What is left of a failed attempt is removed.
 ///
 /// # Errors
 /// Those of `write`; those of the file system, as `fail` words them.
 pub fn replace<E>(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+    fail: impl Fn(io::Error) -> E,
+) -> Result<(), E> {
+    let other = beside(path).map_err(&fail)?;
+    let attempt = || {
+        write(&other)?;
+        let finish = || File::open(&other)?.sync_all().and_then(|()| fs::rename(&other, path));
+        finish().map_err(&fail)
+    };
+    attempt().inspect_err(|_| drop(fs::remove_file(&other)))
+}
+
+/// As [`replace`], for a path that a user gives: a link leads to the same place as before, a file that was there hands its permissions on, and
+/// what is no regular file, such as a pipe, is written as it is.
+///
+/// # Errors
+/// As [`replace`].
+pub fn write<E>(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), E>,
     fail: impl Fn(io::Error) -> E,
@@ -22,29 +40,23 @@ pub fn replace<E>(
     if old.as_ref().is_some_and(|old| !old.is_file()) {
         return write(&target);
     }
-    let other = beside(&target).map_err(&fail)?;
-    let attempt = || {
-        write(&other)?;
-        let finish = || {
-            if let Some(old) = old {
-                fs::set_permissions(&other, old.permissions())?;
-            }
-            File::open(&other)?.sync_all()?;
-            fs::rename(&other, &target)
-        };
-        finish().map_err(&fail)
+    let with_permissions = |other: &Path| {
+        write(other)?;
+        old.map_or(Ok(()), |old| fs::set_permissions(other, old.permissions())).map_err(&fail)
     };
-    attempt().inspect_err(|_| drop(fs::remove_file(&other)))
+    replace(&target, with_permissions, &fail)
 }
 
-/// A name in the same folder that no other attempt has.
+/// A new file in the same folder: nobody else's.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     static ATTEMPT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or_else(|| io::Error::other("this is no file's name"))?;
     let mut other = OsString::from(".");
     other.push(name);
     other.push(format!(".{}-{}", std::process::id(), ATTEMPT.fetch_add(1, Ordering::Relaxed)));
-    Ok(path.with_file_name(other))
+    let other = path.with_file_name(other);
+    File::options().write(true).create_new(true).open(&other)?;
+    Ok(other)
 }
 
 #[cfg(test)]
@@ -57,7 +69,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let (file, link) = (folder.join("a"), folder.join("b"));
         let put = |path: &Path, text: &'static str| {
-            replace(path, |other| fs::write(other, text), |e| e).expect("it is written")
+            write(path, |other| fs::write(other, text), |e| e).expect("it is written")
         };
         put(&file, "old");
         std::os::unix::fs::symlink(&file, &link).unwrap();
@@ -66,13 +78,16 @@ mod tests {
             assert_eq!(fs::read_to_string(&file)?, "old", "nobody sees the half");
             Err(io::Error::other("the disk is full"))
         };
-        assert_eq!(replace(&file, half, |e| e).unwrap_err().to_string(), "the disk is full");
+        assert_eq!(write(&file, half, |e| e).unwrap_err().to_string(), "the disk is full");
         assert_eq!(fs::read_to_string(&link).unwrap(), "old");
         put(&link, "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "a link stays one");
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         put(Path::new("/dev/null"), "nothing");
         assert!(!fs::metadata("/dev/null").unwrap().is_file(), "a device stays one");
+        replace(&link, |other| fs::write(other, "own"), |e: io::Error| e).expect("it is written");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new", "a link is replaced, not followed");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "own");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "nothing is left behind");
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -76,7 +76,7 @@ pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fai
         Format::Npz => Tensor::write_npz(&tensors, other).map_err(fail),
         Format::Safetensors => Tensor::write_safetensors(&tensors, other).map_err(fail),
     };
-    files::replace(path, whole, |e| Failure::unwritten(path, e))
+    files::write(path, whole, |e| Failure::unwritten(path, e))
 }
 
 /// The arguments of a method from a file: a tensor goes to the argument of its name, `arr_0` and the like by number; specs

@@ -23,7 +23,7 @@ impl Failure {
     /// Writes a file, whole or not at all.
     pub(crate) fn or_written(path: &Path, text: &str) -> Result<(), Failure> {
         let fail = |e: std::io::Error| Failure::unwritten(path, e);
-        files::replace(path, |other| std::fs::write(other, text).map_err(fail), fail)
+        files::write(path, |other| std::fs::write(other, text).map_err(fail), fail)
     }
 
     /// The file cannot be written.

@@ -93,7 +93,7 @@ impl Module {
         let path = path.as_ref();
         let bytes = ffi::save_bytes(&self.inner)?;
         let fail = |source| JitError::Io { path: path.to_owned(), source };
-        files::replace(path, |other| std::fs::write(other, bytes.as_bytes()).map_err(fail), fail)
+        files::write(path, |other| std::fs::write(other, bytes.as_bytes()).map_err(fail), fail)
     }
 
     /// The bytes that [`Self::save`] writes.

@@ -177,7 +177,7 @@ impl Report {
             _ => self.to_string(),
         };
         let fail = |source| Error::Io { path: path.to_owned(), source };
-        files::replace(path, |other| std::fs::write(other, &text).map_err(fail), fail)
+        files::write(path, |other| std::fs::write(other, &text).map_err(fail), fail)
     }
 }
 
