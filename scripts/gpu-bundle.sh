@@ -35,7 +35,7 @@ add test-fuzz test --release --workspace --test fuzz --no-run
 add parity/examine build --release --workspace --example parity
 strip -o "$bundle/libtch_trt.so" target/release/libtch_trt.so
 cp tests/cases/op/*.cases "$bundle/cases/"
-cp scripts/bench/{gpu,captured,chart,formats,networks,yolox}.py scripts/gpu/run.sh "$bundle/"
+cp scripts/bench/{gpu,captured,chart,formats,networks,yolox}.py scripts/gpu/{captures.py,run.sh} "$bundle/"
 cp scripts/parity/*.py "$bundle/parity/"
 size=$(du -sm "$bundle" | cut -f1)
 [ "$size" -lt $most_mib ] || fail "$bundle takes $size MiB, more than $most_mib."

@@ -1,10 +1,12 @@
 //! Modules on a GPU: the CUDA engine against the host's own kernels there. Where libtorch finds no GPU, each test says so and
 //! ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
 use tch::{Device, IValue, Kind, Tensor};
-use tch_bridge::TrtModule;
 use tch_bridge::jit::{Initial, Module};
+use tch_bridge::{Options, TrtModule};
 use tests::{EnginesOn, engines_on, options, served};
 
 const GPU: Device = Device::Cuda(0);
@@ -130,6 +132,43 @@ fn threads_share_a_module() {
         }
     });
     assert!(served(&module) > 0, "{}", module.report());
+}
+
+/// While engines are built in the background, and timed, with cuDNN's and cuBLASLt's kernels among others.
+#[test]
+fn who_waits_for_the_device_is_not_disturbed_by_builds() {
+    let Some(_on) = on_gpu() else { return };
+    let vs = VarStore::new(GPU);
+    let net = network(&vs.root());
+    let module = tch::no_grad(|| {
+        let sample = [floats(&[2, 3, 32, 32])];
+        let options = Options { wait: false, ..options() };
+        TrtModule::trace(&vs, &sample, |xs| net.forward_t(&xs[0], false), &options)
+            .expect("the network is traced")
+    });
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut waits = 0;
+            while !over.load(Ordering::Relaxed) {
+                tch::Cuda::synchronize(0);
+                waits += 1;
+            }
+            waits
+        });
+        let patience = Instant::now();
+        for batch in [3, 5, 7, 9] {
+            let (images, before) = (floats(&[batch, 3, 32, 32]), served(&module));
+            let want = tch::no_grad(|| net.forward_t(&images, false));
+            while served(&module) == before {
+                let got = tch::no_grad(|| module.forward_ts(&[&images])).expect("the module answers");
+                assert_near(&got, &want, 3e-3);
+                assert!(patience.elapsed().as_secs() < 300, "{}", module.report());
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(waiter.join().expect("every wait ended well") > 100);
+    });
 }
 
 #[test]

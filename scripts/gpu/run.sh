@@ -63,6 +63,7 @@ tests() {
     check every-way ./test-engine every_way --nocapture
     check engine ./test-engine --skip operator_cases --skip random --skip every_way --skip without_a_device --nocapture
     check modules ./test-module --test-threads 1 --nocapture
+    check captures "$python" captures.py ./tch-trt ./libtch_trt.so
     check refit ./test-module --ignored --nocapture
     printf '%s' "$table" | tee "$results/tests.txt"
 }

@@ -94,6 +94,8 @@ uint8_t recording();
 // Is some of that recorded for the tensor?
 bool is_recorded(const at::Tensor& tensor, uint8_t recording);
 size_t current_stream(RawDevice device);
+int64_t current_stream_id(RawDevice device);
+void use_stream(RawDevice device, int64_t id);
 RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, rust::Slice<const int64_t> strides, int8_t dtype,
                   RawDevice device);
 void out_tensor(Outputs& outputs, const at::Tensor& tensor);

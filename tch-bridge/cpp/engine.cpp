@@ -144,10 +144,24 @@ bool is_recorded(const at::Tensor& tensor, uint8_t recording) {
          ((recording & kTangents) != 0 && tensor._fw_grad(0).defined());
 }
 
+c10::Device device_of(RawDevice device) {
+  return c10::Device(static_cast<c10::DeviceType>(device.kind), device.index);
+}
+
 size_t current_stream(RawDevice device) {
-  c10::Device where(static_cast<c10::DeviceType>(device.kind), device.index);
+  auto where = device_of(device);
   c10::impl::VirtualGuardImpl guard(where.type());
   return reinterpret_cast<size_t>(guard.getStreamNativeHandle(guard.getStream(where)));
+}
+
+int64_t current_stream_id(RawDevice device) {
+  auto where = device_of(device);
+  return c10::impl::VirtualGuardImpl(where.type()).getStream(where).id();
+}
+
+void use_stream(RawDevice device, int64_t id) {
+  auto where = device_of(device);
+  c10::impl::VirtualGuardImpl(where.type()).exchangeStream(c10::Stream(c10::Stream::UNSAFE, where, id));
 }
 
 RawView out_empty(Outputs& outputs, rust::Slice<const int64_t> sizes, rust::Slice<const int64_t> strides, int8_t dtype,

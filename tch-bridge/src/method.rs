@@ -1,7 +1,8 @@
 //! One method: the host's own form of it, and the compiled forms, one for each kind of arguments.
 
+use crate::divide::device_of;
 use crate::engine::{ClusterEngine, serve_directly};
-use crate::jit::{Fact, Graph, JitError, Kinds, Limits, Method, Modes, Module, Seen, Sizes};
+use crate::jit::{Fact, Graph, Handover, JitError, Kinds, Limits, Method, Modes, Module, Seen, Sizes};
 use crate::report::MethodReport;
 use crate::saved;
 use crate::variant::{Builder, Stitched, Variant};
@@ -268,7 +269,7 @@ impl MethodState {
         self.variants.store(Arc::new(all));
         let (host, builder, made) = (host.clone(), builder.clone(), variant.clone());
         let (own, name) = (self.own.clone(), self.name.clone());
-        let wait = builder.options.wait;
+        let (wait, stream) = (builder.options.wait, Handover::of(device_of(&seen)));
         let build = move || {
             let built =
                 catch_unwind(AssertUnwindSafe(|| builder.build(&host, (&own, &name), &made.graph, &seen)));
@@ -286,7 +287,15 @@ impl MethodState {
         };
         if wait {
             build();
-        } else if let Err(e) = std::thread::Builder::new().name("trt-build".into()).spawn(build) {
+            return;
+        }
+        let build = move || {
+            if let Some(stream) = stream {
+                stream.take();
+            }
+            build();
+        };
+        if let Err(e) = std::thread::Builder::new().name("trt-build".into()).spawn(build) {
             let why = format!("no thread could be started to build engines: {e}");
             log::warn!("{}: the host serves every call: {why}", self.name);
             drop(variant.made.set(Err(why)));

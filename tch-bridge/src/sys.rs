@@ -294,6 +294,8 @@ pub(crate) mod ffi {
         fn recording() -> u8;
         fn is_recorded(tensor: &Tensor, recording: u8) -> bool;
         fn current_stream(device: RawDevice) -> Result<usize>;
+        fn current_stream_id(device: RawDevice) -> Result<i64>;
+        fn use_stream(device: RawDevice, id: i64) -> Result<()>;
         fn out_empty(
             outputs: Pin<&mut Outputs>,
             sizes: &[i64],

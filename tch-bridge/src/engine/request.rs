@@ -3,7 +3,7 @@
 use super::cluster::{ClusterEngine, lock};
 use super::entry::Entry;
 use super::specialisation::Specialisation;
-use crate::jit::TensorView;
+use crate::jit::{Handover, TensorView};
 use std::sync::Arc;
 
 /// Has an engine built for these inputs: here when the options ask to wait, or when it came with the module; else in the background
@@ -35,7 +35,11 @@ pub(super) fn build_in_background(cluster: &Arc<ClusterEngine>, mut entries: Vec
         return;
     }
     let (builder, keys) = (cluster.clone(), entries.clone());
+    let stream = Handover::of(cluster.device);
     let work = move || {
+        if let Some(stream) = stream {
+            stream.take();
+        }
         for entry in entries {
             builder.build(entry);
         }

@@ -1,11 +1,12 @@
 //! The model's parameters as an engine sees them: found by identity, watched by version.
 
-use crate::jit::{EngineError, JitError, Recording, TensorView, Watched};
+use crate::jit::{EngineError, JitError, Recording, TensorView, Watched, current_stream};
 use crate::types::type_of_view;
+use std::ffi::c_void;
 use std::marker::PhantomData;
 use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
-use trt_subgraph::backend::{TensorRef, Weights};
+use trt_subgraph::backend::{Stream, TensorRef, Weights};
 use xxhash_rust::xxh3::Xxh3;
 
 /// The parameters by identity.
@@ -75,6 +76,7 @@ impl Parameters {
 /// Dense copies (or the tensors themselves where they are dense) of all parameters, alive while an engine prepares.
 pub(crate) struct DenseWeights {
     tensors: Vec<(Tensor, TensorType)>,
+    stream: *mut c_void,
 }
 
 impl DenseWeights {
@@ -85,7 +87,8 @@ impl DenseWeights {
             let ty = type_of_view(&view).filter(|_| view.device() == Some(device))?;
             Some((dense, ty))
         };
-        Some(DenseWeights { tensors: parameters.iter().map(one).collect::<Option<_>>()? })
+        let tensors = parameters.iter().map(one).collect::<Option<_>>()?;
+        Some(DenseWeights { tensors, stream: current_stream(device).ok()? })
     }
 
     pub(crate) fn types(&self) -> Vec<TensorType> {
@@ -113,5 +116,9 @@ impl Weights for DenseWeights {
     fn parameter(&self, index: usize) -> TensorRef<'_> {
         let (tensor, ty) = &self.tensors[index];
         TensorRef { data: tensor.data_ptr().cast_const().cast(), ty, owner: PhantomData }
+    }
+
+    fn stream(&self) -> Stream {
+        Stream(self.stream)
     }
 }

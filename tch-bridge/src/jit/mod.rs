@@ -34,5 +34,5 @@ pub(crate) use operators::like_operator;
 pub use operators::{call_operator, operator_exists};
 pub use places::{Owner, Places};
 pub use stitch::{Cluster, Item, Order};
-pub use tensor::{Recording, TensorView, current_stream, host_is_watched, tf32_on};
+pub use tensor::{Handover, Recording, TensorView, current_stream, host_is_watched, tf32_on};
 pub use watch::Watched;

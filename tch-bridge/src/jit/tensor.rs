@@ -67,6 +67,29 @@ pub fn current_stream(device: Device) -> Result<*mut c_void, JitError> {
     }
 }
 
+/// The queue that a thread's work on a GPU goes to, for another thread that goes on with that work.
+#[derive(Clone, Copy)]
+pub struct Handover {
+    device: Device,
+    id: i64,
+}
+
+impl Handover {
+    /// Of this thread; `None` where `device` has no queue.
+    pub fn of(device: Device) -> Option<Handover> {
+        match device {
+            Device::Cpu => None,
+            device => ffi::current_stream_id(device_to_raw(device)).ok().map(|id| Handover { device, id }),
+        }
+    }
+
+    /// Makes it the calling thread's.
+    pub fn take(self) {
+        // torch knows the device: it named the queue.
+        let _taken = ffi::use_stream(device_to_raw(self.device), self.id);
+    }
+}
+
 /// A tensor's metadata, read once; cheap to copy out of and free of reference counting.
 #[repr(transparent)]
 pub struct TensorView<'a> {

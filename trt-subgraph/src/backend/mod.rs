@@ -211,6 +211,11 @@ pub struct TensorRef<'a> {
 pub trait Weights {
     /// Parameter `index`, of the declared type; its data stays valid while the borrow lasts.
     fn parameter(&self, index: usize) -> TensorRef<'_>;
+
+    /// The queue of whoever computes them: they are read when what it has now is done. The device's default one unless something else is said.
+    fn stream(&self) -> Stream {
+        Stream(std::ptr::null_mut())
+    }
 }
 
 impl Weights for Vec<crate::Literal> {

@@ -1,11 +1,14 @@
 //! A GPU of this process, by its primary context: the one that libtorch uses too.
 
+use super::capture::Apart;
 use super::library::{Driver, versions};
 use super::target::Target;
-use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute, CUstreamCaptureMode};
+use cudarc::driver::sys::{
+    CUcontext, CUdevice, CUdevice_attribute as Attribute, CUstream, CUstreamCaptureMode,
+};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A device with its primary context, which stays retained.
@@ -19,7 +22,9 @@ pub struct Device {
     pub name: String,
     /// Bytes of memory.
     pub memory: usize,
-    context: CUcontext,
+    pub(super) context: CUcontext,
+    raw: CUdevice,
+    apart: OnceLock<Option<Apart>>,
 }
 
 // SAFETY: the driver's functions may be called from any thread, and a context may be current in several.
@@ -94,7 +99,8 @@ impl Device {
                 "{name} has compute capability {major}.{minor}; 8.0 (Ampere) or newer is needed"
             ));
         }
-        Ok(Arc::new(Device { driver, target, ordinal, name, memory, context }))
+        let apart = OnceLock::new();
+        Ok(Arc::new(Device { driver, target, ordinal, name, memory, context, raw: device, apart }))
     }
 
     /// Makes the device's context current on this thread, and what was current before again afterwards.
@@ -122,6 +128,12 @@ impl Device {
         Ok((Relaxed { device: self, before: mode }, current))
     }
 
+    /// The context for captures; `None` where the driver gives none.
+    pub(super) fn apart(&self) -> Option<&Apart> {
+        let make = || Apart::new(self.driver, self.raw).inspect_err(|why| log::warn!("{}: {why}", self.name));
+        self.apart.get_or_init(|| make().ok()).as_ref()
+    }
+
     /// Has earlier work failed so that the context does no more?
     pub fn is_lost(&self) -> bool {
         let (mut free, mut total) = (0, 0);
@@ -131,19 +143,36 @@ impl Device {
         self.driver.check("cuMemGetInfo", result).is_err()
     }
 
-    /// Waits for all work of the context. While some thread captures a graph the driver does not wait; ours end soon, so it is asked again for
-    /// a moment; no longer, since the capture may be one that the calling thread has begun.
+    /// Waits for all work of the context; fails while somebody captures a graph, and spoils that. Engines wait for streams instead.
     pub fn synchronize(&self) -> Result<(), String> {
-        const CAPTURING: u32 = 900;
+        let _current = self.enter()?;
+        // SAFETY: no preconditions.
+        self.driver.check("waiting for the device", unsafe { (self.driver.cuCtxSynchronize)() })
+    }
+
+    /// Waits for what a stream has to do; what its owner captures from it is no work yet. While a stream that the default one waits for is
+    /// captured, the driver does not wait for the default one: it is asked again for a moment.
+    ///
+    /// # Safety
+    /// `stream` is one of the device, or null for the default one.
+    pub(super) unsafe fn wait_for(&self, stream: CUstream) -> Result<(), String> {
+        const CAPTURED_ELSEWHERE: u32 = 906;
         const PATIENCE: Duration = Duration::from_millis(500);
-        let (_current, start) = (self.enter()?, Instant::now());
+        let (_current, start, mut capturing) = (self.enter()?, Instant::now(), 0);
         loop {
-            // SAFETY: no preconditions.
-            let result = unsafe { (self.driver.cuCtxSynchronize)() };
-            if result != CAPTURING || start.elapsed() > PATIENCE {
-                return self.driver.check("waiting for the device", result);
+            // SAFETY: the caller's promise; a place for the answer.
+            match unsafe { (self.driver.cuStreamIsCapturing)(stream, &mut capturing) } {
+                0 if capturing != 0 => return Ok(()),
+                CAPTURED_ELSEWHERE if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                0 => {
+                    // SAFETY: as above.
+                    let done = unsafe { (self.driver.cuStreamSynchronize)(stream) };
+                    return self.driver.check("waiting for a stream", done);
+                }
+                failed => return self.driver.check("cuStreamIsCapturing", failed),
             }
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

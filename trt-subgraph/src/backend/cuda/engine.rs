@@ -7,7 +7,7 @@ use super::library::Address;
 use super::load::Loaded;
 use super::memory::{Buffer, Record, is_on};
 use super::narrow;
-use super::order::Order;
+use super::order::{Order, Orders};
 use super::program::{Program, Source};
 use super::queue::{Queue, is_blocking};
 use super::replay::Replay;
@@ -40,6 +40,8 @@ struct Shared {
     weights: OnceLock<Buffer>,
     /// Whether the weights are whole: calls read them while they enqueue their work, and whoever prepares them anew waits for that work.
     whole: RwLock<bool>,
+    /// Of the forks.
+    orders: Orders,
     /// Working memory of `prepare`, kept by engines whose weights change.
     spare: Mutex<Option<Buffer>>,
 }
@@ -68,6 +70,7 @@ impl CudaEngine {
         weights: &dyn Weights,
         options: &CompileOptions,
     ) -> Result<CudaEngine, CompileError> {
+        let _relaxed = device.enter_relaxed().map_err(modules)?;
         let made = if options.level == Level::Guess {
             let guess = Choice::TensorCores { tf32: options.tf32, clusters: device.target.capability >= 90 };
             CudaEngine::choosing(network, device, weights, options, guess)
@@ -127,8 +130,6 @@ impl CudaEngine {
     }
 
     fn of(shared: Shared) -> Result<CudaEngine, CompileError> {
-        let device = shared.device.clone();
-        let _relaxed = device.enter_relaxed().map_err(modules)?;
         let mut engine = CudaEngine { shared: Arc::new(shared), state: None };
         engine.state().map_err(CompileError::Prepare)?;
         Ok(engine)
@@ -154,7 +155,9 @@ impl CudaEngine {
 
     fn state(&mut self) -> Result<&mut State, RunError> {
         if self.state.is_none() {
-            self.state = Some(State::new(&self.shared).map_err(RunError::Device)?);
+            let relaxed = self.shared.device.enter_relaxed();
+            let state = relaxed.and_then(|_relaxed| State::new(&self.shared));
+            self.state = Some(state.map_err(RunError::Device)?);
         }
         Ok(self.state.as_mut().expect("made above"))
     }
@@ -188,6 +191,7 @@ impl Shared {
             origins: split.run.layers.iter().map(|l| l.origin.clone()).collect(),
             weights: OnceLock::new(),
             whole: RwLock::new(false),
+            orders: Orders::default(),
             spare: Mutex::new(None),
             device: device.clone(),
         })
@@ -205,7 +209,8 @@ impl State {
         let record = Record::new(&shared.device)?;
         let addresses = addresses(&shared.run.program, &arena, weights, &record);
         let queue = Queue::new(&shared.run, &addresses)?;
-        let mut state = State { arena, record, queue, replay: None, order: Order::new(&shared.device)? };
+        let order = Order::new(&shared.device, &shared.orders)?;
+        let mut state = State { arena, record, queue, replay: None, order };
         state.record_graph(shared)?;
         Ok(state)
     }
@@ -288,16 +293,20 @@ impl Shared {
         };
         let mut whole = self.whole.write().unwrap_or_else(PoisonError::into_inner);
         *whole = false;
+        // SAFETY: the promise of calls, whose streams live until the next call or refit.
+        unsafe { self.orders.wait(&self.device) }.map_err(failed)?;
         self.prepare(weights, held, &arena).map_err(CompileError::Prepare)?;
         *whole = true;
         *spare = Some(arena);
         Ok(())
     }
 
-    /// Runs `prepare` into this memory, when all work that was enqueued is done; complete on return.
+    /// Runs `prepare` into this memory, when the parameters are there; complete on return.
     fn prepare(&self, weights: &dyn Weights, to: &Buffer, arena: &Buffer) -> Result<(), RunError> {
         let (device, program) = (&self.device, &self.prepare.program);
         let failed = RunError::Device;
+        // SAFETY: a stream of the device by the trait's promise.
+        unsafe { device.wait_for(weights.stream().0.cast()) }.map_err(failed)?;
         let record = Record::new(device).map_err(failed)?;
         let mut addresses = addresses(program, arena, to, &record);
         let mut moved = Vec::new();
@@ -324,13 +333,12 @@ impl Shared {
             *to = copy.address();
             moved.push(copy);
         }
-        device.synchronize().map_err(failed)?;
         let mut queue = Queue::new(&self.prepare, &addresses).map_err(failed)?;
         let stream = OwnStream::new(device).map_err(failed)?;
         let none = Io { inputs: &[], outputs: &[] };
         // SAFETY: every slot has its memory; parameters are only read.
         unsafe { queue.run(&self.prepare, None, &none, stream.raw) }.map_err(failed)?;
-        device.synchronize().map_err(failed)?;
+        stream.wait().map_err(failed)?;
         if let Some((at, index, size)) = record.take() {
             return Err(RunError::Index { layer: format!("prepared layer {at}"), index, size });
         }
@@ -345,7 +353,7 @@ impl Engine for CudaEngine {
 
     /// An index out of range is noticed when the device gets to it, which may be after this returns: the result holds 0 in its place, and
     /// the engine's next call reports [`RunError::Index`] instead of running. Calls on different streams follow each other; the stream of a
-    /// call lives until the next. A fork's first call allocates and is not to be captured.
+    /// call lives until the next or a refit. A fork's first call allocates and is not to be captured.
     unsafe fn run(&mut self, io: &Io<'_>, stream: Stream) -> Result<(), RunError> {
         // SAFETY: the caller's promise.
         unsafe { self.enqueue(io, stream) }.map_err(|e| self.shared.judge(e))
@@ -358,7 +366,8 @@ impl Engine for CudaEngine {
         let start = Instant::now();
         // SAFETY: the caller's promise.
         unsafe { self.run(io, stream) }?;
-        shared.device.synchronize().map_err(RunError::Device)?;
+        // SAFETY: as above.
+        unsafe { shared.device.wait_for(stream.0.cast()) }.map_err(RunError::Device)?;
         let once = start.elapsed();
         let state = self.state()?;
         state.fault(&shared)?;
@@ -371,7 +380,8 @@ impl Engine for CudaEngine {
         state.record.take();
         // SAFETY: the caller's promise.
         unsafe { self.run(io, stream) }?;
-        shared.device.synchronize().map_err(RunError::Device)?;
+        // SAFETY: as above.
+        unsafe { shared.device.wait_for(stream.0.cast()) }.map_err(RunError::Device)?;
         let steps = shared.run.describe().into_iter().zip(times);
         Ok(Profile { whole, steps: steps.map(|(step, time)| StepTime { step, time }).collect() })
     }

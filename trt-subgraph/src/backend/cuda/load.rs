@@ -90,7 +90,7 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        if let Ok(_current) = self.device.enter() {
+        if let Ok(_relaxed) = self.device.enter_relaxed() {
             for &module in &self.modules {
                 // SAFETY: loaded in `new`; the driver waits for kernels that run.
                 unsafe { (self.device.driver.cuModuleUnload)(module) };

@@ -92,7 +92,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.address != 0
-            && let Ok(_current) = self.device.enter()
+            && let Ok(_relaxed) = self.device.enter_relaxed()
         {
             // SAFETY: allocated in `new`; the call waits for work that uses it.
             unsafe { (self.device.driver.cuMemFree_v2)(self.address) };
@@ -170,7 +170,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Ok(_current) = self.device.enter() {
+        if let Ok(_relaxed) = self.device.enter_relaxed() {
             // SAFETY: allocated in `new`.
             unsafe { (self.device.driver.cuMemFreeHost)(self.host.cast()) };
         }

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod boxes;
+mod capture;
 mod channels;
 mod compile;
 mod device;

@@ -1,22 +1,22 @@
 //! A program as a CUDA graph: one launch a call, with the caller's addresses put into the few nodes that read or write them.
 
+use super::capture::{Graph, capture};
 use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
 use super::program::{Action, Launch, Step};
 use super::queue::{Queue, passed};
 use super::stream::OwnStream;
-use cudarc::driver::sys::{
-    CUDA_KERNEL_NODE_PARAMS, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUstream,
-    CUstreamCaptureMode,
-};
+use cudarc::driver::sys::{CUDA_KERNEL_NODE_PARAMS, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUstream};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::sync::Arc;
 
 /// An instantiated graph.
 pub struct Replay {
     device: Arc<Device>,
-    graph: CUgraph,
+    graph: Graph,
     executable: CUgraphExec,
     /// By step: its node, and the addresses that it holds.
     nodes: Vec<(CUgraphNode, Vec<Address>)>,
@@ -47,14 +47,13 @@ impl Replay {
         let (_current, driver) = (loaded.device.enter()?, loaded.device.driver);
         let mut out = Replay {
             device: loaded.device.clone(),
-            graph: std::ptr::null_mut(),
+            graph: Graph::new(driver)?,
             executable: std::ptr::null_mut(),
             nodes: Vec::with_capacity(steps.len()),
         };
-        let mut ours_ahead = false;
+        let (mut ours_ahead, mut captured) = (false, HashMap::new());
         // SAFETY: places for the answers; nodes belong to this graph.
         unsafe {
-            driver.check("cuGraphCreate", (driver.cuGraphCreate)(&mut out.graph, 0))?;
             for at in chain {
                 let step = &steps[at];
                 let addresses = queue.arguments(at).to_vec();
@@ -71,28 +70,33 @@ impl Replay {
                             let add = driver.cuGraphAddKernelNode_v2;
                             driver.check(
                                 "cuGraphAddKernelNode",
-                                add(&mut node, out.graph, before.as_ptr(), before.len(), parameters),
+                                add(&mut node, out.graph.raw, before.as_ptr(), before.len(), parameters),
                             )
                         })?
                     }
                     Action::Call(call) => {
-                        let captured =
-                            capture(loaded, |stream| call.enqueue(&queue.handles, &addresses, stream))?;
+                        let part = match captured.entry(at) {
+                            Entry::Occupied(there) => there.into_mut(),
+                            Entry::Vacant(free) => free.insert(capture(&loaded.device, |stream| {
+                                call.enqueue(&queue.handles, &addresses, stream)
+                            })?),
+                        };
                         let add = driver.cuGraphAddChildGraphNode;
-                        let result = add(&mut node, out.graph, before.as_ptr(), before.len(), captured);
-                        (driver.cuGraphDestroy)(captured);
+                        let result = add(&mut node, out.graph.raw, before.as_ptr(), before.len(), part.raw);
                         driver.check("cuGraphAddChildGraphNode", result)?;
                     }
                 }
                 if let Some(ahead) = ahead {
                     let add = driver.cuGraphAddDependencies_v2;
-                    driver
-                        .check("cuGraphAddDependencies", add(out.graph, &ahead, &node, &PROGRAMMATIC, 1))?;
+                    driver.check(
+                        "cuGraphAddDependencies",
+                        add(out.graph.raw, &ahead, &node, &PROGRAMMATIC, 1),
+                    )?;
                 }
                 out.nodes.push((node, addresses));
             }
             let instantiate = driver.cuGraphInstantiateWithFlags;
-            driver.check("cuGraphInstantiate", instantiate(&mut out.executable, out.graph, 0))?;
+            driver.check("cuGraphInstantiate", instantiate(&mut out.executable, out.graph.raw, 0))?;
             // Now rather than at the first launch.
             driver.check(
                 "cuGraphUpload",
@@ -156,7 +160,7 @@ impl Replay {
             let result = info(stream, &mut status, &mut id, &mut graph, &mut before, &mut count);
             driver.check("cuStreamGetCaptureInfo", result)?;
             let add = driver.cuGraphAddChildGraphNode;
-            driver.check("cuGraphAddChildGraphNode", add(&mut node, graph, before, count, self.graph))?;
+            driver.check("cuGraphAddChildGraphNode", add(&mut node, graph, before, count, self.graph.raw))?;
             let update = driver.cuStreamUpdateCaptureDependencies;
             driver.check("cuStreamUpdateCaptureDependencies", update(stream, &node, 1, SET))
         }
@@ -233,21 +237,6 @@ fn with_parameters(
     })
 }
 
-/// The graph of what `enqueue` puts into a stream.
-fn capture(loaded: &Loaded, enqueue: impl FnOnce(CUstream) -> Result<(), String>) -> Result<CUgraph, String> {
-    let (driver, stream, mut graph) =
-        (loaded.device.driver, OwnStream::new(&loaded.device)?, std::ptr::null_mut());
-    // SAFETY: a place for the answer; the stream is ours.
-    unsafe {
-        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        driver.check("cuStreamBeginCapture", (driver.cuStreamBeginCapture_v2)(stream.raw, mode))?;
-        let enqueued = enqueue(stream.raw);
-        let ended = driver.check("cuStreamEndCapture", (driver.cuStreamEndCapture)(stream.raw, &mut graph));
-        enqueued.and(ended)?;
-    }
-    Ok(graph)
-}
-
 impl Drop for Replay {
     fn drop(&mut self) {
         if let Ok(_current) = self.device.enter() {
@@ -256,9 +245,6 @@ impl Drop for Replay {
             unsafe {
                 if !self.executable.is_null() {
                     (driver.cuGraphExecDestroy)(self.executable);
-                }
-                if !self.graph.is_null() {
-                    (driver.cuGraphDestroy)(self.graph);
                 }
             }
         }

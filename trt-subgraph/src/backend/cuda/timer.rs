@@ -273,6 +273,8 @@ impl Alone {
 
     /// Every way to run it, or the one of this name.
     fn ways(&self, timer: &Timer, only: Option<&str>) -> Vec<Arc<dyn Way>> {
+        // In whatever thread this is.
+        let Ok(_relaxed) = timer.device.enter_relaxed() else { return vec![] };
         let list = Mutex::new(Vec::new());
         if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, only, &list)).run() {
             log::debug!("a layer alone: {why}");

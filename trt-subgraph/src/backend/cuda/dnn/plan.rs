@@ -56,9 +56,12 @@ pub fn plans(
     std::thread::scope(|scope| {
         for rank in (0..count).filter(|rank| only.is_none_or(|only| only == *rank)) {
             let out = &out;
-            scope.spawn(move || match plan(dnn, device, p, rank) {
-                Ok(plan) => out.lock().unwrap_or_else(PoisonError::into_inner).push((rank, plan)),
-                Err(why) => log::debug!("cuDNN plan {rank}: {why}"),
+            scope.spawn(move || {
+                let made = device.enter_relaxed().and_then(|_relaxed| plan(dnn, device, p, rank));
+                match made {
+                    Ok(plan) => out.lock().unwrap_or_else(PoisonError::into_inner).push((rank, plan)),
+                    Err(why) => log::debug!("cuDNN plan {rank}: {why}"),
+                }
             });
         }
     });

@@ -2,9 +2,9 @@
 
 use super::open::api;
 use cudarc::driver::sys::{
-    CUDA_KERNEL_NODE_PARAMS, CUcontext, CUdevice, CUdevice_attribute, CUevent, CUfunction,
-    CUfunction_attribute, CUgraph, CUgraphEdgeData, CUgraphExec, CUgraphNode, CUmodule, CUpointer_attribute,
-    CUstream, CUstreamCaptureMode, CUtensorMap,
+    CUDA_KERNEL_NODE_PARAMS, CUDA_MEMCPY3D, CUDA_MEMSET_NODE_PARAMS, CUcontext, CUdevResourceDesc, CUdevice,
+    CUdevice_attribute, CUevent, CUfunction, CUfunction_attribute, CUgraph, CUgraphEdgeData, CUgraphExec,
+    CUgraphNode, CUgreenCtx, CUmodule, CUpointer_attribute, CUstream, CUstreamCaptureMode, CUtensorMap,
 };
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -33,6 +33,11 @@ api! {
         cuCtxPushCurrent_v2: fn(CUcontext) -> Status;
         cuCtxPopCurrent_v2: fn(*mut CUcontext) -> Status;
         cuCtxSynchronize: fn() -> Status;
+        cuDeviceGetDevResource: fn(CUdevice, *mut c_void, c_uint) -> Status;
+        cuDevResourceGenerateDesc: fn(*mut CUdevResourceDesc, *mut c_void, c_uint) -> Status;
+        cuGreenCtxCreate: fn(*mut CUgreenCtx, CUdevResourceDesc, CUdevice, c_uint) -> Status;
+        cuCtxFromGreenCtx: fn(*mut CUcontext, CUgreenCtx) -> Status;
+        cuGreenCtxStreamCreate: fn(*mut CUstream, CUgreenCtx, c_uint, c_int) -> Status;
         cuMemAlloc_v2: fn(*mut Address, usize) -> Status;
         cuMemFree_v2: fn(Address) -> Status;
         cuMemGetInfo_v2: fn(*mut usize, *mut usize) -> Status;
@@ -88,6 +93,19 @@ api! {
             CUgraph, *const CUgraphNode, *const CUgraphNode, *const CUgraphEdgeData, usize,
         ) -> Status;
         cuGraphAddChildGraphNode: fn(*mut CUgraphNode, CUgraph, *const CUgraphNode, usize, CUgraph) -> Status;
+        cuGraphAddMemsetNode: fn(
+            *mut CUgraphNode, CUgraph, *const CUgraphNode, usize, *const CUDA_MEMSET_NODE_PARAMS, CUcontext,
+        ) -> Status;
+        cuGraphAddMemcpyNode: fn(*mut CUgraphNode, CUgraph, *const CUgraphNode, usize, *const CUDA_MEMCPY3D, CUcontext) -> Status;
+        cuGraphAddEmptyNode: fn(*mut CUgraphNode, CUgraph, *const CUgraphNode, usize) -> Status;
+        cuGraphGetNodes: fn(CUgraph, *mut CUgraphNode, *mut usize) -> Status;
+        cuGraphGetEdges_v2: fn(CUgraph, *mut CUgraphNode, *mut CUgraphNode, *mut CUgraphEdgeData, *mut usize) -> Status;
+        cuGraphNodeGetType: fn(CUgraphNode, *mut c_uint) -> Status;
+        cuGraphKernelNodeGetParams_v2: fn(CUgraphNode, *mut CUDA_KERNEL_NODE_PARAMS) -> Status;
+        cuGraphKernelNodeGetAttribute: fn(CUgraphNode, c_uint, *mut c_void) -> Status;
+        cuGraphKernelNodeSetAttribute: fn(CUgraphNode, c_uint, *const c_void) -> Status;
+        cuGraphMemsetNodeGetParams: fn(CUgraphNode, *mut CUDA_MEMSET_NODE_PARAMS) -> Status;
+        cuGraphMemcpyNodeGetParams: fn(CUgraphNode, *mut CUDA_MEMCPY3D) -> Status;
         cuGraphUpload: fn(CUgraphExec, CUstream) -> Status;
         cuGraphInstantiateWithFlags: fn(*mut CUgraphExec, CUgraph, c_ulonglong) -> Status;
         cuGraphExecKernelNodeSetParams_v2: fn(CUgraphExec, CUgraphNode, *const CUDA_KERNEL_NODE_PARAMS) -> Status;

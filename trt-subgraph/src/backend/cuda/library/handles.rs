@@ -37,7 +37,7 @@ impl Handles {
             return Ok(idle.swap_remove(at));
         }
         drop(idle);
-        let _current = device.enter()?;
+        let _relaxed = device.enter_relaxed()?;
         let mut out = Handles::none();
         if let Ok(dnn) = Cudnn::get() {
             // SAFETY: a place for the handle.
