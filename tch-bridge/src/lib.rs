@@ -29,6 +29,7 @@ mod options;
 mod plans;
 pub mod report;
 mod saved;
+mod settle;
 mod switch;
 mod sys;
 mod types;

@@ -2,14 +2,16 @@
 
 use crate::divide::device_of;
 use crate::engine::{ClusterEngine, serve_directly};
-use crate::jit::{Fact, Graph, Handover, JitError, Kinds, Limits, Method, Modes, Module, Seen, Sizes};
+use crate::jit::{Graph, Handover, JitError, Kinds, Limits, Method, Modes, Module, Seen, Sizes};
 use crate::report::MethodReport;
 use crate::saved;
-use crate::variant::{Builder, Stitched, Variant};
+use crate::settle::{by_kinds, by_sizes};
+use crate::variant::{Builder, Stitched, Variant, all_seen};
 use crate::{Bounds, Error, switch};
 use arc_swap::ArcSwap;
 use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tch::{IValue, Tensor};
 
@@ -18,9 +20,6 @@ const VARIANTS: usize = 8;
 
 /// The most compiled forms of one kind of arguments that are for one set of sizes each; the next one is for all sizes.
 const SIZED: usize = 4;
-
-/// The most rounds of leaving out branches: what one leaves can decide others.
-const SETTLING: usize = 4;
 
 pub(crate) struct MethodState {
     pub(crate) name: String,
@@ -62,22 +61,22 @@ impl MethodState {
             return self.one_tensor(self.host.run_tensors(inputs)?);
         }
         let found = self.find(|v| v.kinds.fit_tensors(inputs), |sizes| sizes.fit_tensors(inputs));
-        match found.as_deref().map(Variant::ready) {
-            Some(Some(Stitched { whole: Some(cluster), .. })) => match serve_directly(cluster, inputs, &[]) {
+        let Some(variant) = found else {
+            return match &self.loaded {
+                Some(loaded) => self.one_tensor(loaded.run_tensors(inputs)?),
+                None => self.tensor(self.observe(host, builder, &values(inputs))?),
+            };
+        };
+        match variant.ready() {
+            Some(Stitched { whole: Some(cluster), .. }) => match serve_directly(cluster, inputs, &[]) {
                 Some(outputs) => self.one_tensor(outputs),
                 None => self.one_tensor(self.host.run_tensors(inputs)?),
             },
-            Some(Some(stitched)) => self.one_tensor(stitched.method.run_tensors(inputs)?),
-            Some(None) => self.one_tensor(self.host.run_tensors(inputs)?),
-            None if self.loaded.is_some() => self.one_tensor(self.loaded().run_tensors(inputs)?),
-            None => {
-                let values: Vec<IValue> =
-                    inputs.iter().map(|t| IValue::Tensor(t.borrow().shallow_clone())).collect();
-                match self.observe(host, builder, &values)? {
-                    IValue::Tensor(t) => Ok(t),
-                    _ => Err(self.not_a_tensor()),
-                }
+            Some(_) if variant.is_to_be_watched() => {
+                self.tensor(self.watch(host, builder, &variant, &values(inputs))?)
             }
+            Some(stitched) => self.one_tensor(stitched.method.run_tensors(inputs)?),
+            None => self.one_tensor(self.host.run_tensors(inputs)?),
         }
     }
 
@@ -90,21 +89,21 @@ impl MethodState {
         if !switch::is_enabled()? || !self.limits.hold_values(&self.name, inputs) {
             return Ok(self.host.run(inputs)?);
         }
-        let found = self.find_for(&Kinds::of_values(inputs), inputs);
-        match found.as_deref().map(Variant::ready) {
-            Some(Some(stitched)) => Ok(stitched.method.run(inputs)?),
-            Some(None) => Ok(self.host.run(inputs)?),
-            None if self.loaded.is_some() => Ok(self.loaded().run(inputs)?),
-            None => self.observe(host, builder, inputs),
+        let Some(variant) = self.find_for(&Kinds::of_values(inputs), inputs) else {
+            return match &self.loaded {
+                Some(loaded) => Ok(loaded.run(inputs)?),
+                None => self.observe(host, builder, inputs),
+            };
+        };
+        match variant.ready() {
+            Some(_) if variant.is_to_be_watched() => self.watch(host, builder, &variant, inputs),
+            Some(stitched) => Ok(stitched.method.run(inputs)?),
+            None => Ok(self.host.run(inputs)?),
         }
     }
 
-    fn loaded(&self) -> &Method {
-        self.loaded.as_ref().unwrap_or(&self.host)
-    }
-
-    /// Observes and builds for these arguments unless that was done; waits for the engines. Neither the module nor the
-    /// arguments change.
+    /// Observes and builds for these arguments unless that was done, again where they take branches that were not taken before; waits for the
+    /// engines. Neither the module nor the arguments change.
     pub(crate) fn compile<V: Borrow<IValue>>(
         &self,
         host: &Arc<Module>,
@@ -116,22 +115,31 @@ impl MethodState {
         }
         let kinds = Kinds::of_values(inputs);
         let _guard = lock(&self.observing);
-        let Some(variant) = self.find_for(&kinds, inputs) else {
-            let graph = match host.prepare(&self.own) {
-                Ok(graph) => graph,
-                Err(e) => {
-                    log::warn!("{}: the host serves every call: {e}", self.name);
-                    return Ok(());
+        let fresh = match self.find_for(&kinds, inputs) {
+            Some(variant) => {
+                variant.made.wait();
+                let is_shown = variant.ready().is_none_or(|stitched| stitched.shown);
+                match if is_shown { None } else { variant.with(variant.graph.rehearse(inputs)?) } {
+                    Some(more) => more,
+                    None => return ready(&variant, inputs),
                 }
-            };
-            let alone = !graph.facts()?.repeatable;
-            let seen = if alone { graph.rehearse(inputs)? } else { graph.observe(inputs)?.1 };
-            let (variant, seen) = self.variant(kinds, graph, seen, inputs, alone);
-            self.build(host, builder, variant, seen);
-            let built = self.find_for(&Kinds::of_values(inputs), inputs);
-            return built.map_or(Ok(()), |v| if v.wants_samples() { ready(&v, inputs) } else { Ok(()) });
+            }
+            None => {
+                let graph = match host.prepare(&self.own) {
+                    Ok(graph) => graph,
+                    Err(e) => {
+                        log::warn!("{}: the host serves every call: {e}", self.name);
+                        return Ok(());
+                    }
+                };
+                let alone = !graph.facts()?.repeatable;
+                let seen = if alone { graph.rehearse(inputs)? } else { graph.observe(inputs)?.1 };
+                self.variant(kinds.clone(), graph, seen, inputs, alone)
+            }
         };
-        ready(&variant, inputs)
+        self.build(host, builder, fresh);
+        let built = self.find_for(&kinds, inputs);
+        built.map_or(Ok(()), |v| if v.wants_samples() { ready(&v, inputs) } else { Ok(()) })
     }
 
     /// Adds the compiled forms that are ready to `target`, as the method of this name; none are added where none are ready.
@@ -226,15 +234,47 @@ impl MethodState {
                 return Ok(self.host.run(inputs)?);
             }
         };
-        let (result, seen) = match graph.observe(inputs) {
-            Ok(seen) => seen,
-            // torch simplifies what it runs, and may so have an answer where the graph as it stands has none.
-            Err(_) if graph.facts()?.repeatable => return Ok(self.host.run(inputs)?),
-            Err(e) => return Err(e.into()),
-        };
-        let (variant, seen) = self.variant(kinds, graph, seen, inputs, false);
-        self.build(host, builder, variant, seen);
+        let (result, seen) = self.run_watched(&graph, inputs)?;
+        if let Some(seen) = seen {
+            let variant = self.variant(kinds, graph, seen, inputs, false);
+            self.build(host, builder, variant);
+        }
         Ok(result)
+    }
+
+    /// Runs the call on the host and watches it, then builds the variant anew if the call took branches that none before had taken.
+    fn watch<V: Borrow<IValue>>(
+        &self,
+        host: &Arc<Module>,
+        builder: &Builder,
+        variant: &Arc<Variant>,
+        inputs: &[V],
+    ) -> Result<IValue, Error> {
+        let (result, seen) = self.run_watched(&variant.graph, inputs)?;
+        let guard = self.observing.try_lock();
+        let is_newest = self.variants.load().iter().any(|v| Arc::ptr_eq(v, variant));
+        if guard.is_ok()
+            && is_newest
+            && let Some(more) = seen.and_then(|seen| variant.with(seen))
+        {
+            log::info!("{}: a call took branches that none before it had taken", self.name);
+            self.build(host, builder, more);
+        }
+        Ok(result)
+    }
+
+    /// The result of the graph on the host, and what its values held; of the host's own form where the graph has none.
+    fn run_watched<V: Borrow<IValue>>(
+        &self,
+        graph: &Graph,
+        inputs: &[V],
+    ) -> Result<(IValue, Option<Vec<Seen>>), Error> {
+        match graph.observe(inputs) {
+            Ok((result, seen)) => Ok((result, Some(seen))),
+            // torch simplifies what it runs, and may so have an answer where the graph as it stands has none.
+            Err(_) if graph.facts()?.repeatable => Ok((self.host.run(inputs)?, None)),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// What is to be built for a graph and what a run of it showed: branches that calls of this kind never take are left out first.
@@ -245,34 +285,38 @@ impl MethodState {
         seen: Vec<Seen>,
         inputs: &[V],
         alone: bool,
-    ) -> (Variant, Vec<Seen>) {
+    ) -> Variant {
         let modes = graph.reads_modes().then(Modes::now);
         let warn = |e: Error| log::warn!("{}: branches on ranks or sizes stay as they are: {e}", self.name);
-        let by_kinds = settle(&graph, &seen, inputs, alone).map_err(warn).unwrap_or(None);
-        let mut settled = by_kinds.is_some();
-        let (mut graph, mut seen) = by_kinds.unwrap_or((graph, seen));
+        let shorter = by_kinds(&graph, &seen, inputs, alone).map_err(warn).unwrap_or(None);
+        let mut settled = shorter.is_some();
+        let (mut graph, mut seen) = shorter.unwrap_or((graph, seen));
         let mut sizes = None;
         if self.variants.load().iter().filter(|v| v.sizes.is_some() && v.kinds == kinds).count() < SIZED
-            && let Some((sized, shown)) = settle_sizes(&graph, inputs, alone).map_err(warn).unwrap_or(None)
+            && let Some((sized, shown)) = by_sizes(&graph, inputs, alone).map_err(warn).unwrap_or(None)
         {
             (graph, seen, settled) = (sized, shown, true);
             sizes = Sizes::of_values(inputs);
         }
-        (Variant { kinds, modes, sizes, graph, settled, made: OnceLock::new() }, seen)
+        let (graph, calls, made) = (Arc::new(graph), AtomicU32::new(0), OnceLock::new());
+        Variant { kinds, modes, sizes, graph, runs: vec![seen], settled, calls, made }
     }
 
-    /// Makes the variant the newest one and builds its engines, in this thread or in the background.
-    fn build(&self, host: &Arc<Module>, builder: &Builder, variant: Variant, seen: Vec<Seen>) {
+    /// Makes the variant the newest one, in place of one of the same graph, and builds its engines, in this thread or in the background.
+    fn build(&self, host: &Arc<Module>, builder: &Builder, variant: Variant) {
         let variant = Arc::new(variant);
         let mut all = vec![variant.clone()];
-        all.extend(self.variants.load().iter().filter(|v| v.graph.still_holds()).take(VARIANTS - 1).cloned());
+        let others = self.variants.load_full();
+        let stays = |v: &&Arc<Variant>| v.graph.still_holds() && !Arc::ptr_eq(&v.graph, &variant.graph);
+        all.extend(others.iter().filter(stays).take(VARIANTS - 1).cloned());
         self.variants.store(Arc::new(all));
         let (host, builder, made) = (host.clone(), builder.clone(), variant.clone());
         let (own, name) = (self.own.clone(), self.name.clone());
-        let (wait, stream) = (builder.options.wait, Handover::of(device_of(&seen)));
+        let (wait, stream) = (builder.options.wait, Handover::of(device_of(&all_seen(&variant.runs))));
         let build = move || {
-            let built =
-                catch_unwind(AssertUnwindSafe(|| builder.build(&host, (&own, &name), &made.graph, &seen)));
+            let built = catch_unwind(AssertUnwindSafe(|| {
+                builder.build(&host, (&own, &name), &made.graph, &made.runs)
+            }));
             let built = match built {
                 Ok(Ok(stitched)) => Ok(stitched),
                 Ok(Err(e)) => Err(e.to_string()),
@@ -309,6 +353,10 @@ impl MethodState {
         }
     }
 
+    fn tensor(&self, value: IValue) -> Result<Tensor, Error> {
+        if let IValue::Tensor(tensor) = value { Ok(tensor) } else { Err(self.not_a_tensor()) }
+    }
+
     fn not_a_tensor(&self) -> Error {
         Error::Result {
             method: self.name.clone(),
@@ -316,46 +364,6 @@ impl MethodState {
             found: "several values or none (call it with forward_is or method_is)".into(),
         }
     }
-}
-
-/// The graph without the branches that calls of this kind never take, and what its values hold; `None` where it has no such branches.
-/// Each round takes another run, on copies where a run changes something or may not, `alone`.
-fn settle<V: Borrow<IValue>>(
-    graph: &Graph,
-    seen: &[Seen],
-    inputs: &[V],
-    alone: bool,
-) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
-    let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
-    let alone = alone || !graph.facts()?.repeatable;
-    let mut settled: Option<(Graph, Vec<Seen>)> = None;
-    for _ in 0..SETTLING {
-        let (graph, seen) = settled.as_ref().map_or((graph, seen), |(graph, seen)| (graph, &seen[..]));
-        let truths: Vec<_> = seen.iter().filter(|s| s.count == 1).filter_map(truth).collect();
-        if truths.is_empty() {
-            break;
-        }
-        let Some(next) = graph.assume(&truths)? else { break };
-        let seen = if alone { next.rehearse(inputs)? } else { next.observe(inputs)?.1 };
-        settled = Some((next, seen));
-    }
-    Ok(settled)
-}
-
-/// The graph without the branches and loops that the sizes of these inputs decide, and what its values hold; `None` where it has no such
-/// ones. It is run on copies where a run changes something or may not, `alone`.
-fn settle_sizes<V: Borrow<IValue>>(
-    graph: &Graph,
-    inputs: &[V],
-    alone: bool,
-) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
-    if Sizes::of_values(inputs).is_none() {
-        return Ok(None);
-    }
-    let alone = alone || !graph.facts()?.repeatable;
-    let Some(sized) = graph.settle_sizes(inputs, alone)? else { return Ok(None) };
-    let seen = if alone { sized.rehearse(inputs)? } else { sized.observe(inputs)?.1 };
-    Ok(Some((sized, seen)))
 }
 
 /// Has engines built for a call with these inputs, unless they are there.
@@ -371,6 +379,10 @@ fn ready<V: Borrow<IValue>>(variant: &Variant, inputs: &[V]) -> Result<(), Error
         stitched.specialise(&variant.graph.facts()?, &seen);
     }
     Ok(())
+}
+
+fn values<T: Borrow<Tensor>>(inputs: &[T]) -> Vec<IValue> {
+    inputs.iter().map(|t| IValue::Tensor(t.borrow().shallow_clone())).collect()
 }
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {

@@ -5,11 +5,13 @@ use crate::divide::{ClusterPlan, device_of, divide, observed_entry};
 use crate::engine::{Blueprint, ClusterEngine, SeenLayout, Serving, Shape};
 use crate::jit::{
     Cluster, Graph, GraphFacts, JitError, Kinds, KindsHandle, Limits, Method, Modes, Module, Order, Seen,
-    Sizes, ValueId,
+    Sizes, ValueId, ValueType,
 };
 use crate::{Error, Options};
 use partitioner::{FlowGraph, Partition, Step};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tch::IValue;
@@ -21,7 +23,11 @@ pub(crate) struct Variant {
     pub(crate) modes: Option<Modes>,
     /// The same.
     pub(crate) sizes: Option<Sizes>,
-    pub(crate) graph: Graph,
+    pub(crate) graph: Arc<Graph>,
+    /// What each run of the graph showed that took branches which none before it had taken.
+    pub(crate) runs: Vec<Vec<Seen>>,
+    /// Calls while some branches have not been taken.
+    pub(crate) calls: AtomicU32,
     /// Did the kinds of the arguments, their sizes, or the modes, decide branches of the graph?
     pub(crate) settled: bool,
     /// Empty while it is being made.
@@ -40,6 +46,8 @@ pub(crate) struct Stitched {
     pub(crate) whole: Option<Arc<ClusterEngine>>,
     /// Each block of the graph with its partition, for the report.
     pub(crate) blocks: Vec<(FlowGraph, Partition)>,
+    /// Has some run taken every branch with operators that compute?
+    pub(crate) shown: bool,
     /// Who runs the engines, in words.
     pub(crate) backend: String,
     /// Observation aside: dividing, stitching and the first engines.
@@ -74,22 +82,23 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Divides, stitches, and builds the engines for the observed shapes. The graph is that of the method `name`, which people know
+    /// Divides, stitches, and builds the engines for the shapes of these runs. The graph is that of the method `name`, which people know
     /// as `title`.
     pub(crate) fn build(
         &self,
         host: &Module,
         (name, title): (&str, &str),
         graph: &Graph,
-        seen: &[Seen],
+        runs: &[Vec<Seen>],
     ) -> Result<Stitched, Error> {
         let start = Instant::now();
         log::debug!("{title}: divides the graph\n{}", graph.text());
         let facts: GraphFacts = graph.facts()?;
-        let device = device_of(seen);
+        let seen = all_seen(runs);
+        let device = device_of(&seen);
         let runner = self.runners.of(device, &self.options);
-        let division = divide(&facts, seen, device, &runner, &self.options);
-        let (mut engines, mut stitches, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        let division = divide(&facts, &seen, device, &runner, &self.options);
+        let (mut engines, mut stitches) = (Vec::new(), Vec::new());
         let (mut orders, mut blocks, mut plans) = (Vec::new(), Vec::new(), Vec::new());
         for block in division.map_err(|e| JitError::Graph(e.to_string()))? {
             if !block.clusters.is_empty() {
@@ -126,30 +135,30 @@ impl Builder {
                 int_outputs: plan.int_outputs,
                 engine: Arc::new(Serving(engine.clone())),
             });
-            entries.push(plan.entry);
             engines.push(engine);
         }
         let module = host.shell()?;
         graph.stitch(&module, name, &orders, &stitches)?;
-        for (engine, entry) in engines.iter().zip(entries) {
-            // Under a guard the first call brings what is compared.
-            if let Some(entry) = entry.filter(|_| !engine.wants_samples()) {
-                engine.build(entry);
-            }
-        }
         let method = module.method(name)?;
         let whole = engines.first().filter(|_| is_whole).cloned();
         let backend = runner.describe();
-        Ok(Stitched {
+        let shown = !has_unseen(&facts, &seen);
+        let stitched = Stitched {
             method,
             _module: module,
             clusters: engines,
             rewrite: (orders, stitches),
             whole,
             blocks,
+            shown,
             backend,
             build: start.elapsed(),
-        })
+        };
+        // Under a guard the first call brings what is compared.
+        if !stitched.clusters.iter().any(|c| c.wants_samples()) {
+            runs.iter().for_each(|run| stitched.specialise(&facts, run));
+        }
+        Ok(Stitched { build: start.elapsed(), ..stitched })
     }
 }
 
@@ -157,6 +166,29 @@ impl Variant {
     /// Is it right for a call of this thread, as the module stands?
     pub(crate) fn holds(&self) -> bool {
         self.modes.is_none_or(|modes| modes == Modes::now()) && self.graph.still_holds()
+    }
+
+    /// What is to be built instead of it, where a run took branches that none before it had taken; `None` where it did not.
+    pub(crate) fn with(&self, run: Vec<Seen>) -> Option<Variant> {
+        let known: HashSet<ValueId> = self.runs.iter().flatten().map(|s| s.value).collect();
+        if run.iter().all(|s| known.contains(&s.value)) {
+            return None;
+        }
+        let (kinds, sizes, graph) = (self.kinds.clone(), self.sizes.clone(), self.graph.clone());
+        let runs = self.runs.iter().cloned().chain([run]).collect();
+        let (calls, made) = (AtomicU32::new(0), OnceLock::new());
+        Some(Variant { kinds, modes: self.modes, sizes, graph, runs, settled: self.settled, calls, made })
+    }
+
+    /// Is this call to be watched, because there are branches that no run has taken? The fourth is, the eighth, and so on.
+    pub(crate) fn is_to_be_watched(&self) -> bool {
+        /// The first that is, and the last.
+        const WATCHED: RangeInclusive<u32> = 1 << 2..=1 << 12;
+        if self.ready().is_none_or(|stitched| stitched.shown) {
+            return false;
+        }
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        call.is_power_of_two() && WATCHED.contains(&call)
     }
 
     /// Are its engines left for the first call to build?
@@ -189,6 +221,25 @@ impl Variant {
         self.graph.register_form(target, form, &kinds)?;
         self.graph.stitch(target, name, &stitched.rewrite.0, &stitched.rewrite.1)
     }
+}
+
+/// What runs showed of each value, the first that showed it.
+pub(crate) fn all_seen(runs: &[Vec<Seen>]) -> Vec<Seen> {
+    let mut known = HashSet::new();
+    runs.iter().flatten().filter(|s| known.insert(s.value)).cloned().collect()
+}
+
+/// Are there branches or loops with tensors in them, of which no run has shown anything?
+fn has_unseen(facts: &GraphFacts, seen: &[Seen]) -> bool {
+    let seen: HashSet<ValueId> = seen.iter().map(|s| s.value).collect();
+    facts.blocks.iter().skip(1).any(|block| {
+        let computed = block.nodes.iter().map(|&node| &facts[node]).filter(|n| n.kind != "prim::Constant");
+        let mut tensors = computed
+            .flat_map(|node| &node.outputs)
+            .filter(|&&value| facts[value].ty == ValueType::Tensor)
+            .peekable();
+        tensors.peek().is_some() && tensors.all(|value| !seen.contains(value))
+    })
 }
 
 /// Is the method nothing but one cluster from its arguments to its one result?

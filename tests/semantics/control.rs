@@ -32,6 +32,28 @@ fn branches_on_data() {
 }
 
 #[test]
+fn branches_that_later_calls_take_get_engines() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    if bool(x.sum() > 0.0):\n        y = torch.tanh(x) * 2.0 + 1.0\n    else:\n        y = torch.exp(x) - torch.sigmoid(x) * 3.0\n    return y\n";
+    let script = Script::new(source, &[]);
+    let (positive, negative) = ([tensor(floats(&[6]).abs())], [tensor(-floats(&[2, 3]).abs().reshape([6]))]);
+    script.agrees(&[&positive]);
+    assert_eq!(script.module.report().engines(), 2, "one ahead, one within: {}", script.module.report());
+    script.agrees(&[&negative, &negative, &positive]);
+    assert_eq!(script.module.report().engines(), 3, "{}", script.module.report());
+    // Told before, without a call.
+    let script = Script::new(source, &[]);
+    let longer = [tensor(-floats(&[9]).abs())];
+    for call in [&positive, &longer, &positive, &longer] {
+        tch::no_grad(|| script.module.compile_method("forward", call)).expect("the module compiles");
+    }
+    let report = script.module.report();
+    assert_eq!(report.engines(), 3, "{report}");
+    script.agrees(&[&longer, &positive]);
+    assert!(tests::served(&script.module) > 0, "{}", script.module.report());
+}
+
+#[test]
 fn what_may_be_missing_next_to_numbers() {
     check(
         "v: Optional[Tensor] = None\nz = torch.tanh(x) * 3.0\nif n > 1:\n    v = z\ny = z * 2.0\nif v is not None:\n    y = y + v\nreturn torch.exp(y) * 2.0",

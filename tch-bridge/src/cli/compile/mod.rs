@@ -113,17 +113,21 @@ impl Compile {
             options.bounds = bounds(&self.model.inputs, arguments);
         })?;
         let mut compiled_for: Vec<Vec<String>> = Vec::new();
+        let mut calls = Vec::new();
         for set in sets(&self.model.inputs, &loaded.arguments) {
             for point in points(&set) {
                 let values = tch::no_grad(|| Filling::usual(0).values(&set, &loaded.arguments, point))?;
-                let values = loaded.place(values)?;
-                let types: Vec<String> = values.iter().map(inspect::type_text).collect();
-                if compiled_for.contains(&types) {
-                    continue;
-                }
-                spinner.set_prefix("building engines");
-                spinner.set_message(types.join(", "));
-                tch::no_grad(|| loaded.module.compile_method(&self.model.method, &values))?;
+                calls.push(loaded.place(values)?);
+            }
+        }
+        // One that takes branches which none before took has them all compiled anew.
+        let again = if calls.len() > 1 { &calls[..calls.len() - 1] } else { &[] };
+        for values in calls.iter().chain(again) {
+            let types: Vec<String> = values.iter().map(inspect::type_text).collect();
+            spinner.set_prefix("building engines");
+            spinner.set_message(types.join(", "));
+            tch::no_grad(|| loaded.module.compile_method(&self.model.method, values))?;
+            if !compiled_for.contains(&types) {
                 compiled_for.push(types);
             }
         }
