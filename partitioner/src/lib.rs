@@ -59,5 +59,6 @@ pub use graph::{Cost, Crossing, Edge, FlowGraph, GraphError, Node, NodeId, Role,
 pub use picture::picture;
 pub use policy::{Policy, Tally};
 pub use report::{Coverage, Report};
+pub use text::{count, quantity};
 pub use verdict::{Code, Reason, Stay, Verdict};
 pub use verify::verify;

@@ -1,9 +1,9 @@
-//! Short texts for people: quantities with a unit prefix, and lists of operators.
+//! Short texts for people: quantities with a unit prefix, counted nouns, lists of operators.
 
 use crate::graph::{FlowGraph, NodeId};
 
 /// `1234567.0, "FLOP"` as `1.23 MFLOP`.
-pub(crate) fn quantity(value: f64, unit: &str) -> String {
+pub fn quantity(value: f64, unit: &str) -> String {
     let prefixes = ["", "k", "M", "G", "T", "P"];
     let mut step = 0;
     let mut scaled = value;
@@ -19,9 +19,14 @@ pub(crate) fn quantity(value: f64, unit: &str) -> String {
     format!("{scaled:.digits$} {}{unit}", prefixes[step])
 }
 
-/// `1 node`, `2 nodes`.
-pub(crate) fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+/// `1 node`, `2 nodes`, `3 entries`.
+pub fn count(n: impl TryInto<u64>, noun: &str) -> String {
+    let n = n.try_into().unwrap_or(0);
+    match noun.strip_suffix('y') {
+        _ if n == 1 => format!("1 {noun}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None => format!("{n} {noun}s"),
+    }
 }
 
 /// An operator without the framework's namespace: `aten::relu` as `relu`.
@@ -74,6 +79,14 @@ mod tests {
         assert_eq!(quantity(1_234_567.0, "FLOP"), "1.23 MFLOP");
         assert_eq!(quantity(98_765_432_100.0, "FLOP"), "98.8 GFLOP");
         assert_eq!(quantity(-4500.0, "B"), "-4.50 kB");
+    }
+
+    #[test]
+    fn nouns_are_counted() {
+        assert_eq!(
+            [count(0u32, "node"), count(1i32, "entry"), count(2usize, "entry")],
+            ["0 nodes", "1 entry", "2 entries"]
+        );
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use super::failure::Failure;
 use super::model::Loaded;
 use super::npz;
+use super::parts::{Part, assemble};
 use super::spec::{Filling, InputSpec, Point};
-use crate::jit::{Argument, ValueType, words};
+use crate::jit::{Argument, words};
 use safetensors::SafeTensorError;
 use std::path::Path;
 use tch::{IValue, TchError, Tensor};
@@ -79,25 +80,31 @@ pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fai
     files::write(path, whole, |e| Failure::unwritten(path, e))
 }
 
-/// The arguments of a method from a file: a tensor goes to the argument of its name, `arr_0` and the like by number; specs
-/// fill the rest; `None` where one keeps its default.
+/// The arguments of a method from a file: a tensor goes to the argument of its name, `arr_0` and the like by number, one with a dot in its
+/// name to a part of an argument; specs fill the rest; `None` where one keeps its default.
 pub(crate) fn arguments(
     path: &Path,
     loaded: &Loaded,
     specs: &[InputSpec],
 ) -> Result<Vec<Option<IValue>>, Failure> {
     let arguments = &loaded.arguments;
-    let mut given: Vec<Option<IValue>> = arguments.iter().map(|_| None).collect();
+    let mut parts: Vec<Vec<Part>> = arguments.iter().map(|_| Vec::new()).collect();
     for (name, tensor) in read(path)? {
-        let by_name = arguments.iter().position(|a| a.name == name);
+        let (first, rest) = name.split_once('.').unwrap_or((&name, ""));
+        let by_name = arguments.iter().position(|a| a.name == first);
         let at =
-            by_name.or_else(|| name.strip_prefix("arr_")?.parse().ok()).filter(|&at| at < arguments.len());
+            by_name.or_else(|| first.strip_prefix("arr_")?.parse().ok()).filter(|&at| at < arguments.len());
         let at = at.ok_or_else(|| {
             let names: Vec<&str> = arguments.iter().map(|a| a.name.as_str()).collect();
-            Failure::file(path, format!("no argument is called `{name}`; there are: {}", names.join(", ")))
+            Failure::file(path, format!("no argument is called `{first}`; there are: {}", names.join(", ")))
         })?;
-        given[at] = Some(as_declared(tensor, &arguments[at]).map_err(|e| Failure::file(path, e))?);
+        parts[at].push((rest.to_string(), tensor));
     }
+    let one = |(parts, argument): (Vec<Part>, &Argument)| match parts.is_empty() {
+        true => Ok(None),
+        false => assemble(&argument.name, &argument.ty, parts).map(Some).map_err(|e| Failure::file(path, e)),
+    };
+    let given = parts.into_iter().zip(arguments).map(one).collect::<Result<Vec<_>, Failure>>()?;
     let missing: Vec<Argument> =
         arguments.iter().zip(&given).filter(|(_, v)| v.is_none()).map(|(a, _)| a.clone()).collect();
     if missing.is_empty() && !specs.is_empty() {
@@ -122,19 +129,4 @@ pub(crate) fn arguments(
         values.push(value);
     }
     Ok(values)
-}
-
-/// A tensor as what the method declares: numbers from tensors of one element.
-fn as_declared(tensor: Tensor, argument: &Argument) -> Result<IValue, String> {
-    let inner = if let ValueType::Optional(inner) = &argument.ty { inner } else { &argument.ty };
-    if matches!(inner, ValueType::Int | ValueType::Float | ValueType::Bool) && tensor.numel() != 1 {
-        return Err(format!("`{}` is one number, not {tensor:?}", argument.name));
-    }
-    let flat = tensor.reshape(-1);
-    Ok(match inner {
-        ValueType::Int => IValue::Int(flat.int64_value(&[0])),
-        ValueType::Float => IValue::Double(flat.double_value(&[0])),
-        ValueType::Bool => IValue::Bool(flat.int64_value(&[0]) != 0),
-        _ => IValue::Tensor(tensor),
-    })
 }

@@ -1,9 +1,10 @@
 //! `tch-trt cache`: what is kept on disk from process to process.
 
 use super::failure::Failure;
-use super::terminal::{Style, quantity, table};
+use super::terminal::{Style, table};
 use super::{Document, finish};
 use clap::{Args, Subcommand};
+use partitioner::{count, quantity};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -96,14 +97,15 @@ impl Document for Kept {
     fn text(&self, style: Style) -> String {
         let Some(folder) = &self.folder else { return format!("nothing is kept ({VARIABLE}=off)\n") };
         let row = |e: &Facts| {
-            let (size, age) = (quantity(e.bytes as f64, "B"), format!("{:.1} h", e.age_hours));
+            let (size, age) = (quantity(e.bytes as f64, "B"), format!("{:.1} h ago", e.age_hours));
             vec![e.file.clone(), size, age]
         };
-        let rows: Vec<Vec<String>> = self.entries.iter().map(row).collect();
-        let entries = match self.entries.len() {
-            1 => "1 entry".to_string(),
-            n => format!("{n} entries"),
+        let head = ["entry", "size", "last used"].map(|word| style.dim(word)).to_vec();
+        let rows: Vec<Vec<String>> = match self.entries.is_empty() {
+            true => vec![],
+            false => [head].into_iter().chain(self.entries.iter().map(row)).collect(),
         };
+        let entries = count(self.entries.len(), "entry");
         let bytes = quantity(self.bytes as f64, "B");
         format!("{}{entries} of {bytes} {} in {}\n", table(&rows), self.what, style.bold(folder))
     }

@@ -14,6 +14,7 @@ mod inspect;
 mod leaves;
 mod model;
 mod npz;
+mod parts;
 mod plan;
 mod run;
 mod spec;

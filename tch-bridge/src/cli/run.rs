@@ -3,10 +3,11 @@
 use super::failure::Failure;
 use super::leaves::leaves;
 use super::model::ModelArgs;
-use super::terminal::{Style, count, table};
+use super::terminal::{Style, table};
 use super::{Document, archive, inspect};
 use crate::switch;
 use clap::Args;
+use partitioner::count;
 use serde::Serialize;
 use std::path::PathBuf;
 use tch::IValue;

@@ -66,24 +66,6 @@ pub(crate) fn progress(steps: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
-/// A number of bytes or operations with three digits and a prefix: `1.23 MB`.
-pub(crate) fn quantity(value: f64, unit: &str) -> String {
-    let prefixes = ["", "k", "M", "G", "T", "P"];
-    let step = (0..prefixes.len() - 1).take_while(|&s| value.abs() >= 999.5 * 1e3f64.powi(s as i32)).count();
-    let scaled = value / 1e3f64.powi(step as i32);
-    let digits = match scaled.abs() {
-        size if step == 0 || size >= 99.95 => 0,
-        size if size >= 9.995 => 1,
-        _ => 2,
-    };
-    format!("{scaled:.digits$} {}{unit}", prefixes[step])
-}
-
-/// `1 node`, `2 nodes`.
-pub(crate) fn count(n: u64, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
-}
-
 /// One line in which paths have lost their folders: `aten::relu at /a/b/model.py:3` as `aten::relu at model.py:3`.
 pub(crate) fn without_folders(text: &str) -> String {
     let word = |w: &str| match w.rfind('/') {
@@ -130,15 +112,6 @@ fn is_number(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantities_keep_three_digits() {
-        assert_eq!(quantity(0.0, "B"), "0 B");
-        assert_eq!(quantity(999.0, "B"), "999 B");
-        assert_eq!(quantity(999.6, "B"), "1.00 kB");
-        assert_eq!(quantity(1_234_567.0, "B"), "1.23 MB");
-        assert_eq!(quantity(98_765_432_100.0, "FLOP"), "98.8 GFLOP");
-    }
 
     #[test]
     fn folders_go() {

@@ -4,6 +4,7 @@ use super::{
     BlockReport, EngineReport, Kept, LoadedReport, MethodReport, Parity, Report, SWITCHED_OFF, ShapeReport,
     State,
 };
+use partitioner::{count, quantity};
 use std::fmt;
 
 impl fmt::Display for Report {
@@ -29,12 +30,7 @@ impl fmt::Display for MethodReport {
             State::Building => writeln!(f, "{}: engines are being built, the host serves", self.method),
             State::Failed(why) => writeln!(f, "{}: the host serves every call: {why}", self.method),
             State::Divided { blocks, engines, build } => {
-                writeln!(
-                    f,
-                    "{}: {}, built in {build:.1?}",
-                    self.method,
-                    count(engines.len() as u64, "engine")
-                )?;
+                writeln!(f, "{}: {}, built in {build:.1?}", self.method, count(engines.len(), "engine"))?;
                 for (at, block) in blocks.iter().enumerate() {
                     let Some(alike) = alike(blocks, at) else { continue };
                     match &alike[..] {
@@ -80,12 +76,14 @@ impl fmt::Display for ShapeReport {
             return writeln!(f, "  {inputs}: on the host: {why}");
         }
         let (before, after) = self.layers;
-        let (weights, arena) = (self.weight_bytes as f64 / 1e6, self.arena_bytes as f64 / 1e6);
+        let bytes = |n: usize| quantity(n as f64, "B");
+        let (weights, arena) = (bytes(self.weight_bytes), bytes(self.arena_bytes));
         let plan = self.plan.as_ref().map(|plan| format!("; plan in the file: {plan}")).unwrap_or_default();
         let shared = if self.shares_weights { ", shared" } else { "" };
         writeln!(
             f,
-            "  {inputs}: {before} layers fused to {after}, {weights:.2} MB weights{shared}, {arena:.2} MB arena, built in {:.1?}{plan}",
+            "  {inputs}: {} as written, {after} as run, {weights} weights{shared}, {arena} arena, built in {:.1?}{plan}",
+            count(before, "layer"),
             self.build
         )?;
         self.parity.iter().try_for_each(|parity| writeln!(f, "  {parity}"))
@@ -131,10 +129,6 @@ fn ranges(numbers: &[usize]) -> String {
         few => few.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     });
     rows.collect::<Vec<_>>().join(", ")
-}
-
-fn count(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 #[cfg(test)]

@@ -48,6 +48,46 @@ fn outputs_are_written_and_those_of_the_host() {
     text(&["run", &model, "--inputs", &folder.path("in.npz"), "-o", &folder.path("out.csv")], 2);
 }
 
+#[test]
+fn parts_of_arguments_come_by_their_names() {
+    let folder = Folder::new();
+    let source = "
+def forward(self, batch: Dict[str, Tensor], pair: Tuple[Tensor, int], more: List[Tensor]):
+    return torch.relu(batch['a'] * 2.0 - batch['b']) * float(pair[1]) + pair[0] + more[0] + more[1]
+";
+    let (model, inputs, out) =
+        (folder.model("parts.pt", source), folder.path("in.npz"), folder.path("out.npz"));
+    let four = |from: f32| Tensor::arange(4, (Kind::Float, Device::Cpu)) + f64::from(from);
+    let (a, b, x, y, z) = (four(0.0), four(1.0), four(2.0), four(3.0), four(4.0));
+    let three = Tensor::from(3i64);
+    let all = [
+        ("batch.a", &a),
+        ("pair.1", &three),
+        ("pair.0", &x),
+        ("batch.b", &b),
+        ("more.1", &z),
+        ("more.0", &y),
+    ];
+    Tensor::write_npz(&all, &inputs).unwrap();
+    json(&["run", &model, "--inputs", &inputs, "-o", &out, "--take-all"], 0);
+    let want = (&a * 2.0 - &b).relu() * 3.0 + &x + &y + &z;
+    assert_eq!(Tensor::read_npz(&out).unwrap().remove(0).1, want);
+    for (left_out, more, why) in [
+        ("pair.0", None, "`pair` has 2 parts; there is no `pair.0`"),
+        ("", Some("pair.2"), "there is a `pair.2`"),
+        ("", Some("pair"), "`pair` is given as a whole and in parts"),
+        ("", Some("more.last"), "there is a `more.last`"),
+        ("", Some("batch.a.0"), "`batch.a` is given as a whole and in parts"),
+        ("more.0", Some("more.0.x"), "`more.0` has no parts"),
+    ] {
+        let mut given: Vec<_> = all.iter().copied().filter(|(name, _)| *name != left_out).collect();
+        given.extend(more.map(|name| (name, &a)));
+        Tensor::write_npz(&given, &inputs).unwrap();
+        let said = json(&["run", &model, "--inputs", &inputs, "-o", &out], 2).to_string();
+        assert!(said.contains(why), "{said}");
+    }
+}
+
 /// An .npz of one f32 array `x` of 4 x 8, in Fortran's order or C's.
 fn archive(path: &str, fortran: &str, data: &[u8]) {
     use std::io::Write;

@@ -205,10 +205,19 @@ impl Plan {
         backend: &dyn Backend,
         options: &CompileOptions,
     ) -> Result<Box<dyn Engine>, PlanError> {
+        self.engine_or_new(backend, options).map(|(engine, _)| engine)
+    }
+
+    /// As [`Plan::engine`], and whether it is a saved one.
+    pub fn engine_or_new(
+        &self,
+        backend: &dyn Backend,
+        options: &CompileOptions,
+    ) -> Result<(Box<dyn Engine>, bool), PlanError> {
         let mut unfit = None;
         if let Some(saved) = self.saved(backend, options) {
             match backend.load(self.network(), options, saved) {
-                Ok(engine) => return Ok(engine),
+                Ok(engine) => return Ok((engine, true)),
                 Err(e) => unfit = Some(format!("it does not load: {e}")),
             }
         } else if let Some((other, _)) = self.of(backend).next() {
@@ -221,7 +230,7 @@ impl Plan {
         if let Some(why) = unfit {
             log::warn!("the saved {} engine is of no use here, a new one is built: {why}", backend.name());
         }
-        self.engine_with(backend, options, &Held(&self.0))
+        Ok((self.engine_with(backend, options, &Held(&self.0))?, false))
     }
 
     fn saved(&self, backend: &dyn Backend, options: &CompileOptions) -> Option<&Bytes> {

@@ -35,6 +35,8 @@ pub struct Session {
     plan: Plan,
     engine: Box<dyn Engine>,
     staging: Box<dyn Staging>,
+    /// Was the engine in the plan?
+    saved: bool,
     /// Is a call under way?
     busy: bool,
 }
@@ -42,15 +44,16 @@ pub struct Session {
 impl Session {
     /// Makes the plan's engine, and memory for its tensors, which are zero.
     pub fn new(plan: &Plan, backend: &dyn Backend, options: &CompileOptions) -> Result<Session, PlanError> {
-        let engine = plan.engine(backend, options)?;
+        let (engine, saved) = plan.engine_or_new(backend, options)?;
         let staging = backend.staging(engine.signature(), options)?;
-        Ok(Session { plan: plan.clone(), engine, staging, busy: false })
+        Ok(Session { plan: plan.clone(), engine, staging, saved, busy: false })
     }
 
     /// Another session on the same program and weights.
     pub fn fork(&self) -> Result<Session, SessionError> {
         let staging = self.staging.fork()?;
-        Ok(Session { plan: self.plan.clone(), engine: self.engine.fork(), staging, busy: false })
+        let (plan, engine) = (self.plan.clone(), self.engine.fork());
+        Ok(Session { plan, engine, staging, saved: self.saved, busy: false })
     }
 
     /// The inputs in order.
@@ -61,6 +64,11 @@ impl Session {
     /// The outputs in order.
     pub fn outputs(&self) -> &[Port] {
         self.plan.outputs()
+    }
+
+    /// Was its engine in the plan? Else it was built.
+    pub fn is_saved(&self) -> bool {
+        self.saved
     }
 
     /// The steps that it runs and the memory that it holds.

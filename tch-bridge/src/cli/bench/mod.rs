@@ -17,6 +17,7 @@ use clap::Args;
 use contender::{Arguments, Contender, Rival};
 use layers::Layers;
 use machine::Memory;
+use partitioner::count;
 use serde::Serialize;
 use statistics::{Statistics, median};
 use std::path::PathBuf;
@@ -284,7 +285,18 @@ impl Bench {
                 timing.name
             ));
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = tch::get_num_threads().max(1) as usize * self.streams as usize;
+        if self.streams > 1 && threads > cores {
+            notes.push(format!(
+                "crowded: {} of {} each share {}; --threads {} gives each its own",
+                count(self.streams as usize, "caller"),
+                count(threads / self.streams as usize, "thread"),
+                count(cores, "processor"),
+                (cores / self.streams as usize).max(1)
+            ));
+        }
+        let cores = cores as f64;
         if let Some(load) = load.filter(|load| *load > 0.5 * cores) {
             notes.push(format!("noisy: other programs were running (load {load:.1} on {cores} processors)"));
         }

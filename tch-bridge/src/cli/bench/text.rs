@@ -1,13 +1,14 @@
 //! A measurement as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, count, cut, quantity, table, without_folders};
+use super::super::terminal::{Style, cut, table, without_folders};
 use super::{Layers, Measurement, Timing};
+use partitioner::{count, quantity};
 
 impl Document for Measurement {
     fn text(&self, style: Style) -> String {
         let mut out = format!("{} {} ({})\n", style.bold(&self.model), self.method, self.inputs.join(", "));
-        let (threads, callers) = (count(self.threads as u64, "thread"), count(self.streams.into(), "caller"));
+        let (threads, callers) = (count(self.threads, "thread"), count(self.streams, "caller"));
         out += &format!("backend {}; {}; {threads} in a call, {callers}\n", self.backend, self.machine);
         out += &format!(
             "from the file to the first result of engines {:.0} ms; the first call {:.0} ms, of which building took {:.0} ms; building once more {:.0} ms\n",

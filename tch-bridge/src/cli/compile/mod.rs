@@ -7,11 +7,12 @@ use super::failure::Failure;
 use super::inspect;
 use super::model::ModelArgs;
 use super::spec::{Filling, InputSpec, Point};
-use super::terminal::{Style, count, progress, table};
+use super::terminal::{Style, progress, table};
 use crate::report::{EngineReport, MethodReport, State};
 use crate::{Report, SavedWeights};
 use clap::{Args, ValueEnum};
 use partitioner::Coverage;
+use partitioner::{count, quantity};
 use serde::Serialize;
 use sets::{bounds, points, sets};
 use std::path::PathBuf;
@@ -60,6 +61,9 @@ pub(crate) struct Compiled {
     embedded: u64,
     /// The plans that were written beside it.
     plans: Vec<String>,
+    /// Was it asked for plans?
+    #[serde(skip)]
+    wants_plans: bool,
     /// The types of the arguments of each set that was compiled.
     sets: Vec<Vec<String>>,
     forms: Vec<Form>,
@@ -160,6 +164,7 @@ impl Compile {
             weights: self.weights.into(),
             embedded,
             plans: plans.iter().map(|path| path.display().to_string()).collect(),
+            wants_plans: self.plan_dir.is_some(),
             sets: compiled_for,
             forms,
             full,
@@ -243,7 +248,7 @@ impl Document for Compiled {
         for form in &self.forms {
             out += &format!(
                 "{}, {} of {} computing operators\n",
-                count(form.engines.len() as u64, "engine"),
+                count(form.engines.len(), "engine"),
                 form.coverage.taken_compute,
                 form.coverage.compute
             );
@@ -264,7 +269,7 @@ impl Document for Compiled {
         }
         match &self.file {
             Some(file) => {
-                out += &format!("written to {file}, {:.1} MB\n", self.bytes as f64 / 1e6);
+                out += &format!("written to {file}, {}\n", quantity(self.bytes as f64, "B"));
                 match (self.weights, self.embedded) {
                     (SavedWeights::Reference, _) => {}
                     (SavedWeights::Embed, 0) => {
@@ -274,6 +279,9 @@ impl Document for Compiled {
                 }
                 for plan in &self.plans {
                     out += &format!("plan {plan}\n");
+                }
+                if self.plans.is_empty() && self.wants_plans {
+                    out += "no plan: a plan is a method that is one engine, all of it, and this one is not\n";
                 }
             }
             None => {

@@ -1,8 +1,9 @@
 //! An inspection as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, count, cut, quantity, table, without_folders};
+use super::super::terminal::{Style, cut, table, without_folders};
 use super::inspection::{EngineFacts, Inspection, NodeFacts};
+use partitioner::{count, quantity};
 use std::collections::BTreeSet;
 
 impl Document for Inspection {
@@ -23,7 +24,7 @@ impl Document for Inspection {
             self.coverage.nodes,
             100.0 * self.fraction,
             quantity(self.coverage.operations, "FLOP"),
-            count(self.engines.len() as u64, "engine"),
+            count(self.engines.len(), "engine"),
             self.build_ms
         ));
         for engine in &self.engines {
@@ -35,14 +36,13 @@ impl Document for Inspection {
         if host.is_empty() {
             line("nothing is left to the host".into());
         } else {
-            line(style.bold(&format!("host: {}", count(host.len() as u64, "node"))));
+            line(style.bold(&format!("host: {}", count(host.len(), "node"))));
             let raising = raising(&self.nodes);
             let (checks, others): (Vec<_>, Vec<_>) =
                 host.into_iter().partition(|n| raising.contains(&n.block));
             grouped(&others).into_iter().for_each(|(node, places)| line(host_text(node, places, style)));
             if !checks.is_empty() {
-                let (nodes, places) =
-                    (count(checks.len() as u64, "node"), count(raising.len() as u64, "place"));
+                let (nodes, places) = (count(checks.len(), "node"), count(raising.len(), "place"));
                 let name = style.yellow("prim::RaiseException");
                 line(format!(
                     "  {name} and what makes its message, {nodes} in {places}: they run where a check of the model's code fails"
@@ -72,7 +72,7 @@ fn raising(nodes: &[NodeFacts]) -> BTreeSet<usize> {
 fn engine_text(engine: &EngineFacts, style: Style) -> String {
     let place = if engine.block > 0 { format!(" in block {}", engine.block) } else { String::new() };
     let head = style.bold(&format!("engine {}{place}", engine.number));
-    let (nodes, operations) = (count(engine.nodes as u64, "node"), quantity(engine.operations, "FLOP"));
+    let (nodes, operations) = (count(engine.nodes, "node"), quantity(engine.operations, "FLOP"));
     let mut out =
         format!("{head}: {nodes}, {operations}, {} across the border\n", quantity(engine.border_bytes, "B"));
     out += &format!("  in  {}\n  out {}\n", engine.inputs.join(" "), engine.outputs.join(" "));
@@ -81,11 +81,11 @@ fn engine_text(engine: &EngineFacts, style: Style) -> String {
         return out;
     }
     out += &format!(
-        "  {} weights, {} arena, built in {:.0} ms; {} layers fused to {}:\n",
+        "  {} weights, {} arena, built in {:.0} ms; {} as written, {} as run:\n",
         quantity(engine.weight_bytes as f64, "B"),
         quantity(engine.arena_bytes as f64, "B"),
         engine.build_ms,
-        engine.layers_before,
+        count(engine.layers_before, "layer"),
         engine.layers.len()
     );
     if let Some(parity) = &engine.parity {

@@ -3,9 +3,10 @@
 use super::super::Document;
 use super::super::bench::statistics::{Statistics, median};
 use super::super::failure::Failure;
-use super::super::terminal::{Style, progress, quantity, table};
+use super::super::terminal::{Style, progress, table};
 use super::{Source, told};
 use clap::Args;
+use partitioner::quantity;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use trt_subgraph::Random;
@@ -114,7 +115,7 @@ impl Bench {
         Ok(Measurement {
             plan: name.clone(),
             backend: backend.name(),
-            built_ahead: plan.is_built_for(backend, &options),
+            built_ahead: session.is_saved(),
             open_ms,
             engine_ms,
             first_call_ms,

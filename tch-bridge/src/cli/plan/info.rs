@@ -2,9 +2,10 @@
 
 use super::super::Document;
 use super::super::failure::Failure;
-use super::super::terminal::{Style, count, quantity, table};
+use super::super::terminal::{Style, table};
 use super::Source;
 use clap::Args;
+use partitioner::{count, quantity};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use trt_subgraph::backend::{BACKENDS, CompileOptions};
@@ -110,8 +111,8 @@ impl Document for Facts {
         let held = if self.holds_weights { "in the plan" } else { "not in the plan" };
         out += &format!(
             "{}, {} of {} {held}\n",
-            count(self.layers as u64, "layer"),
-            count(self.parameters as u64, "parameter"),
+            count(self.layers, "layer"),
+            count(self.parameters, "parameter"),
             quantity(self.weight_bytes as f64, "B"),
         );
         for e in &self.engines {

@@ -2,9 +2,10 @@
 
 use super::super::Document;
 use super::super::failure::Failure;
-use super::super::terminal::{Style, quantity};
+use super::super::terminal::Style;
 use super::{Source, told};
 use clap::Args;
+use partitioner::quantity;
 use serde::Serialize;
 use trt_subgraph::plan::{Plan, share, unshare};
 

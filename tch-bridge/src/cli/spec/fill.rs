@@ -139,7 +139,7 @@ fn channels_last(t: &Tensor) -> Result<Tensor, tch::TchError> {
 }
 
 /// A list, tuple or typed list, as the method wants it.
-fn pack(items: Vec<IValue>, ty: &ValueType) -> IValue {
+pub(crate) fn pack(items: Vec<IValue>, ty: &ValueType) -> IValue {
     macro_rules! typed {
         ($variant:ident) => {{
             let unwrapped =

@@ -20,7 +20,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fill::{Filling, Point, Spread, assign};
+pub(crate) use fill::{Filling, Point, Spread, assign, pack};
 
 use std::fmt;
 use tch::Kind;

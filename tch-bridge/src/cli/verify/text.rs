@@ -1,8 +1,9 @@
 //! A verification as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, count, table};
+use super::super::terminal::{Style, table};
 use super::{Comparison, Run, Verification};
+use partitioner::count;
 
 impl Document for Verification {
     fn passed(&self) -> bool {
@@ -20,11 +21,11 @@ impl Document for Verification {
         if let Some(finding) = &self.bisection {
             out += &finding.text(style);
         }
-        let sets = count(self.runs.len() as u64, "set");
+        let sets = count(self.runs.len(), "set");
         let differing = self.runs.iter().filter(|r| !r.passed).count();
         out += &match (self.passed, differing) {
             (true, _) => {
-                let (calls, engines) = (count(self.served, "call"), count(self.engines as u64, "engine"));
+                let (calls, engines) = (count(self.served, "call"), count(self.engines, "engine"));
                 let mut served = format!("{engines} served {calls}");
                 if self.served != self.runs.len() as u64 {
                     served += " (a set calls the method once, and that calls each engine on its way)";

@@ -1,0 +1,80 @@
+//! An argument from named tensors: from one, or from its parts, which have its name, a dot, and their place in it.
+
+use super::spec::pack;
+use crate::jit::ValueType;
+use tch::{IValue, Tensor};
+
+/// A tensor, and the rest of its name: where it belongs in the argument.
+pub(super) type Part = (String, Tensor);
+
+/// The argument of this name and type. Numbers are tensors of one element.
+pub(super) fn assemble(name: &str, ty: &ValueType, parts: Vec<Part>) -> Result<IValue, String> {
+    let inner = if let ValueType::Optional(inner) = ty { inner } else { ty };
+    let mut groups: Vec<(String, Vec<Part>)> = Vec::new();
+    for (path, tensor) in parts {
+        let (first, rest) = path.split_once('.').unwrap_or((&path, ""));
+        match groups.iter_mut().find(|(name, _)| name == first) {
+            Some((_, group)) => group.push((rest.to_string(), tensor)),
+            None => groups.push((first.to_string(), vec![(rest.to_string(), tensor)])),
+        }
+    }
+    let whole = groups.iter().position(|(part, _)| part.is_empty());
+    match (whole, inner) {
+        (Some(at), _) => match (groups.len(), groups.swap_remove(at).1.pop()) {
+            (1, Some((_, tensor))) => as_declared(name, inner, tensor),
+            _ => Err(format!("`{name}` is given as a whole and in parts")),
+        },
+        (None, ValueType::Dict(key, value)) => {
+            let entry = |(part, group): (String, Vec<Part>)| {
+                let value = assemble(&format!("{name}.{part}"), value, group)?;
+                let key = match (&**key, part.parse()) {
+                    (ValueType::Int, Ok(number)) => IValue::Int(number),
+                    (ValueType::Int, Err(_)) => {
+                        return Err(format!("the keys of `{name}` are ints, not `{part}`"));
+                    }
+                    _ => IValue::String(part),
+                };
+                Ok((key, value))
+            };
+            Ok(IValue::GenericDict(groups.into_iter().map(entry).collect::<Result<_, _>>()?))
+        }
+        (None, ValueType::List(_) | ValueType::Tuple(_)) => {
+            let count = if let ValueType::Tuple(types) = inner { types.len() } else { groups.len() };
+            let is_item = |part: &str| (0..count).any(|at| at.to_string() == part);
+            if let Some((other, _)) = groups.iter().find(|(part, _)| !is_item(part)) {
+                return Err(format!(
+                    "`{name}` has {count} parts, from `{name}.0` on; there is a `{name}.{other}`"
+                ));
+            }
+            let item = |at: usize| {
+                let own = groups.iter().find(|(part, _)| *part == at.to_string());
+                let (part, group) =
+                    own.ok_or_else(|| format!("`{name}` has {count} parts; there is no `{name}.{at}`"))?;
+                let ty = match inner {
+                    ValueType::Tuple(types) => &types[at],
+                    ValueType::List(element) => element,
+                    other => other,
+                };
+                let group = group.iter().map(|(rest, t)| (rest.clone(), t.shallow_clone())).collect();
+                assemble(&format!("{name}.{part}"), ty, group)
+            };
+            let items = (0..count).map(item).collect::<Result<Vec<_>, _>>()?;
+            Ok(pack(items, inner))
+        }
+        _ => Err(format!("`{name}` has no parts, and the file has a `{name}.{}`", groups[0].0)),
+    }
+}
+
+/// A tensor as what the method declares.
+fn as_declared(name: &str, ty: &ValueType, tensor: Tensor) -> Result<IValue, String> {
+    if matches!(ty, ValueType::Int | ValueType::Float | ValueType::Bool) && tensor.numel() != 1 {
+        return Err(format!("`{name}` is one number, not {tensor:?}"));
+    }
+    let flat = tensor.reshape(-1);
+    Ok(match ty {
+        ValueType::Int => IValue::Int(flat.int64_value(&[0])),
+        ValueType::Float => IValue::Double(flat.double_value(&[0])),
+        ValueType::Bool => IValue::Bool(flat.int64_value(&[0]) != 0),
+        _ => IValue::Tensor(tensor),
+    })
+}
