@@ -70,9 +70,12 @@ fn the_gpu_bundle_names_what_there_is() {
     for program in run
         .split(" ./")
         .skip(1)
-        .filter_map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || "-./".contains(c))).next())
+        .filter_map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || "-_./".contains(c))).next())
     {
-        let made = program == "run.sh" || bundle.contains(&format!("add {program} "));
+        let made = program == "run.sh"
+            || [format!("add {program} "), format!("$bundle/{program}\"")]
+                .iter()
+                .any(|how| bundle.contains(how));
         assert!(made, "run.sh runs '{program}', which gpu-bundle.sh does not make");
     }
 }
