@@ -2,8 +2,8 @@
 # Real models, with and without engines: agreement, distance to float64, coverage, reasons. scripts/setup.sh comes first.
 #
 # Usage: scripts/parity.sh small            small networks that need torch alone; part of `make test`
-#        scripts/parity.sh all              everything; results in bench/results/parity.json, summed up at the end
-#        scripts/parity.sh all PATTERN...   the models with such names; results in .data/parity/parity.json
+#        scripts/parity.sh all              everything; results, summed up at the end, in .data/parity/parity.json, and then in bench/results too
+#        scripts/parity.sh all PATTERN...   the models with such names
 #
 # `all` makes a Python environment of its own in .data/parity/venv, on top of the one in .venv. PROFILE=debug builds without
 # optimisation.
@@ -24,14 +24,22 @@ make_venv() {
     if [ ! -e "$venv/complete" ]; then
         rm -rf "$venv"
         "$python" -m venv "$venv"
-        "$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
-            >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/base.pth"
+        below
         "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps "${packages[0]}" "${packages[1]}" &&
             "$venv/bin/python" -m pip install --disable-pip-version-check --quiet "${packages[@]:2}" ||
             fail "pip could not install the packages; its message is above."
         touch "$venv/complete"
     fi
+    # The checkout may have been moved since.
+    below
     python=$venv/bin/python
+    "$python" -c 'import torch, torchvision, timm, transformers' || fail "remove $venv and run this again."
+}
+
+# Has $venv find the packages of .venv.
+below() {
+    local place='import sysconfig; print(sysconfig.get_paths()["purelib"])'
+    "$python" -c "$place" >"$("$venv/bin/python" -c "$place")/base.pth"
 }
 
 what=${1:-all}
@@ -60,12 +68,10 @@ make_venv
 only=()
 for pattern in "$@"; do only+=(--only "$pattern"); done
 results=$folder/parity.json
-if [ "${#only[@]}" = 0 ]; then
-    results=$PWD/bench/results/parity.json
-    rm -f "$results"
-fi
+rm -f "$results"
 mapfile -t load < <("$python" scripts/parity/libraries.py | tr ' ' '\n')
 "$python" scripts/parity/export.py "$folder/models" "${only[@]}" \
     --run "$program" --json "$results" "${load[@]}" || failed=1
 "$python" scripts/parity/table.py "$results"
+[ "${#only[@]}" != 0 ] || cp "$results" bench/results/parity.json
 exit "${failed:-0}"

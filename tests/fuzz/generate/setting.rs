@@ -142,6 +142,10 @@ impl Generator {
             let (a, b) = (values[0].clone(), self.returned().pop().unwrap_or_default());
             values.push(if self.random.chance(0.5) { format!("({a}, {b})") } else { format!("[{b}]") });
         }
+        if self.body.iter().any(|s| matches!(s, Statement::If(..))) && self.random.chance(0.4) {
+            // Long enough for branches that early calls do not take to be looked for.
+            self.program.calls = vec![0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0];
+        }
         self.body.push(Statement::Return(values));
         self.program.body = self.body;
         self.program
