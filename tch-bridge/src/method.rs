@@ -2,7 +2,7 @@
 
 use crate::divide::device_of;
 use crate::engine::{ClusterEngine, serve_directly};
-use crate::jit::{Graph, Handover, JitError, Kinds, Limits, Method, Modes, Module, Seen, Sizes};
+use crate::jit::{Graph, Handover, JitError, Kinds, Limits, Method, Modes, Module, Recording, Seen, Sizes};
 use crate::report::MethodReport;
 use crate::saved;
 use crate::settle::{by_kinds, by_sizes};
@@ -72,7 +72,7 @@ impl MethodState {
                 Some(outputs) => self.one_tensor(outputs),
                 None => self.one_tensor(self.host.run_tensors(inputs)?),
             },
-            Some(_) if variant.is_to_be_watched() => {
+            Some(_) if variant.is_to_be_watched() && !records(host, &values(inputs)) => {
                 self.tensor(self.watch(host, builder, &variant, &values(inputs))?)
             }
             Some(stitched) => self.one_tensor(stitched.method.run_tensors(inputs)?),
@@ -96,7 +96,9 @@ impl MethodState {
             };
         };
         match variant.ready() {
-            Some(_) if variant.is_to_be_watched() => self.watch(host, builder, &variant, inputs),
+            Some(_) if variant.is_to_be_watched() && !records(host, inputs) => {
+                self.watch(host, builder, &variant, inputs)
+            }
             Some(stitched) => Ok(stitched.method.run(inputs)?),
             None => Ok(self.host.run(inputs)?),
         }
@@ -379,6 +381,18 @@ fn ready<V: Borrow<IValue>>(variant: &Variant, inputs: &[V]) -> Result<(), Error
         stitched.specialise(&variant.graph.facts()?, &seen);
     }
     Ok(())
+}
+
+/// Might autograd record this call? A watched run is not optimised as others are, and so its gradients are rounded otherwise.
+fn records<V: Borrow<IValue>>(host: &Module, inputs: &[V]) -> bool {
+    let may_be_recorded = |value: &IValue| match value {
+        IValue::Tensor(tensor) => tensor.requires_grad(),
+        IValue::None | IValue::Bool(_) | IValue::Int(_) | IValue::Double(_) | IValue::String(_) => false,
+        _ => true,
+    };
+    !Recording::now().is_off()
+        && (inputs.iter().any(|value| may_be_recorded(value.borrow()))
+            || host.named_tensors().map_or(true, |all| all.iter().any(|t| t.tensor.requires_grad())))
 }
 
 fn values<T: Borrow<Tensor>>(inputs: &[T]) -> Vec<IValue> {

@@ -281,7 +281,7 @@ impl Document for Compiled {
                     out += &format!("plan {plan}\n");
                 }
                 if self.plans.is_empty() && self.wants_plans {
-                    out += "no plan: a plan is a method that is one engine, all of it, and this one is not\n";
+                    out += "no plan: there is no engine\n";
                 }
             }
             None => {
