@@ -111,6 +111,19 @@ bool lay_out_loops(Block* block) {
   return any;
 }
 
+// Whether each loop around the value went round once, all in all.
+bool in_one_round(const Value* value, const Index& index, const std::unordered_map<uint32_t, uint64_t>& counts) {
+  const Block* block = value->node()->owningBlock();
+  while (const Node* owner = block->owningNode()) {
+    if (owner->kind() == prim::Loop) {
+      auto rounds = counts.find(index.value_ids.at(block->inputs().at(0)));
+      if (rounds == counts.end() || rounds->second != 1) return false;
+    }
+    block = owner->owningBlock();
+  }
+  return true;
+}
+
 // Makes constants of what is settled, as one run shows it; whether there was something.
 bool fold_settled(Graph& graph, const std::vector<IValue>& arguments, bool apart) {
   Index index(*graph.graph);
@@ -136,7 +149,8 @@ bool fold_settled(Graph& graph, const std::vector<IValue>& arguments, bool apart
   for (const RawSeen& seen : observe(graph, stack, apart, {wanted.data(), wanted.size()}, kept)) counts[seen.value] = seen.count;
   bool any = false;
   for (size_t i = 0; i < wanted.size(); ++i) {
-    if (counts[wanted[i]] != 1) continue;
+    // One that was computed once may be computed in several rounds of a loop, and be another in each.
+    if (counts[wanted[i]] != 1 || !in_one_round(index.value(wanted[i]), index, counts)) continue;
     make_constant(index.value(wanted[i]), kept.values.at(i));
     any = true;
   }

@@ -86,6 +86,31 @@ fn state_that_counts_calls_is_seen() {
     counting.agrees(&[&[tensor(floats(&[4]))], &[tensor(floats(&[2]))]]);
 }
 
+/// What a branch on data computes in one round of a loop alone, in the call that is observed, is another in each round.
+#[test]
+fn what_rounds_of_loops_decide_is_theirs() {
+    let _on = engines_on();
+    let rounds = |signs: [f32; 3]| [tensor(floats(&[6])), tensor(tch::Tensor::from_slice(&signs))];
+    for inner in [
+        "y = torch.tanh(y) * float(i) + 1.0",
+        "k = i + 1\n            y = torch.tanh(y) + float(k * 10)",
+        "y = torch.tanh(y) + x[i:i + 1] * 2.0",
+        "y = torch.tanh(y) * c[i] + 1.0",
+        "y = torch.softmax(y.view(2, 3), 0 if i == 0 else 1).view(-1) * 2.0",
+        "if i == 0:\n                y = torch.tanh(y) * 2.0\n            else:\n                y = torch.sigmoid(y) - 3.0",
+        "for j in range(i + 1):\n                y = torch.tanh(y) * float(j + 1) + float(i)",
+    ] {
+        let source = format!(
+            "def forward(self, x, s):\n    c = [0.5, 1.5, 2.5]\n    y = x\n    for i in range(3):\n        if bool(s[i] > 0.0):\n            {inner}\n        else:\n            y = torch.exp(y * 0.1) - 1.0\n    return y * 2.0 + x\n"
+        );
+        let script = Script::new(&source, &[]);
+        let calls = [[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [-1.0; 3]].map(rounds);
+        script.agrees(&calls.iter().map(|c| &c[..]).collect::<Vec<_>>());
+    }
+    let source = "def forward(self, x):\n    y = x\n    for i in range(x.size(0)):\n        if i == 2:\n            y = torch.tanh(y) * float(i)\n        for j in range(1):\n            y = y + float(i + j)\n    return torch.exp(y * 0.1) + 1.0\n";
+    Script::new(source, &[]).agrees(&[&[tensor(floats(&[6]))], &[tensor(floats(&[2]))], &[tensor(floats(&[3]))]]);
+}
+
 #[test]
 fn a_weight_of_other_sizes_makes_another_form() {
     let _on = engines_on();
