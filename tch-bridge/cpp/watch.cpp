@@ -15,15 +15,27 @@ uint64_t mix(uint64_t hash, uint64_t value) {
   return hash * 0xff51afd7ed558ccdull;
 }
 
+// Where an element lies, in elements from the first: in the order of memory where nothing lies between, else in that of the axes.
+int64_t place(const at::Tensor& tensor, int64_t element, bool dense) {
+  if (dense) return element;
+  int64_t at = 0;
+  for (int64_t axis = tensor.dim() - 1; axis >= 0; --axis) {
+    at += element % tensor.size(axis) * tensor.stride(axis);
+    element /= tensor.size(axis);
+  }
+  return at;
+}
+
 // A few elements: some writers (torch's own C++ SGD among them) go through `data()`, which no version counts.
 uint64_t sample(uint64_t hash, const at::Tensor& tensor) {
   const int64_t count = tensor.numel();
   const auto size = static_cast<int64_t>(tensor.element_size());
   const auto* bytes = static_cast<const char*>(tensor.const_data_ptr());
+  const bool dense = tensor.is_non_overlapping_and_dense();
   for (int64_t i = 0; i < std::min(kSamples, count); ++i) {
     uint64_t bits = 0;
     const int64_t element = count <= kSamples ? i : (2 * i + 1) * (count / (2 * kSamples));
-    std::memcpy(&bits, bytes + element * size, static_cast<size_t>(std::min<int64_t>(size, sizeof bits)));
+    std::memcpy(&bits, bytes + place(tensor, element, dense) * size, static_cast<size_t>(std::min<int64_t>(size, sizeof bits)));
     hash = mix(hash, bits);
   }
   return hash;
@@ -63,7 +75,7 @@ uint64_t fingerprint(const Watched& watched) {
     hash = mix(hash, reinterpret_cast<uint64_t>(tensor.storage().unsafeGetStorageImpl()));
     hash = mix(hash, reinterpret_cast<uint64_t>(tensor.const_data_ptr()));
     hash = mix(hash, static_cast<uint64_t>(tensor.numel()));
-    if (tensor.device().is_cpu() && tensor.is_non_overlapping_and_dense()) hash = sample(hash, tensor);
+    if (tensor.device().is_cpu()) hash = sample(hash, tensor);
     at::TensorImpl* gradient = gradient_of(tensor);
     if (gradient == nullptr) continue;
     hash = mix(hash, reinterpret_cast<uint64_t>(gradient));

@@ -104,11 +104,16 @@ fn what_rounds_of_loops_decide_is_theirs() {
             "def forward(self, x, s):\n    c = [0.5, 1.5, 2.5]\n    y = x\n    for i in range(3):\n        if bool(s[i] > 0.0):\n            {inner}\n        else:\n            y = torch.exp(y * 0.1) - 1.0\n    return y * 2.0 + x\n"
         );
         let script = Script::new(&source, &[]);
-        let calls = [[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [-1.0; 3]].map(rounds);
+        let calls =
+            [[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [-1.0; 3]].map(rounds);
         script.agrees(&calls.iter().map(|c| &c[..]).collect::<Vec<_>>());
     }
     let source = "def forward(self, x):\n    y = x\n    for i in range(x.size(0)):\n        if i == 2:\n            y = torch.tanh(y) * float(i)\n        for j in range(1):\n            y = y + float(i + j)\n    return torch.exp(y * 0.1) + 1.0\n";
-    Script::new(source, &[]).agrees(&[&[tensor(floats(&[6]))], &[tensor(floats(&[2]))], &[tensor(floats(&[3]))]]);
+    Script::new(source, &[]).agrees(&[
+        &[tensor(floats(&[6]))],
+        &[tensor(floats(&[2]))],
+        &[tensor(floats(&[3]))],
+    ]);
 }
 
 #[test]

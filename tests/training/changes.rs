@@ -180,3 +180,24 @@ fn an_attribute_that_a_method_replaces_is_seen() {
     }
     assert!(served(&engines) >= 3, "{}", engines.report());
 }
+
+/// A weight with gaps between its elements is looked at as any other.
+#[test]
+fn a_weight_that_is_not_dense_is_watched_too() {
+    let _on = engines_on();
+    let _no_grad = tch::no_grad_guard();
+    let vs = VarStore::new(Device::Cpu);
+    let layer = nn::linear(vs.root() / "a", 32, 32, nn::LinearConfig::default());
+    let wide = Tensor::randn([32, 64], (Kind::Float, Device::Cpu));
+    let mut weight = variable(&vs, "a.weight");
+    weight.set_data(&wide.slice(1, 0, 64, 2));
+    let x = Tensor::randn([4, 32], (Kind::Float, Device::Cpu));
+    let sample = [x.shallow_clone()];
+    let module = TrtModule::trace(&vs, &sample, |xs| xs[0].apply(&layer).tanh(), &options()).expect("traced");
+    for value in [0.01, 0.02] {
+        assert_close(&module.forward_ts(&[&x]).expect("it answers"), &x.apply(&layer).tanh());
+        let _filled = weight.data().fill_(value);
+        assert_close(&module.forward_ts(&[&x]).expect("it answers"), &x.apply(&layer).tanh());
+    }
+    assert!(served(&module) > 0, "{}", module.report());
+}

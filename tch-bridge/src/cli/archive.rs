@@ -74,7 +74,7 @@ pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fai
     let fail = |e: tch::TchError| Failure::unwritten(path, in_words(&e));
     let tensors = written.map_err(fail)?;
     let whole = |other: &Path| match format {
-        Format::Npz => Tensor::write_npz(&tensors, other).map_err(fail),
+        Format::Npz => npz::write(other, &tensors).map_err(|e| Failure::unwritten(path, e)),
         Format::Safetensors => Tensor::write_safetensors(&tensors, other).map_err(fail),
     };
     files::write(path, whole, |e| Failure::unwritten(path, e))
@@ -89,6 +89,7 @@ pub(crate) fn arguments(
 ) -> Result<Vec<Option<IValue>>, Failure> {
     let arguments = &loaded.arguments;
     let mut parts: Vec<Vec<Part>> = arguments.iter().map(|_| Vec::new()).collect();
+    let mut called: Vec<Option<String>> = vec![None; arguments.len()];
     for (name, tensor) in read(path)? {
         let (first, rest) = name.split_once('.').unwrap_or((&name, ""));
         let by_name = arguments.iter().position(|a| a.name == first);
@@ -98,6 +99,10 @@ pub(crate) fn arguments(
             let names: Vec<&str> = arguments.iter().map(|a| a.name.as_str()).collect();
             Failure::file(path, format!("no argument is called `{first}`; there are: {}", names.join(", ")))
         })?;
+        let other = called[at].get_or_insert_with(|| first.to_string());
+        if other != first {
+            return Err(Failure::file(path, format!("`{other}` and `{first}` are one argument")));
+        }
         parts[at].push((rest.to_string(), tensor));
     }
     let one = |(parts, argument): (Vec<Part>, &Argument)| match parts.is_empty() {

@@ -1,13 +1,14 @@
-//! Reading NumPy's .npz archives: of each array the header is checked against the bytes that are there, arrays in Fortran's order
+//! NumPy's .npz archives. Reading: of each array the header is checked against the bytes that are there, arrays in Fortran's order
 //! and of either byte order are taken. The form is <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use crate::jit::words;
 use std::error::Error;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use tch::{Kind, Tensor};
-use zip::ZipArchive;
+use zip::write::FileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 type Fault = Box<dyn Error>;
 
@@ -38,6 +39,38 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Fault> {
         arrays.push((name, array));
     }
     Ok(arrays)
+}
+
+/// Writes an archive of dense tensors.
+pub(super) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fault> {
+    let mut archive = ZipWriter::new(File::create(path)?);
+    let stored = FileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+    for (name, tensor) in tensors {
+        let kind = tensor.kind();
+        let (element, ..) = TYPES.iter().find(|(_, known, _)| *known == kind).ok_or_else(|| {
+            format!(
+                "`{name}` has elements of {kind:?}, for which .npz has no type; .safetensors may have one"
+            )
+        })?;
+        let order = if kind.elt_size_in_bytes() == 1 { '|' } else { '<' };
+        let axes: String = tensor.size().iter().map(|size| format!("{size},")).collect();
+        let mut header =
+            format!("{{'descr': '{order}{element}', 'fortran_order': False, 'shape': ({axes}), }}");
+        // Data begins at a multiple of 64 bytes, after a line's end.
+        const AHEAD: usize = 10;
+        let end = (AHEAD + header.len() + 1).next_multiple_of(64);
+        header.extend(std::iter::repeat_n(' ', end - AHEAD - header.len() - 1));
+        header.push('\n');
+        let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
+        tensor.f_copy_data_u8(&mut bytes, tensor.numel()).map_err(|e| words(&e))?;
+        archive.start_file(format!("{name}.npy"), stored)?;
+        archive.write_all(b"\x93NUMPY\x01\x00")?;
+        archive.write_all(&u16::try_from(header.len())?.to_le_bytes())?;
+        archive.write_all(header.as_bytes())?;
+        archive.write_all(&bytes)?;
+    }
+    archive.finish()?.sync_all()?;
+    Ok(())
 }
 
 /// One array, which with its header takes `size` bytes.

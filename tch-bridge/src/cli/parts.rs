@@ -1,8 +1,9 @@
 //! An argument from named tensors: from one, or from its parts, which have its name, a dot, and their place in it.
 
+use super::inspect::type_text;
 use super::spec::pack;
 use crate::jit::ValueType;
-use tch::{IValue, Tensor};
+use tch::{IValue, Kind, Tensor};
 
 /// A tensor, and the rest of its name: where it belongs in the argument.
 pub(super) type Part = (String, Tensor);
@@ -27,9 +28,10 @@ pub(super) fn assemble(name: &str, ty: &ValueType, parts: Vec<Part>) -> Result<I
         (None, ValueType::Dict(key, value)) => {
             let entry = |(part, group): (String, Vec<Part>)| {
                 let value = assemble(&format!("{name}.{part}"), value, group)?;
-                let key = match (&**key, part.parse()) {
-                    (ValueType::Int, Ok(number)) => IValue::Int(number),
-                    (ValueType::Int, Err(_)) => {
+                let number = part.parse().ok().filter(|number: &i64| number.to_string() == part);
+                let key = match (&**key, number) {
+                    (ValueType::Int, Some(number)) => IValue::Int(number),
+                    (ValueType::Int, None) => {
                         return Err(format!("the keys of `{name}` are ints, not `{part}`"));
                     }
                     _ => IValue::String(part),
@@ -65,16 +67,23 @@ pub(super) fn assemble(name: &str, ty: &ValueType, parts: Vec<Part>) -> Result<I
     }
 }
 
-/// A tensor as what the method declares.
+/// A tensor as what the method declares; a number is one element of its own kind, or of one that has no more to say.
 fn as_declared(name: &str, ty: &ValueType, tensor: Tensor) -> Result<IValue, String> {
-    if matches!(ty, ValueType::Int | ValueType::Float | ValueType::Bool) && tensor.numel() != 1 {
-        return Err(format!("`{name}` is one number, not {tensor:?}"));
-    }
+    let word = match ty {
+        ValueType::Int => "an int",
+        ValueType::Float => "a float",
+        ValueType::Bool => "a bool",
+        _ => return Ok(IValue::Tensor(tensor)),
+    };
+    let whole = matches!(tensor.kind(), Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64);
+    let real = whole || matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
     let flat = tensor.reshape(-1);
     Ok(match ty {
-        ValueType::Int => IValue::Int(flat.int64_value(&[0])),
-        ValueType::Float => IValue::Double(flat.double_value(&[0])),
-        ValueType::Bool => IValue::Bool(flat.int64_value(&[0]) != 0),
-        _ => IValue::Tensor(tensor),
+        ValueType::Int if whole && tensor.numel() == 1 => IValue::Int(flat.int64_value(&[0])),
+        ValueType::Float if real && tensor.numel() == 1 => IValue::Double(flat.double_value(&[0])),
+        ValueType::Bool if tensor.kind() == Kind::Bool && tensor.numel() == 1 => {
+            IValue::Bool(flat.int64_value(&[0]) != 0)
+        }
+        _ => return Err(format!("`{name}` is {word}, not {}", type_text(&IValue::Tensor(tensor)))),
     })
 }

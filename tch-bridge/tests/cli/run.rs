@@ -79,6 +79,8 @@ def forward(self, batch: Dict[str, Tensor], pair: Tuple[Tensor, int], more: List
         ("", Some("more.last"), "there is a `more.last`"),
         ("", Some("batch.a.0"), "`batch.a` is given as a whole and in parts"),
         ("more.0", Some("more.0.x"), "`more.0` has no parts"),
+        ("pair.1", Some("pair.1"), "`pair.1` is an int, not f32[4]"),
+        ("", Some("arr_0.a"), "`batch` and `arr_0` are one argument"),
     ] {
         let mut given: Vec<_> = all.iter().copied().filter(|(name, _)| *name != left_out).collect();
         given.extend(more.map(|name| (name, &a)));
@@ -86,6 +88,48 @@ def forward(self, batch: Dict[str, Tensor], pair: Tuple[Tensor, int], more: List
         let said = json(&["run", &model, "--inputs", &inputs, "-o", &out], 2).to_string();
         assert!(said.contains(why), "{said}");
     }
+}
+
+#[test]
+fn results_of_every_kind_are_written() {
+    let folder = Folder::new();
+    let source = "
+def forward(self, x, wide: bool):
+    y = torch.tanh(x) * 2.0
+    if wide:
+        return y > 0.0, y.half(), (y * 9.0).long(), (y * 9.0).relu().byte(), y.sum(), y[:0], x.size(0) > 2
+    return y > 0.0, y.half(), (y * 9.0).long(), (y * 9.0).relu().byte(), y.sum(), torch.zeros([2], dtype=15), True
+";
+    let (model, out) = (folder.model("kinds.pt", source), folder.path("out.npz"));
+    let x = Tensor::arange(12, (Kind::Float, Device::Cpu)).view([3, 4]) - 5.0;
+    let run = |wide: bool, out: &str, code| {
+        Tensor::write_safetensors(&[("x", &x), ("wide", &Tensor::from(wide))], folder.path("in.safetensors"))
+            .unwrap();
+        json(&["run", &model, "--inputs", &folder.path("in.safetensors"), "-o", out, "--take-all"], code)
+    };
+    run(true, &out, 0);
+    // What was written can be read again, here and by others.
+    let read = Tensor::read_npz(&out).unwrap();
+    let y = x.tanh() * 2.0;
+    let long = (&y * 9.0).to_kind(Kind::Int64);
+    let all = [
+        y.gt(0.0),
+        y.to_kind(Kind::Half),
+        long,
+        (&y * 9.0).relu().to_kind(Kind::Uint8),
+        y.sum(Kind::Float),
+        y.slice(0, 0, 0, 1),
+        Tensor::from(true),
+    ];
+    assert_eq!(read.len(), all.len());
+    for (at, want) in all.iter().enumerate() {
+        let got = &read.iter().find(|(name, _)| *name == format!("output.{at}")).unwrap().1;
+        assert_eq!((got.kind(), got.size()), (want.kind(), want.size()), "{at}");
+        assert!(got.to_kind(Kind::Double).allclose(&want.to_kind(Kind::Double), 1e-5, 1e-6, false), "{at}");
+    }
+    let said = run(false, &folder.path("other.npz"), 2).to_string();
+    assert!(said.contains("`output.5` has elements of BFloat16, for which .npz has no type"), "{said}");
+    run(false, &folder.path("other.safetensors"), 0);
 }
 
 /// An .npz of one f32 array `x` of 4 x 8, in Fortran's order or C's.
