@@ -79,6 +79,18 @@ pub fn shipped() -> Result<Dataset, DigitsError> {
     })
 }
 
+/// Are there as many images as a step of training and a batch of testing take?
+pub fn ensure_enough(data: &Dataset) -> anyhow::Result<()> {
+    const LEAST: i64 = 64;
+    let [train, test] = [&data.train_images, &data.test_images].map(|images| images.size()[0]);
+    let enough = train.min(test) >= LEAST;
+    anyhow::ensure!(
+        enough,
+        "{train} images to train with and {test} to test with are too few: {LEAST} of each are needed"
+    );
+    Ok(())
+}
+
 /// The MNIST digits in folder `dir`, under the four names and in the format of their publication, decompressed.
 pub fn mnist(dir: &Path) -> Result<Dataset, DigitsError> {
     let part = |name: &str| -> Result<_, DigitsError> {

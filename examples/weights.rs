@@ -38,6 +38,28 @@ impl Weights {
     }
 }
 
+/// Loads a file into the variables of a network, as [`VarStore::load`] does. libtorch's reader of `.pt` files ends the process where one was cut
+/// off, so it is seen first that the archive has its end.
+pub fn load(vs: &mut VarStore, file: &str) -> Result<()> {
+    let bytes = std::fs::read(file)?;
+    ensure!(
+        !bytes.starts_with(b"PK") || is_whole(&bytes),
+        "the file is truncated or damaged: it ends before its archive does"
+    );
+    Ok(vs.load(file)?)
+}
+
+/// Does a zip archive have its last record, with nothing missing behind it? The record is described in section 4.3.16 of PKWARE's APPNOTE.
+fn is_whole(bytes: &[u8]) -> bool {
+    const RECORD: usize = 22;
+    let Some(last) = bytes.len().checked_sub(RECORD) else { return false };
+    let first = last.saturating_sub(usize::from(u16::MAX));
+    (first..=last).any(|at| {
+        let comment = usize::from(u16::from_le_bytes([bytes[at + RECORD - 2], bytes[at + RECORD - 1]]));
+        bytes[at..].starts_with(b"PK\x05\x06") && at + RECORD + comment == bytes.len()
+    })
+}
+
 /// An f32 tensor for the network API.
 pub fn literal(tensor: &Tensor) -> Result<Literal> {
     ensure!(tensor.kind() == Kind::Float, "a tensor of {:?}; f32 was expected", tensor.kind());
@@ -51,6 +73,22 @@ pub fn literal(tensor: &Tensor) -> Result<Literal> {
 mod tests {
     use super::*;
     use tch::Device;
+
+    #[test]
+    fn a_file_that_was_cut_off_is_told() {
+        let (mut vs, path) =
+            (VarStore::new(Device::Cpu), std::env::temp_dir().join(format!("cut-{}.ot", std::process::id())));
+        let _w = vs.root().randn("w", &[64, 64], 0.0, 1.0);
+        vs.save(&path).unwrap();
+        let (whole, file) = (std::fs::read(&path).unwrap(), path.to_str().unwrap());
+        load(&mut vs, file).unwrap();
+        for length in [whole.len() - 10, whole.len() / 2, 100] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let said = load(&mut vs, file).unwrap_err().to_string();
+            assert!(said.contains("truncated or damaged"), "{length}: {said}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn weights_keep_their_names_and_values() {

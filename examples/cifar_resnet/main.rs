@@ -1,6 +1,6 @@
 //! Residual networks at batch 16, with libtorch and with engines: accuracy, time and difference of each, side by side.
 //!
-//! `cargo run --release --example cifar_resnet [--cifar DIR] [MODEL...]`: all ten networks, or those named. `DIR` holds the binary version of
+//! `cargo run --release --example cifar_resnet -- [--cifar DIR] [MODEL...]`: all ten networks, or those named. `DIR` holds the binary version of
 //! CIFAR-10 (`data_batch_1.bin`, ...); without it, images of ten drawn shapes are made. The networks of 20 layers are trained
 //! first; the others keep their random weights, which cost as much time. They run on a GPU where there is
 //! one; `TRT_BACKEND=cpu` keeps them from there. Ends with exit code 1 when an answer is not the host's.

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use by_hand::ByHand;
 use examples::difference::{Difference, TOLERANCE_ON_A_GPU};
 use examples::picture;
-use examples::weights::{Weights, literal};
+use examples::weights::{Weights, literal, load};
 use fusion::Fusion;
 use host::Host;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     let noise = |batch: i64| Tensor::randn([batch, 3, SIDE, SIDE], (Kind::Float, Device::Cpu));
     drop(lay(&mut Host(vs.root()), &noise(1))?);
     if let Some(file) = weights {
-        vs.load(&file).with_context(|| format!("no weights of this network in {file}"))?;
+        load(&mut vs, &file).with_context(|| format!("no weights of this network in {file}"))?;
     }
     let image = image.map(|file| imagenet::load_image_and_resize224(&file).context(file)).transpose()?;
 

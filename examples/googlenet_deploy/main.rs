@@ -44,6 +44,11 @@ struct Row {
 
 fn main() -> Result<()> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the project");
+    if std::env::args().nth(1).is_some_and(|word| word == "--help" || word == "-h") {
+        let lines = include_str!("main.rs").lines().map_while(|line| line.strip_prefix("//!"));
+        lines.for_each(|line| println!("{}", line.trim_start()));
+        return Ok(());
+    }
     let folder = std::env::args_os().nth(1).map_or_else(|| project.join("target/googlenet"), PathBuf::from);
     let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
     let backend = choose(name.as_deref().unwrap_or("auto"))?;

@@ -28,6 +28,7 @@ fn main() -> Result<()> {
         Some(dir) => digits::mnist(Path::new(&dir))?,
         None => digits::shipped()?,
     };
+    digits::ensure_enough(&data)?;
     let (training, held_out) = (data.train_images.size()[0], data.test_images.size()[0]);
     let device = examples::device();
     println!("LeNet-5 on {device:?}: {training} digits to train with, {held_out} held out");

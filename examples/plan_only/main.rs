@@ -21,6 +21,11 @@ use trt_subgraph::session::{Session, Times};
 fn main() -> Result<()> {
     let start = Instant::now();
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        let lines = include_str!("main.rs").lines().map_while(|line| line.strip_prefix("//!"));
+        lines.for_each(|line| println!("{}", line.trim_start()));
+        return Ok(());
+    }
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["make", file] => make(Path::new(file)),
         [] => {

@@ -40,6 +40,7 @@ fn main() -> Result<()> {
         Some(dir) => digits::mnist(Path::new(&dir))?,
         None => digits::shipped()?,
     };
+    digits::ensure_enough(&data)?;
     if std::env::var_os("USE_TRT").is_some_and(|value| !value.is_empty()) {
         let curve = train(&data, if tch_bridge::is_enabled()? { "engines" } else { "host" })?;
         print(&[("this run", &curve)]);

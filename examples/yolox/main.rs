@@ -1,7 +1,7 @@
 //! YOLOX-m finds objects in a photograph: TorchScript from pixels to boxes. The network, the decoding and the overlaps of the boxes run
 //! in an engine; the loop that strikes out doubles, whose length and branches hang on the boxes, is the host's.
 //!
-//! `cargo run --release --example yolox [--weights FILE] [--side PIXELS] [--cpu] [PHOTOGRAPH]`
+//! `cargo run --release --example yolox -- [--weights FILE] [--side PIXELS] [--cpu] [PHOTOGRAPH]`
 //!
 //! `--weights`: safetensors, or a `.pt` that is one plain `dict` of tensors, under the names of the authors' checkpoints; without it weights are
 //! random, and so are the boxes. The authors' `yolox_m.pth` holds more than that, and a state dict is no plain one; in Python such a `.pt` is made by
@@ -19,6 +19,7 @@ mod steps;
 
 use anyhow::{Context, Result, ensure};
 use examples::difference::Difference;
+use examples::weights::load;
 use indicatif::{ProgressBar, ProgressStyle};
 use picture::Photograph;
 use std::path::Path;
@@ -58,7 +59,9 @@ fn main() -> Result<()> {
     let size: i64 = vs.trainable_variables().iter().map(|t| t.numel() as i64).sum();
     println!("YOLOX-m: {:.1} million weights, {side} by {side} pixels, on {device:?}", size as f64 / 1e6);
     match &weights {
-        Some(file) => vs.load(file).with_context(|| format!("no weights of YOLOX-m in {file}: {WEIGHTS}"))?,
+        Some(file) => {
+            load(&mut vs, file).with_context(|| format!("no weights of YOLOX-m in {file}: {WEIGHTS}"))?
+        }
         None => {
             script::observe(&network, &there)?;
             println!("random weights: the boxes mean nothing");
