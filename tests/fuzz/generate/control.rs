@@ -9,6 +9,14 @@ const DEEPEST: usize = 3;
 
 /// A condition that rounding does not change.
 fn condition(g: &mut Generator) -> String {
+    // An element that a number picks: the counter of a loop picks another in each round.
+    if g.random.chance(0.2)
+        && let Some(t) =
+            g.tensor(|g, t| g.is_exact(t) && !t.shape.is_empty() && t.shape.iter().flatten().all(|&n| n > 0))
+    {
+        let (n, _) = g.int();
+        return format!("bool({}.reshape(-1)[{n} % max({}.numel(), 1)] > 0)", t.name, t.name);
+    }
     let exact = g.tensor(|g, t| g.is_exact(t) && t.shape.is_empty());
     match (g.random.below(4), exact) {
         (0 | 1, Some(t)) => format!("bool({} > 0)", t.name),
