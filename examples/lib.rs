@@ -5,6 +5,7 @@ pub mod cifar;
 pub mod difference;
 pub mod digits;
 pub mod evaluation;
+mod help;
 pub mod idx;
 pub mod plot;
 pub mod ratings;
@@ -13,6 +14,7 @@ pub mod shapes;
 pub mod text;
 pub mod weights;
 
+pub use help::explain;
 use std::path::{Path, PathBuf};
 use tch::Device;
 
@@ -38,15 +40,4 @@ macro_rules! help {
     () => {
         $crate::explain(include_str!("main.rs"))
     };
-}
-
-/// Prints the documentation at the beginning of a program's source and ends the process, if an argument is `--help` or `-h`.
-pub fn explain(source: &str) {
-    if std::env::args().skip(1).any(|word| word == "--help" || word == "-h") {
-        source
-            .lines()
-            .map_while(|line| line.strip_prefix("//!"))
-            .for_each(|line| println!("{}", line.trim_start()));
-        std::process::exit(0);
-    }
 }

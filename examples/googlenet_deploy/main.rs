@@ -4,6 +4,8 @@
 //! `cargo run --release -p googlenet_deploy [FOLDER]`; `FOLDER` is where the plans are, `target/googlenet` without. Leaves two plots there.
 //! `TRT_BACKEND` names the backend. Ends with exit code 1 when an answer is not the host's.
 
+#[path = "../help.rs"]
+mod help;
 #[path = "../plot.rs"]
 mod plot;
 
@@ -43,12 +45,8 @@ struct Row {
 }
 
 fn main() -> Result<()> {
+    help::explain(include_str!("main.rs"));
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in the project");
-    if std::env::args().nth(1).is_some_and(|word| word == "--help" || word == "-h") {
-        let lines = include_str!("main.rs").lines().map_while(|line| line.strip_prefix("//!"));
-        lines.for_each(|line| println!("{}", line.trim_start()));
-        return Ok(());
-    }
     let folder = std::env::args_os().nth(1).map_or_else(|| project.join("target/googlenet"), PathBuf::from);
     let name = std::env::var("TRT_BACKEND").ok().filter(|name| !name.is_empty());
     let backend = choose(name.as_deref().unwrap_or("auto"))?;

@@ -8,6 +8,8 @@
 //!
 //! `TRT_BACKEND` names the backend (`auto`: a GPU where there is one).
 
+#[path = "../help.rs"]
+mod help;
 mod lenet5;
 
 use anyhow::{Result, bail};
@@ -19,13 +21,9 @@ use trt_subgraph::plan::Plan;
 use trt_subgraph::session::{Session, Times};
 
 fn main() -> Result<()> {
+    help::explain(include_str!("main.rs"));
     let start = Instant::now();
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.iter().any(|word| word == "--help" || word == "-h") {
-        let lines = include_str!("main.rs").lines().map_while(|line| line.strip_prefix("//!"));
-        lines.for_each(|line| println!("{}", line.trim_start()));
-        return Ok(());
-    }
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["make", file] => make(Path::new(file)),
         [] => {
