@@ -12,6 +12,7 @@ mod tests;
 use crate::Bytes;
 use crate::plan::container::{Section, read, write};
 use crate::plan::{PlanError, file};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -82,9 +83,7 @@ impl Cache {
         if (stored.kind, value.kind) != (KEY, VALUE) || stored.bytes(&bytes)[..] != *key {
             return None;
         }
-        // So that it is not the next to go.
-        let touched = std::fs::File::options().append(true).open(&path);
-        drop(touched.and_then(|f| f.set_modified(SystemTime::now())));
+        touch(&path);
         Some(value.bytes(&bytes))
     }
 
@@ -98,7 +97,10 @@ impl Cache {
             file::replace(&path, |to| write(&sections, to).map_err(|e| PlanError::io(&path, e)))
         });
         match kept {
-            Ok(()) => drop(self.prune(self.limit)),
+            Ok(()) => {
+                touch(&path);
+                drop(self.shrink(self.limit, path.file_name()));
+            }
             Err(e) => log::warn!("{VARIABLE}: nothing is kept: {e}"),
         }
     }
@@ -112,6 +114,11 @@ impl Cache {
 
     /// Removes what was not used for longest until at most so many bytes are left, and what killed writers left. Gives what was removed.
     pub fn prune(&self, limit: u64) -> Vec<Entry> {
+        self.shrink(limit, None)
+    }
+
+    /// Prunes; the entry of this file counts as the newest, whatever clocks say.
+    fn shrink(&self, limit: u64, newest: Option<&OsStr>) -> Vec<Entry> {
         let now = SystemTime::now();
         for lost in self.files().filter(|f| f.is_unfinished()) {
             if now.duration_since(lost.entry.used).is_ok_and(|age| age > ABANDONED) {
@@ -123,7 +130,9 @@ impl Cache {
             held += e.bytes;
             held > limit
         };
-        let gone: Vec<Entry> = self.list().into_iter().filter(|e| is_past(e)).collect();
+        let mut entries = self.list();
+        entries.sort_by_key(|e| Some(OsStr::new(&e.file)) != newest);
+        let gone: Vec<Entry> = entries.into_iter().filter(|e| is_past(e)).collect();
         // One that another process removed meanwhile is gone as well.
         gone.iter().for_each(|e| drop(std::fs::remove_file(self.folder.join(&e.file))));
         gone
@@ -141,4 +150,10 @@ impl Cache {
     fn files(&self) -> impl Iterator<Item = folder::File> {
         folder::files(&self.folder)
     }
+}
+
+/// Notes that an entry was used now, so that it is not the next to go. A file system's own clock may lag behind by milliseconds.
+fn touch(entry: &Path) {
+    let opened = std::fs::File::options().append(true).open(entry);
+    drop(opened.and_then(|f| f.set_modified(SystemTime::now())));
 }

@@ -99,6 +99,20 @@ fn what_was_not_used_for_longest_goes_first() {
 }
 
 #[test]
+fn what_was_just_put_stays_whatever_clocks_say() {
+    let kept = Kept::new("clocks", 1 << 24);
+    for n in 0..4u8 {
+        kept.0.put("kernels", &[n], &[n; 1000]);
+        let file = std::fs::File::options().append(true).open(kept.0.path("kernels", &[n])).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    }
+    let small = Cache::new(kept.0.folder(), 2 * kept.0.list()[0].bytes);
+    small.put("kernels", &[9], &[9; 1000]);
+    assert_eq!(value(&small, &[9]), Some(vec![9; 1000]));
+    assert_eq!(small.list().len(), 2);
+}
+
+#[test]
 fn many_write_and_read_at_once() {
     let kept = Kept::new("many", 40_000);
     std::thread::scope(|scope| {
