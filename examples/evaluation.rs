@@ -1,5 +1,6 @@
 //! How well and how fast a path answers a held-out set.
 
+use crate::times::Times;
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
@@ -60,17 +61,14 @@ pub fn compare(
     let turns = (BUDGET.as_secs_f64() / turn.as_secs_f64()) as u32;
     let turns = turns.clamp(PASSES.0, PASSES.1);
     bar.set_length(turns.into());
-    let mut times = [Vec::new(), Vec::new()];
+    let mut times = [Times::default(), Times::default()];
     for _ in 0..turns {
-        times[0].push(evaluate(data, batch, first)?.time);
-        times[1].push(evaluate(data, batch, second)?.time);
+        times[0].add(evaluate(data, batch, first)?.time);
+        times[1].add(evaluate(data, batch, second)?.time);
         bar.inc(1);
     }
-    for (evaluation, times) in evaluations.iter_mut().zip(&mut times) {
-        times.sort();
-        let at = |part: usize| times[times.len() * part / 4];
-        evaluation.time = at(2);
-        evaluation.spread = (at(3) - at(1)).as_secs_f64() / at(2).as_secs_f64();
+    for (evaluation, times) in evaluations.iter_mut().zip(&times) {
+        (evaluation.time, evaluation.spread) = (times.median(), times.spread());
     }
     Ok(evaluations)
 }

@@ -1,4 +1,4 @@
-//! What the examples share: images (made, or of a data set), ratings and text to train on, residual networks, the measured evaluation of a path, how far
+//! What the examples share: images (made, or of a data set), ratings and text to train on, residual networks, the measured evaluation of a path, times of calls, how far
 //! answers lie apart, weights for networks by hand, and plots.
 
 pub mod cifar;
@@ -12,6 +12,7 @@ pub mod ratings;
 pub mod residual;
 pub mod shapes;
 pub mod text;
+pub mod times;
 pub mod weights;
 
 pub use help::explain;
@@ -26,7 +27,7 @@ pub fn device() -> Device {
     }
 }
 
-/// Where an example leaves a picture: in the project's `target` folder, which is made where it does not exist.
+/// Where an example leaves a picture, or other files: in the project's `target` folder, which is made where it does not exist.
 pub fn picture(name: &str) -> std::io::Result<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the examples lie in the project");
     let folder = project.join("target");

@@ -1,9 +1,10 @@
 //! Ways to generate text, step by step, measured side by side.
 
 use anyhow::Result;
+use examples::times::Times;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::f64::consts::LN_2;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tch::Tensor;
 use trt_subgraph::Random;
 
@@ -34,8 +35,8 @@ pub struct Measured {
     pub scores: Tensor,
     /// What it wrote after the seed.
     pub text: Vec<i64>,
-    /// Median time of a text.
-    pub time: Duration,
+    /// What each writing of the text took.
+    pub times: Times,
 }
 
 /// What the generators are given.
@@ -64,22 +65,18 @@ impl Task<'_> {
         let mut measured = Vec::new();
         for generator in generators.iter_mut() {
             let (bits, scores) = self.read(*generator)?;
-            measured.push((Measured { bits, scores, text: Vec::new(), time: Duration::ZERO }, Vec::new()));
+            measured.push(Measured { bits, scores, text: Vec::new(), times: Times::default() });
         }
         for _ in 0..ROUNDS {
-            for (generator, (measured, times)) in generators.iter_mut().zip(&mut measured) {
+            for (generator, measured) in generators.iter_mut().zip(&mut measured) {
                 let start = Instant::now();
                 measured.text = self.write(*generator)?;
-                times.push(start.elapsed());
+                measured.times.add(start.elapsed());
                 bar.inc(1);
             }
         }
         bar.finish_and_clear();
-        let median = |mut times: Vec<Duration>| {
-            times.sort_unstable();
-            times[times.len() / 2]
-        };
-        Ok(measured.into_iter().map(|(m, times)| Measured { time: median(times), ..m }).collect())
+        Ok(measured)
     }
 
     /// Bits that a held-out character costs, and the scores.

@@ -13,11 +13,12 @@ use anyhow::{Context, Result, ensure};
 use by_hand::ByHand;
 use examples::difference::Difference;
 use examples::text::{self, Vocabulary};
+use examples::times::note_if_busy;
 use examples::weights::Weights;
 use generate::{Measured, Task};
 use net::{CharRnn, Stepwise};
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tch::nn::VarStore;
 use tch::{CModule, Device, IValue, Tensor};
@@ -57,8 +58,9 @@ fn main() -> Result<()> {
     vs.freeze();
 
     // What other programs would take: the weights in a file, and the network as TorchScript.
-    let folder = Folder::new()?;
-    let (weights, script) = (folder.0.join("weights.ot"), folder.0.join("model.pt"));
+    let folder = examples::picture("char-rnn")?;
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let (weights, script) = (folder.join("weights.ot"), folder.join("model.pt"));
     vs.save(&weights)?;
     let [hidden, cell] = net::silence();
     let character = Tensor::zeros([1, 1], tch::kind::INT64_CPU);
@@ -102,6 +104,7 @@ fn main() -> Result<()> {
         );
     }
     println!("all three wrote the same text");
+    println!("the weights and the TorchScript file are in {}", folder.display());
     Ok(())
 }
 
@@ -122,31 +125,16 @@ fn tensors(module: &TrtModule, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     outputs.into_iter().map(|v| Ok(Tensor::try_from(v)?)).collect()
 }
 
-/// A folder of this process alone, gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Folder> {
-        let path = std::env::temp_dir().join(format!("char-rnn-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
-        Ok(Folder(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
 fn print(measured: &[Measured], builds: [Option<Duration>; 3]) {
     println!("{:36}{:>8}{:>18}{:>10}{:>12}", "", "bits", "characters a s", "speed-up", "build");
     let names = ["host", "engine, built by hand", "engine, from TorchScript"];
+    let seconds = |m: &Measured| m.times.median().as_secs_f64();
     for ((name, m), build) in names.into_iter().zip(measured).zip(builds) {
-        let rate = (SEED + WRITTEN - 1) as f64 / m.time.as_secs_f64();
-        let speed_up = measured[0].time.as_secs_f64() / m.time.as_secs_f64();
+        let rate = (SEED + WRITTEN - 1) as f64 / seconds(m);
+        let speed_up = seconds(&measured[0]) / seconds(m);
         let build = build.map_or(String::new(), |time| format!("{time:.1?}"));
         println!("{name:36}{:>8.3}{rate:>18.0}{:>10}{build:>12}", m.bits, format!("{speed_up:.2} x"));
     }
     println!("bits: what a held-out character costs");
+    note_if_busy(measured.iter().map(|m| m.times.spread()));
 }

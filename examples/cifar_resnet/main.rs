@@ -11,6 +11,7 @@ use examples::difference::{Difference, accuracy_tolerance};
 use examples::evaluation::{Evaluation, compare};
 use examples::residual::{ARCHITECTURES, Architecture};
 use examples::shapes;
+use examples::times::note_if_busy;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -46,13 +47,16 @@ fn main() -> Result<()> {
         "{:18}{:>9}{:>10}{:>10}{:>12}{:>12}{:>10}{:>10}{:>12}",
         "model", "trained", "accuracy", "engines", "time", "engines", "speed-up", "build", "difference"
     );
+    let mut spreads = Vec::new();
     for architecture in chosen {
-        let row = measure(&architecture, &data)?;
+        let (row, spread) = measure(&architecture, &data)?;
         println!("{row}");
+        spreads.push(spread);
     }
     println!(
         "accuracy and time of an image at batch {BATCH}, on the host and in engines; difference: the largest, as a part of the answer's scale"
     );
+    note_if_busy(spreads);
     Ok(())
 }
 
@@ -76,8 +80,8 @@ fn arguments() -> Result<(Option<String>, Vec<Architecture>)> {
     Ok((folder, if chosen.is_empty() { ARCHITECTURES.to_vec() } else { chosen }))
 }
 
-/// One line of the table.
-fn measure(architecture: &Architecture, data: &Dataset) -> Result<String> {
+/// One line of the table, and how far times of one path lie apart.
+fn measure(architecture: &Architecture, data: &Dataset) -> Result<(String, f64)> {
     tch::manual_seed(2);
     let device = examples::device();
     let mut vs = VarStore::new(device);
@@ -119,7 +123,7 @@ fn measure(architecture: &Architecture, data: &Dataset) -> Result<String> {
 
     let percent = |e: &Evaluation| format!("{:.2} %", 100.0 * e.accuracy);
     let time = |e: &Evaluation| format!("{:.2?}", e.time / e.scores.size()[0] as u32);
-    Ok(format!(
+    let row = format!(
         "{:18}{:>9}{:>10}{:>10}{:>12}{:>12}{:>10}{:>10}{:>12}",
         architecture.name,
         if trained { "yes" } else { "no" },
@@ -130,7 +134,8 @@ fn measure(architecture: &Architecture, data: &Dataset) -> Result<String> {
         format!("{:.2} x", host.time.as_secs_f64() / engines.time.as_secs_f64()),
         format!("{build:.0?}"),
         format!("{:.1e}", difference.relative())
-    ))
+    );
+    Ok((row, host.spread.max(engines.spread)))
 }
 
 /// As much of the held-out part, in whole batches, as the host answers in about [`PASS`].

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use by_hand::ByHand;
 use examples::difference::{Difference, TOLERANCE_ON_A_GPU};
 use examples::picture;
+use examples::times::{Times, note_if_busy};
 use examples::weights::{Weights, literal, load};
 use fusion::Fusion;
 use host::Host;
@@ -64,16 +65,21 @@ fn main() -> Result<()> {
         "{:>6}{:>14}{:>14}{:>10}{:>12}{:>16}{:>14}{:>12}",
         "batch", "host", "engine", "speed-up", "build", "plan, bytes", "same class", "difference"
     );
+    let mut spreads = Vec::new();
     for batch in batches {
         let images = match &image {
             Some(image) => image.unsqueeze(0).repeat([batch, 1, 1, 1]),
             None => noise(batch),
         };
-        println!("{}", measure(&vs, &weights, &images, &folder)?);
+        let (row, spread) = measure(&vs, &weights, &images, &folder)?;
+        println!("{row}");
+        spreads.push(spread);
     }
     println!("host and engine: time of a batch; same class: images whose likeliest class is the host's;");
     println!("difference: the largest of the probabilities, as a part of their scale");
-    println!("the plans are in {}; `cargo run --release -p googlenet_deploy` runs them", folder.display());
+    note_if_busy(spreads);
+    let folder = folder.display();
+    println!("the plans are in {folder}; `cargo run --release -p googlenet_deploy -- {folder}` runs them");
     Ok(())
 }
 
@@ -121,8 +127,8 @@ fn define(weights: &Weights, batch: i64) -> Result<Definition> {
     Ok(n)
 }
 
-/// Builds, saves and compares the engine for a batch; gives a line of the table.
-fn measure(vs: &VarStore, weights: &Weights, images: &Tensor, folder: &Path) -> Result<String> {
+/// Builds, saves and compares the engine for a batch; gives a line of the table, and how far times of one path lie apart.
+fn measure(vs: &VarStore, weights: &Weights, images: &Tensor, folder: &Path) -> Result<(String, f64)> {
     let batch = images.size()[0];
     let style = ProgressStyle::with_template("batch {msg}: {spinner} {pos} calls of each, {elapsed}")?;
     let bar = ProgressBar::new_spinner().with_style(style).with_message(batch.to_string());
@@ -137,17 +143,17 @@ fn measure(vs: &VarStore, weights: &Weights, images: &Tensor, folder: &Path) -> 
 
     session.set("image", &literal(images)?)?;
     let mut host = Host(vs.root());
-    let mut times = [Vec::new(), Vec::new()];
+    let mut times = [Times::default(), Times::default()];
     let whole = Instant::now();
     let mut probability = lay(&mut host, images)?;
     session.run()?;
-    while times[0].len() < 3 || whole.elapsed() < BUDGET {
+    while times[0].count() < 3 || whole.elapsed() < BUDGET {
         let start = Instant::now();
         probability = lay(&mut host, images)?;
-        times[0].push(start.elapsed());
+        times[0].add(start.elapsed());
         let start = Instant::now();
         session.run()?;
-        times[1].push(start.elapsed());
+        times[1].add(start.elapsed());
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -167,11 +173,8 @@ fn measure(vs: &VarStore, weights: &Weights, images: &Tensor, folder: &Path) -> 
     plan.save(file("plan"))?;
     std::fs::write(file("image"), literal(images)?.bytes())?;
     std::fs::write(file("probability"), literal(&probability)?.bytes())?;
-    let [host, engine] = times.map(|mut times| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    });
-    Ok(format!(
+    let [host, engine] = times.each_ref().map(Times::median);
+    let row = format!(
         "{batch:>6}{:>14}{:>14}{:>10}{:>12}{:>16}{:>14}{:>12}",
         format!("{host:.2?}"),
         format!("{engine:.2?}"),
@@ -180,5 +183,6 @@ fn measure(vs: &VarStore, weights: &Weights, images: &Tensor, folder: &Path) -> 
         plan.bytes().len(),
         format!("{same} of {batch}"),
         format!("{:.1e}", difference.relative())
-    ))
+    );
+    Ok((row, times.iter().map(Times::spread).fold(0.0, f64::max)))
 }

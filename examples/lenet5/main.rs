@@ -7,6 +7,7 @@ mod net;
 mod outcome;
 
 use anyhow::{Result, ensure};
+use examples::times::note_if_busy;
 use examples::{difference::Difference, digits, evaluation, picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use net::LeNet;
@@ -55,6 +56,7 @@ fn main() -> Result<()> {
     }
     let outcomes = Outcomes(outcomes);
     print!("\n{outcomes}");
+    note_if_busy(outcomes.0.iter().flat_map(|o| [o.host.spread, o.engines.spread]));
     outcomes.check(device)
 }
 

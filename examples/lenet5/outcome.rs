@@ -12,9 +12,6 @@ use tch_bridge::report::State;
 /// How much farther from the float64 run the engines may lie than the host.
 const FARTHER: f64 = 4.0;
 
-/// Passes of one path that lie farther apart than this part of their median are worth a note.
-const NOISY: f64 = 0.2;
-
 /// Both paths at one batch size.
 pub struct Outcome {
     /// Images in a call.
@@ -79,16 +76,7 @@ impl fmt::Display for Outcomes {
         self.row(f, "largest difference of outputs", |o| format!("{:.1e}", o.difference.absolute))?;
         self.row(f, "    as a part of their scale", |o| format!("{:.1e}", o.difference.relative()))?;
         self.row(f, "error against float64: host", |o| format!("{:.1e}", o.errors[0].absolute))?;
-        self.row(f, "error against float64: engines", |o| format!("{:.1e}", o.errors[1].absolute))?;
-        let spread = self.0.iter().flat_map(|o| [o.host.spread, o.engines.spread]).fold(0.0, f64::max);
-        if spread > NOISY {
-            let apart = percent(spread);
-            writeln!(
-                f,
-                "note: the machine was busy: times of one path lie {apart} apart, so take them with care"
-            )?;
-        }
-        Ok(())
+        self.row(f, "error against float64: engines", |o| format!("{:.1e}", o.errors[1].absolute))
     }
 }
 

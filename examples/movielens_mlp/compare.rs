@@ -5,9 +5,9 @@ use crate::network::{BEST, CANDIDATES, PAIRS, USERS};
 use crate::worker::{Answer, Batch, answer, numbers};
 use anyhow::Result;
 use examples::ratings::{Rating, Ratings, root_mean_square};
+use examples::times::Times;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashSet;
-use std::time::Duration;
 use trt_subgraph::Random;
 use trt_subgraph::session::Session;
 
@@ -22,8 +22,8 @@ pub struct Measured {
     pub scores: Vec<f32>,
     /// In the order of the batches.
     pub answers: Vec<Answer>,
-    /// Median time of a batch.
-    pub time: Duration,
+    /// What each batch took.
+    pub times: Times,
 }
 
 /// The path through an engine.
@@ -83,7 +83,7 @@ pub fn compare<const N: usize>(
     Ok(found.map(|(scores, answers): (Vec<f32>, Vec<Answer>)| Measured {
         error: errors.next().expect("as many as paths"),
         scores,
-        time: median(&mut answers.iter().map(|a| a.time).collect::<Vec<_>>()),
+        times: answers.iter().map(|a| a.time).collect(),
         answers,
     }))
 }
@@ -122,10 +122,4 @@ pub fn stray(answer: &Answer, host: &Measured, at: usize, batch: &Batch) -> (usi
         let loss = candidate.map_or(f64::INFINITY, |c| f64::from(best - scores[first + c]));
         (places + 1, loss.max(worst))
     })
-}
-
-/// The middle one.
-pub fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }

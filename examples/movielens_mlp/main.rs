@@ -13,6 +13,7 @@ use anyhow::{Result, bail, ensure};
 use compare::{Measured, batches, compare, stray};
 use examples::difference::{Difference, TOLERANCE};
 use examples::ratings::Ratings;
+use examples::times::{Times, note_if_busy};
 use examples::weights::Weights;
 use indicatif::{ProgressBar, ProgressStyle};
 use net::Recommender;
@@ -139,7 +140,7 @@ fn serve(shared: &str, batches: &[Batch], host: &Measured) -> Result<()> {
     let bar = ProgressBar::new(batches.len() as u64).with_style(style);
     let work = &|part: usize| -> Result<String> {
         let mut worker = Worker::start(shared)?;
-        let mut times = Vec::new();
+        let mut times = Times::default();
         for (at, batch) in batches.iter().enumerate().skip(part).step_by(WORKERS) {
             let answer = worker.ask(batch)?;
             let (places, loss) = stray(&answer, host, at, batch);
@@ -148,15 +149,15 @@ fn serve(shared: &str, batches: &[Batch], host: &Measured) -> Result<()> {
                 "process {} has {places} other recommendations than the host for batch {at}",
                 worker.id()
             );
-            times.push(answer.time);
+            times.add(answer.time);
             bar.inc(1);
         }
         let line = format!(
             "process {}: ready after {:.2} ms, {} batches, {:.1} us a batch",
             worker.id(),
             1e3 * worker.ready.as_secs_f64(),
-            times.len(),
-            1e6 * compare::median(&mut times).as_secs_f64()
+            times.count(),
+            1e6 * times.median().as_secs_f64()
         );
         worker.end()?;
         Ok(line)
@@ -178,11 +179,12 @@ fn print(ratings: &Ratings, measured: &[Measured; 3], built: [(&Plan, Duration);
         println!("{name:38}{:>14}{:>14}{:>14}", cells[0], cells[1], cells[2]);
     };
     let engines = |of: &dyn Fn(&(&Plan, Duration)) -> String| ["".into(), of(&built[0]), of(&built[1])];
+    let microseconds = |m: &Measured| 1e6 * m.times.median().as_secs_f64();
     println!();
     row("", ["host", "engine, f32", "engine, f16"].map(String::from));
     row("error of held-out ratings, stars", measured.each_ref().map(|m| format!("{:.4}", m.error)));
-    row("time of a batch, us", measured.each_ref().map(|m| format!("{:.1}", 1e6 * m.time.as_secs_f64())));
-    let speed_up = |m: &Measured| measured[0].time.as_secs_f64() / m.time.as_secs_f64();
+    row("time of a batch, us", measured.each_ref().map(|m| format!("{:.1}", microseconds(m))));
+    let speed_up = |m: &Measured| microseconds(&measured[0]) / microseconds(m);
     row("speed-up without build time", measured.each_ref().map(|m| format!("{:.2} x", speed_up(m))));
     row("build time", engines(&|(_, time)| format!("{time:.1?}")));
     row("size of the plan, bytes", engines(&|(plan, _)| plan.bytes().len().to_string()));
@@ -190,4 +192,5 @@ fn print(ratings: &Ratings, measured: &[Measured; 3], built: [(&Plan, Duration);
     let floor =
         ratings.floor.map_or(String::new(), |floor| format!(", of the tastes that made them {floor:.4}"));
     println!("error of the mean as a guess {guess:.4}{floor}");
+    note_if_busy(measured.iter().map(|m| m.times.spread()));
 }

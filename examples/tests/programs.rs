@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use tch_bridge::jit::Module;
 
 /// A file or folder of this process alone, gone when dropped.
 struct Scratch(PathBuf);
@@ -209,7 +210,8 @@ fn a_folder_of_cifar_that_is_cut_off_or_wrong_is_named() {
 fn a_photograph_or_weights_that_are_none_are_named() {
     let text = Scratch::new("photograph.jpg", "no picture");
     assert_blames("yolox", &["--cpu", "--side", "32", text.path()], &["photograph.jpg", "JPEG or PNG"]);
-    assert_blames("yolox", &["--cpu", "--side", "32", "no/such.png"], &["no/such.png"]);
+    assert_blames("yolox", &["--cpu", "--side", "32", "no/such.png"], &["no/such.png", "No such file"]);
+    assert_blames("yolox", &["--wieghts", "w.pt"], &["--wieghts is unknown", "--weights"]);
     for (name, bytes) in
         [("weights.pt", "PK\x03\x04 cut off"), ("weights.safetensors", "\x08\0\0\0\0\0\0\0{}")]
     {
@@ -218,6 +220,23 @@ fn a_photograph_or_weights_that_are_none_are_named() {
         assert_blames("yolox", &["--cpu", "--side", "32", "--weights", weights.path()], &words);
     }
     assert_blames("yolox", &["--side", "100"], &["a multiple of 32"]);
+}
+
+#[test]
+fn a_model_is_wrapped_with_the_sizes_of_all_its_inputs() {
+    let said = succeed("wrap_model", &[]);
+    assert!(said.contains("1 engine") && said.contains("result 0: largest difference"), "{said}");
+    let source = "def forward(self, x, w): return torch.relu(x @ w), torch.tanh(x @ w * 0.5 + 1.0)";
+    let made = Module::from_source::<&str>(source, &[]).expect("it compiles").save_bytes();
+    let file = Scratch::new("two.pt", made.expect("it can be saved"));
+    let model = file.path();
+    let said = succeed("wrap_model", &[model, "3,4", "4,5"]);
+    assert!(said.contains("result 1: largest difference"), "{said}");
+    let empty = succeed("wrap_model", &[model, "0,4", "4,5"]);
+    assert!(empty.contains("result 1: largest difference"), "{empty}");
+    assert_blames("wrap_model", &[model, "3,4"], &["the model takes x, w", "1 were given"]);
+    assert_blames("wrap_model", &[model, "3,4", "4,five"], &["`4,five` is no shape"]);
+    assert_blames("wrap_model", &["no/such.pt"], &["no/such.pt"]);
 }
 
 #[test]

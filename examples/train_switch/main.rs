@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use examples::evaluation::{Evaluation, evaluate};
 use examples::plot::{self, Line};
 use examples::residual::ARCHITECTURES;
+use examples::times::{Times, note_if_busy};
 use examples::{digits, picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
@@ -54,15 +55,13 @@ fn main() -> Result<()> {
     print(&[("host", &host), ("engines", &engines)]);
     draw(&host, &engines)?;
 
-    let [of_host, of_engines] = [&host, &engines].map(|curve| {
-        let mut times: Vec<Duration> = curve.iter().map(|e| e.evaluation).collect();
-        times.sort_unstable();
-        times[times.len() / 2]
-    });
+    let times = [&host, &engines].map(|curve| curve.iter().map(|e| e.evaluation).collect::<Times>());
+    let [of_host, of_engines] = times.each_ref().map(Times::median);
     println!(
-        "an evaluation (median): host {of_host:.1?}, engines {of_engines:.1?}, {:.2} x",
+        "an evaluation (median): host {of_host:.1?}, engines {of_engines:.1?}, {:.2} x; the first one of engines builds them",
         of_host.as_secs_f64() / of_engines.as_secs_f64()
     );
+    note_if_busy(times.iter().map(Times::spread));
     for (at, (a, b)) in host.iter().zip(&engines).enumerate() {
         let same = a.loss.to_bits() == b.loss.to_bits() && a.accuracy == b.accuracy;
         ensure!(same, "epoch {}: the curves part", at + 1);
@@ -108,13 +107,13 @@ fn train(data: &Dataset, name: &'static str) -> Result<Vec<Epoch>> {
 fn print(curves: &[(&str, &[Epoch])]) {
     println!(
         "\n{:9}{:>7}{:>12}{:>12}{:>14}{:>16}",
-        "", "epoch", "loss", "accuracy", "training", "evaluation"
+        "", "epoch", "loss", "accuracy", "training, s", "evaluation, ms"
     );
     for (name, curve) in curves {
         for (at, e) in curve.iter().enumerate() {
-            let (training, evaluation) = (format!("{:.2?}", e.training), format!("{:.1?}", e.evaluation));
+            let (training, evaluation) = (e.training.as_secs_f64(), 1e3 * e.evaluation.as_secs_f64());
             let accuracy = format!("{:.2} %", 100.0 * e.accuracy);
-            println!("{name:9}{:>7}{:>12.6}{accuracy:>12}{training:>14}{evaluation:>16}", at + 1, e.loss);
+            println!("{name:9}{:>7}{:>12.6}{accuracy:>12}{training:>14.2}{evaluation:>16.1}", at + 1, e.loss);
         }
     }
     println!();

@@ -2,20 +2,18 @@
 //!
 //! `cargo run --release --example wrap_model [MODEL.pt SIZES...]`, where `SIZES` is the shape of one f32 input, for instance
 //! `1,3,224,224`; a model of several inputs takes several. Without arguments, a small network of our own is
-//! wrapped. Ends with exit code 1 when the answer is not the host's.
+//! wrapped. Ends with exit code 1 when the answer is not the host's. For inputs of other kinds there is `tch-trt verify`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use examples::times::{Times, note_if_busy};
 use examples::{difference::Difference, picture};
 use std::time::{Duration, Instant};
 use tch::nn::{self, Module, VarStore};
-use tch::{CModule, Device, Kind, Tensor};
+use tch::{CModule, Device, IValue, Kind, Tensor};
 use tch_bridge::{Options, TrtModule};
 
-/// Timed calls of each path, at most; fewer where they take longer than [`BUDGET`].
-const CALLS: usize = 200;
-
-/// Time for the calls of both paths.
-const BUDGET: Duration = Duration::from_secs(10);
+/// Time for the calls of both paths; there are three of each at least.
+const BUDGET: Duration = Duration::from_secs(3);
 
 fn main() -> Result<()> {
     examples::help!();
@@ -25,53 +23,93 @@ fn main() -> Result<()> {
     tch::manual_seed(1);
     let (module, shapes) = match arguments.next() {
         Some(path) => {
+            let module = TrtModule::load(path, &Options::waiting())?;
             let shapes: Vec<Vec<i64>> = arguments.map(|text| shape(&text)).collect::<Result<_>>()?;
-            (TrtModule::load(path, &Options::waiting())?, shapes)
+            ensure_all(&module, shapes.len())?;
+            (module, shapes)
         }
         // What a program needs that has a `CModule` already: one line. Its calls stay as they are.
         None => (TrtModule::wrap(small_model()?, &Options::waiting())?, vec![vec![8, 3, 32, 32]]),
     };
-    let inputs: Vec<Tensor> = shapes
+    let inputs: Vec<IValue> = shapes
         .iter()
-        .map(|sizes| Tensor::f_randn(sizes, (Kind::Float, Device::Cpu)))
-        .collect::<Result<_, _>>()?;
-    module.compile(&inputs)?;
+        .map(|sizes| Ok(IValue::Tensor(Tensor::f_randn(sizes, (Kind::Float, Device::Cpu))?)))
+        .collect::<Result<_>>()?;
+    module.compile_method("forward", &inputs)?;
 
-    let [host, engines] = timed(&module, &inputs)?;
+    let ([host, engines], times) = compare(&module, &inputs)?;
     println!("{}", module.report());
     let picture = picture("wrap-model.svg")?;
     module.report().write(&picture)?;
     println!("A picture of this partition is in {}", picture.display());
+    let [of_host, of_engines] = times.each_ref().map(Times::median);
+    let speed_up = of_host.as_secs_f64() / of_engines.as_secs_f64();
     println!(
-        "host {:.1?} a call, engines {:.1?}: {:.2} x",
-        host.1,
-        engines.1,
-        host.1.as_secs_f64() / engines.1.as_secs_f64()
+        "host {of_host:.1?} a call, engines {of_engines:.1?}: {speed_up:.2} x (medians of {} calls)",
+        times[0].count()
     );
-    let difference = Difference::between(&engines.0, &host.0);
-    println!("largest difference of the engines' answer from the host's: {difference}");
-    ensure!(difference.is_small(Device::Cpu), "the engines' answer is not the host's");
+    note_if_busy(times.iter().map(Times::spread));
+    ensure!(
+        host.len() == engines.len(),
+        "the engines answer with {} tensors, the host with {}",
+        engines.len(),
+        host.len()
+    );
+    for (at, (got, want)) in engines.iter().zip(&host).enumerate() {
+        ensure!(
+            got.size() == want.size(),
+            "result {at}: {:?} from the engines, {:?} from the host",
+            got.size(),
+            want.size()
+        );
+        let difference = Difference::between(got, want);
+        println!("result {at}: largest difference of the engines' answer from the host's: {difference}");
+        ensure!(difference.is_small(Device::Cpu), "the engines' answer is not the host's");
+    }
     Ok(())
 }
 
-/// The answers of the host and of the engines, and the medians of their times, calls taken by turns.
-fn timed(module: &TrtModule, inputs: &[Tensor]) -> Result<[(Tensor, Duration); 2]> {
+/// Is there a shape for each argument without a default?
+fn ensure_all(module: &TrtModule, shapes: usize) -> Result<()> {
+    let arguments = module.arguments("forward")?;
+    let wanted = arguments.iter().filter(|a| !a.has_default).count();
+    if shapes < wanted || shapes > arguments.len() {
+        let names: Vec<&str> = arguments.iter().map(|a| a.name.as_str()).collect();
+        bail!(
+            "the model takes {}: give the sizes of each, like 1,3,224,224; {shapes} were given",
+            names.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// The answers of the host and of the engines, and the times of calls taken by turns.
+fn compare(module: &TrtModule, inputs: &[IValue]) -> Result<([Vec<Tensor>; 2], [Times; 2])> {
     let call = |enabled: bool| {
         tch_bridge::set_enabled(enabled);
         let start = Instant::now();
-        let answer = module.forward_ts(inputs)?;
+        let answer = module.forward_is(inputs)?;
         Ok::<_, anyhow::Error>((answer, start.elapsed()))
     };
-    let answers = [call(false)?.0, call(true)?.0];
-    let mut times = [Vec::new(), Vec::new()];
+    let answers = [tensors(call(false)?.0), tensors(call(true)?.0)];
+    let mut times = [Times::default(), Times::default()];
     let start = Instant::now();
-    while times[0].is_empty() || (times[0].len() < CALLS && start.elapsed() < BUDGET) {
-        times[0].push(call(false)?.1);
-        times[1].push(call(true)?.1);
+    while times[0].count() < 3 || start.elapsed() < BUDGET {
+        times[0].add(call(false)?.1);
+        times[1].add(call(true)?.1);
     }
-    let [host, engines] = answers;
-    times.iter_mut().for_each(|t| t.sort_unstable());
-    Ok([(host, times[0][times[0].len() / 2]), (engines, times[1][times[1].len() / 2])])
+    Ok((answers, times))
+}
+
+/// The tensors in a result, in order.
+fn tensors(value: IValue) -> Vec<Tensor> {
+    match value {
+        IValue::Tensor(tensor) => vec![tensor],
+        IValue::TensorList(tensors) => tensors,
+        IValue::Tuple(values) | IValue::GenericList(values) => values.into_iter().flat_map(tensors).collect(),
+        IValue::GenericDict(pairs) => pairs.into_iter().flat_map(|(_, value)| tensors(value)).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// `1,3,224,224` as sizes.

@@ -17,8 +17,9 @@ mod picture;
 mod script;
 mod steps;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use examples::difference::Difference;
+use examples::times::{Times, note_if_busy};
 use examples::weights::load;
 use indicatif::{ProgressBar, ProgressStyle};
 use picture::Photograph;
@@ -78,12 +79,15 @@ fn main() -> Result<()> {
     let ([host, engines], steps) = compare(&module, device, &image)?;
     println!("{}", module.report());
     println!("{:12}{:>10}{:>14}", "", "boxes", "time");
-    for (name, (boxes, time)) in [("host", &host), ("engines", &engines)] {
-        println!("{name:12}{:>10}{:>14}", boxes.size()[0], format!("{time:.1?}"));
+    for (name, (boxes, times)) in [("host", &host), ("engines", &engines)] {
+        println!("{name:12}{:>10}{:>14}", boxes.size()[0], format!("{:.1?}", times.median()));
     }
-    let speed_up = host.1.as_secs_f64() / engines.1.as_secs_f64();
+    let speed_up = host.1.median().as_secs_f64() / engines.1.median().as_secs_f64();
     println!("of the engines' time: {}", steps.join(", "));
-    println!("speed-up without build time {speed_up:.2} x, build time {build:.1?}");
+    println!(
+        "speed-up without build time {speed_up:.2} x; {build:.1?} to a compiled module, a look at a call on the host among them"
+    );
+    note_if_busy([host.1.spread(), engines.1.spread()]);
     ensure!(host.0.size() == engines.0.size(), "the engines find another number of boxes");
     let picture = examples::picture("yolox.png")?;
     photograph.draw(&engines.0, side, &picture)?;
@@ -136,6 +140,12 @@ impl Arguments {
                 "--weights" => found.weights = Some(value()?),
                 "--side" => found.side = value()?.parse().context("--side wants a number")?,
                 "--cpu" => found.device = Device::Cpu,
+                word if word.starts_with('-') => {
+                    bail!("{word} is unknown; --weights, --side and --cpu are known")
+                }
+                _ if found.photograph.is_some() => {
+                    bail!("one photograph is enough: `{word}` is a second one")
+                }
                 _ => found.photograph = Some(word),
             }
         }
@@ -144,10 +154,10 @@ impl Arguments {
     }
 }
 
-/// Boxes and the median of their times, of the host and of the engines.
-type Found = [(Tensor, Duration); 2];
+/// Boxes, and what each call took that found them, of the host and of the engines.
+type Found = [(Tensor, Times); 2];
 
-/// The boxes of the host and of the engines with the medians of their times, calls taken by turns; and what each step of the engines' took.
+/// What the host and the engines find, calls taken by turns; and what each step of the engines' took (median).
 fn compare(module: &TrtModule, device: Device, image: &Tensor) -> Result<(Found, Vec<String>)> {
     let mut execution = Execution::new(module, device, image)?;
     let mut call = |enabled: bool| -> Result<(Tensor, [Duration; 6])> {
@@ -165,13 +175,9 @@ fn compare(module: &TrtModule, device: Device, image: &Tensor) -> Result<(Found,
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let median = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    };
-    let step = |at: usize| median(times[1].iter().map(|call| call[at]).collect());
+    let step = |at: usize| times[1].iter().map(|call| call[at]).collect::<Times>().median();
     let steps = STEPS.iter().enumerate().map(|(at, name)| format!("{name} {:.1?}", step(at))).collect();
-    let [host, engines] = times.each_ref().map(|t| median(t.iter().map(|call| call.iter().sum()).collect()));
+    let [host, engines] = times.map(|calls| calls.iter().map(|call| call.iter().sum::<Duration>()).collect());
     let [of_host, of_engines] = boxes;
     Ok(([(of_host, host), (of_engines, engines)], steps))
 }

@@ -14,15 +14,13 @@ pub struct Photograph(Tensor);
 impl Photograph {
     /// The photograph in a file, JPEG or PNG.
     pub fn load(path: &Path) -> Result<Photograph> {
-        Ok(Photograph(
-            image::load(path)
-                .with_context(|| format!("{}: a photograph is a JPEG or PNG", path.display()))?,
-        ))
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        Photograph::from_bytes(&bytes).with_context(|| path.display().to_string())
     }
 
     /// From the bytes of a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Photograph> {
-        Ok(Photograph(image::load_from_memory(bytes)?))
+        Ok(Photograph(image::load_from_memory(bytes).context("a photograph is a JPEG or PNG")?))
     }
 
     /// How much larger it is than what the network sees of it.

@@ -78,6 +78,8 @@ void set_training(const Module& module, bool on);
 std::unique_ptr<Method> method(const Module& module, rust::Str name);
 rust::Vec<RawArgument> method_arguments(const Method& method);
 rust::String method_source(const Method& method);
+std::unique_ptr<Method> stepwise(const Method& method);
+std::unique_ptr<Method> twin(const Method& method);
 void run_method(const Method& method, Stack& stack);
 // Puts `self` first, adds defaults and checks the types against the schema.
 void bind_arguments(const torch::jit::ObjectPtr& self, const torch::jit::Function& function,
@@ -93,6 +95,9 @@ uint8_t tf32_allowed();
 uint8_t recording();
 // Is some of that recorded for the tensor?
 bool is_recorded(const at::Tensor& tensor, uint8_t recording);
+// Is it recorded for a tensor in the value, or in the objects that it leads to?
+bool holds_recorded(const c10::IValue& value, uint8_t recording);
+bool module_is_recorded(const Module& module, uint8_t recording);
 size_t current_stream(RawDevice device);
 int64_t current_stream_id(RawDevice device);
 void use_stream(RawDevice device, int64_t id);

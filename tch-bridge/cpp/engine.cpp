@@ -144,6 +144,26 @@ bool is_recorded(const at::Tensor& tensor, uint8_t recording) {
          ((recording & kTangents) != 0 && tensor._fw_grad(0).defined());
 }
 
+bool holds_recorded(const IValue& value, uint8_t recording) {
+  auto any = [&](const auto& values) {
+    return std::any_of(values.begin(), values.end(), [&](const IValue& v) { return holds_recorded(v, recording); });
+  };
+  if (value.isTensor()) return value.toTensor().defined() && is_recorded(value.toTensor(), recording);
+  if (value.isObject()) return any(value.toObjectRef().slots());
+  if (value.isTuple()) return any(value.toTupleRef().elements());
+  if (value.isTensorList() || value.isList()) {
+    bool holds_numbers = value.isIntList() || value.isDoubleList() || value.isBoolList();
+    return !holds_numbers && any(value.toListRef());
+  }
+  if (!value.isGenericDict()) return false;
+  auto dict = value.toGenericDict();
+  return std::any_of(dict.begin(), dict.end(), [&](const auto& entry) { return holds_recorded(entry.value(), recording); });
+}
+
+bool module_is_recorded(const Module& module, uint8_t recording) {
+  return holds_recorded(IValue(module.module._ivalue()), recording);
+}
+
 c10::Device device_of(RawDevice device) {
   return c10::Device(static_cast<c10::DeviceType>(device.kind), device.index);
 }

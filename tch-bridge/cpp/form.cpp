@@ -112,8 +112,15 @@ void fits(torch::jit::Stack& stack) {
   IValue arguments = torch::jit::pop(stack);
   Kinds kinds;
   for (const IValue& argument : arguments.toTupleRef().elements()) describe(argument, kinds);
-  stack.emplace_back(owner.isObject() && kinds_fit(*form->kinds, {kinds.data(), kinds.size()}) &&
-                     attributes_hold(*form, Owner{owner.toObject()}));
+  bool fitting = owner.isObject() && kinds_fit(*form->kinds, {kinds.data(), kinds.size()}) &&
+                 attributes_hold(*form, Owner{owner.toObject()});
+  uint8_t recorded = recording();
+  if (fitting && recorded != 0 && (holds_recorded(arguments, recorded) || holds_recorded(owner, recorded))) {
+    // The host's method differentiates in one piece, as it would without forms.
+    kinds_recorded();
+    fitting = false;
+  }
+  stack.emplace_back(fitting);
 }
 
 using FormState = std::tuple<std::string, std::vector<std::string>, at::Tensor>;

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include <caffe2/serialize/read_adapter_interface.h>
+#include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
 
@@ -239,7 +240,18 @@ void set_training(const Module& module, bool on) {
 std::unique_ptr<Method> method(const Module& module, rust::Str name) {
   auto found = module.module.find_method(std::string(name));
   if (!found) throw Failure(FailureKind::Argument, "the module has no method `" + std::string(name) + "`");
-  return std::make_unique<Method>(Method{*found});
+  return std::make_unique<Method>(Method{*found, std::nullopt, nullptr});
+}
+
+std::unique_ptr<Method> stepwise(const Method& method) {
+  auto graph = method.method.graph()->copy();
+  torch::jit::Inline(*graph);
+  return std::make_unique<Method>(Method{method.method, torch::jit::Code(graph, method.method.name()), nullptr});
+}
+
+std::unique_ptr<Method> twin(const Method& method) {
+  auto function = std::make_shared<torch::jit::GraphFunction>(method.method.name(), method.method.graph()->copy(), nullptr);
+  return std::make_unique<Method>(Method{method.method, std::nullopt, std::move(function)});
 }
 
 rust::Vec<RawArgument> method_arguments(const Method& method) {
@@ -270,7 +282,13 @@ void bind_arguments(const torch::jit::ObjectPtr& self, const torch::jit::Functio
 
 void run_method(const Method& method, Stack& stack) {
   bind_arguments(method.method.raw_owner(), method.method.function(), stack.values);
-  method.method.function().run(stack.values);
+  if (method.steps) {
+    torch::jit::InterpreterState(*method.steps).run(stack.values);
+  } else if (method.twin) {
+    method.twin->run(stack.values);
+  } else {
+    method.method.function().run(stack.values);
+  }
 }
 
 }  // namespace tch_trt

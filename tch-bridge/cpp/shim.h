@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <unordered_set>
@@ -13,8 +14,10 @@
 #include <vector>
 
 #include <c10/util/Exception.h>
+#include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/error_report.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
 
 #include "rust/cxx.h"
 
@@ -51,6 +54,10 @@ struct Module {
 
 struct Method {
   torch::jit::Method method;
+  // Its operators as they are written, where they are not torch's executor's to change.
+  std::optional<torch::jit::Code> steps;
+  // The same graph with an executor of its own.
+  std::shared_ptr<torch::jit::GraphFunction> twin;
 };
 
 // An attribute on which the graph relies: `prepare` folded it in as a constant, or branches were left out because of its kind.

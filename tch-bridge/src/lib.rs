@@ -27,6 +27,7 @@ mod nearest;
 mod notice;
 mod options;
 mod plans;
+mod recorder;
 pub mod report;
 mod saved;
 mod settle;

@@ -2,7 +2,8 @@
 
 use crate::divide::device_of;
 use crate::engine::{ClusterEngine, serve_directly};
-use crate::jit::{Graph, Handover, JitError, Kinds, Limits, Method, Modes, Module, Recording, Seen, Sizes};
+use crate::jit::{Graph, Handover, JitError, Kinds, Limits, Method, Modes, Module, Seen, Sizes};
+use crate::recorder::{Recorder, records, records_values};
 use crate::report::MethodReport;
 use crate::saved;
 use crate::settle::{by_kinds, by_sizes};
@@ -26,6 +27,7 @@ pub(crate) struct MethodState {
     /// The name of the host's own form.
     own: String,
     host: Method,
+    recorder: Recorder,
     /// The form with the engines that the module was loaded with.
     loaded: Option<Method>,
     /// Newest first; replaced as a whole.
@@ -36,12 +38,19 @@ pub(crate) struct MethodState {
 }
 
 impl MethodState {
-    pub(crate) fn new(host: &Module, name: &str, bounds: &[Bounds]) -> Result<MethodState, Error> {
+    /// `traced` tells that it is a trace of the user's own code, which stands beside it.
+    pub(crate) fn new(
+        host: &Module,
+        name: &str,
+        bounds: &[Bounds],
+        traced: bool,
+    ) -> Result<MethodState, Error> {
         let own = saved::host_method(host, name);
         let method = host.method(&own)?;
         let arguments: Vec<String> = method.arguments().into_iter().map(|a| a.name).collect();
         Ok(MethodState {
             name: name.to_string(),
+            recorder: Recorder::new(&method, traced)?,
             host: method,
             limits: Limits::new(bounds, &arguments),
             loaded: if own == name { None } else { Some(host.method(name)?) },
@@ -57,8 +66,11 @@ impl MethodState {
         builder: &Builder,
         inputs: &[T],
     ) -> Result<Tensor, Error> {
+        if records(host, inputs) {
+            return self.one_tensor(self.record(host, |method| method.run_tensors(inputs))?);
+        }
         if !switch::is_enabled()? || !self.limits.hold_tensors(&self.name, inputs) {
-            return self.one_tensor(self.host.run_tensors(inputs)?);
+            return self.one_tensor(self.evaluator().run_tensors(inputs)?);
         }
         let found = self.find(|v| v.kinds.fit_tensors(inputs), |sizes| sizes.fit_tensors(inputs));
         let Some(variant) = found else {
@@ -70,13 +82,13 @@ impl MethodState {
         match variant.ready() {
             Some(Stitched { whole: Some(cluster), .. }) => match serve_directly(cluster, inputs, &[]) {
                 Some(outputs) => self.one_tensor(outputs),
-                None => self.one_tensor(self.host.run_tensors(inputs)?),
+                None => self.one_tensor(self.evaluator().run_tensors(inputs)?),
             },
-            Some(_) if variant.is_to_be_watched() && !records(host, &values(inputs)) => {
+            Some(_) if variant.is_to_be_watched() => {
                 self.tensor(self.watch(host, builder, &variant, &values(inputs))?)
             }
             Some(stitched) => self.one_tensor(stitched.method.run_tensors(inputs)?),
-            None => self.one_tensor(self.host.run_tensors(inputs)?),
+            None => self.one_tensor(self.evaluator().run_tensors(inputs)?),
         }
     }
 
@@ -86,8 +98,11 @@ impl MethodState {
         builder: &Builder,
         inputs: &[V],
     ) -> Result<IValue, Error> {
+        if records_values(host, inputs) {
+            return self.record(host, |method| method.run(inputs));
+        }
         if !switch::is_enabled()? || !self.limits.hold_values(&self.name, inputs) {
-            return Ok(self.host.run(inputs)?);
+            return Ok(self.evaluator().run(inputs)?);
         }
         let Some(variant) = self.find_for(&Kinds::of_values(inputs), inputs) else {
             return match &self.loaded {
@@ -96,11 +111,9 @@ impl MethodState {
             };
         };
         match variant.ready() {
-            Some(_) if variant.is_to_be_watched() && !records(host, inputs) => {
-                self.watch(host, builder, &variant, inputs)
-            }
+            Some(_) if variant.is_to_be_watched() => self.watch(host, builder, &variant, inputs),
             Some(stitched) => Ok(stitched.method.run(inputs)?),
-            None => Ok(self.host.run(inputs)?),
+            None => Ok(self.evaluator().run(inputs)?),
         }
     }
 
@@ -165,6 +178,48 @@ impl MethodState {
         target.select_form(&self.name, &own, &methods, &forms)
     }
 
+    /// Calls that autograd recorded while engines were enabled: the host served them.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorder.calls()
+    }
+
+    /// Serves a call that autograd records. See [`Recorder`].
+    fn record<R>(&self, host: &Module, run: impl Fn(&Method) -> Result<R, JitError>) -> Result<R, Error> {
+        let is_enabled = switch::is_enabled()?;
+        if !is_enabled && !self.recorder.traced {
+            return Ok(run(&self.host)?);
+        }
+        if is_enabled && self.recorder.count() == 1 {
+            log::warn!("{}: {}", self.name, crate::report::RECORDED);
+            if !self.recorder.traced && self.was_evaluated(host) && self.is_repeatable(host)? {
+                drop(tch::no_grad(|| run(self.recorder.method())));
+            }
+        }
+        Ok(run(self.recorder.method())?)
+    }
+
+    /// Was there a call that autograd did not record?
+    fn was_evaluated(&self, host: &Module) -> bool {
+        let has_served = |e: &Arc<ClusterEngine>| e.served() > 0;
+        self.recorder.saw_evaluation()
+            || self.engines().iter().any(has_served)
+            || host.engines().iter().filter_map(|(_, e)| e.report()).any(|e| e.served > 0)
+    }
+
+    /// May a call be made twice without a trace?
+    fn is_repeatable(&self, host: &Module) -> Result<bool, JitError> {
+        match self.variants.load().first() {
+            Some(variant) => Ok(variant.graph.facts()?.repeatable),
+            None => Ok(host.prepare(&self.own)?.facts()?.repeatable),
+        }
+    }
+
+    /// The host's own form, for a call that autograd does not record.
+    fn evaluator(&self) -> &Method {
+        self.recorder.note_evaluation();
+        &self.host
+    }
+
     /// Was the module loaded with engines for this method?
     pub(crate) fn was_loaded(&self) -> bool {
         self.loaded.is_some()
@@ -223,6 +278,7 @@ impl MethodState {
         builder: &Builder,
         inputs: &[V],
     ) -> Result<IValue, Error> {
+        self.recorder.note_evaluation();
         let guard =
             if builder.options.wait { Some(lock(&self.observing)) } else { self.observing.try_lock().ok() };
         let kinds = Kinds::of_values(inputs);
@@ -381,18 +437,6 @@ fn ready<V: Borrow<IValue>>(variant: &Variant, inputs: &[V]) -> Result<(), Error
         stitched.specialise(&variant.graph.facts()?, &seen);
     }
     Ok(())
-}
-
-/// Might autograd record this call? A watched run is not optimised as others are, and so its gradients are rounded otherwise.
-fn records<V: Borrow<IValue>>(host: &Module, inputs: &[V]) -> bool {
-    let may_be_recorded = |value: &IValue| match value {
-        IValue::Tensor(tensor) => tensor.requires_grad(),
-        IValue::None | IValue::Bool(_) | IValue::Int(_) | IValue::Double(_) | IValue::String(_) => false,
-        _ => true,
-    };
-    !Recording::now().is_off()
-        && (inputs.iter().any(|value| may_be_recorded(value.borrow()))
-            || host.named_tensors().map_or(true, |all| all.iter().any(|t| t.tensor.requires_grad())))
 }
 
 fn values<T: Borrow<Tensor>>(inputs: &[T]) -> Vec<IValue> {

@@ -108,7 +108,10 @@ impl TrtModule {
         let traced =
             Module::trace(FORWARD, inputs, &attributes, |xs| Ok::<_, std::convert::Infallible>(code(xs)))?;
         traced.set_training(false)?;
-        TrtModule::of(traced, options)
+        let mut module = TrtModule::of(traced, options)?;
+        let bounds = &module.builder.options.bounds;
+        module.forward = Some(Arc::new(MethodState::new(&module.host, FORWARD, bounds, true)?));
+        Ok(module)
     }
 
     pub(crate) fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
@@ -124,7 +127,7 @@ impl TrtModule {
         host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));
         let host = Arc::new(host);
         let forward = match host.method_names().iter().any(|n| n == FORWARD) {
-            true => Some(Arc::new(MethodState::new(&host, FORWARD, &options.bounds)?)),
+            true => Some(Arc::new(MethodState::new(&host, FORWARD, &options.bounds, false)?)),
             false => None,
         };
         Ok(TrtModule {
@@ -202,7 +205,8 @@ impl TrtModule {
     /// Who runs what and why, of every method that has been compiled so far.
     pub fn report(&self) -> Report {
         let methods = self.states().iter().flat_map(|s| s.describe()).collect();
-        Report::new(&self.builder, methods, LoadedReport::of(&self.host))
+        let recorded = self.states().iter().map(|s| s.recorded()).sum();
+        Report::new(&self.builder, methods, LoadedReport::of(&self.host), recorded)
     }
 
     /// Writes a TorchScript file with the engines of every method that has been compiled so far, by a call or by
@@ -338,7 +342,7 @@ impl TrtModule {
         if let Some(state) = methods.get(name) {
             return Ok(state.clone());
         }
-        let state = Arc::new(MethodState::new(&self.host, name, &self.builder.options.bounds)?);
+        let state = Arc::new(MethodState::new(&self.host, name, &self.builder.options.bounds, false)?);
         methods.insert(name.to_string(), state.clone());
         Ok(state)
     }

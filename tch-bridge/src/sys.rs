@@ -7,7 +7,9 @@ pub(crate) use crate::jit::engine::{
     EngineHandle, engine_build, engine_load, engine_refit, engine_report, engine_share, engine_state,
     engine_try_run,
 };
-pub(crate) use crate::jit::kinds::{KindsHandle, kinds_fit, kinds_read, kinds_share, kinds_text};
+pub(crate) use crate::jit::kinds::{
+    KindsHandle, kinds_fit, kinds_read, kinds_recorded, kinds_share, kinds_text,
+};
 pub(crate) use crate::jit::trace::{TraceClosure, trace_call};
 use crate::switch::set_enabled;
 
@@ -199,6 +201,7 @@ pub(crate) mod ffi {
         type KindsHandle;
         fn kinds_fit(kinds: &KindsHandle, arguments: &[RawKind]) -> bool;
         fn kinds_share(kinds: &KindsHandle) -> Box<KindsHandle>;
+        fn kinds_recorded();
         fn kinds_text(kinds: &KindsHandle) -> String;
         fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle>;
 
@@ -283,6 +286,8 @@ pub(crate) mod ffi {
         fn set_training(module: &Module, on: bool) -> Result<()>;
         fn method(module: &Module, name: &str) -> Result<UniquePtr<Method>>;
         fn method_arguments(method: &Method) -> Vec<RawArgument>;
+        fn stepwise(method: &Method) -> Result<UniquePtr<Method>>;
+        fn twin(method: &Method) -> Result<UniquePtr<Method>>;
         fn method_source(method: &Method) -> Result<String>;
         /// Replaces the arguments on the stack by the one result.
         fn run_method(method: &Method, stack: Pin<&mut Stack>) -> Result<()>;
@@ -293,6 +298,7 @@ pub(crate) mod ffi {
         fn tf32_allowed() -> u8;
         fn recording() -> u8;
         fn is_recorded(tensor: &Tensor, recording: u8) -> bool;
+        fn module_is_recorded(module: &Module, recording: u8) -> bool;
         fn current_stream(device: RawDevice) -> Result<usize>;
         fn current_stream_id(device: RawDevice) -> Result<i64>;
         fn use_stream(device: RawDevice, id: i64) -> Result<()>;

@@ -60,8 +60,6 @@ pub(crate) struct ClusterEngine {
     pub(super) lost: AtomicBool,
     /// Calls that the engine served.
     pub(super) served: AtomicU64,
-    /// Calls that the host served because gradients were recorded.
-    pub(super) recorded: AtomicU64,
     /// For how many shapes the module that was saved last holds it.
     pub(crate) kept: AtomicU64,
     pub(crate) profiler: Profiler,
@@ -96,7 +94,6 @@ impl ClusterEngine {
             frozen: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             served: AtomicU64::new(0),
-            recorded: AtomicU64::new(0),
             kept: AtomicU64::new(0),
             profiler: Profiler::default(),
         })
@@ -160,11 +157,6 @@ impl ClusterEngine {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// How many calls the host served because gradients were recorded.
-    pub(crate) fn recorded(&self) -> u64 {
-        self.recorded.load(Ordering::Relaxed)
-    }
-
     /// Do calls wait for builds?
     pub(super) fn waits(&self) -> bool {
         self.options.wait || self.waiting.load(Ordering::Relaxed)
@@ -194,7 +186,6 @@ impl ClusterEngine {
     /// Takes over the counts of the engine that this one replaces.
     pub(super) fn count_on_from(&self, old: &ClusterEngine) {
         self.served.fetch_add(old.served(), Ordering::Relaxed);
-        self.recorded.fetch_add(old.recorded(), Ordering::Relaxed);
     }
 
     /// What it computes in.

@@ -67,12 +67,6 @@ pub(super) fn serve(
         return Ok(Outcome::Host);
     }
     if cluster.is_recorded(call.inputs, call.recording) {
-        if cluster.recorded.fetch_add(1, Ordering::Relaxed) == 0 {
-            log::warn!(
-                "{}: the host serves calls that record gradients or tangents; for inference use no_grad",
-                cluster.name()
-            );
-        }
         return Ok(Outcome::Host);
     }
     cluster.refit_if_changed();

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Once;
 
 use tch::{Device, IValue, Kind, Tensor};
 
@@ -322,6 +323,12 @@ pub(crate) fn kinds_fit(handle: &KindsHandle, arguments: &[ffi::RawKind]) -> boo
         && kinds.0.len() == arguments.len()
         && kinds.0.iter().zip(arguments).all(fits)
         && handle.limits.hold_raw(arguments)
+}
+
+/// Says that a form would have served a call, but autograd records it.
+pub(crate) fn kinds_recorded() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| log::warn!("{}", crate::report::RECORDED));
 }
 
 pub(crate) fn kinds_share(handle: &KindsHandle) -> Box<KindsHandle> {

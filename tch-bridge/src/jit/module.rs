@@ -13,7 +13,7 @@ use trt_subgraph::files;
 
 use super::engine::HostEngine;
 use super::graph::{Role, ValueType};
-use super::tensor::{adopt, borrow, device_to_raw};
+use super::tensor::{Recording, adopt, borrow, device_to_raw};
 use super::{Graph, JitError, value};
 use crate::sys::ffi;
 
@@ -224,6 +224,11 @@ impl Module {
         Ok(ffi::named_tensors(&self.inner)?.into_iter().map(adopt).collect())
     }
 
+    /// Does autograd record some of this for a tensor that the module or one of its submodules holds?
+    pub(crate) fn is_recorded(&self, recording: Recording) -> bool {
+        ffi::module_is_recorded(&self.inner, recording.0)
+    }
+
     /// What torch itself makes of the module for inference: frozen, and its graph rewritten by torch's own passes. A copy.
     ///
     /// # Errors
@@ -293,6 +298,17 @@ impl Method {
             ));
         }
         Ok(tensors)
+    }
+
+    /// The same method, whose operators run one after the other as they are written: torch's executor changes neither them nor what
+    /// autograd does for them.
+    pub(crate) fn stepwise(&self) -> Result<Method, JitError> {
+        Ok(Method { inner: ffi::stepwise(&self.inner)? })
+    }
+
+    /// The same method with an executor of its own, which has seen no call: torch's executors go by their first calls.
+    pub(crate) fn twin(&self) -> Result<Method, JitError> {
+        Ok(Method { inner: ffi::twin(&self.inner)? })
     }
 
     /// What the method takes, without `self`.

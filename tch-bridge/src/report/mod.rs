@@ -16,6 +16,10 @@ use trt_subgraph::files;
 /// What reports say where the switch is off.
 pub(crate) const SWITCHED_OFF: &str = "engines are switched off in this process: the host serves every call (USE_TRT=1 or set_enabled switches them on)";
 
+/// What is said of calls that autograd recorded.
+pub(crate) const RECORDED: &str =
+    "the host serves calls that record gradients or tangents; for inference use no_grad";
+
 /// The report of a module. `Display` gives the text, [`Report::json`] the data, [`Report::svg`] the picture.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -23,6 +27,8 @@ pub struct Report {
     pub backend: String,
     /// Is the process's switch on? Where it is off, the host serves every call.
     pub enabled: bool,
+    /// Calls that the host served whole, because they recorded gradients or tangents.
+    pub recorded: u64,
     /// One for each compiled form of each method; empty before the first call with engines enabled.
     pub methods: Vec<MethodReport>,
     /// The engines that the module was loaded with.
@@ -92,8 +98,6 @@ pub struct EngineReport {
     pub precision: Precision,
     /// Calls that it served.
     pub served: u64,
-    /// Calls that the host served in its place because they recorded gradients.
-    pub recorded: u64,
     /// For how many shapes the module that was saved last holds it.
     pub embedded: u64,
     /// The shapes that it was asked for, newest first.
@@ -127,13 +131,18 @@ pub struct ShapeReport {
 }
 
 impl Report {
-    pub(crate) fn new(builder: &Builder, methods: Vec<MethodReport>, loaded: Vec<LoadedReport>) -> Report {
+    pub(crate) fn new(
+        builder: &Builder,
+        methods: Vec<MethodReport>,
+        loaded: Vec<LoadedReport>,
+        recorded: u64,
+    ) -> Report {
         let mut backends: Vec<String> = methods.iter().filter_map(|m| m.backend.clone()).collect();
         if backends.is_empty() {
             backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe());
         }
         backends.dedup();
-        Report { backend: backends.join("; "), enabled: switch::is_chosen(), methods, loaded }
+        Report { backend: backends.join("; "), enabled: switch::is_chosen(), recorded, methods, loaded }
     }
 
     /// The report as JSON.
@@ -211,7 +220,6 @@ impl EngineReport {
             backend: Some(cluster.backend().name().to_string()),
             precision: cluster.precision(),
             served: cluster.served(),
-            recorded: cluster.recorded(),
             embedded: cluster.kept.load(Ordering::Relaxed),
             shapes: cluster.specialisations().iter().map(|s| shape(s)).collect(),
         }
@@ -219,15 +227,7 @@ impl EngineReport {
 
     /// Of an engine that no call has come to.
     pub(crate) fn unused(name: String, precision: Precision) -> EngineReport {
-        EngineReport {
-            name,
-            backend: None,
-            precision,
-            served: 0,
-            recorded: 0,
-            embedded: 0,
-            shapes: Vec::new(),
-        }
+        EngineReport { name, backend: None, precision, served: 0, embedded: 0, shapes: Vec::new() }
     }
 }
 
@@ -281,7 +281,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
 /// Writes the report of a method that was just compiled where `TRT_REPORT` says.
 pub(crate) fn write_if_asked(builder: &Builder, method: &str, variant: &Variant) {
     let Some(path) = env::REPORT.text() else { return };
-    let report = Report::new(builder, vec![MethodReport::of(method, variant)], Vec::new());
+    let report = Report::new(builder, vec![MethodReport::of(method, variant)], Vec::new(), 0);
     if let Err(e) = report.write(path) {
         notice::once(format!("{}: {e}", env::REPORT.name));
     }

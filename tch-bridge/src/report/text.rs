@@ -13,6 +13,13 @@ impl fmt::Display for Report {
         if !self.enabled {
             writeln!(f, "{SWITCHED_OFF}")?;
         }
+        if self.recorded > 0 {
+            let calls = count(self.recorded, "call");
+            writeln!(
+                f,
+                "the host served {calls} that recorded gradients or tangents; for inference use no_grad"
+            )?;
+        }
         if self.methods.is_empty() && self.loaded.is_empty() {
             writeln!(
                 f,
@@ -61,10 +68,6 @@ impl fmt::Display for LoadedReport {
 impl fmt::Display for EngineReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "served {}", count(self.served, "call"))?;
-        if self.recorded > 0 {
-            let calls = count(self.recorded, "call");
-            writeln!(f, "  the host served {calls} that recorded gradients; for inference use no_grad")?;
-        }
         self.shapes.iter().try_for_each(|s| s.fmt(f))
     }
 }
