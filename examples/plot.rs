@@ -17,8 +17,8 @@ pub struct Line<'a> {
 const SIZE: (f64, f64) = (640.0, 300.0);
 const MARGINS: (f64, f64, f64, f64) = (60.0, 30.0, 15.0, 45.0);
 
-/// A plot with axes from the smallest value to the largest (the upright one from 0 where that is near), ticks (at the points where they are few), and a
-/// legend.
+/// A plot with ticks at round values (on the lower axis at the points, where they are few), the upright axis from 0 where that is near, and a legend
+/// above.
 pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String {
     let (left, top, right, bottom) = MARGINS;
     let points = || lines.iter().flat_map(|l| &l.points);
@@ -29,6 +29,9 @@ pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String
     };
     let ((x0, x1), (y0, y1)) = (range(&|p| p.0), range(&|p| p.1));
     let y0 = if y0 > 0.0 && y0 < 0.5 * y1 { 0.0 } else { y0 };
+    let step = round_step((y1 - y0) / 4.0);
+    let (first, last) = ((y0 / step).floor(), (y1 / step).ceil());
+    let (y0, y1) = (first * step, last * step);
     let at = |(x, y): (f64, f64)| {
         let (width, height) = (SIZE.0 - left - right, SIZE.1 - top - bottom);
         (left + (x - x0) / (x1 - x0) * width, top + (y1 - y) / (y1 - y0) * height)
@@ -43,9 +46,9 @@ pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String
         writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>")
             .expect("a string takes it");
     };
-    for step in 0..=4 {
-        let part = f64::from(step) / 4.0;
-        let (value, height) = (y0 + part * (y1 - y0), at((x0, y0 + part * (y1 - y0))).1);
+    for tick in 0..=(last - first) as i32 {
+        let value = (first + f64::from(tick)) * step;
+        let height = at((x0, value)).1;
         writeln!(out, "<path d=\"M{left} {height:.1}H{}\" stroke=\"#ddd\"/>", SIZE.0 - right)
             .expect("a string takes it");
         text(&mut out, left - 6.0, height + 4.0, "end", &short(value));
@@ -68,11 +71,17 @@ pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String
         let dash = if line.dashed { " stroke-dasharray=\"6 4\"" } else { "" };
         let stroke = format!("fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{dash}", line.colour);
         writeln!(out, "<path d=\"M{}\" {stroke}/>", path.join("L")).expect("a string takes it");
-        let y = top + 14.0 + 18.0 * at_line as f64;
-        writeln!(out, "<path d=\"M{:.1} {y:.1}h24\" {stroke}/>", SIZE.0 - 170.0).expect("a string takes it");
-        text(&mut out, SIZE.0 - 140.0, y + 4.0, "start", line.name);
+        let x = SIZE.0 / 2.0 + 130.0 * at_line as f64;
+        writeln!(out, "<path d=\"M{x:.1} 14h24\" {stroke}/>").expect("a string takes it");
+        text(&mut out, x + 30.0, 18.0, "start", line.name);
     }
     out + "</svg>\n"
+}
+
+/// The least of 1, 2 and 5 times a power of ten that is not below `value`.
+fn round_step(value: f64) -> f64 {
+    let power = 10f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| *step >= value * 0.999).unwrap_or(value)
 }
 
 /// A number with three digits.
@@ -98,7 +107,21 @@ mod tests {
         assert_eq!(plot.matches("</text>").count(), 3 + 5 + 2 + 2);
         let many = (0..100).map(|i| (f64::from(i), 1.0)).collect();
         let plot = lines("t", ["x", "y"], &[Line { name: "a", colour: "red", dashed: false, points: many }]);
-        assert_eq!(plot.matches("</text>").count(), 3 + 5 + 5 + 1);
+        assert_eq!(plot.matches("</text>").count(), 3 + 4 + 5 + 1);
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!([0.3, 7.0, 10.0, 1885.3, 0.02].map(round_step), [0.5, 10.0, 10.0, 2000.0, 0.02]);
+        let of = |low, high| {
+            let points = vec![(1.0, low), (2.0, high)];
+            let plot = lines("t", ["x", "y"], &[Line { name: "a", colour: "red", dashed: false, points }]);
+            let ticks = plot.lines().filter_map(|l| l.split_once("\"end\">")?.1.strip_suffix("</text>"));
+            ticks.filter_map(|t| t.parse().ok()).collect::<Vec<f64>>()
+        };
+        assert_eq!(of(350.0, 7541.0), [0.0, 2000.0, 4000.0, 6000.0, 8000.0]);
+        assert_eq!(of(79.9, 98.3), [75.0, 80.0, 85.0, 90.0, 95.0, 100.0]);
+        assert_eq!(of(-1.2, 1.2), [-2.0, -1.0, 0.0, 1.0, 2.0]);
     }
 
     #[test]

@@ -45,11 +45,12 @@ pub fn module(vs: &VarStore, side: i64) -> Result<Module> {
 }
 
 /// Gives the norms statistics, as random weights need it: those of one pass in training mode over shifted copies of an image, as many as
-/// have the pixels of the usual size.
+/// have the pixels of the usual size, with noise, without which an image of one colour would have no spread.
 pub fn observe(module: &Module, image: &Tensor) -> Result<()> {
     let side = image.size()[3];
     let copies = (640 / side).pow(2).max(1);
-    let shifted = |copy| image.roll([37 * copy, 53 * copy], [2, 3]);
+    const NOISE: f64 = 16.0;
+    let shifted = |copy| image.roll([37 * copy, 53 * copy], [2, 3]) + image.randn_like() * NOISE;
     let images = Tensor::f_cat(&(0..copies).map(shifted).collect::<Vec<_>>(), 0)?;
     module.set_training(true)?;
     drop(module.to_cmodule().forward_ts(&[images])?);

@@ -78,6 +78,8 @@ void set_training(const Module& module, bool on);
 std::unique_ptr<Method> method(const Module& module, rust::Str name);
 rust::Vec<RawArgument> method_arguments(const Method& method);
 rust::String method_source(const Method& method);
+// The operators that are told by a constant to do what they do in training.
+rust::Vec<rust::String> training_operators(const Method& method);
 std::unique_ptr<Method> stepwise(const Method& method);
 std::unique_ptr<Method> twin(const Method& method);
 void run_method(const Method& method, Stack& stack);

@@ -1,8 +1,10 @@
 // Modules: load, save, build, enumerate, run.
 #include <cctype>
+#include <set>
 #include <sstream>
 
 #include <caffe2/serialize/read_adapter_interface.h>
+#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/csrc/jit/serialization/import.h>
@@ -241,6 +243,19 @@ std::unique_ptr<Method> method(const Module& module, rust::Str name) {
   auto found = module.module.find_method(std::string(name));
   if (!found) throw Failure(FailureKind::Argument, "the module has no method `" + std::string(name) + "`");
   return std::make_unique<Method>(Method{*found, std::nullopt, nullptr});
+}
+
+rust::Vec<rust::String> training_operators(const Method& method) {
+  std::set<std::string> names;
+  each_node(method.method.graph()->block(), [&](torch::jit::Node* node) {
+    for (const char* flag : {"train", "training"}) {
+      if (!node->maybeSchema() || !node->schema().argumentIndexWithName(flag)) continue;
+      if (torch::jit::constant_as<bool>(node->namedInput(flag)).value_or(false)) names.insert(node->kind().toQualString());
+    }
+  });
+  rust::Vec<rust::String> out;
+  for (const std::string& name : names) out.push_back(name);
+  return out;
 }
 
 std::unique_ptr<Method> stepwise(const Method& method) {

@@ -69,7 +69,10 @@ impl MethodState {
         if records(host, inputs) {
             return self.one_tensor(self.record(host, |method| method.run_tensors(inputs))?);
         }
-        if !switch::is_enabled()? || !self.limits.hold_tensors(&self.name, inputs) {
+        if !switch::is_enabled()? {
+            return self.one_tensor(self.host.run_tensors(inputs)?);
+        }
+        if !self.limits.hold_tensors(&self.name, inputs) {
             return self.one_tensor(self.evaluator().run_tensors(inputs)?);
         }
         let found = self.find(|v| v.kinds.fit_tensors(inputs), |sizes| sizes.fit_tensors(inputs));
@@ -101,7 +104,10 @@ impl MethodState {
         if records_values(host, inputs) {
             return self.record(host, |method| method.run(inputs));
         }
-        if !switch::is_enabled()? || !self.limits.hold_values(&self.name, inputs) {
+        if !switch::is_enabled()? {
+            return Ok(self.host.run(inputs)?);
+        }
+        if !self.limits.hold_values(&self.name, inputs) {
             return Ok(self.evaluator().run(inputs)?);
         }
         let Some(variant) = self.find_for(&Kinds::of_values(inputs), inputs) else {
@@ -214,7 +220,7 @@ impl MethodState {
         }
     }
 
-    /// The host's own form, for a call that autograd does not record.
+    /// The host's own form, for a call that autograd does not record, while engines are enabled.
     fn evaluator(&self) -> &Method {
         self.recorder.note_evaluation();
         &self.host

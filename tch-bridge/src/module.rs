@@ -84,7 +84,8 @@ impl TrtModule {
     }
 
     /// Records tch code as a module. The variables of `vs` become its parameters *by identity*, under their names, so that an
-    /// optimiser step on them is a step of this module. Control flow and sizes are recorded as they are for `inputs`.
+    /// optimiser step on them is a step of this module. Control flow, sizes and the mode (`forward_t(x, false)` is that of evaluation) are
+    /// recorded as they are for `inputs`.
     ///
     /// # Errors
     /// [`Error::Torch`] when the code panics or torch's tracer raises; else as [`TrtModule::wrap`].
@@ -108,6 +109,13 @@ impl TrtModule {
         let traced =
             Module::trace(FORWARD, inputs, &attributes, |xs| Ok::<_, std::convert::Infallible>(code(xs)))?;
         traced.set_training(false)?;
+        let training = traced.method(FORWARD)?.training_operators();
+        if !training.is_empty() {
+            let names = training.join(", ");
+            log::warn!(
+                "{FORWARD}: traced in training mode, in which {names} will stay; for inference trace it in evaluation mode"
+            );
+        }
         let mut module = TrtModule::of(traced, options)?;
         let bounds = &module.builder.options.bounds;
         module.forward = Some(Arc::new(MethodState::new(&module.host, FORWARD, bounds, true)?));

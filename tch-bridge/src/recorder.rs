@@ -41,7 +41,7 @@ impl Recorder {
         &self.method
     }
 
-    /// Notes that there was a call which is not recorded.
+    /// Notes that there was a call, engines enabled, which is not recorded.
     pub(crate) fn note_evaluation(&self) {
         self.evaluated.store(true, Ordering::Relaxed);
     }

@@ -286,6 +286,7 @@ pub(crate) mod ffi {
         fn set_training(module: &Module, on: bool) -> Result<()>;
         fn method(module: &Module, name: &str) -> Result<UniquePtr<Method>>;
         fn method_arguments(method: &Method) -> Vec<RawArgument>;
+        fn training_operators(method: &Method) -> Vec<String>;
         fn stepwise(method: &Method) -> Result<UniquePtr<Method>>;
         fn twin(method: &Method) -> Result<UniquePtr<Method>>;
         fn method_source(method: &Method) -> Result<String>;

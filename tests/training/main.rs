@@ -207,6 +207,22 @@ fn trained(traced: &Traced, through_module: bool, on: bool) -> Vec<Tensor> {
 }
 
 #[test]
+fn a_trace_in_training_mode_is_told() {
+    let _on = engines_on();
+    let vs = VarStore::new(Device::Cpu);
+    let net = network(&vs.root());
+    let sample = [Tensor::randn([2, 1, 12, 12], (Kind::Float, Device::Cpu))];
+    drop(logged());
+    for train in [false, true] {
+        let module = TrtModule::trace(&vs, &sample, |xs| net.forward_t(&xs[0], train), &options());
+        drop(module.expect("the network is traced"));
+        let told =
+            logged().contains("traced in training mode, in which aten::batch_norm, aten::dropout will stay");
+        assert_eq!(told, train);
+    }
+}
+
+#[test]
 fn gradients_are_those_of_the_network_to_the_last_bit() {
     let of_network = trained(&Traced::new(), false, false);
     assert!(of_network.len() > 36);

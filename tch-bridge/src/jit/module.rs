@@ -321,6 +321,11 @@ impl Method {
         ffi::method_arguments(&self.inner).into_iter().map(argument).collect()
     }
 
+    /// The operators that do what they do in training whatever mode the module is in, as a trace in training mode has them.
+    pub fn training_operators(&self) -> Vec<String> {
+        ffi::training_operators(&self.inner)
+    }
+
     /// The default of each argument, without `self`; `None` where there is none.
     pub(crate) fn defaults(&self) -> Result<Vec<IValue>, JitError> {
         let mut stack = ffi::method_defaults(&self.inner);
