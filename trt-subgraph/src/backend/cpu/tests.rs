@@ -50,13 +50,7 @@ fn agrees_on(text: &str, seed: u64, machines: &[(Machine, Team)]) {
     let expected = evaluate(&network, &parameters, &inputs).expect("a network that runs");
     for (machine, team) in machines.iter().cloned() {
         let what = format!("{:?}, {} threads, seed {seed}\n{text}", machine.isa, machine.threads);
-        let mut engine = CpuEngine::compile(&network, machine, team, &parameters, &[]).expect("it compiles");
-        let mut outputs: Vec<Literal> =
-            engine.signature().outputs.iter().cloned().map(Literal::zeros).collect();
-        let from: Vec<*const u8> = inputs.iter().map(|l| l.bytes().as_ptr()).collect();
-        let to: Vec<*mut u8> = outputs.iter_mut().map(|l| l.bytes_mut().as_mut_ptr()).collect();
-        // SAFETY: inputs and outputs were made of the signature.
-        unsafe { engine.run(&Io { inputs: &from, outputs: &to }, Stream::NONE) }.expect("it runs");
+        let outputs = run(&network, machine, team, &parameters, &inputs);
         for (found, expected) in outputs.iter().zip(&expected) {
             let tolerance = tolerance(expected.ty().dtype).max(5e-5);
             if let Err(e) = compare(found, expected, tolerance) {
@@ -64,6 +58,23 @@ fn agrees_on(text: &str, seed: u64, machines: &[(Machine, Team)]) {
             }
         }
     }
+}
+
+/// What an engine for a network gives.
+fn run(
+    network: &Network,
+    machine: Machine,
+    team: Team,
+    parameters: &Vec<Literal>,
+    inputs: &[Literal],
+) -> Vec<Literal> {
+    let mut engine = CpuEngine::compile(network, machine, team, parameters, &[]).expect("it compiles");
+    let mut outputs: Vec<Literal> = engine.signature().outputs.iter().cloned().map(Literal::zeros).collect();
+    let from: Vec<*const u8> = inputs.iter().map(|l| l.bytes().as_ptr()).collect();
+    let to: Vec<*mut u8> = outputs.iter_mut().map(|l| l.bytes_mut().as_mut_ptr()).collect();
+    // SAFETY: inputs and outputs were made of the signature.
+    unsafe { engine.run(&Io { inputs: &from, outputs: &to }, Stream::NONE) }.expect("it runs");
+    outputs
 }
 
 /// All machines, on which convolutions are run in this way.
@@ -312,6 +323,29 @@ fn products_of_other_types() {
                 &format!("input %x: {ty}[2,3,7]\ninput %b: {ty}[7,{n}]\n%y = matmul(%x, %b)\noutput %y"),
                 seed as u64,
             );
+        }
+    }
+}
+
+#[test]
+fn small_terms_count_beside_a_large_one() {
+    const TERMS: usize = 600;
+    let mut x = vec![f64::from(0.4f32); TERMS];
+    x[0] = 1e6;
+    let want: f64 = x.iter().sum();
+    for (lines, columns) in [(1, 1), (3, 1), (1, 3), (2, 64), (3, 70), (5, 1)] {
+        let text = format!(
+            "input %x: f32[{lines},{TERMS}]\ninput %b: f32[{TERMS},{columns}]\n%y = matmul(%x, %b)\noutput %y"
+        );
+        let network = Network::parse(&text).expect("it parses");
+        let [a, b] = [0, 1].map(|at| network.ty(network.inputs[at]).clone());
+        let a = Literal::from_f64(a, x.repeat(lines)).expect("as many as it has");
+        let b = Literal::from_f64(b, vec![1.0; TERMS * columns]).expect("as many as it has");
+        for (machine, team) in machines() {
+            let what = format!("{:?}, {} threads: {text}", machine.isa, machine.threads);
+            for found in run(&network, machine, team, &Vec::new(), &[a.clone(), b.clone()])[0].to_f64() {
+                assert!((found - want).abs() < 5e-6 * want, "{found}, not {want}: {what}");
+            }
         }
     }
 }

@@ -7,8 +7,10 @@ use crate::backend::cpu::nest::Nest;
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::View;
 
-/// Columns that are accumulated at once.
+/// Columns that are accumulated at once; of one column alone, so many parts of its sum.
 const STRIP: usize = 64;
+/// Terms of a chain; the sums of chains are added apart, which keeps their rounding errors apart.
+const CHAIN: usize = 32;
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 64 * 1024;
 
@@ -40,6 +42,7 @@ impl Product {
         [out, a, b]: [Address; 3],
         items: std::ops::Range<usize>,
         add: impl Fn(T, T, T) -> T,
+        plus: impl Fn(T, T) -> T,
     ) {
         let (m, n, k) = self.sizes();
         let r = self.out.rank();
@@ -53,20 +56,30 @@ impl Product {
             let (x, y) = (x + row as isize * a_m, y + first as isize * b_n);
             let width = STRIP.min(n - first);
             let mut sums = [T::default(); STRIP];
-            for i in 0..k as isize {
-                // SAFETY: an element of `a`.
-                let factor = unsafe { *a.at::<T>(x + i * a_k) };
-                let line = b.at::<T>(y + i * b_k);
-                if b_n == 1 && width == STRIP {
-                    // SAFETY: a strip of a line of `b`.
-                    let line = unsafe { &*line.cast::<[T; STRIP]>() };
-                    sums.iter_mut().zip(line).for_each(|(s, &v)| *s = add(*s, factor, v));
-                } else {
-                    for (c, s) in sums[..width].iter_mut().enumerate() {
-                        // SAFETY: an element of `b`.
-                        *s = add(*s, factor, unsafe { *line.wrapping_offset(c as isize * b_n) });
+            let is_dense = width == 1 && a_k == 1 && b_k == 1;
+            if is_dense {
+                // SAFETY: the lines are dense.
+                let lines = unsafe { [a.at::<T>(x), b.at(y)].map(|p| std::slice::from_raw_parts(p, k)) };
+                sums[0] = dot(lines, &add, &plus);
+            }
+            for start in (if is_dense { k } else { 0 }..k).step_by(CHAIN) {
+                let mut chains = [T::default(); STRIP];
+                for i in start as isize..k.min(start + CHAIN) as isize {
+                    // SAFETY: an element of `a`.
+                    let factor = unsafe { *a.at::<T>(x + i * a_k) };
+                    let line = b.at::<T>(y + i * b_k);
+                    if b_n == 1 && width == STRIP {
+                        // SAFETY: a strip of a line of `b`.
+                        let line = unsafe { &*line.cast::<[T; STRIP]>() };
+                        chains.iter_mut().zip(line).for_each(|(s, &v)| *s = add(*s, factor, v));
+                    } else {
+                        for (c, s) in chains[..width].iter_mut().enumerate() {
+                            // SAFETY: an element of `b`.
+                            *s = add(*s, factor, unsafe { *line.wrapping_offset(c as isize * b_n) });
+                        }
                     }
                 }
+                sums.iter_mut().zip(chains).for_each(|(s, chain)| *s = plus(*s, chain));
             }
             for (c, &s) in sums[..width].iter().enumerate() {
                 // SAFETY: an element of the result that belongs to this thread.
@@ -74,6 +87,25 @@ impl Product {
             }
         }
     }
+}
+
+/// The sum of the products of two lines, in as many parts as a strip has columns.
+#[inline(always)]
+fn dot<T: Copy + Default>([x, y]: [&[T]; 2], add: impl Fn(T, T, T) -> T, plus: impl Fn(T, T) -> T) -> T {
+    let mut sums = [T::default(); STRIP];
+    let (x, rest_of_x) = x.as_chunks::<STRIP>();
+    let (y, rest_of_y) = y.as_chunks::<STRIP>();
+    for (x, y) in x.iter().zip(y) {
+        (0..STRIP).for_each(|i| sums[i] = add(sums[i], x[i], y[i]));
+    }
+    let rest = rest_of_x.iter().zip(rest_of_y);
+    sums.iter_mut().zip(rest).for_each(|(s, (&x, &y))| *s = add(*s, x, y));
+    let mut half = STRIP / 2;
+    while half > 0 {
+        (0..half).for_each(|i| sums[i] = plus(sums[i], sums[i + half]));
+        half /= 2;
+    }
+    sums[0]
 }
 
 dispatch! {
@@ -86,18 +118,20 @@ dispatch! {
 unsafe fn part<const FMA: bool>(p: &Product, at: [Address; 3], start: usize, end: usize) {
     macro_rules! wrapping {
         ($T:ident) => {
-            p.part::<$T>(at, start..end, |s, x, y| s.wrapping_add(x.wrapping_mul(y)))
+            p.part::<$T>(at, start..end, |s, x, y| s.wrapping_add(x.wrapping_mul(y)), $T::wrapping_add)
         };
     }
     // SAFETY: the caller's promise; operands are read as their type.
     unsafe {
         match p.out.dtype {
-            DType::F64 if FMA => p.part::<f64>(at, start..end, |s, x, y| x.mul_add(y, s)),
-            DType::F64 => p.part::<f64>(at, start..end, |s, x, y| s + x * y),
+            DType::F64 if FMA => p.part::<f64>(at, start..end, |s, x, y| x.mul_add(y, s), |s, x| s + x),
+            DType::F64 => p.part::<f64>(at, start..end, |s, x, y| s + x * y, |s, x| s + x),
             DType::F32 | DType::F16 | DType::BF16 if FMA => {
-                p.part::<f32>(at, start..end, |s, x, y| x.mul_add(y, s))
+                p.part::<f32>(at, start..end, |s, x, y| x.mul_add(y, s), |s, x| s + x)
             }
-            DType::F32 | DType::F16 | DType::BF16 => p.part::<f32>(at, start..end, |s, x, y| s + x * y),
+            DType::F32 | DType::F16 | DType::BF16 => {
+                p.part::<f32>(at, start..end, |s, x, y| s + x * y, |s, x| s + x)
+            }
             DType::Bool | DType::U8 => wrapping!(u8),
             DType::I8 => wrapping!(i8),
             DType::I16 => wrapping!(i16),
