@@ -83,7 +83,8 @@ fn read(path: Option<&Path>) -> Result<BTreeMap<String, Outcome>> {
 
 /// Examines a model in a process of its own.
 fn examine_apart(model: &Path, libraries: &[String]) -> Result<Outcome> {
-    let mut command = Command::new(std::env::current_exe()?);
+    // This very program, also where its file is replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
     libraries.iter().for_each(|l| {
         command.args(["--load", l]);
     });
