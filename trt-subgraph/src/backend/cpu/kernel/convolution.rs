@@ -6,6 +6,7 @@ use super::direct::Direct;
 use super::pool::channels_last;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
+use crate::backend::cpu::gemm::cells::{self, Cells};
 use crate::backend::cpu::gemm::depthwise::Depthwise;
 use crate::backend::cpu::gemm::finish::Finish;
 use crate::backend::cpu::gemm::panels::Panels;
@@ -113,8 +114,14 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: W
             return Ok(());
         }
         let groups = window.groups;
-        let line = if groups == 1 && window.dilation[1] == 1 { window.size[1] } else { 1 };
-        let panels = Panels::new(a.machine.isa, w[0] / groups, w[1..].iter().product(), line * w[1]);
+        let cells = cells::cells(&window, &x, &out, a.machine.cache);
+        let (columns, depth) = (w[0] / groups, w[1..].iter().product());
+        let panels = if cells.is_some() {
+            Panels::of_vectors(a.machine.isa, columns, depth)
+        } else {
+            let line = if groups == 1 && window.dilation[1] == 1 { window.size[1] } else { 1 };
+            Panels::new(a.machine.isa, columns, depth, line * w[1])
+        };
         // Axes: groups, window, input channels, result channels.
         let packing = panels.packing(move |w: &View| {
             let mut shape = w.shape.clone();
@@ -125,7 +132,10 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: W
             grouped.permute(&axes)
         });
         let weights = a.packed(layer.inputs[1], 4 * panels.elements() * groups, packing)?;
-        Sweep::emit(a, window, x, out, (panels, weights), finish);
+        match cells {
+            Some(cells) => Cells::emit(a, (window, cells), x, out, (panels, weights), finish),
+            None => Sweep::emit(a, window, x, out, (panels, weights), finish),
+        }
         Ok(())
     })
 }
