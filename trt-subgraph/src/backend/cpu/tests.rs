@@ -2,6 +2,7 @@
 
 mod far_windows;
 mod minimal_filtering;
+mod norms;
 mod parts;
 mod picked_rows;
 

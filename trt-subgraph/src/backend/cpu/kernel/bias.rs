@@ -33,6 +33,11 @@ pub fn split_dense(a: &mut Assembler, layer: &Layer, axis: usize) -> Option<(Vie
 /// Cuts `input 0 + input i` off the start of an expression that reads input 0 nowhere else: gives `i`, and what remains where
 /// that is not input 0 alone.
 pub fn peel(expr: &Expr) -> Option<(usize, Option<Expr>)> {
+    peel_off(Binary::Add, expr)
+}
+
+/// The same for another function of both, whose operands may stand in either order.
+pub fn peel_off(function: Binary, expr: &Expr) -> Option<(usize, Option<Expr>)> {
     let own = expr.nodes.iter().position(|n| *n == Node::Input(0))? as u32;
     let mut users = Vec::new();
     for (at, node) in expr.nodes.iter().enumerate() {
@@ -44,7 +49,10 @@ pub fn peel(expr: &Expr) -> Option<(usize, Option<Expr>)> {
         });
     }
     let [at] = users[..] else { return None };
-    let Node::Binary(Binary::Add, x, y) = expr.nodes[at] else { return None };
+    let Node::Binary(found, x, y) = expr.nodes[at] else { return None };
+    if found != function {
+        return None;
+    }
     let Node::Input(operand) = expr.nodes[if x == own { y } else { x } as usize] else { return None };
     let mut rest = expr.clone();
     rest.nodes[at] = Node::Input(0);

@@ -9,6 +9,17 @@ use crate::backend::cpu::view::{Slot, View};
 /// Elements below which a second thread costs more than it gives, for a function of price 1.
 const GRAIN: usize = 32 * 1024;
 
+/// One value of several, those of the lower half joined with those of the upper one until one is left. `N` is a power of two.
+#[inline(always)]
+pub fn joined<const N: usize>(mut values: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        (0..half).for_each(|i| values[i] = join(values[i], values[i + half]));
+        half /= 2;
+    }
+    values[0]
+}
+
 /// The groups of `x` along some axes and, of the same shape and type, the places of their results.
 pub struct Rows {
     x: View,

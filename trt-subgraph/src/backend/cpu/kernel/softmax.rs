@@ -1,6 +1,6 @@
 //! Softmax and its logarithm along one axis.
 
-use super::rows::Rows;
+use super::rows::{Rows, joined};
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
@@ -76,7 +76,8 @@ fn largest(x: &[f32]) -> f32 {
     for part in whole {
         most.iter_mut().zip(part).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
     }
-    most.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+    let larger = |m: f32, v: f32| if v > m { v } else { m };
+    rest.iter().fold(joined(most, larger), |m, &v| larger(m, v))
 }
 
 /// The sum: in f32 over short stretches, in f64 over all.
@@ -89,7 +90,8 @@ fn sum(x: &[f32]) -> f64 {
         for part in whole {
             sums.iter_mut().zip(part).for_each(|(s, &v)| *s += v);
         }
-        total += sums.iter().chain(rest).map(|&v| v as f64).sum::<f64>();
+        sums.iter_mut().zip(rest).for_each(|(s, &v)| *s += v);
+        total += f64::from(joined(sums, |a, b| a + b));
     }
     total
 }
