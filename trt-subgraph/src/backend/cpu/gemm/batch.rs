@@ -15,11 +15,13 @@ use crate::backend::cpu::view::{Slot, View};
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 100_000;
 
-/// `out[.., m, n] = sum over k of x[.., m, k] * b[.., k, n]` for all leading axes, which all tensors have.
+/// `out[.., m, n] = sum over k of x[.., m, k] * b[.., k, n] * factor` for all leading axes, which all tensors have.
 pub struct Batch {
     isa: Isa,
     x: View,
     b: View,
+    /// What the second operand is multiplied with while it is packed.
+    factor: f32,
     out: View,
     items: Nest<3>,
     panels: Panels,
@@ -30,7 +32,7 @@ pub struct Batch {
 
 impl Batch {
     /// Emits the step. Neighbours along `k` in `x` and along `n` in `out` are neighbours in memory.
-    pub fn emit(a: &mut Assembler, x: View, b: View, out: View) {
+    pub fn emit(a: &mut Assembler, x: View, (b, factor): (View, f32), out: View) {
         let rank = out.rank();
         let (lines, columns, depth) = (out.shape[rank - 2], out.shape[rank - 1], x.shape[rank - 1]);
         let items = Nest::new([&out, &x, &b], &(0..rank - 2).collect::<Vec<_>>());
@@ -40,7 +42,7 @@ impl Batch {
         let parts = if items.len() >= threads { 1 } else { threads.min(lines.div_ceil(4 * ROWS)) };
         let scratch = a.scratch(threads * 4 * panels.elements());
         let touches = [x.slot, b.slot, out.slot, scratch];
-        a.emit(Batch { isa: a.machine.isa, x, b, out, items, panels, parts, scratch }, &touches);
+        a.emit(Batch { isa: a.machine.isa, x, b, factor, out, items, panels, parts, scratch }, &touches);
     }
 
     /// # Safety
@@ -58,6 +60,12 @@ impl Batch {
             let place = packed.wrapping_add(panel.offset);
             // SAFETY: the panel's part of the operand; the scratch has room for it.
             unsafe { pack_even(self.isa, panel, b, [term_step, column_step], place, depth) };
+            if self.factor != 1.0 {
+                let elements = self.panels.width(panel) * depth;
+                // SAFETY: what was just packed.
+                let packed = unsafe { std::slice::from_raw_parts_mut(place, elements) };
+                packed.iter_mut().for_each(|v| *v *= self.factor);
+            }
             let kernels = self.panels.kernels(self.isa, panel);
             let mut line = first;
             while line < last {
@@ -108,6 +116,7 @@ impl Step for Batch {
     fn describe(&self) -> String {
         let r = self.out.rank();
         let (m, n, k) = (self.out.shape[r - 2], self.out.shape[r - 1], self.panels.depth);
-        format!("{} products {m}x{k}x{n}", self.items.len())
+        let factor = if self.factor == 1.0 { String::new() } else { format!(" * {}", self.factor) };
+        format!("{} products {m}x{k}x{n}{factor}", self.items.len())
     }
 }

@@ -3,7 +3,7 @@
 use crate::DType;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::view::View;
-use crate::network::expr::{Binary, Node};
+use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::{Expr, Layer, ValueId};
 
 /// The bias of a layer whose channels are `axis` of its result, and what remains of the epilogue. The epilogue has to begin
@@ -38,6 +38,21 @@ pub fn peel(expr: &Expr) -> Option<(usize, Option<Expr>)> {
 
 /// The same for another function of both, whose operands may stand in either order.
 pub fn peel_off(function: Binary, expr: &Expr) -> Option<(usize, Option<Expr>)> {
+    let (other, rest) = first_with_own(function, expr)?;
+    let Node::Input(operand) = other else { return None };
+    Some((operand as usize, rest))
+}
+
+/// Cuts `input 0 * v` off the start in the same way, where `v` is a literal of f32.
+pub fn peel_factor(expr: &Expr) -> Option<(f32, Option<Expr>)> {
+    let (other, rest) = first_with_own(Binary::Mul, expr)?;
+    let Node::Const(DType::F32, Scalar::Float(factor)) = other else { return None };
+    Some((factor as f32, rest))
+}
+
+/// The other operand of the function that an expression begins with, where its one operand is input 0, which is read nowhere else; and
+/// what remains.
+fn first_with_own(function: Binary, expr: &Expr) -> Option<(Node, Option<Expr>)> {
     let own = expr.nodes.iter().position(|n| *n == Node::Input(0))? as u32;
     let mut users = Vec::new();
     for (at, node) in expr.nodes.iter().enumerate() {
@@ -53,12 +68,12 @@ pub fn peel_off(function: Binary, expr: &Expr) -> Option<(usize, Option<Expr>)> 
     if found != function {
         return None;
     }
-    let Node::Input(operand) = expr.nodes[if x == own { y } else { x } as usize] else { return None };
+    let other = expr.nodes[if x == own { y } else { x } as usize].clone();
     let mut rest = expr.clone();
     rest.nodes[at] = Node::Input(0);
     let root = rest.root();
     let rest = rest.finish(root);
-    Some((operand as usize, (rest != Expr::identity()).then_some(rest)))
+    Some((other, (rest != Expr::identity()).then_some(rest)))
 }
 
 #[cfg(test)]
@@ -75,5 +90,17 @@ mod tests {
         let twice = Expr::binary(Binary::Mul).compose(&[(&tanh, &[0, 1]), (&Expr::identity(), &[0])]);
         assert_eq!(peel(&twice), None);
         assert_eq!(peel(&Expr::unary(Unary::Tanh)), None);
+    }
+
+    #[test]
+    fn a_factor_is_peeled_off_the_start() {
+        let mut scaled = Expr::identity();
+        let own = scaled.root();
+        let factor = scaled.push(Node::Const(DType::F32, Scalar::Float(0.125)));
+        scaled.push(Node::Binary(Binary::Mul, factor, own));
+        assert_eq!(peel_factor(&scaled), Some((0.125, None)));
+        assert_eq!((peel(&scaled), peel_off(Binary::Mul, &scaled)), (None, None));
+        let sum = Expr::binary(Binary::Add).compose(&[(&scaled, &[0]), (&Expr::identity(), &[1])]);
+        assert_eq!(peel_factor(&sum), Some((0.125, Some(Expr::binary(Binary::Add)))));
     }
 }

@@ -1,5 +1,6 @@
 //! Matrix products: tiles for f32, plain loops for other types and for a few lines by a matrix that is no weight.
 
+use super::bias::peel_factor;
 use super::product::Product;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
@@ -13,6 +14,9 @@ use crate::network::Layer;
 
 /// The fewest lines for which a matrix that is no weight is brought into panels.
 const WORTH_PACKING: usize = 4;
+
+/// Factors that are multiplied into an operand instead of the result.
+const MODEST: std::ops::Range<f32> = 1e-3..1e3;
 
 pub fn assemble(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool) -> Result<(), Fault> {
     let x = turned(a.computing(layer.inputs[0])?, ta);
@@ -48,10 +52,13 @@ fn batch(a: &mut Assembler, layer: &Layer, x: View, tb: bool) -> Result<(), Faul
     let own: Vec<usize> = (0..x.rank()).collect();
     let x = if lines(&x) { x } else { a.ordered(x, &own) };
     let b = turned(a.computing(layer.inputs[1])?, tb);
-    a.result(layer, DType::F32, &order, |a, out| {
+    // What would not take the operand to the end of what f32 holds.
+    let peeled = layer.epilogue.as_ref().and_then(peel_factor).filter(|(f, _)| MODEST.contains(&f.abs()));
+    let (factor, rest) = peeled.unwrap_or_else(|| (1.0, layer.epilogue.clone()));
+    a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
         let lead = &out.shape[..rank - 2];
         let [x, b] = [&x, &b].map(|v| v.stretch(&[lead, &v.shape[v.rank() - 2..]].concat()));
-        Batch::emit(a, x, b, out);
+        Batch::emit(a, x, (b, factor), out);
         Ok(())
     })
 }
