@@ -68,7 +68,7 @@ fn first_with_own(function: Binary, expr: &Expr) -> Option<(Node, Option<Expr>)>
     if found != function {
         return None;
     }
-    let other = expr.nodes[if x == own { y } else { x } as usize].clone();
+    let other = expr.nodes[if x == own { y } else { x } as usize];
     let mut rest = expr.clone();
     rest.nodes[at] = Node::Input(0);
     let root = rest.root();
