@@ -3,6 +3,7 @@
 #include "attributes.cpp"
 #include "carve.cpp"
 #include "containers.cpp"
+#include "draws.cpp"
 #include "engine.cpp"
 #include "extract.cpp"
 #include "form.cpp"

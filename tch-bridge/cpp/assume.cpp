@@ -215,9 +215,12 @@ std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> val
     torch::jit::WithInsertPoint guard(node);
     node->replaceInput(0, graph->insertConstant(condition));
   }
-  torch::jit::ConstantPropagationImmutableTypes(graph);
-  forget_modes(graph->block());
-  torch::jit::LowerSimpleTuples(graph);
+  {
+    KeptDraws draws(*graph);
+    torch::jit::ConstantPropagationImmutableTypes(graph);
+    forget_modes(graph->block());
+    torch::jit::LowerSimpleTuples(graph);
+  }
   tidy(graph);
   auto folded = from.folded;
   for (Folded& one : known.relied) {

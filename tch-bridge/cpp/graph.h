@@ -103,6 +103,27 @@ void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
 // Makes constants of flags that are the same in every run because something is None in every run, and takes the branches on them.
 void fold_nones(const std::shared_ptr<torch::jit::Graph>& graph);
 
+// While it lives, torch's passes leave draws of random numbers where they are, even where nobody uses them. To other passes each of them
+// has a reader with effects.
+class KeptDraws {
+ public:
+  explicit KeptDraws(torch::jit::Graph& graph);
+  ~KeptDraws();
+  KeptDraws(const KeptDraws&) = delete;
+  KeptDraws& operator=(const KeptDraws&) = delete;
+
+ private:
+  torch::jit::Graph& graph;
+  // Is there no other one around it?
+  bool is_first;
+};
+
+// Gives draws that nobody uses a reader for good, so that torch's executor leaves them too.
+void keep_dead_draws(torch::jit::Graph& graph);
+
+// Removes those draws that the host removes too, which knows neither attributes nor sizes nor kinds of arguments.
+void drop_dead_draws(std::shared_ptr<torch::jit::Graph>& graph);
+
 // What follows each change of a graph: writes and lists that are private become values, dead code goes, packings split.
 void tidy(const std::shared_ptr<torch::jit::Graph>& graph);
 

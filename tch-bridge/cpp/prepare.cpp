@@ -53,21 +53,26 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   torch::jit::Inline(*graph);
   torch::jit::EraseShapeInformation(graph);
   torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+  drop_dead_draws(graph);
   drop_idle_assignments(*graph);
   auto assigned = assigned_attributes(*graph, module.module);
   auto folded = expand_tensor_lists(*graph, module.module, assigned);
   hoist_attributes(*graph, module.module, assigned);
   fold_scalars(*graph, module.module, assigned, folded);
-  torch::jit::ConstantPropagationImmutableTypes(graph);
-  torch::jit::LowerSimpleTuples(graph);
+  {
+    KeptDraws draws(*graph);
+    torch::jit::ConstantPropagationImmutableTypes(graph);
+    torch::jit::LowerSimpleTuples(graph);
+  }
   tidy(graph);
   return std::make_unique<Graph>(
       Graph{std::move(graph), module.module, std::move(name), std::move(folded), std::move(assigned)});
 }
 
 void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
-  fold_nones(graph);
   {
+    KeptDraws draws(*graph);
+    fold_nones(graph);
     Neutral neutral(*graph);
     torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
   }
@@ -77,7 +82,10 @@ void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
     make_containers_functional(*graph);
     torch::jit::RemoveListMutation(graph);
   }
-  torch::jit::EliminateDeadCode(graph);
+  {
+    KeptDraws draws(*graph);
+    torch::jit::EliminateDeadCode(graph);
+  }
   split_packings(graph);
   graph->lint();
 }

@@ -166,6 +166,7 @@ std::unique_ptr<Graph> settle_sizes(const Graph& from, const Stack& arguments, b
     size_t before = control_nodes(*graph.graph);
     if (before == 0) break;
     bool any = fold_settled(graph, arguments.values, apart);
+    std::optional<KeptDraws> draws(std::in_place, *graph.graph);
     torch::jit::ConstantPropagationImmutableTypes(graph.graph);
     decided |= control_nodes(*graph.graph) < before;
     bool laid_out = lay_out_loops(graph.graph->block());
@@ -174,6 +175,7 @@ std::unique_ptr<Graph> settle_sizes(const Graph& from, const Stack& arguments, b
     torch::jit::ConstantPropagationImmutableTypes(graph.graph);
     forget_modes(graph.graph->block());
     torch::jit::LowerSimpleTuples(graph.graph);
+    draws.reset();
     tidy(graph.graph);
   }
   if (!decided) return nullptr;

@@ -231,6 +231,7 @@ void stitch(const Graph& graph, const Module& target, rust::Str name, rust::Slic
     }
   }
   stitcher.sink_reads();
+  keep_dead_draws(*stitcher.graph);
   stitcher.finish();
 }
 

@@ -1,6 +1,6 @@
 //! In-place writes, aliases, state, and everything else that is more than a result.
 
-use tch::{IValue, Kind, Tensor};
+use tch::{CModule, IValue, Kind, Tensor};
 use tch_bridge::jit::Initial;
 use tch_bridge::report::State;
 use tests::engines_on;
@@ -340,6 +340,34 @@ fn random_numbers_are_the_hosts() {
     check("z = torch.dropout(torch.tanh(x) * 2.0, 0.5, True)\nreturn torch.exp(z) + y * 2.0");
     check("z = torch.tanh(x) * 2.0\nz.uniform_(0.0, 1.0)\nreturn torch.exp(z) + y * 2.0");
     check("z = torch.bernoulli(torch.sigmoid(x)) * 2.0 + y\nreturn torch.exp(z) * 2.0 + torch.tanh(y)");
+}
+
+#[test]
+fn random_numbers_that_nobody_uses_are_drawn_where_the_host_draws_them() {
+    // The branch is decided once for all here, and in each call there.
+    let last = "return torch.dropout(torch.tanh(x) * 2.0 + 1.0, 0.5, True) + y";
+    check(&format!("a = torch.dropout(y, 0.5, True)\nif x.dim() == 1:\n    return a\n{last}"));
+    check(&format!("a = torch.rand_like(y)\nif x.size(0) > 100:\n    y = y + a\n{last}"));
+    check(&format!(
+        "for i in range(x.size(0)):\n    a = torch.rand([2])\n    if x.dim() == 1:\n        y = y + a.sum()\n{last}"
+    ));
+    // The host draws none.
+    check(&format!("a = torch.rand([3])\n{last}"));
+    check(&format!("a = torch.rand([3])\nif False:\n    y = y + a.sum()\n{last}"));
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    a = torch.rand([3])\n    if self.flag:\n        return a\n    return torch.dropout(torch.tanh(x) * 2.0 + 1.0, 0.5, True)\n";
+    let script = Script::new(source, &[("flag", Initial::Value(IValue::Bool(false)))]);
+    script.agrees(&[&[tensor(floats(&[5]))], &[tensor(floats(&[5]))]]);
+    // In a file too.
+    let file = std::env::temp_dir().join(format!("tch-trt-draws-{}.pt", std::process::id()));
+    script.module.save(&file).expect("it is written");
+    let loaded = CModule::load(&file).expect("it loads");
+    std::fs::remove_file(&file).expect("it is there");
+    let drawn = |module: &CModule| {
+        tch::manual_seed(11);
+        (0..3).map(|_| module.forward_ts(&[floats(&[5])]).expect("it answers")).collect::<Vec<_>>()
+    };
+    tests::assert_close(&Tensor::stack(&drawn(&loaded), 0), &Tensor::stack(&drawn(&script.module.host()), 0));
 }
 
 #[test]
