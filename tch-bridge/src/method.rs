@@ -197,7 +197,7 @@ impl MethodState {
         }
         if is_enabled && self.recorder.count() == 1 {
             log::warn!("{}: {}", self.name, crate::report::RECORDED);
-            if !self.recorder.traced && self.was_evaluated(host) && self.is_repeatable(host)? {
+            if !self.recorder.traced && self.was_evaluated(host) && self.is_repeatable(host) {
                 drop(tch::no_grad(|| run(self.recorder.method())));
             }
         }
@@ -212,12 +212,13 @@ impl MethodState {
             || host.engines().iter().filter_map(|(_, e)| e.report()).any(|e| e.served > 0)
     }
 
-    /// May a call be made twice without a trace?
-    fn is_repeatable(&self, host: &Module) -> Result<bool, JitError> {
-        match self.variants.load().first() {
-            Some(variant) => Ok(variant.graph.facts()?.repeatable),
-            None => Ok(host.prepare(&self.own)?.facts()?.repeatable),
-        }
+    /// May a call be made twice without a trace? Of a graph that nobody can prepare nothing is known.
+    fn is_repeatable(&self, host: &Module) -> bool {
+        let facts = match self.variants.load().first() {
+            Some(variant) => variant.graph.facts(),
+            None => host.prepare(&self.own).and_then(|graph| graph.facts()),
+        };
+        facts.is_ok_and(|facts| facts.repeatable)
     }
 
     /// The host's own form, for a call that autograd does not record, while engines are enabled.
