@@ -5,6 +5,7 @@ use super::ahead::Ahead;
 use super::finish::Finish;
 use super::formula::Part;
 use super::panels::Panels;
+use super::sweep::MOST_TERMS;
 use super::tile::{self, ROWS, Tile};
 use super::window::{Window, pitch};
 use crate::backend::RunError;
@@ -16,8 +17,6 @@ use std::ops::Range;
 
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 200_000;
-/// Terms of a sum that are added in one go.
-const MOST_TERMS: usize = 1280;
 /// The fewest input channels for which sums of one cell are long enough.
 const FEWEST_CHANNELS: usize = 64;
 /// What one product costs more than in [`super::sweep::Sweep`], whose sums stay in registers for all cells.
@@ -73,9 +72,7 @@ pub fn cells(window: &Window, x: &View, out: &View, cache: usize) -> Option<Vec<
     if inside == all || is_near && inside > NEAR * all {
         return None;
     }
-    let reach = |axis: usize, count: usize| {
-        (count - 1) * window.stride[axis] + (window.size[axis] - 1) * window.dilation[axis] + 1
-    };
+    let reach = |axis, count| window.reach(axis, count);
     let line_bytes = 4 * x.shape[3] * reach(1, out.shape[2]) * window.stride[0];
     let band = (cache / 8 * 3 / line_bytes).clamp(1, out.shape[1]);
     let copied = out.shape[1].div_ceil(band) * reach(0, band) * reach(1, out.shape[2]);

@@ -22,7 +22,7 @@ use crate::backend::cpu::view::{Slot, View};
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 200_000;
 /// Terms of a sum beyond which rows of the input, panels of weights and those after them no longer fit the second-level cache.
-const MOST_TERMS: usize = 1280;
+pub(super) const MOST_TERMS: usize = 1280;
 
 /// A step.
 pub struct Sweep {
@@ -62,9 +62,7 @@ impl Sweep {
     ) {
         let (isa, threads) = (a.machine.isa, a.machine.threads);
         let [lines, columns] = [out.shape[1], out.shape[2]];
-        let reach = |axis: usize, count: usize| {
-            (count - 1) * window.stride[axis] + (window.size[axis] - 1) * window.dilation[axis] + 1
-        };
+        let reach = |axis, count| window.reach(axis, count);
         let inside = (0..2).all(|axis| {
             let needed = reach(axis, out.shape[axis + 1]);
             window.before[axis] == 0 && needed <= x.shape[axis + 1]
@@ -289,7 +287,7 @@ impl Sweep {
     /// `image` is an image of the input; `to` has room for the band.
     unsafe fn copy(&self, image: *mut f32, first: usize, last: usize, to: *mut f32, width: usize) {
         let (x, w, channels) = (&self.x, &self.window, self.x.shape[3]);
-        let height = (last - first - 1) * w.stride[0] + (w.size[0] - 1) * w.dilation[0] + 1;
+        let height = w.reach(0, last - first);
         let top = (first * w.stride[0]) as isize - w.before[0] as isize;
         let left = w.before[1].min(width);
         let middle = x.shape[2].min(width - left);

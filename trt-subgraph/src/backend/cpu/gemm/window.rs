@@ -18,6 +18,11 @@ impl Window {
     /// One cell: a matrix product.
     pub const ONE: Window =
         Window { size: [1; 2], stride: [1; 2], dilation: [1; 2], before: [0; 2], groups: 1 };
+
+    /// How many lines, or columns, `count` neighbouring ones of the result see.
+    pub fn reach(&self, axis: usize, count: usize) -> usize {
+        (count - 1) * self.stride[axis] + (self.size[axis] - 1) * self.dilation[axis] + 1
+    }
 }
 
 /// The distance of neighbouring positions, where all positions of a tensor `[batch, lines, columns, channels]` are equally far
