@@ -5,6 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory.
 
 use super::joins::Joins;
+use super::kernel::attention::Attention;
 use super::kernel::{self, Copy, Picked, Pointwise};
 use super::machine::Machine;
 use super::onednn::Desc;
@@ -36,6 +37,8 @@ pub struct Assembler<'a> {
     pub postpones: bool,
     /// Values whose last multiplication is not done yet.
     pub postponed: HashMap<ValueId, Scaled>,
+    /// Scores, and their softmax, that are not computed yet.
+    pub attended: HashMap<ValueId, Attention>,
     /// Values that are picked and not copied yet.
     pub picked: HashMap<ValueId, Picked>,
 }
@@ -58,6 +61,7 @@ impl<'a> Assembler<'a> {
             origin: String::new(),
             postpones: false,
             postponed: HashMap::new(),
+            attended: HashMap::new(),
             picked: HashMap::new(),
         };
         for (i, &v) in network.inputs.iter().enumerate() {
@@ -152,6 +156,9 @@ impl<'a> Assembler<'a> {
             let view = self.multiplied(product);
             self.define(value, view.clone());
             return view;
+        }
+        if let Some(attention) = self.attended.remove(&value) {
+            return kernel::attention::written(self, value, attention);
         }
         if let Some(picked) = self.picked.remove(&value) {
             return kernel::copied(self, value, picked);

@@ -1,5 +1,6 @@
 //! The engine against the reference backend, on every instruction set that this machine has, alone and in a team.
 
+mod attention;
 mod far_windows;
 mod minimal_filtering;
 mod norms;

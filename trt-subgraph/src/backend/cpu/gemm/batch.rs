@@ -38,11 +38,15 @@ impl Batch {
         let items = Nest::new([&out, &x, &b], &(0..rank - 2).collect::<Vec<_>>());
         let panels = Panels::new(a.machine.isa, columns, depth, depth);
         let threads = a.machine.threads;
-        // Each part packs anew, which pays while it has many lines.
-        let parts = if items.len() >= threads { 1 } else { threads.min(lines.div_ceil(4 * ROWS)) };
+        let parts = Batch::parts(items.len(), threads, lines);
         let scratch = a.scratch(threads * 4 * panels.elements());
         let touches = [x.slot, b.slot, out.slot, scratch];
         a.emit(Batch { isa: a.machine.isa, x, b, factor, out, items, panels, parts, scratch }, &touches);
+    }
+
+    /// Into how many parts the lines of each of `items` products are cut. Each packs anew, which pays while it has many lines.
+    pub fn parts(items: usize, threads: usize, lines: usize) -> usize {
+        if items >= threads { 1 } else { threads.min(lines.div_ceil(4 * ROWS)) }
     }
 
     /// # Safety

@@ -3,7 +3,8 @@
 //! [`tile`] is the inner kernel, [`thin`] that for a few columns, [`lanes`] their vectors. [`panels`] is the
 //! order in which tiles read the second operand, [`pack`] puts it there; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done
 //! to a result while it is in cache. [`sweep`] is the step that walks the result, [`winograd`] one with fewer multiplications
-//! for windows of 3x3, [`cells`] one for windows that reach far over the border, [`batch`] one for products of two tensors of which neither is a weight, [`depthwise`] one for channels
+//! for windows of 3x3, [`cells`] one for windows that reach far over the border, [`batch`] one for products of two tensors of which neither is a weight, [`attend`] two of those
+//! with a softmax between them, [`depthwise`] one for channels
 //! that are filtered alone. [`ahead`] brings weights near before they are read.
 
 #![allow(
@@ -12,6 +13,7 @@
 )]
 
 pub mod ahead;
+pub mod attend;
 pub mod batch;
 pub mod cells;
 pub mod depthwise;

@@ -1,9 +1,11 @@
 //! Matrix products: tiles for f32, plain loops for other types and for a few lines by a matrix that is no weight.
 
+use super::attention::{self, Attention};
 use super::bias::peel_factor;
 use super::product::Product;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
+use crate::backend::cpu::gemm::attend::{Attend, Scores};
 use crate::backend::cpu::gemm::batch::Batch;
 use crate::backend::cpu::gemm::finish::Finish;
 use crate::backend::cpu::gemm::panels::Panels;
@@ -19,6 +21,9 @@ const WORTH_PACKING: usize = 4;
 const MODEST: std::ops::Range<f32> = 1e-3..1e3;
 
 pub fn assemble(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool) -> Result<(), Fault> {
+    if let Some(scores) = attention::ends(a, layer, ta) {
+        return attend(a, layer, scores, tb);
+    }
     let x = turned(a.computing(layer.inputs[0])?, ta);
     let y = a.network.ty(layer.outputs[0]).shape.clone();
     let (rank, inner) = (y.len(), x.shape[x.rank() - 1]);
@@ -55,10 +60,30 @@ fn batch(a: &mut Assembler, layer: &Layer, x: View, tb: bool) -> Result<(), Faul
     // What would not take the operand to the end of what f32 holds.
     let peeled = layer.epilogue.as_ref().and_then(peel_factor).filter(|(f, _)| MODEST.contains(&f.abs()));
     let (factor, rest) = peeled.unwrap_or_else(|| (1.0, layer.epilogue.clone()));
+    if rest.is_none() && attention::begins(a, layer) {
+        let lead = a.network.ty(layer.outputs[0]).shape[..rank - 2].to_vec();
+        let [x, b] = [&x, &b].map(|v| v.stretch(&[&lead, &v.shape[v.rank() - 2..]].concat()));
+        a.attended.insert(layer.outputs[0], Attention::of(Scores { x, b, factor }));
+        return Ok(());
+    }
     a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
         let lead = &out.shape[..rank - 2];
         let [x, b] = [&x, &b].map(|v| v.stretch(&[lead, &v.shape[v.rank() - 2..]].concat()));
         Batch::emit(a, x, (b, factor), out);
+        Ok(())
+    })
+}
+
+/// The sum of values by the softmax of scores.
+fn attend(a: &mut Assembler, layer: &Layer, scores: Scores, tb: bool) -> Result<(), Fault> {
+    let rank = a.network.ty(layer.outputs[0]).rank();
+    let order: Vec<usize> = (0..rank).collect();
+    let v = turned(a.computing(layer.inputs[1])?, tb);
+    a.result(layer, DType::F32, &order, |a, out| {
+        let lead = &out.shape[..rank - 2];
+        let stretched = |v: &View| v.stretch(&[lead, &v.shape[v.rank() - 2..]].concat());
+        let scores = Scores { x: stretched(&scores.x), b: stretched(&scores.b), ..scores };
+        Attend::emit(a, scores, stretched(&v), out);
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! The kernels: for each layer kind, how it is assembled and what its steps do.
 
 mod arg;
+pub mod attention;
 pub mod bias;
 pub mod convolution;
 mod copy;
@@ -24,6 +25,7 @@ mod topk;
 pub use copy::Copy;
 pub use gather::{Picked, copied};
 pub use pointwise::Pointwise;
+pub use softmax::softmax_in_place;
 
 use super::assemble::{Assembler, Fault};
 use crate::network::layer::ReduceOp;

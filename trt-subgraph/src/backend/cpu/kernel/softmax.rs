@@ -1,22 +1,32 @@
 //! Softmax and its logarithm along one axis.
 
+use super::attention;
 use super::rows::{Rows, joined};
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::expr::{Isa, dispatch, math};
 use crate::backend::cpu::step::{Call, Step};
+use crate::backend::cpu::view::View;
 use crate::network::Layer;
 
 pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, log: bool) -> Result<(), Fault> {
+    if attention::goes_on(a, layer, axis, log) {
+        return Ok(());
+    }
     let x = a.computing(layer.inputs[0])?;
     let order = x.order();
     a.result(layer, x.dtype, &order, |a, out| {
-        let rows = Rows::new(a, x, out, &[axis]);
-        let touches = rows.touches();
-        a.emit(Softmax { rows, log, isa: a.machine.isa }, &touches);
+        emit(a, x, out, axis, log);
         Ok(())
     })
+}
+
+/// Emits the step.
+pub fn emit(a: &mut Assembler, x: View, out: View, axis: usize, log: bool) {
+    let rows = Rows::new(a, x, out, &[axis]);
+    let touches = rows.touches();
+    a.emit(Softmax { rows, log, isa: a.machine.isa }, &touches);
 }
 
 struct Softmax {
@@ -48,7 +58,23 @@ dispatch! {
     unsafe fn row_f32 => softmax(x: &[f32], y: &mut [f32], log: bool)
 }
 
+dispatch! {
+    /// The softmax of a row, in its place.
+    ///
+    /// # Safety
+    /// `isa` is supported by the machine.
+    pub unsafe fn softmax_in_place => in_place(row: &mut [f32])
+}
+
 const WIDTH: usize = 32;
+
+#[inline(always)]
+unsafe fn in_place<const FMA: bool>(row: &mut [f32]) {
+    let largest = largest(row);
+    row.iter_mut().for_each(|v| *v = math::exp::<FMA>(*v - largest));
+    let scale = (1.0 / sum(row)) as f32;
+    row.iter_mut().for_each(|v| *v *= scale);
+}
 
 #[inline(always)]
 unsafe fn softmax<const FMA: bool>(x: &[f32], y: &mut [f32], log: bool) {

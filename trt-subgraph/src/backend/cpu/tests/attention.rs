@@ -1,0 +1,75 @@
+//! Products with a softmax between them.
+
+use super::{agrees, machines};
+use crate::backend::Engine;
+use crate::backend::cpu::engine::CpuEngine;
+use crate::network::Network;
+use crate::{Literal, Random};
+
+#[test]
+fn scores_of_all_sizes() {
+    for seed in 0..60 {
+        let mut random = Random::new(9000 + seed);
+        let mut pick = |from: &[usize]| *random.pick(from);
+        let (batch, heads) = (pick(&[1, 2]), pick(&[1, 3, 5]));
+        let (m, n) = (pick(&[4, 7, 20, 49, 130]), pick(&[1, 5, 16, 33, 70, 197]));
+        let (d, e) = (pick(&[1, 8, 31, 64]), pick(&[1, 3, 16, 33, 64, 70]));
+        let (tb, factor) =
+            (pick(&[0, 1]) == 1, ["", "{ i0 * 0.125:f32 }", "{ 3:f32 * i0 }"][pick(&[0, 1, 2])]);
+        let of = pick(&[heads, heads, 1]);
+        let k = if tb { (n, d) } else { (d, n) };
+        let after = ["", "{ tanh(i0) }"][pick(&[0, 0, 1])];
+        let text = format!(
+            "input %q0: f32[{batch},{m},{heads},{d}]
+             input %k: f32[{batch},{of},{},{}]
+             input %v0: f32[{batch},{n},{heads},{e}]
+             %q = permute(%q0) axes=[0,2,1,3]
+             %v = permute(%v0) axes=[0,2,1,3]
+             %s = matmul(%q, %k) transpose_a=false transpose_b={tb} {factor}
+             %p = softmax(%s) axis=3 log=false
+             %y = matmul(%p, %v) {after}
+             output %y",
+            k.0, k.1
+        );
+        agrees(&text, seed);
+        // Keys that are one matrix for all are those of a plain product.
+        assert_eq!(steps(&text).contains("attention"), batch * of > 1, "{}", steps(&text));
+    }
+}
+
+#[test]
+fn what_somebody_else_reads_is_written() {
+    let text = |middle: &str, output: &str| {
+        format!(
+            "input %q: f32[2,3,20,16]
+             input %k: f32[2,3,16,30]
+             input %v: f32[2,3,30,16]
+             input %m: f32[20,30]
+             {middle}
+             output {output}"
+        )
+    };
+    let plain = "%s = matmul(%q, %k)\n%p = softmax(%s) axis=3 log=false\n%y = matmul(%p, %v)";
+    let masked = "%s = matmul(%q, %k, %m) { i0 * 0.5:f32 + i1 }\n%p = softmax(%s) axis=3 log=false\n%y = matmul(%p, %v)";
+    let logs = "%s = matmul(%q, %k)\n%p = softmax(%s) axis=3 log=true\n%y = matmul(%p, %v)";
+    let other = "%s = matmul(%q, %k)\n%p = softmax(%s) axis=2 log=false\n%y = matmul(%p, %v)";
+    let kept = "%s = matmul(%q, %k)\n%p = softmax(%s) axis=3 log=false\n%y = matmul(%p, %v)\n%z = pointwise(%p) { i0 * i0 }";
+    for (seed, (middle, output)) in
+        [(plain, "%y, %s"), (plain, "%p, %y"), (masked, "%y"), (logs, "%y"), (other, "%y"), (kept, "%y, %z")]
+            .into_iter()
+            .enumerate()
+    {
+        let text = text(&middle.replace("\\\n", "\n"), output);
+        agrees(&text, seed as u64);
+        assert!(!steps(&text).contains("attention"), "{}", steps(&text));
+    }
+}
+
+/// The steps of an engine on this machine.
+fn steps(text: &str) -> String {
+    let network = Network::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let parameters: Vec<Literal> = network.parameters.iter().map(|p| Literal::zeros(p.ty.clone())).collect();
+    let (machine, team) = machines().pop().expect("there is one");
+    let engine = CpuEngine::compile(&network, machine, team, &parameters, &[]).expect("it compiles");
+    engine.describe().steps.join("\n")
+}
