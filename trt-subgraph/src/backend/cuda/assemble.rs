@@ -313,13 +313,7 @@ impl<'a> Assembler<'a> {
         let own = layer.kind.arity().unwrap_or(layer.inputs.len());
         let own_types: Vec<&TensorType> = layer.inputs[..own].iter().map(|&v| self.network.ty(v)).collect();
         let kinds_own = infer(&layer.kind, None, &own_types).map_err(|e| e.to_string())?[0].dtype;
-        let mut tail = Tail {
-            out: out.clone(),
-            expr: layer.epilogue.clone(),
-            typing: vec![kinds_own],
-            operands: vec![],
-            brought: None,
-        };
+        let mut tail = Tail::of(out.clone(), layer.epilogue.clone(), vec![kinds_own], vec![]);
         for &v in &layer.inputs[own..] {
             let view = self.view(v);
             tail.typing.push(view.dtype);

@@ -29,7 +29,7 @@ struct uint2 { unsigned x, y; };
 static Index threadIdx, blockIdx;
 
 namespace device {
-enum State { READY, BLOCK, WARP, CLUSTER, DONE };
+enum State { READY, BLOCK, WARP, GROUP, CLUSTER, DONE };
 struct Fiber { ucontext_t context; std::vector<char> stack; State state; uint64_t word; };
 static std::vector<Fiber> fibers;
 static ucontext_t scheduler;
@@ -93,6 +93,7 @@ static void run_cluster(size_t first, size_t blocks, size_t each) {
         if (!alive) return;
         for (size_t b = 0; b < threads; b += each) {
             for (size_t w = b; w < b + each; w += 32) moved |= release(WARP, w, std::min(w + 32, b + each));
+            for (size_t w = b; w < b + each; w += 128) moved |= release(GROUP, w, std::min(w + 128, b + each));
             moved |= release(BLOCK, b, b + each);
         }
         // Whoever waits for a meeting goes on when all who are there have begun it.

@@ -24,6 +24,12 @@ static Four load_matrices(const void* row) {
     device::seen();
     return r;
 }
+static void store_matrices(void* row, Four v) {
+    device::show(row);
+    const int lane = device::running % 32;
+    for (int m = 0; m < 4; ++m) std::memcpy((char*)device::shown(m * 8 + lane / 4) + lane % 4 * 4, &v.at[m], 4);
+    device::seen();
+}
 static Four load_transposed(const void* row) {
     Four r;
     device::show(row);
@@ -98,6 +104,18 @@ struct Boxes {
     int64_t size(int axis) const { return at[2 + axis]; }
     int64_t step(int axis) const { return at[2 + axes() + axis]; }
     const int64_t* moved() const { return at + 2 + 2 * axes(); }
+    // Row `row` of a place in shared memory to this element on and the next ones, as far as they exist.
+    void row_back(const unsigned char* from, int row, std::vector<int64_t> to) const {
+        for (int e = 0; e < 64; ++e, ++to[0]) {
+            int64_t offset = 0;
+            bool exists = true;
+            for (int axis = 0; axis < axes(); ++axis) {
+                exists = exists && to[axis] >= 0 && to[axis] < size(axis);
+                offset += to[axis] * step(axis);
+            }
+            if (exists) std::memcpy((char*)at[0] + offset, from + row * 128 + ((e / 8 ^ row & 7) * 16) + e % 8 * 2, 2);
+        }
+    }
     // 128 bytes from this element on as row `row` of a place in shared memory; zeros beyond the ends.
     void row(unsigned char* to, int row, std::vector<int64_t> from) const {
         for (int e = 0; e < 64; ++e, ++from[0]) {
@@ -140,6 +158,14 @@ DEVICE void begin_box(unsigned char* to, const Boxes& from, u64* done, unsigned,
         for (int y = 0; y < extents[1]; ++y) from.row(to, z * extents[1] + y, {i, j + y, k + z});
     device::arrived(done, deep * extents[1] * 128);
 }
+DEVICE void send_box(const unsigned char* from, const Boxes& to, int i, int j) {
+    const int64_t* const extents = to.moved();
+    for (int y = 0; y < extents[1]; ++y) to.row_back(from, y, {i, j + y});
+}
+DEVICE void end_boxes() {}
+DEVICE void await_boxes_read() {}
+DEVICE void await_boxes_written() {}
+DEVICE void warpgroup_barrier() { device::yield(device::GROUP); }
 DEVICE void begin_windows(unsigned char* to, const Boxes& from, u64* done, unsigned, int channel, int column, int row, int image, int right, int down) {
     const int64_t *low = from.moved(), *high = low + 2, *steps = low + 4;
     for (int place = 0; place < low[6]; ++place) {

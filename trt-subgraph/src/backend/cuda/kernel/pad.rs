@@ -24,7 +24,7 @@ pub fn assemble(
     emit(a, &x, border, mode, out)
 }
 
-/// Emits `x` with `border` around it, into `out`.
+/// Emits `x` with `border` around it, into `out`; it may have each axis from the third on as two, the second one of size 2.
 pub fn emit(
     a: &mut Assembler,
     x: &View,
@@ -50,12 +50,16 @@ pub fn emit(
     sizes.iter_mut().last().into_iter().for_each(|n| *n /= pack);
     whole.push_str(&split(&sizes, "i", ty, "o"));
     let at = |axis: usize| format!("o{}", order.iter().position(|&o| o == axis).expect("a permutation"));
-    let first: Vec<String> = (0..x.rank())
+    let first: Vec<String> = (0..tail.out.rank())
         .map(|axis| if Some(axis) == innermost { format!("({} * {pack})", at(axis)) } else { at(axis) })
         .collect();
     let mut positions = first.clone();
     if let Some(axis) = innermost {
         positions[axis] = format!("({} + j)", first[axis]);
+    }
+    if tail.out.rank() > x.rank() {
+        let halves = positions.split_off(2);
+        positions.extend(halves.chunks(2).map(|two| format!("({} * 2 + {})", two[0], two[1])));
     }
     let mut body = String::new();
     let (mut inside, mut terms) = (vec!["true".to_string()], vec!["0".to_string()]);

@@ -88,6 +88,11 @@ pub fn expression_for(
                 names.push(literal(d, v));
                 continue;
             }
+            // Storing rounds.
+            Node::Cast(to, a) if at + 1 == expr.nodes.len() && to == stored && for_halves && in_f32(ty(a)) => {
+                names.push(names[a as usize].clone());
+                continue;
+            }
             Node::Unary(f @ (Unary::Exp | Unary::Sigmoid | Unary::Erf), a)
                 if for_halves && ty(a) != DType::F64 =>
             {
@@ -103,6 +108,11 @@ pub fn expression_for(
         names.push(name);
     }
     (code, names.pop().expect("an expression has at least one node"))
+}
+
+/// Is it computed in f32?
+fn in_f32(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
 
 fn cast(from: DType, to: DType, a: &str) -> String {

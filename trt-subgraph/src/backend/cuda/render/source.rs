@@ -103,6 +103,14 @@ impl Draft {
         self.arguments.push(Argument { alignment: 16, boxes: Some(boxes), ..Argument::of(view, false) });
     }
 
+    /// The same of one that bulk copies write.
+    pub fn boxes_written(&mut self, name: &str, view: &View, boxes: Boxes) {
+        self.boxes(name, view, boxes);
+        if let Some(argument) = self.arguments.last_mut() {
+            argument.writes = true;
+        }
+    }
+
     /// A parameter of the engine's fault record: two words that a kernel may set.
     pub fn fault(&mut self, name: &str, slot: Slot) {
         self.parameters.push(format!("i64* {name}"));

@@ -21,12 +21,19 @@ pub struct Tail {
     pub operands: Vec<View>,
     /// That operand's number whose packs the kernel itself has brought near, and code for the place of the one at hand.
     pub brought: Option<(usize, String)>,
+    /// Code for the place that the pack of results at hand is put into, rather than where it is stored.
+    pub kept: Option<String>,
 }
 
 impl Tail {
     /// Stores values of the type that `out` computes in, as they are.
     pub fn plain(out: View) -> Tail {
-        Tail { typing: vec![out.dtype], out, expr: None, operands: vec![], brought: None }
+        Tail::of(out.clone(), None, vec![out.dtype], vec![])
+    }
+
+    /// With the epilogue `expr`, which was written for these element types, and its operands.
+    pub fn of(out: View, expr: Option<Expr>, typing: Vec<DType>, operands: Vec<View>) -> Tail {
+        Tail { out, expr, typing, operands, brought: None, kept: None }
     }
 
     /// All tensors that it touches.
@@ -76,8 +83,10 @@ impl Tail {
 
     /// [`Tail::parameters`] for [`Tail::store_packed`].
     pub fn parameters_packed(&self, draft: &mut Draft, axis: usize, pack: usize) {
-        draft.write("y", &self.out);
-        draft.aligned(pack * self.out.dtype.size());
+        if self.kept.is_none() {
+            draft.write("y", &self.out);
+            draft.aligned(pack * self.out.dtype.size());
+        }
         let all = self.operands.iter().enumerate();
         for (i, view) in all.filter(|(i, _)| self.place_brought(*i).is_none()) {
             draft.read(&format!("e{}", i + 1), view);
@@ -206,9 +215,10 @@ impl Tail {
         };
         let memory = format!("Pack<{}, {pack}>", self.out_type());
         let _ = writeln!(element, "put(packed.at[j], {result});");
-        let at = format!("({index})({})", sum(positions, &self.out.strides));
+        let own = || format!("y + ({index})({})", sum(positions, &self.out.strides));
+        let place = self.kept.clone().unwrap_or_else(own);
         format!(
-            "{memory} packed;\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n{}}}\n*reinterpret_cast<{memory}*>(y + {at}) = packed;\n",
+            "{memory} packed;\n#pragma unroll\nfor (int j = 0; j < {pack}; ++j) {{\n{}}}\n*reinterpret_cast<{memory}*>({place}) = packed;\n",
             indent(&element),
         )
     }

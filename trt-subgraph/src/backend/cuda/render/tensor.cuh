@@ -20,6 +20,12 @@ DEVICE Four load_matrices(const void* row) {
     return r;
 }
 
+// The other way round: what each lane has of four matrices goes to their rows.
+DEVICE void store_matrices(void* row, Four v) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+                 ::"r"(shared_address(row)), "r"(v.at[0]), "r"(v.at[1]), "r"(v.at[2]), "r"(v.at[3]) : "memory");
+}
+
 // The same of transposed matrices of halves: lane l gets rows l % 4 * 2 and the next of column l / 4.
 DEVICE Four load_transposed(const void* row) {
     Four r;
@@ -198,6 +204,17 @@ DEVICE void begin_box(void* to, const Boxes& from, u64* done, unsigned blocks, i
         asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
                      ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(i), "r"(j), "r"(k) : "memory");
 }
+// Begins to copy a box out of shared memory to these elements on, as far as they exist; what was begun since the last `end_boxes` is a group.
+DEVICE void send_box(const void* from, const Boxes& to, int i, int j) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];"
+                 ::"l"(&to), "r"(shared_address(from)), "r"(i), "r"(j) : "memory");
+}
+DEVICE void end_boxes() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Waits until all that this thread sent has been read, or written.
+DEVICE void await_boxes_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+DEVICE void await_boxes_written() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+// The threads of a warpgroup wait for each other.
+DEVICE void warpgroup_barrier() { asm volatile("bar.sync %0, 128;" ::"r"(1 + THREAD / 128) : "memory"); }
 // The same of places of an image, from the window on that begins at this column and row of an image, each `right` and `down` of where
 // its window begins.
 DEVICE void begin_windows(void* to, const Boxes& from, u64* done, unsigned blocks, int channel, int column, int row, int image, int right, int down) {

@@ -46,20 +46,16 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Resul
     let operands: Vec<View> = scores.inputs[2..].iter().map(|&v| a.view(v).stretch(&shape)).collect();
     let mut typing = vec![q.dtype];
     typing.extend(operands.iter().map(|v| v.dtype));
-    let of_scores = Tail {
-        out: View::row_major(q.slot, network.ty(scores.outputs[0])),
-        expr: Some(scores.epilogue.clone().unwrap_or_else(Expr::identity)),
-        typing,
-        operands,
-        brought: None,
-    };
+    let out = View::row_major(q.slot, network.ty(scores.outputs[0]));
+    let expr = scores.epilogue.clone().unwrap_or_else(Expr::identity);
+    let of_scores = Tail::of(out, Some(expr), typing, operands);
     let cast = &network.layers[attention.weights[1]];
     let keep = find::cast(network, cast).flatten().map(|keep| {
         let operands: Vec<View> = cast.inputs[1..].iter().map(|&v| a.view(v).stretch(&shape)).collect();
         let mut typing = vec![DType::F32];
         typing.extend(operands.iter().map(|v| v.dtype));
         let out = View::row_major(q.slot, &TensorType::new(DType::Bool, shape.clone()));
-        (Tail { out, expr: Some(keep.condition), typing, operands, brought: None }, keep.when)
+        (Tail::of(out, Some(keep.condition), typing, operands), keep.when)
     });
     let tail = a.tail(layer, &order)?;
     let (queries, keys) = (shape[r - 2], shape[r - 1]);

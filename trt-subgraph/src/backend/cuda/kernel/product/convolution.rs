@@ -126,5 +126,6 @@ pub fn of_operands(
         column_axis: 1,
         run: (inner && !c.transposed).then_some((inputs, [1, 1])),
         tail,
-    })
+    }
+    .in_rows())
 }

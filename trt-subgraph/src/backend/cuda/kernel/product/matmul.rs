@@ -63,7 +63,7 @@ pub fn matmul(
         column_axis: rank - 1,
         run: Some((k, [rank - 1, rank - 2])),
     };
-    product.emit(a, kernel)
+    product.in_rows().emit(a, kernel)
 }
 
 /// The view as untransposed matrices, stretched to the batch.

@@ -60,6 +60,23 @@ pub struct Product {
 }
 
 impl Product {
+    /// The same with the result and the epilogue's operands as matrices, where the rows of each lie one step apart: a row needs no splitting
+    /// into images and places then.
+    pub fn in_rows(mut self) -> Product {
+        let mut order: Vec<usize> = (0..self.tail.out.rank()).filter(|&axis| axis != self.column_axis).collect();
+        order.push(self.column_axis);
+        let size = [self.m, self.n];
+        let matrix = |view: &View| view.permute(&order).reshape(&size);
+        let operands: Option<Vec<View>> = self.tail.operands.iter().map(matrix).collect();
+        if let (1, Some(out), Some(operands)) = (self.batch, matrix(&self.tail.out), operands) {
+            (self.tail.out, self.tail.operands) = (out, operands);
+            self.place = String::new();
+            self.positions = ["m", "n"].map(str::to_string).to_vec();
+            self.column_axis = 1;
+        }
+        self
+    }
+
     /// The type of positions.
     pub fn index(&self) -> &'static str {
         let mut views = vec![&self.a.view, &self.b.view];

@@ -167,7 +167,8 @@ fn of_matmul(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool, unit: usize) 
         column_axis: rank - 1,
         run: Some((f.k, [rank - 1, rank - 2])),
         tail,
-    })
+    }
+    .in_rows())
 }
 
 /// The right factor with `k` innermost.

@@ -4,7 +4,7 @@ use super::super::super::super::super::assemble::Assembler;
 use super::super::super::super::super::boxes::ROW;
 use super::super::super::super::super::target::Target;
 use super::super::{Form, form};
-use super::brought;
+use super::{folded, near};
 use super::factors::rows;
 use crate::DType;
 use crate::backend::Tf32;
@@ -27,6 +27,10 @@ pub struct Bulk {
     pub beside: usize,
     /// Is an operand of the epilogue brought near too?
     pub brings: bool,
+    /// Do results leave by bulk copies as well?
+    pub sends: bool,
+    /// Is the image folded before?
+    pub folded: bool,
 }
 
 /// Most stages.
@@ -58,12 +62,12 @@ impl Bulk {
     }
 
     pub fn shared(&self) -> usize {
-        self.stages * self.stage() + self.teams * self.brought()
+        self.stages * self.stage() + self.teams * self.near()
     }
 
-    /// Bytes of the operand that is brought near for a tile.
-    pub fn brought(&self) -> usize {
-        if self.brings { self.tile[0] * self.tile[1].next_multiple_of(ROW / 2) * 2 } else { 0 }
+    /// Bytes of the operand or the results of a tile that lie near.
+    pub fn near(&self) -> usize {
+        if self.brings || self.sends { self.tile[0] * self.tile[1].next_multiple_of(ROW / 2) * 2 } else { 0 }
     }
 
     /// Clusters along the rows and the columns.
@@ -90,8 +94,14 @@ impl Bulk {
             1 => format!("clusters of {along}x{across}"),
             _ => format!("by turns of {high}x{wide}"),
         };
-        let with = if self.brings { ", operand brought" } else { "" };
-        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{with}")
+        let with = match (self.brings, self.sends) {
+            (true, true) => ", operand brought, results sent",
+            (true, false) => ", operand brought",
+            (false, true) => ", results sent",
+            (false, false) => "",
+        };
+        let of = if self.folded { ", of a folded image" } else { "" };
+        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{with}{of}")
     }
 
     /// Cycles that the product takes, about. The rates are those that fit timings on an H200.
@@ -104,6 +114,8 @@ impl Bulk {
         const STEP: f64 = 340.0;
         /// Results a cycle, of all of a multiprocessor and of a team.
         const STORED: [f64; 2] = [7.0, 4.0];
+        /// As many times that where they are sent.
+        const SENT: f64 = 2.5;
         /// Cycles before the first product of a block.
         const BEGIN: f64 = 1800.0;
         let ([rows, columns], turns) = (self.tile, self.teams > 1);
@@ -113,7 +125,7 @@ impl Bulk {
         let rounds = (each / self.beside as f64).ceil();
         let step = (area * ROW as f64 / MULTIPLIED[usize::from(turns)]).max(bytes / COPIED);
         let products = steps as f64 * (each * step).max(rounds * STEP);
-        let end = area / STORED[usize::from(turns)];
+        let end = area / STORED[usize::from(turns)] / if self.sends { SENT } else { 1.0 };
         if turns {
             BEGIN + products.max((products + each * end) / 2.0) + end
         } else {
@@ -149,8 +161,10 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
         ([64, 32], [64, 32], 1),
     ];
     let Some(form) = bulk_form(a, layer) else { return vec![] };
+    let few = folded::form(a, layer);
+    let (form, folded) = (few.unwrap_or(form), few.is_some());
     let steps = form.k.div_ceil(ROW);
-    let brings = brought::of_layer(a, layer);
+    let (brings, sends) = (near::brings(a, layer), near::sends(a, layer));
     let mut found: Vec<(f64, Bulk)> = Vec::new();
     for (tile, part, teams) in TILES {
         for cluster in [[1, 1], [2, 1], [1, 2], [2, 2]] {
@@ -165,9 +179,10 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
             }
             for beside in [1, 2] {
                 let room = a.target.shared() / beside - 2048;
-                let mut bulk = Bulk { tile, part, cluster, teams, stages: 1, beside, brings };
+                let sends = sends && part[1].is_multiple_of(ROW / 2);
+                let mut bulk = Bulk { tile, part, cluster, teams, stages: 1, beside, brings, sends, folded };
                 let all = if teams > 1 { STAGES } else { steps.max(1) };
-                let left = room.saturating_sub(teams * bulk.brought());
+                let left = room.saturating_sub(teams * bulk.near());
                 bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
                 // So many threads with so many sums have no room for others.
                 let crowded = bulk.workers() * (part[0] * part[1] / 128 + 32) * beside > 48 << 10

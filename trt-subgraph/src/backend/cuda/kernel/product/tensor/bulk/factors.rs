@@ -49,10 +49,10 @@ fn bytes(elements: isize) -> u64 {
     2 * elements.unsigned_abs() as u64
 }
 
-/// Those of the product `p` of `x` and `w`, which may be a convolution.
+/// Those of the product `p` of `x` and `w`, which may be a convolution with so many rows and columns of places.
 pub fn factors(
     p: &Product,
-    convolution: Option<&Convolution>,
+    convolution: Option<(&Convolution, [usize; 2])>,
     bulk: Bulk,
     x: &View,
     w: &View,
@@ -62,7 +62,7 @@ pub fn factors(
     let dtype = x.dtype;
     let unit = (ROW / 2) as u32;
     match convolution {
-        Some(c) => {
+        Some((c, places)) => {
             // Axes of size 1 may have any stride, and a copy wants it to be a multiple of 16 bytes.
             let stride = |v: &View, at: usize| {
                 let inner = v.shape[1].next_multiple_of(8) as isize;
@@ -93,7 +93,7 @@ pub fn factors(
             Ok(Factors {
                 left: Boxes { dtype, sizes, strides, shape },
                 right,
-                windows: Some(windows(c, &p.tail.out)),
+                windows: Some(windows(c, places)),
                 taps,
                 steps: w.shape[1].div_ceil(unit as usize),
                 quarters: quarters(x.shape[1]),
@@ -126,10 +126,10 @@ fn quarters(elements: usize) -> usize {
     elements.div_ceil(ROW / 2 / 4).min(4)
 }
 
-fn windows(c: &Convolution, out: &View) -> Windows {
+fn windows(c: &Convolution, places: [usize; 2]) -> Windows {
     let two = |v: &[usize]| -> [usize; 2] { [v[0], v[1]] };
     Windows {
-        places: two(&out.shape[2..]),
+        places,
         stride: two(&c.stride),
         dilation: two(&c.dilation),
         before: [c.padding[0].0, c.padding[1].0],

@@ -4,9 +4,10 @@
 //! Either every block has one tile, and neighbours form a cluster whose tiles share rows or columns, each of which is read once. Or a block
 //! stays on its multiprocessor and two teams of warpgroups take turns at its tiles: one multiplies while the other stores.
 
-mod brought;
 mod cut;
 mod factors;
+mod folded;
+mod near;
 
 pub use cut::{Bulk, bulks};
 
@@ -18,9 +19,9 @@ use super::super::Product;
 use super::product;
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind};
-use brought::bring;
 use cut::bulk_form;
 use factors::{Factors, factors};
+use near::Near;
 use std::fmt::Write;
 
 /// The image or matrix, and the filters or the other, where they do not move from call to call and lie in units of 16 bytes.
@@ -37,10 +38,15 @@ fn settled(a: &mut Assembler, view: &View, axis: usize) -> Result<View, Fault> {
 
 /// Emits the layer, which bulk copies can bring the factors of.
 pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
-    let form = bulk_form(a, layer).ok_or("a product that bulk copies do not bring")?;
-    let mut p = product(a, layer, ROW)?;
-    let convolution = match &layer.kind {
-        LayerKind::Convolution(c) => Some(c),
+    let form = if bulk.folded { folded::form(a, layer) } else { bulk_form(a, layer) };
+    let form = form.ok_or("a product that bulk copies do not bring")?;
+    let (mut p, seen) = match bulk.folded {
+        true => folded::product(a, layer).map(|(p, c)| (p, LayerKind::Convolution(c)))?,
+        false => (product(a, layer, ROW)?, layer.kind.clone()),
+    };
+    let places = |shape: &[usize]| [shape[2], shape[3]];
+    let convolution = match &seen {
+        LayerKind::Convolution(c) => Some((c, places(&a.network.ty(layer.outputs[0]).shape))),
         _ => None,
     };
     let [left_axis, right_axis] = match convolution {
@@ -62,14 +68,13 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     (draft.grid, draft.shared) = ([blocks, 1, 1], bulk.shared());
     draft.boxes("x", &x, f.left.clone());
     draft.boxes("w", &w, f.right.clone());
-    let near = match bulk.brings {
-        true => bring(a, &mut draft, &mut p.tail, &layer.kind, (bulk, blocks)),
-        false => None,
-    };
-    let near = near.unwrap_or_default();
+    let near = Near::of(a, &mut draft, &mut p, bulk, blocks);
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
     let all = bulk.tiles(form);
-    let store = stores(&p, bulk, pack);
+    let store = match near.sends {
+        true => Stores { ahead: String::new(), code: near::finish(&p, bulk, &near) },
+        false => stores(&p, bulk, pack),
+    };
     let copies = Copies::of(&f, bulk);
     let fixed = w.slot == WEIGHTS;
     let first = if fixed { stages.min(steps) } else { 0 };
@@ -132,13 +137,14 @@ if (names) {{
 {others_turn}        #pragma unroll
         for (int i = 0; i < {subtiles}; ++i) wait_products<0, {eighths}>(sums[i]);
 {release_last}{awaited}{store}{left_to_others}    }}
-}}
+{ended}}}
 ",
         declared = near.declared,
         begun = near.begun,
         named = indent(&indent(&near.named)),
         awaited = indent(&indent(&near.awaited)),
         left_to_others = indent(&indent(&near.left)),
+        ended = indent(&near.ended),
         groups = bulk.groups(),
         per_team = 128 * bulk.groups(),
         of_rows = rows / high,
