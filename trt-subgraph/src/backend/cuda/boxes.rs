@@ -5,7 +5,7 @@ use crate::DType;
 use cudarc::driver::sys::CUtensorMap;
 use std::ffi::c_void;
 
-/// A tensor in boxes of 128 bytes along its first axis, units of 16 bytes of each such row in the order of the row's number.
+/// A tensor in boxes of 128 or 64 bytes along its first axis, units of 16 bytes of each such row in the order of the row's number.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Boxes {
     /// A type of two bytes.
@@ -32,7 +32,7 @@ pub enum Shape {
     },
 }
 
-/// Bytes of a box along its first axis.
+/// Bytes of a box along its first axis, of the larger ones.
 pub const ROW: usize = 128;
 
 impl Boxes {
@@ -46,6 +46,7 @@ impl Boxes {
         /// Of `CUtensorMapDataType`, `CUtensorMapSwizzle` and `CUtensorMapL2promotion`.
         const HALF: u32 = 6;
         const BRAIN: u32 = 9;
+        const ROWS_OF_64: u32 = 2;
         const ROWS_OF_128: u32 = 3;
         const PROMOTED_TO_256: u32 = 3;
         let ty = if self.dtype == DType::BF16 { BRAIN } else { HALF };
@@ -58,6 +59,8 @@ impl Boxes {
             match &self.shape {
                 Shape::Box(extents) => {
                     let every = vec![1u32; rank];
+                    // Rows in shared memory are as long as what the order repeats after.
+                    let rows = if extents[0] == self.unit() { ROWS_OF_128 } else { ROWS_OF_64 };
                     let encode = driver.cuTensorMapEncodeTiled;
                     encode(
                         &mut map,
@@ -69,7 +72,7 @@ impl Boxes {
                         extents.as_ptr(),
                         every.as_ptr(),
                         none,
-                        ROWS_OF_128,
+                        rows,
                         PROMOTED_TO_256,
                         none,
                     )

@@ -73,7 +73,7 @@ DEVICE void show_copies() {}
 template <int N> DEVICE void begin_products(f32 (*)[4]) {}
 template <int P, int N> DEVICE void wait_products(f32 (*)[4]) {}
 template <int N, int QUARTERS = 4, class T> void multiply_tiles(f32 (*s)[4], const unsigned char* a, const unsigned char* b, T type) {
-    const int lane = device::running % 32, warp = device::running / 32 % 4;
+    const int lane = device::running % 32, warp = device::running % device::block / 32 % 4;
     auto word = [](const unsigned char* rows, int row, int k) {
         unsigned w;
         std::memcpy(&w, rows + row * 128 + ((k / 8 ^ row & 7) * 16) + k % 8 * 2, 4);
@@ -96,6 +96,7 @@ DEVICE void gather_eights(f32* to, const f32 (*s)[4], int half) {
     device::seen();
 }
 
+template <int ROW> DEVICE int swizzled(int at) { return at ^ (at >> 3 & (ROW - 16)); }
 // How bulk copies see a tensor: address, axes, sizes, steps in bytes, and what one copy moves.
 struct Boxes {
     const int64_t* at;
@@ -104,22 +105,22 @@ struct Boxes {
     int64_t size(int axis) const { return at[2 + axis]; }
     int64_t step(int axis) const { return at[2 + axes() + axis]; }
     const int64_t* moved() const { return at + 2 + 2 * axes(); }
-    // Row `row` of a place in shared memory to this element on and the next ones, as far as they exist.
-    void row_back(const unsigned char* from, int row, std::vector<int64_t> to) const {
-        for (int e = 0; e < 64; ++e, ++to[0]) {
+    // Row `row`, of so many elements, of a place in shared memory to this element on and the next ones, as far as they exist.
+    void row_back(const unsigned char* from, int row, int wide, std::vector<int64_t> to) const {
+        for (int e = 0; e < wide; ++e, ++to[0]) {
             int64_t offset = 0;
             bool exists = true;
             for (int axis = 0; axis < axes(); ++axis) {
                 exists = exists && to[axis] >= 0 && to[axis] < size(axis);
                 offset += to[axis] * step(axis);
             }
-            if (exists) std::memcpy((char*)at[0] + offset, from + row * 128 + ((e / 8 ^ row & 7) * 16) + e % 8 * 2, 2);
+            if (exists) std::memcpy((char*)at[0] + offset, from + (wide == 64 ? swizzled<128> : swizzled<64>)((row * wide + e) * 2), 2);
         }
     }
-    // 128 bytes from this element on as row `row` of a place in shared memory; zeros beyond the ends.
-    void row(unsigned char* to, int row, std::vector<int64_t> from) const {
-        for (int e = 0; e < 64; ++e, ++from[0]) {
-            unsigned char* const place = to + row * 128 + ((e / 8 ^ row & 7) * 16) + e % 8 * 2;
+    // So many elements from this one on as row `row` of a place in shared memory; zeros beyond the ends.
+    void row(unsigned char* to, int row, int wide, std::vector<int64_t> from) const {
+        for (int e = 0; e < wide; ++e, ++from[0]) {
+            unsigned char* const place = to + (wide == 64 ? swizzled<128> : swizzled<64>)((row * wide + e) * 2);
             int64_t offset = 0;
             bool exists = true;
             for (int axis = 0; axis < axes(); ++axis) {
@@ -155,12 +156,12 @@ DEVICE void begin_box(unsigned char* to, const Boxes& from, u64* done, unsigned,
     const int64_t* const extents = from.moved();
     const int deep = from.axes() > 2 ? extents[2] : 1;
     for (int z = 0; z < deep; ++z)
-        for (int y = 0; y < extents[1]; ++y) from.row(to, z * extents[1] + y, {i, j + y, k + z});
-    device::arrived(done, deep * extents[1] * 128);
+        for (int y = 0; y < extents[1]; ++y) from.row(to, z * extents[1] + y, extents[0], {i, j + y, k + z});
+    device::arrived(done, deep * extents[1] * extents[0] * 2);
 }
 DEVICE void send_box(const unsigned char* from, const Boxes& to, int i, int j) {
     const int64_t* const extents = to.moved();
-    for (int y = 0; y < extents[1]; ++y) to.row_back(from, y, {i, j + y});
+    for (int y = 0; y < extents[1]; ++y) to.row_back(from, y, extents[0], {i, j + y});
 }
 DEVICE void end_boxes() {}
 DEVICE void await_boxes_read() {}
@@ -169,7 +170,7 @@ DEVICE void warpgroup_barrier() { device::yield(device::GROUP); }
 DEVICE void begin_windows(unsigned char* to, const Boxes& from, u64* done, unsigned, int channel, int column, int row, int image, int right, int down) {
     const int64_t *low = from.moved(), *high = low + 2, *steps = low + 4;
     for (int place = 0; place < low[6]; ++place) {
-        from.row(to, place, {channel, column + right, row + down, image});
+        from.row(to, place, 64, {channel, column + right, row + down, image});
         column += steps[0];
         if (column >= from.size(1) + high[0]) column = low[0], row += steps[1];
         if (row >= from.size(2) + high[1]) row = low[1], ++image;
@@ -185,6 +186,11 @@ DEVICE void begin_bytes(void* to, const void* from, int bytes, u64* done) {
 DEVICE void begin_meeting() { ++device::begun[device::running]; }
 DEVICE void end_meeting() { device::yield(device::CLUSTER); }
 DEVICE void cluster_meeting() { begin_meeting(), end_meeting(); }
+DEVICE void cluster_barrier() { cluster_meeting(); }
+template <int N> DEVICE Pack<f32, N> from_neighbour(const f32* p, int rank) {
+    const i64 there = ((i64)rank - (i64)(device::running / device::block)) * (i64)device::pool;
+    return *(const Pack<f32, N>*)((const char*)p + there);
+}
 template <class T> struct alignas(16) Eight { T at[8]; };
 template <class T> DEVICE Eight<T> eight_of(const void* p) {
     if ((uint64_t)p % 16) std::fprintf(stderr, "eight that do not lie at a multiple of 16\n"), std::abort();

@@ -123,7 +123,6 @@ fn products_by_bulk_copies() {
         })
     };
     let matmul = |transpose_b| LayerKind::MatMul { transpose_a: false, transpose_b };
-    let target = Target { capability: 90, multiprocessors: 1 };
     let mut tiles = std::collections::BTreeSet::new();
     let cases = [
         (DType::F16, matmul(true), &[70, 1048][..], &[136, 1048][..], 9),
@@ -158,21 +157,33 @@ fn products_by_bulk_copies() {
             y = vec![b.add(kind, &y).expect("well typed")];
         }
         let network = b.finish(y);
-        let list = Mutex::new(Vec::new());
         let run = super::narrow::split(&network).run;
-        super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
-        let found = list.into_inner().expect("nobody panicked");
-        let alone =
-            |way: &&Arc<dyn Way>| way.name().contains("clusters of 1x1") || way.name().contains("turns");
-        let found: Vec<_> = found.iter().filter(alone).collect();
+        // On a device of one multiprocessor, blocks take turns; on a large one, several share sums.
+        let on = |multiprocessors| {
+            let (target, list) = (Target { capability: 90, multiprocessors }, Mutex::new(Vec::new()));
+            super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
+            list.into_inner().expect("nobody panicked")
+        };
+        let alone = |way: &Arc<dyn Way>| {
+            let name = way.name();
+            (name.contains("clusters of 1x1") || name.contains("turns")) && !name.contains("shared")
+        };
+        let mut found: Vec<_> = on(1).into_iter().filter(alone).collect();
         assert!(found.len() >= 10, "{}", found.len());
-        for way in found.into_iter().step_by(every) {
+        found.extend(on(132).into_iter().filter(|way| way.name().contains("shared")).step_by(4));
+        for way in found.iter().step_by(every) {
             tiles.insert(way.name());
             agrees_within(&network, Choice::Settled(way.clone()), 4e-3);
         }
     }
     assert!(tiles.len() >= 8, "{tiles:?}");
-    for how in ["of a folded image", "operand brought, results sent", "beside, results sent", "operand brought"] {
+    for how in [
+        "shared by 2",
+        "shared by 3",
+        "of a folded image",
+        "operand brought, results sent",
+        "beside, results sent",
+    ] {
         assert!(tiles.iter().any(|name| name.ends_with(how)), "{how}: {tiles:?}");
     }
 }
@@ -303,63 +314,4 @@ fn attention_in_one_kernel() {
     }
     assert_eq!(attention::find(batch.b.network()).len(), kernels);
     batch.agrees();
-}
-
-#[test]
-#[ignore = "temporary"]
-fn print_bulk() {
-    for (name, x, w, pick) in [
-        ("one", &[16, 64, 56, 56][..], &[256, 64, 1, 1][..], "128x128, by turns of 64x128"),
-        ("three", &[16, 64, 56, 56][..], &[64, 64, 3, 3][..], "128x64, by turns of 128x64"),
-    ] {
-        let mut b = Builder::new();
-        let (given, w) = (b.input(ty(DType::F16, x)), b.parameter("w", ty(DType::F16, w)));
-        let scale = b.parameter("scale", ty(DType::F32, &[b.ty(w).shape[0], 1, 1]));
-        let n = b.ty(w).shape[0];
-        let x = b.add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &[given]).unwrap();
-        let more = b.input(ty(DType::F16, &[16, 56, 56, n]));
-        let more = b.add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &[more]).unwrap();
-        let more = b.add(LayerKind::Permute { axes: vec![0, 3, 1, 2] }, &[more]).unwrap();
-        let pad = b.ty(w).shape[2] / 2;
-        let c = LayerKind::Convolution(Convolution {
-            stride: vec![1; 2],
-            padding: vec![(pad, pad); 2],
-            dilation: vec![1; 2],
-            groups: 1,
-            transposed: false,
-            output_padding: vec![0; 2],
-        });
-        let expr = {
-            use crate::network::expr::{Node, Scalar};
-            Expr {
-                nodes: vec![
-                    Node::Input(0),
-                    Node::Cast(DType::F32, 0),
-                    Node::Input(1),
-                    Node::Binary(Binary::Add, 1, 2),
-                    Node::Input(2),
-                    Node::Cast(DType::F32, 4),
-                    Node::Binary(Binary::Add, 3, 5),
-                    Node::Const(DType::F32, Scalar::Float(0.0)),
-                    Node::Binary(Binary::Max, 6, 7),
-                    Node::Cast(DType::F16, 8),
-                ],
-            }
-        };
-        let y = b.fused(c, &[x, w, scale, more], Some(expr)).unwrap();
-        let y = b.add(LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs)), &y).unwrap();
-        let network = b.finish(vec![y]);
-        let target = Target { capability: 90, multiprocessors: 132 };
-        let list = Mutex::new(Vec::new());
-        let run = super::narrow::split(&network).run;
-        super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
-        for way in list.into_inner().unwrap() {
-            eprintln!("{}", way.name());
-            if way.name().contains(pick) {
-                let (program, _) = super::Assembler::new(&run, target, Choice::Settled(way.clone())).run().unwrap();
-                let kernels = program.kernels.iter().enumerate().map(|(at, (k, origins))| (at, k, &origins[..]));
-                std::fs::write(format!("/tmp/{name}.cu"), super::module(kernels)).unwrap();
-            }
-        }
-    }
 }

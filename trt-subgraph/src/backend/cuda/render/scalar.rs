@@ -89,7 +89,9 @@ pub fn expression_for(
                 continue;
             }
             // Storing rounds.
-            Node::Cast(to, a) if at + 1 == expr.nodes.len() && to == stored && for_halves && in_f32(ty(a)) => {
+            Node::Cast(to, a)
+                if at + 1 == expr.nodes.len() && to == stored && for_halves && in_f32(ty(a)) =>
+            {
                 names.push(names[a as usize].clone());
                 continue;
             }

@@ -165,6 +165,8 @@ DEVICE void gather_eights(f32* to, const f32 (*s)[4], int half) {
         }
 }
 
+// Where a byte of rows of so many bytes, 64 or 128, lies that bulk copies bring or take: units of 16 bytes in the order of their number.
+template <int ROW> DEVICE int swizzled(int at) { return at ^ (at >> 3 & (ROW - 16)); }
 // How bulk copies see a tensor; the driver made it.
 struct alignas(64) Boxes { unsigned char at[128]; };
 // A barrier that so many arrive at, and bytes. It is passed, again and again, when all have.

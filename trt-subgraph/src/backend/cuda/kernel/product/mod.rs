@@ -63,7 +63,8 @@ impl Product {
     /// The same with the result and the epilogue's operands as matrices, where the rows of each lie one step apart: a row needs no splitting
     /// into images and places then.
     pub fn in_rows(mut self) -> Product {
-        let mut order: Vec<usize> = (0..self.tail.out.rank()).filter(|&axis| axis != self.column_axis).collect();
+        let mut order: Vec<usize> =
+            (0..self.tail.out.rank()).filter(|&axis| axis != self.column_axis).collect();
         order.push(self.column_axis);
         let size = [self.m, self.n];
         let matrix = |view: &View| view.permute(&order).reshape(&size);

@@ -281,10 +281,18 @@ struct Results {
 /// Stores the tile, or a block's share of it, which is that of number `part`. `place` declares from `row` and `column` what `m` and `n` are,
 /// and whether such a result `exists`. Where a thread stores little, what the epilogue reads is loaded ahead.
 fn results(p: &Product, tile: Tile, place: &str, part: &str, pack: usize) -> Results {
+    let mut out = stored(p, tile, place, part, pack);
+    let [meet, leave] =
+        if tile.shares > 1 { ["cluster_barrier();\n"; 2] } else { ["__syncthreads();\n", ""] };
+    out.store = format!("{meet}{}{leave}", out.store);
+    out
+}
+
+/// The same without waiting for those who have the sums.
+fn stored(p: &Product, tile: Tile, place: &str, part: &str, pack: usize) -> Results {
     /// Most packs that are stored without a loop.
     const FEW: usize = 8;
     let (ty, Tile { rows, columns, pitch, shares, threads }) = (p.index(), tile);
-    let meet = if shares > 1 { "cluster_barrier();\n" } else { "__syncthreads();\n" };
     let (units, share) = (columns / pack, rows.div_ceil(shares));
     let (all, along) = (share * units, (p.column_axis, pack));
     // Neighbouring threads on neighbouring results.
@@ -334,7 +342,7 @@ for (int r = 0; r < {count}; ++r) {{
             each(what)
         )
     };
-    let (ahead, mut store) = match loaded {
+    let (ahead, store) = match loaded {
         Some((arrays, load)) => {
             let store = p.tail.store_loaded("values", &p.positions, along, ty);
             (arrays + &of_each(&load), of_each(&format!("{gather}{store}")))
@@ -347,9 +355,5 @@ for (int r = 0; r < {count}; ++r) {{
             (String::new(), store)
         }
     };
-    store.insert_str(0, meet);
-    if shares > 1 {
-        store.push_str("cluster_barrier();\n");
-    }
     Results { ahead, store }
 }

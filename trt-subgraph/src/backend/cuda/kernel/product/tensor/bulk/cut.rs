@@ -3,9 +3,10 @@
 use super::super::super::super::super::assemble::Assembler;
 use super::super::super::super::super::boxes::ROW;
 use super::super::super::super::super::target::Target;
+use super::super::cut::GAP;
 use super::super::{Form, form};
-use super::{folded, near};
 use super::factors::rows;
+use super::{folded, near};
 use crate::DType;
 use crate::backend::Tf32;
 use crate::network::{Layer, LayerKind};
@@ -31,6 +32,8 @@ pub struct Bulk {
     pub sends: bool,
     /// Is the image folded before?
     pub folded: bool,
+    /// Blocks of a cluster that each have a part of the sums of one tile.
+    pub shares: usize,
 }
 
 /// Most stages.
@@ -53,7 +56,7 @@ impl Bulk {
     }
 
     pub fn blocks_of_cluster(&self) -> usize {
-        self.cluster.iter().product()
+        self.cluster.iter().product::<usize>() * self.shares
     }
 
     /// Bytes of a stage.
@@ -62,12 +65,32 @@ impl Bulk {
     }
 
     pub fn shared(&self) -> usize {
+        self.barriers() + (2 * self.stages + 3 * self.teams) * 8
+    }
+
+    /// Where the barriers are in shared memory.
+    pub fn barriers(&self) -> usize {
         self.stages * self.stage() + self.teams * self.near()
     }
 
-    /// Bytes of the operand or the results of a tile that lie near.
+    /// Columns of a box of what lies near: as many as a row of 128 bytes has, or half as many where those do not fill a part.
+    pub fn unit(&self) -> usize {
+        if self.part[1].is_multiple_of(ROW / 2) { ROW / 2 } else { ROW / 4 }
+    }
+
+    /// Bytes of what lies near of a tile: of the operand or the results, or of sums that blocks share.
     pub fn near(&self) -> usize {
-        if self.brings || self.sends { self.tile[0] * self.tile[1].next_multiple_of(ROW / 2) * 2 } else { 0 }
+        let [rows, columns] = self.tile;
+        match self.shares {
+            1 if self.brings || self.sends => rows * columns.next_multiple_of(self.unit()) * 2,
+            1 => 0,
+            _ => rows * self.pitch() * 4,
+        }
+    }
+
+    /// Floats from row to row of sums in shared memory.
+    pub fn pitch(&self) -> usize {
+        self.tile[1] + GAP
     }
 
     /// Clusters along the rows and the columns.
@@ -101,7 +124,8 @@ impl Bulk {
             (false, false) => "",
         };
         let of = if self.folded { ", of a folded image" } else { "" };
-        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{with}{of}")
+        let by = if self.shares > 1 { format!(", sums shared by {}", self.shares) } else { String::new() };
+        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{with}{of}{by}")
     }
 
     /// Cycles that the product takes, about. The rates are those that fit timings on an H200.
@@ -118,15 +142,20 @@ impl Bulk {
         const SENT: f64 = 2.5;
         /// Cycles before the first product of a block.
         const BEGIN: f64 = 1800.0;
+        /// Cycles until the blocks of a cluster have each other's sums.
+        const SHARED: f64 = 1500.0;
         let ([rows, columns], turns) = (self.tile, self.teams > 1);
         let area = (rows * columns) as f64;
         let bytes = ((rows / self.cluster[1] + columns / self.cluster[0]) * ROW) as f64;
         let each = self.tiles(form).div_ceil(target.multiprocessors) as f64;
+        let steps = steps.div_ceil(self.shares);
         let rounds = (each / self.beside as f64).ceil();
         let step = (area * ROW as f64 / MULTIPLIED[usize::from(turns)]).max(bytes / COPIED);
         let products = steps as f64 * (each * step).max(rounds * STEP);
         let end = area / STORED[usize::from(turns)] / if self.sends { SENT } else { 1.0 };
-        if turns {
+        if self.shares > 1 {
+            BEGIN * rounds + products + each * (SHARED + end / self.shares as f64)
+        } else if turns {
             BEGIN + products.max((products + each * end) / 2.0) + end
         } else {
             BEGIN * rounds + products + each * end
@@ -160,6 +189,17 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
         ([128, 32], [64, 32], 1),
         ([64, 32], [64, 32], 1),
     ];
+    /// Tiles of a cluster, and blocks for each.
+    const CLUSTERS: [([usize; 2], usize); 8] = [
+        ([1, 1], 1),
+        ([2, 1], 1),
+        ([1, 2], 1),
+        ([2, 2], 1),
+        ([1, 1], 2),
+        ([1, 1], 3),
+        ([1, 1], 4),
+        ([1, 1], 6),
+    ];
     let Some(form) = bulk_form(a, layer) else { return vec![] };
     let few = folded::form(a, layer);
     let (form, folded) = (few.unwrap_or(form), few.is_some());
@@ -167,7 +207,7 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
     let (brings, sends) = (near::brings(a, layer), near::sends(a, layer));
     let mut found: Vec<(f64, Bulk)> = Vec::new();
     for (tile, part, teams) in TILES {
-        for cluster in [[1, 1], [2, 1], [1, 2], [2, 2]] {
+        for (cluster, shares) in CLUSTERS {
             let tiles = [form.m.div_ceil(tile[0]), form.n.div_ceil(tile[1])];
             let blocks = tiles[0] * tiles[1];
             // No row or column of a cluster's tiles lies beyond the product; parts of a box have whole groups of rows.
@@ -177,11 +217,17 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
             {
                 continue;
             }
+            // Sums are shared where there are too few tiles, and enough to sum.
+            let spread = blocks * shares <= a.target.multiprocessors && steps >= 4 * shares;
+            if shares > 1 && !(clusters && teams == 1 && spread) {
+                continue;
+            }
             for beside in [1, 2] {
                 let room = a.target.shared() / beside - 2048;
-                let sends = sends && part[1].is_multiple_of(ROW / 2);
-                let mut bulk = Bulk { tile, part, cluster, teams, stages: 1, beside, brings, sends, folded };
-                let all = if teams > 1 { STAGES } else { steps.max(1) };
+                let (brings, sends) = (brings && shares == 1, sends && shares == 1);
+                let mut bulk =
+                    Bulk { tile, part, cluster, teams, stages: 1, beside, brings, sends, folded, shares };
+                let all = if teams > 1 { STAGES } else { (steps / shares).max(1) };
                 let left = room.saturating_sub(teams * bulk.near());
                 bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
                 // So many threads with so many sums have no room for others.

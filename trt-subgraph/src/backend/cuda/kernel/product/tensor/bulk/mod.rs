@@ -8,6 +8,7 @@ mod cut;
 mod factors;
 mod folded;
 mod near;
+mod shared;
 
 pub use cut::{Bulk, bulks};
 
@@ -71,23 +72,29 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let near = Near::of(a, &mut draft, &mut p, bulk, blocks);
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
     let all = bulk.tiles(form);
-    let store = match near.sends {
-        true => Stores { ahead: String::new(), code: near::finish(&p, bulk, &near) },
-        false => stores(&p, bulk, pack),
+    let alone = |code: String| Stores { ahead: String::new(), code };
+    let store = match (bulk.shares, near.sends) {
+        (1, true) => alone(near::finish(&p, bulk, &near)),
+        (1, false) => stores(&p, bulk, pack),
+        _ => alone(shared::keep(bulk)),
     };
     let copies = Copies::of(&f, bulk);
     let fixed = w.slot == WEIGHTS;
-    let first = if fixed { stages.min(steps) } else { 0 };
+    let ahead = if fixed { stages.min(steps) } else { 0 };
     let where_it_is = format!(
         "const {ty} m0 = (tile / {both} * {along} + rank_m) * {rows}, n0 = (tile / {cluster} % {of_columns} * {across} + rank_n) * {columns};\n",
         both = clusters[1] * cluster,
         of_columns = clusters[1],
     );
     let mut body = format!("DYNAMIC_SHARED(pool, {});\n", bulk.shared());
+    if bulk.shares > 1 {
+        body.push_str(&shared::place(bulk));
+    }
     let _ = write!(
         body,
-        "__shared__ u64 full[{stages}], empty[{stages}], next[{teams}];
-{declared}const int rank = BLOCK % {cluster}, rank_m = rank % {along}, rank_n = rank / {along};
+        "u64 *const full = reinterpret_cast<u64*>(pool + {barriers}), *const empty = full + {stages}, *const next = empty + {stages};
+{declared}const int rank = BLOCK % {cluster}, rank_m = rank % {along}, rank_n = rank / {along} % {across};
+const int first = {steps} * (rank % {shares}) / {shares}, last = {steps} * (rank % {shares} + 1) / {shares};
 const bool names = THREAD == {workers};
 const int lane = THREAD % 32, group = THREAD / 128 % {groups}, team = THREAD / {per_team};
 const int wm = group % {of_rows} * {high} + THREAD / 32 % 4 * 16, wn = group / {of_rows} * {wide};
@@ -105,7 +112,7 @@ if (names) {{
     #pragma unroll 1
     for ({ty} tile = BLOCK; tile < {all}; tile += {blocks}) {{
 {where_it_is}{per_tile}        #pragma unroll 1
-        for (int s = 0; s < {steps}; ++s) {{
+        for (int s = first; s < last; ++s) {{
             if ({beyond}) {{
                 await_bytes(&empty[at], again);
                 expect_bytes(&full[at], {stage});
@@ -118,9 +125,9 @@ if (names) {{
     for (int turn = team; BLOCK + ({ty})turn * {blocks} < {all}; turn += {teams}) {{
         const {ty} b = 0, tile = BLOCK + ({ty})turn * {blocks};
 {where_it_is}{loaded}        f32 sums[{subtiles}][{eighths}][4] = {{}};
-        int at = turn * {steps} % {stages}, again = turn * {steps} / {stages} & 1, last = at;
+        int at = turn * {steps} % {stages}, again = turn * {steps} / {stages} & 1, before = at;
 {my_turn}        #pragma unroll 1
-        for (int s = 0; s < {steps}; ++s) {{
+        for (int s = first; s < last; ++s) {{
             const unsigned char* const from = pool + at * {stage};
             await_bytes(&full[at], again);
             #pragma unroll
@@ -129,9 +136,9 @@ if (names) {{
             for (int i = 0; i < {subtiles}; ++i)
                 multiply_tiles<{eighths}, {quarters}>(sums[i], from + (wm / 64 + i) * {subtile}, from + ({rows} + wn) * {ROW}, {element}());
             wait_products<{subtiles}, {eighths}>(sums[0]);
-            if (s > 0{still_wanted}) {{
+            if (s > first{still_wanted}) {{
 {release}            }}
-            last = at;
+            before = at;
             if (++at == {stages}) at = 0, again ^= 1;
         }}
 {others_turn}        #pragma unroll
@@ -139,7 +146,9 @@ if (names) {{
 {release_last}{awaited}{store}{left_to_others}    }}
 {ended}}}
 ",
+        barriers = bulk.barriers(),
         declared = near.declared,
+        shares = bulk.shares,
         begun = near.begun,
         named = indent(&indent(&near.named)),
         awaited = indent(&indent(&near.awaited)),
@@ -150,10 +159,10 @@ if (names) {{
         of_rows = rows / high,
         arrivals = bulk.groups() * (along + across - 1),
         meet = if cluster > 1 { "cluster_meeting();\n" } else { "__syncthreads();\n" },
-        ahead_of_all = if fixed { copies.ahead_of_all(bulk, first, &where_it_is, ty) } else { String::new() },
+        ahead_of_all = if fixed { copies.ahead_of_all(bulk, ahead, &where_it_is, ty) } else { String::new() },
         where_it_is = indent(&indent(&where_it_is)),
         per_tile = indent(&indent(&copies.per_tile)),
-        beyond = if fixed { format!("tile != BLOCK || s >= {first}") } else { "true".to_string() },
+        beyond = if fixed { format!("tile != BLOCK || s - first >= {ahead}") } else { "true".to_string() },
         stage = bulk.stage(),
         right = indent(&indent(&indent(&indent(&copies.right)))),
         left = indent(&indent(&indent(&copies.left))),
@@ -172,12 +181,14 @@ if (names) {{
         subtile = 64 * ROW,
         element = storage_type(x.dtype),
         // Of a block of one tile, nobody waits for the last stages.
-        still_wanted = if teams > 1 { String::new() } else { format!(" && s - 1 + {stages} < {steps}") },
+        still_wanted = if teams > 1 { String::new() } else { format!(" && s - 1 + {stages} < last") },
         release = indent(&indent(&indent(&indent(&release(bulk))))),
         release_last = if teams > 1 { indent(&indent(&release(bulk))) } else { String::new() },
         store = indent(&indent(&store.code)),
     );
-    if cluster > 1 {
+    if bulk.shares > 1 {
+        body.push_str(&shared::finish(&p, bulk, &where_it_is, pack));
+    } else if cluster > 1 {
         body.push_str("cluster_meeting();\n");
     }
     draft.body = body;
@@ -246,14 +257,14 @@ fn nested(loops: &[String], body: &str) -> String {
         .rfold(body.to_string(), |code, head| format!("#pragma unroll\n{head} {{\n{}}}\n", indent(&code)))
 }
 
-/// One lane of each warpgroup for each block says that the stage `last` may be filled again: to all whose copies fill it.
+/// One lane of each warpgroup for each block says that the stage `before` may be filled again: to all whose copies fill it.
 fn release(bulk: Bulk) -> String {
     let [along, across] = bulk.cluster;
     match along * across {
-        1 => "if (THREAD % 128 == 0) arrive(&empty[last]);\n".to_string(),
+        1 => "if (THREAD % 128 == 0) arrive(&empty[before]);\n".to_string(),
         blocks => format!(
             "const int to = THREAD % 128;
-if (to < {blocks} && (to % {along} == rank_m || to / {along} == rank_n)) arrive_at(&empty[last], to);
+if (to < {blocks} && (to % {along} == rank_m || to / {along} == rank_n)) arrive_at(&empty[before], to);
 "
         ),
     }
@@ -312,8 +323,8 @@ begin_windows({to_left}, x, &full[at], {left_to}, {k}, column, row, image, tap %
         format!(
             "if (names) {{
     const {ty} tile = BLOCK;
-{}    for (int s = 0; s < {steps}; ++s) {{
-        const int at = s;
+{}    for (int at = 0; at < {steps} && first + at < last; ++at) {{
+        const int s = first + at;
         expect_bytes(&full[at], {});
 {}    }}
 }}

@@ -2,7 +2,7 @@
 //! and results leave from there by bulk copies, in whole rows.
 
 use super::super::super::super::super::assemble::Assembler;
-use super::super::super::super::super::boxes::{Boxes, ROW, Shape};
+use super::super::super::super::super::boxes::{Boxes, Shape};
 use super::super::super::super::super::layout::channels_last;
 use super::super::super::super::super::render::{Draft, in_runs, indent};
 use super::super::super::Product;
@@ -11,9 +11,6 @@ use super::factors::rows;
 use crate::DType;
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind, ValueId};
-
-/// Elements of a box along its rows.
-const UNIT: usize = ROW / 2;
 
 /// Has the layer an operand that can come so? Its result has the operand's shape and type.
 pub fn brings(a: &mut Assembler, layer: &Layer) -> bool {
@@ -48,14 +45,14 @@ fn matrix(view: &View) -> Option<isize> {
     (halves && in_units).then(|| rows(view))?
 }
 
-/// A matrix in boxes of so many rows, if it is one and not the caller's.
-fn boxes(a: &Assembler, view: &View, high: usize) -> Option<Boxes> {
+/// A matrix in boxes of so many rows and columns, if it is one and not the caller's.
+fn boxes(a: &Assembler, view: &View, [high, wide]: [usize; 2]) -> Option<Boxes> {
     let row = matrix(view).filter(|_| view.rank() == 2 && !a.is_given(view.slot))?;
     Some(Boxes {
         dtype: view.dtype,
         sizes: vec![view.shape[1] as u64, view.shape[0] as u64],
         strides: vec![2 * row.unsigned_abs() as u64],
-        shape: Shape::Box(vec![UNIT as u32, high as u32]),
+        shape: Shape::Box(vec![wide as u32, high as u32]),
     })
 }
 
@@ -82,7 +79,8 @@ impl Near {
     /// What of the product `p` can be near, if anything.
     pub fn of(a: &Assembler, draft: &mut Draft, p: &mut Product, bulk: Bulk, blocks: usize) -> Near {
         let mut near = Near::default();
-        let (high, teams) = (bulk.tile[0], bulk.teams);
+        let (high, teams, unit) = (bulk.tile[0], bulk.teams, bulk.unit());
+        let row = 2 * unit;
         let start = bulk.stages * bulk.stage();
         let bytes = bulk.near();
         if bytes == 0 || p.tail.pack(p.column_axis) != 8 {
@@ -90,17 +88,19 @@ impl Near {
         }
         let place = format!("unsigned char* const near = pool + {start} + team * {bytes};\n");
         if bulk.sends
-            && let Some(boxes) = boxes(a, &p.tail.out, 64)
+            && let Some(boxes) = boxes(a, &p.tail.out, [64, unit])
         {
             draft.boxes_written("y", &p.tail.out, boxes);
             p.tail.kept = Some("&now.at[q]".to_string());
             near.sends = true;
-            near.awaited = format!("{place}if (THREAD % 128 == 0) await_boxes_read();\nwarpgroup_barrier();\n");
+            near.awaited =
+                format!("{place}if (THREAD % 128 == 0) await_boxes_read();\nwarpgroup_barrier();\n");
             near.left = send(bulk, p.m, p.n);
             near.ended = "if (THREAD % 128 == 0) await_boxes_written();\n".to_string();
         }
         let operands = p.tail.operands.iter().enumerate();
-        let fits = |view: &View| (view.dtype == p.tail.out.dtype).then(|| boxes(a, view, high)).flatten();
+        let fits =
+            |view: &View| (view.dtype == p.tail.out.dtype).then(|| boxes(a, view, [high, unit])).flatten();
         let found = operands.filter(|_| bulk.brings).find_map(|(i, view)| Some((i, fits(view)?)));
         let Some((operand, boxes)) = found else { return near };
         let view = p.tail.operands[operand].clone();
@@ -108,13 +108,13 @@ impl Near {
         let at = match near.sends {
             true => "&was[i].at[q]".to_string(),
             false => format!(
-                "near + (n - n0) / {UNIT} * {} + (m - m0) * {ROW} + (((n - n0) / 8 ^ (m - m0)) & 7) * 16",
-                high * ROW
+                "near + (n - n0) / {unit} * {} + swizzled<{row}>((m - m0) * {row} + (n - n0) % {unit} * 2)",
+                high * row,
             ),
         };
         p.tail.brought = Some((operand, at));
         near.brings = true;
-        near.declared = format!("__shared__ u64 there[{teams}], left[{teams}];\n");
+        near.declared = format!("u64 *const there = next + {teams}, *const left = there + {teams};\n");
         near.begun = format!(
             "    for (int t = 0; t < {teams}; ++t) {{
         begin_barrier(&there[t], 1);
@@ -128,10 +128,10 @@ impl Near {
 await_bytes(&left[to], (turn / {teams} & 1) ^ 1);
 expect_bytes(&there[to], {bytes});
 for (int part = 0; part < {}; ++part)
-    begin_box(pool + {start} + to * {bytes} + part * {}, brought, &there[to], 0, n0 + part * {UNIT}, m0);
+    begin_box(pool + {start} + to * {bytes} + part * {}, brought, &there[to], 0, n0 + part * {unit}, m0);
 ",
-            bulk.tile[1].div_ceil(UNIT),
-            high * ROW,
+            bulk.tile[1].div_ceil(unit),
+            high * unit * 2,
         );
         near.awaited = format!("{place}await_bytes(&there[team], turn / {teams} & 1);\n");
         match near.sends {
@@ -144,22 +144,23 @@ for (int part = 0; part < {}; ++part)
 
 /// A warpgroup's part goes where it belongs: a thread of it sends what all have written.
 fn send(bulk: Bulk, rows: usize, columns: usize) -> String {
-    let [high, wide] = bulk.part;
+    let ([high, wide], unit) = (bulk.part, bulk.unit());
     format!(
         "show_copies();
 warpgroup_barrier();
 if (THREAD % 128 == 0) {{
     for (int i = 0; i < {}; ++i)
         for (int part = 0; part < {}; ++part) {{
-            const int m = m0 + wm + i * 64, n = n0 + wn + part * {UNIT};
-            if (m < {rows} && n < {columns}) send_box(near + (wn / {UNIT} + part) * {} + (wm + i * 64) * {ROW}, y, n, m);
+            const int m = m0 + wm + i * 64, n = n0 + wn + part * {unit};
+            if (m < {rows} && n < {columns}) send_box(near + (wn / {unit} + part) * {} + (wm + i * 64) * {}, y, n, m);
         }}
     end_boxes();
 }}
 ",
         high / 64,
-        wide / UNIT,
-        bulk.tile[0] * ROW,
+        wide / unit,
+        bulk.tile[0] * unit * 2,
+        unit * 2,
     )
 }
 
@@ -190,10 +191,12 @@ for (int q = 0; q < 4; ++q) {{
             indent(&format!("{}{what}", p.place))
         )
     };
-    let every = |body: &str| format!("#pragma unroll\nfor (int i = 0; i < {tiles}; ++i) {{\n{}}}\n", indent(body));
+    let every =
+        |body: &str| format!("#pragma unroll\nfor (int i = 0; i < {tiles}; ++i) {{\n{}}}\n", indent(body));
+    let (unit, row) = (bulk.unit(), 2 * bulk.unit());
     let place = format!(
-        "near + (wn / {UNIT} + eight / 8) * {} + (wm + i * 64 + lane % 16) * {ROW} + (((eight + lane / 16) ^ lane) & 7) * 16",
-        bulk.tile[0] * ROW
+        "near + (wn + eight * 8) / {unit} * {} + swizzled<{row}>((wm + i * 64 + lane % 16) * {row} + (wn + eight * 8) % {unit} * 2 + lane / 16 * 16)",
+        bulk.tile[0] * row,
     );
     let brought = match near.brings {
         true => format!("Four was[{tiles}];\n{}", every(&format!("was[i] = load_matrices({place});\n"))),
