@@ -7,6 +7,7 @@ use super::parts::{Part, assemble};
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{Argument, words};
 use safetensors::SafeTensorError;
+use std::collections::HashSet;
 use std::path::Path;
 use tch::{IValue, TchError, Tensor};
 use trt_subgraph::files;
@@ -65,17 +66,18 @@ fn in_words(error: &TchError) -> String {
     format!("this is no whole .safetensors file: {why}")
 }
 
-/// Writes tensors to a file.
+/// Writes dense tensors to a file, in which each needs a name of its own.
 pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Failure> {
     let format = format(path)?;
-    let dense =
-        |(name, t): &(String, Tensor)| Ok((name.clone(), tch::no_grad(|| t.f_detach()?.f_contiguous())?));
-    let written = tensors.iter().map(dense).collect::<Result<Vec<_>, tch::TchError>>();
+    let mut names = HashSet::new();
+    if let Some((name, _)) = tensors.iter().find(|(name, _)| !names.insert(name)) {
+        let why = format!("two results would be called `{name}`, since a key has a dot in it");
+        return Err(Failure::unwritten(path, why));
+    }
     let fail = |e: tch::TchError| Failure::unwritten(path, in_words(&e));
-    let tensors = written.map_err(fail)?;
     let whole = |other: &Path| match format {
-        Format::Npz => npz::write(other, &tensors).map_err(|e| Failure::unwritten(path, e)),
-        Format::Safetensors => Tensor::write_safetensors(&tensors, other).map_err(fail),
+        Format::Npz => npz::write(other, tensors).map_err(|e| Failure::unwritten(path, e)),
+        Format::Safetensors => Tensor::write_safetensors(tensors, other).map_err(fail),
     };
     files::write(path, whole, |e| Failure::unwritten(path, e))
 }

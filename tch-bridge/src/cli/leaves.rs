@@ -1,26 +1,33 @@
 //! Nested values taken apart into named tensors, and copied.
 
-use crate::jit::{JitError, words};
+use crate::jit::{JitError, TensorView, words};
 use tch::{Device, IValue, Kind, Tensor};
 
-/// A tensor of a result under its name: `output`, `output.0`, `output.logits`. Numbers come as tensors of no dimension.
+/// A tensor of a result, dense and on the CPU, under its name: `output`, `output.0`, `output.logits`. Numbers come as tensors of no dimension.
 pub(crate) type Leaf = (String, Tensor);
 
-/// The tensors (on the CPU) and numbers of a value in order, then the names of what is neither.
-pub(crate) fn leaves(name: &str, value: &IValue) -> (Vec<Leaf>, Vec<String>) {
+/// The tensors and numbers of a value in order, then the names of what is neither.
+///
+/// # Errors
+/// Names a tensor that can neither be compared nor written.
+pub(crate) fn leaves(name: &str, value: &IValue) -> Result<(Vec<Leaf>, Vec<String>), String> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
-    collect(name.to_string(), value, &mut found, &mut others);
-    (found, others)
+    collect(name.to_string(), value, &mut found, &mut others)?;
+    Ok((found, others))
 }
 
-fn collect(name: String, value: &IValue, found: &mut Vec<Leaf>, others: &mut Vec<String>) {
+fn collect(
+    name: String,
+    value: &IValue,
+    found: &mut Vec<Leaf>,
+    others: &mut Vec<String>,
+) -> Result<(), String> {
     let mut list = |items: &[IValue]| {
-        for (at, item) in items.iter().enumerate() {
-            collect(format!("{name}.{at}"), item, found, others);
-        }
+        let mut items = items.iter().enumerate();
+        items.try_for_each(|(at, item)| collect(format!("{name}.{at}"), item, found, others))
     };
     match value {
-        IValue::Tensor(t) => found.push((name, t.to_device(Device::Cpu))),
+        IValue::Tensor(t) => found.push(leaf(name, t)?),
         IValue::Int(v) => found.push((name, Tensor::from(*v))),
         IValue::Double(v) => found.push((name, Tensor::from(*v))),
         IValue::Bool(v) => found.push((name, Tensor::from(*v))),
@@ -28,11 +35,11 @@ fn collect(name: String, value: &IValue, found: &mut Vec<Leaf>, others: &mut Vec
         IValue::DoubleList(v) => found.push((name, Tensor::from_slice(v))),
         IValue::BoolList(v) => found.push((name, Tensor::from_slice(v))),
         IValue::TensorList(ts) => {
-            found.extend(
-                ts.iter().enumerate().map(|(at, t)| (format!("{name}.{at}"), t.to_device(Device::Cpu))),
-            );
+            for (at, t) in ts.iter().enumerate() {
+                found.push(leaf(format!("{name}.{at}"), t)?);
+            }
         }
-        IValue::Tuple(items) | IValue::GenericList(items) => list(items),
+        IValue::Tuple(items) | IValue::GenericList(items) => list(items)?,
         IValue::GenericDict(entries) => {
             for (key, item) in entries {
                 let key = match key {
@@ -40,10 +47,22 @@ fn collect(name: String, value: &IValue, found: &mut Vec<Leaf>, others: &mut Vec
                     IValue::Int(number) => number.to_string(),
                     other => format!("{other:?}"),
                 };
-                collect(format!("{name}.{key}"), item, found, others);
+                collect(format!("{name}.{key}"), item, found, others)?;
             }
         }
         _ => others.push(name),
+    }
+    Ok(())
+}
+
+fn leaf(name: String, tensor: &Tensor) -> Result<Leaf, String> {
+    let unfit = |is: &str| Err(format!("`{name}` {is}, which can be neither compared nor written"));
+    if let Err(kind) = TensorView::of(tensor).kind_or_name() {
+        return unfit(&format!("has elements of type {kind}"));
+    }
+    match tch::no_grad(|| tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()) {
+        Ok(dense) => Ok((name, dense)),
+        Err(_) => unfit("is a sparse tensor"),
     }
 }
 

@@ -13,7 +13,11 @@ pub(super) fn assemble(name: &str, ty: &ValueType, parts: Vec<Part>) -> Result<I
     let inner = if let ValueType::Optional(inner) = ty { inner } else { ty };
     let mut groups: Vec<(String, Vec<Part>)> = Vec::new();
     for (path, tensor) in parts {
-        let (first, rest) = path.split_once('.').unwrap_or((&path, ""));
+        let key = match inner {
+            ValueType::Dict(key, value) if **key == ValueType::Str => split_key(&path, value),
+            _ => None,
+        };
+        let (first, rest) = key.or_else(|| path.split_once('.')).unwrap_or((&path, ""));
         match groups.iter_mut().find(|(name, _)| name == first) {
             Some((_, group)) => group.push((rest.to_string(), tensor)),
             None => groups.push((first.to_string(), vec![(rest.to_string(), tensor)])),
@@ -64,6 +68,27 @@ pub(super) fn assemble(name: &str, ty: &ValueType, parts: Vec<Part>) -> Result<I
             Ok(pack(items, inner))
         }
         _ => Err(format!("`{name}` has no parts, and the file has a `{name}.{}`", groups[0].0)),
+    }
+}
+
+/// A key, which may have dots in it, and the place in its value, which is of type `value`: the longest key that leaves such a place.
+fn split_key<'a>(path: &'a str, value: &ValueType) -> Option<(&'a str, &'a str)> {
+    let dots = path.rmatch_indices('.').map(|(at, _)| (&path[..at], &path[at + 1..]));
+    [(path, "")].into_iter().chain(dots).find(|(key, rest)| !key.is_empty() && is_place(rest, value))
+}
+
+/// Does the rest of a name lead to a tensor or number in a value of this type?
+fn is_place(path: &str, ty: &ValueType) -> bool {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let item = first.parse::<usize>();
+    match ty {
+        ValueType::Optional(inner) => is_place(path, inner),
+        ValueType::List(element) => item.is_ok() && is_place(rest, element),
+        ValueType::Tuple(types) => {
+            item.ok().and_then(|at| types.get(at)).is_some_and(|ty| is_place(rest, ty))
+        }
+        ValueType::Dict(_, value) => split_key(path, value).is_some(),
+        _ => path.is_empty(),
     }
 }
 

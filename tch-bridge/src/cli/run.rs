@@ -69,7 +69,7 @@ impl Run {
             loaded.compile(method, &super::leaves::copies(&values)?)?;
             Ok(switch::force_enabled(|| loaded.module.method_is(method, &values))?)
         })?;
-        let (outputs, left_out) = leaves("output", &result);
+        let (outputs, left_out) = leaves("output", &result)?;
         archive::write(&self.output, &outputs)?;
         let describe = |(name, t): &(String, tch::Tensor)| Output {
             name: name.clone(),

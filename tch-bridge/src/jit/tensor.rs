@@ -150,6 +150,15 @@ impl<'a> TensorView<'a> {
         kind_from_code(self.raw.dtype)
     }
 
+    /// The element type, or torch's name of one that tch does not name.
+    pub(crate) fn kind_or_name(&self) -> Result<Kind, String> {
+        let name = || match UNNAMED.iter().find(|(code, _)| *code == self.raw.dtype) {
+            Some((_, name)) => (*name).to_owned(),
+            None => format!("{} in torch's count", self.raw.dtype),
+        };
+        self.kind().ok_or_else(name)
+    }
+
     /// The device, or `None` for one that tch does not name.
     pub fn device(&self) -> Option<Device> {
         device_from_raw(&self.raw.device)
@@ -241,6 +250,10 @@ const KINDS: [(i8, Kind); 20] = [
     (25, Kind::Float8e5m2fnuz),
     (26, Kind::Float8e4m3fnuz),
 ];
+
+/// Of those that tch does not name, the ones that tensors are made of.
+const UNNAMED: [(i8, &str); 5] =
+    [(27, "uint16"), (28, "uint32"), (29, "uint64"), (44, "float8_e8m0fnu"), (45, "float4_e2m1fn_x2")];
 
 const DEVICE_CPU: i8 = 0;
 const DEVICE_CUDA: i8 = 1;

@@ -77,7 +77,7 @@ def forward(self, batch: Dict[str, Tensor], pair: Tuple[Tensor, int], more: List
         ("", Some("pair.2"), "there is a `pair.2`"),
         ("", Some("pair"), "`pair` is given as a whole and in parts"),
         ("", Some("more.last"), "there is a `more.last`"),
-        ("", Some("batch.a.0"), "`batch.a` is given as a whole and in parts"),
+        ("", Some("more.0.0"), "`more.0` is given as a whole and in parts"),
         ("more.0", Some("more.0.x"), "`more.0` has no parts"),
         ("pair.1", Some("pair.1"), "`pair.1` is an int, not f32[4]"),
         ("", Some("arr_0.a"), "`batch` and `arr_0` are one argument"),
@@ -87,6 +87,51 @@ def forward(self, batch: Dict[str, Tensor], pair: Tuple[Tensor, int], more: List
         Tensor::write_npz(&given, &inputs).unwrap();
         let said = json(&["run", &model, "--inputs", &inputs, "-o", &out], 2).to_string();
         assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn keys_may_have_dots() {
+    let folder = Folder::new();
+    let source = "
+def forward(self, flat: Dict[str, Tensor], deep: Dict[str, Tuple[Tensor, Dict[str, Tensor]]]):
+    return {'a.b': flat['a.b'] + deep['c.d'][0], 'e': flat['e'] * deep['c.d'][1]['f']}
+";
+    let (model, inputs, out) =
+        (folder.model("keys.pt", source), folder.path("in.npz"), folder.path("out.npz"));
+    let number = |x: f32| Tensor::from_slice(&[x]);
+    let names = ["flat.a.b", "flat.e", "deep.c.d.0", "deep.c.d.1.f"];
+    let given: Vec<_> = names.iter().zip([1.0, 2.0, 3.0, 4.0]).map(|(n, x)| (n, number(x))).collect();
+    Tensor::write_npz(&given, &inputs).unwrap();
+    json(&["run", &model, "--inputs", &inputs, "-o", &out], 0);
+    let mut read = Tensor::read_npz(&out).unwrap();
+    read.sort_by(|x, y| x.0.cmp(&y.0));
+    assert_eq!(read, [("output.a.b".into(), number(4.0)), ("output.e".into(), number(8.0))]);
+}
+
+#[test]
+fn results_that_no_file_holds_are_named() {
+    let folder = Folder::new();
+    Tensor::write_npz(&[("x", Tensor::ones([2, 3], (Kind::Float, Device::Cpu)))], folder.path("in.npz"))
+        .unwrap();
+    // 27 is uint16 in torch's count.
+    for (returned, why, compared) in [
+        ("x + 1.0, x.to(dtype=27)", "`output.1` has elements of type uint16", false),
+        ("x + 1.0, x.to_sparse()", "`output.1` is a sparse tensor", false),
+        ("x + 1.0, x.to_sparse_csr()", "`output.1` is a sparse tensor", false),
+        ("{'a': {'b.c': x}, 'a.b': {'c': x + 1.0}}", "two results would be called `output.a.b.c`", true),
+    ] {
+        let model = folder.model("odd.pt", &format!("def forward(self, x):\n    return {returned}\n"));
+        let said = |arguments: &[&str]| {
+            let said = json(arguments, 2)["error"].as_str().unwrap().to_string();
+            assert!(said.contains(why) && said.lines().count() == 1 && said.len() < 300, "{said}");
+        };
+        for out in ["out.npz", "out.safetensors"] {
+            said(&["run", &model, "--inputs", &folder.path("in.npz"), "-o", &folder.path(out), "--host"]);
+        }
+        if !compared {
+            said(&["verify", &model, "-i", "(2,3)", "--runs", "1"]);
+        }
     }
 }
 

@@ -133,8 +133,7 @@ pub(crate) fn describe(t: &Tensor) -> String {
 
 /// All elements in row-major order as f64; complex ones as pairs.
 fn flat(t: &Tensor) -> Result<Tensor, tch::TchError> {
-    let dense = if t.is_sparse() { t.f_to_dense(None, false)? } else { t.shallow_clone() };
-    let dense = if dense.is_complex() { dense.f_resolve_conj()?.f_view_as_real()? } else { dense };
+    let dense = if t.is_complex() { t.f_resolve_conj()?.f_view_as_real()? } else { t.shallow_clone() };
     let quantised = matches!(dense.kind(), Kind::QInt8 | Kind::QUInt8 | Kind::QInt32);
     let dense = if quantised { dense.f_dequantize()? } else { dense };
     dense.f_to_kind(Kind::Double)?.f_contiguous()?.f_view(-1)

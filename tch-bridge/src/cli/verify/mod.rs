@@ -263,7 +263,7 @@ impl Verify {
         expected: &IValue,
         tolerance: Tolerance,
     ) -> Result<Vec<Comparison>, Failure> {
-        let ((found, _), (expected, _)) = (leaves("output", found), leaves("output", expected));
+        let ((found, _), (expected, _)) = (leaves("output", found)?, leaves("output", expected)?);
         let names = |of: &[(String, tch::Tensor)]| of.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
         if names(&found) != names(&expected) {
             let (found, expected) = (names(&found).join(", "), names(&expected).join(", "));
