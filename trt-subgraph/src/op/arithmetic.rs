@@ -31,7 +31,9 @@ fn scaled_sum(lower: &mut Lower, args: &Args, names: [&str; 2], f: Binary) -> Re
         return Err(Refusal::Dtype { arg: "self", found: DType::Bool });
     }
     check_factor("alpha", alpha, dtype)?;
-    let [a, b] = operands;
+    // torch's kernels round numbers here on a CPU, and not on a GPU.
+    let on_cpu = lower.device.0 == "cpu";
+    let [a, b] = if on_cpu { Value::all_rounded(operands, lower, dtype)? } else { operands };
     one(elementwise(lower, &[a, b, Value::Number(alpha)], dtype, |x| x[0].binary(f, scale(x[1], alpha, x[2])))?)
 }
 

@@ -5,11 +5,11 @@ use super::{Def, one};
 use crate::network::expr::{Binary, Unary};
 use crate::source::{Args, Item, Lower, Refusal};
 
-/// A comparison in the promoted type; a number is rounded to it first.
+/// A comparison in the promoted type, to which a number is rounded first.
 fn compare(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item>, Refusal> {
     let operands = Value::all(args, ["self", "other"])?;
     let dtype = result_type(lower, &operands);
-    let operands = operands.map(|o| o.rounded(dtype));
+    let operands = Value::all_rounded(operands, lower, dtype)?;
     one(elementwise(lower, &operands, dtype, |x| x[0].binary(f, x[1]))?)
 }
 
@@ -37,6 +37,7 @@ fn number_extremum(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item
 fn atan2(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let operands = Value::all(args, ["self", "other"])?;
     let dtype = float_result_type(lower, &operands);
+    let operands = Value::all_rounded(operands, lower, dtype)?;
     one(elementwise(lower, &operands, dtype, |x| x[0].binary(Binary::Atan2, x[1]))?)
 }
 

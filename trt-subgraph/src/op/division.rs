@@ -20,7 +20,8 @@ fn div(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     }
 }
 
-/// A quotient or remainder in the promoted type; an integer divisor has to be known and not zero.
+/// A quotient or remainder in the promoted type, to which torch's kernels round numbers for the remainders; an integer divisor has to be known and not
+/// zero.
 fn rounded(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item>, Refusal> {
     let operands = Value::all(args, ["self", "other"])?;
     let dtype = result_type(lower, &operands);
@@ -30,6 +31,8 @@ fn rounded(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item>, Refus
     if dtype.is_int() {
         check_divisor(lower, operands[1])?;
     }
+    let remains = matches!(f, Binary::Rem | Binary::Fmod);
+    let operands = if remains { Value::all_rounded(operands, lower, dtype)? } else { operands };
     one(elementwise(lower, &operands, dtype, |x| {
         if f == Binary::TruncDiv && dtype.is_float() {
             (x[0] / x[1]).unary(Unary::Trunc)

@@ -8,22 +8,22 @@ use crate::DType;
 use crate::network::expr::{Binary, Unary};
 use crate::source::{Args, Item, Lower, Refusal};
 
-/// `base ^ exponent` in the promoted type. Integers to a negative number are refused, as torch does.
+/// `base ^ exponent` in the promoted type, to which numbers are rounded. Integers to a negative number are refused, as torch does.
 fn power(lower: &mut Lower, base: Value, exponent: Value) -> Result<Vec<Item>, Refusal> {
     let operands = [base, exponent];
     let dtype = result_type(lower, &operands);
     if dtype == DType::Bool {
         return Err(Refusal::Dtype { arg: "self", found: dtype });
     }
-    let Value::Number(n) = exponent else {
-        return one(elementwise(lower, &operands, dtype, |x| x[0].binary(Binary::Pow, x[1]))?);
-    };
-    if dtype.is_int() && n.as_i64() < 0 {
-        return Err(Refusal::Invalid("integers to negative integer powers are not allowed".into()));
+    if let Value::Number(n) = exponent {
+        if dtype.is_int() && n.as_i64() < 0 {
+            return Err(Refusal::Invalid("integers to negative integer powers are not allowed".into()));
+        }
+        if let Some(short) = short_form(n.as_f64(), dtype, lower.device.0 == "cpu") {
+            return one(elementwise(lower, &[base], dtype, |x| short(x[0]))?);
+        }
     }
-    if let Some(short) = short_form(n.as_f64(), dtype, lower.device.0 == "cpu") {
-        return one(elementwise(lower, &[base], dtype, |x| short(x[0]))?);
-    }
+    let operands = Value::all_rounded(operands, lower, dtype)?;
     one(elementwise(lower, &operands, dtype, |x| x[0].binary(Binary::Pow, x[1]))?)
 }
 

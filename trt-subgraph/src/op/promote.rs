@@ -37,15 +37,34 @@ impl Value {
 }
 
 impl Value {
-    /// Itself, a number rounded to the floating-point type `dtype`.
-    pub(super) fn rounded(self, dtype: DType) -> Value {
-        match self {
-            Value::Number(Number::Float(v)) if dtype.is_float() => {
-                Value::Number(Number::Float(rounded(v, dtype)))
+    /// Itself, rounded to the floating-point type `dtype`: for operators whose kernels in torch read numbers, and tensors of another type,
+    /// in that type.
+    pub(super) fn rounded(self, lower: &mut Lower, dtype: DType) -> Result<Value, Refusal> {
+        Ok(match self {
+            Value::Number(n) if dtype.is_float() => {
+                let value = rounded(n.as_f64(), dtype);
+                // One that the type cannot hold is refused as it is.
+                if value.is_finite() { Value::Number(Number::Float(value)) } else { self }
             }
+            Value::Tensor(v) if compute_type(dtype) != dtype => Value::Tensor(in_type(lower, v, dtype)?),
             other => other,
-        }
+        })
     }
+
+    /// All of them [rounded](Value::rounded).
+    pub(super) fn all_rounded<const N: usize>(
+        values: [Value; N],
+        lower: &mut Lower,
+        dtype: DType,
+    ) -> Result<[Value; N], Refusal> {
+        let rounded = values.into_iter().map(|v| v.rounded(lower, dtype)).collect::<Result<Vec<_>, _>>()?;
+        Ok(rounded.try_into().expect("as many as there were"))
+    }
+}
+
+/// A tensor in another type, but for truth values, which every type holds.
+fn in_type(lower: &mut Lower, v: ValueId, dtype: DType) -> Result<ValueId, Refusal> {
+    if lower.dtype(v) == dtype || lower.dtype(v) == DType::Bool { Ok(v) } else { lower.cast(v, dtype) }
 }
 
 fn number(item: &Item, name: &str) -> Result<Number, Refusal> {
@@ -90,7 +109,8 @@ pub(super) fn dtype_or(lower: &Lower, args: &Args, x: ValueId) -> Result<DType, 
 
 /// One pointwise layer: the values converted to `dtype`, broadcast, and `f` of them. At least one value is a tensor.
 ///
-/// f16 and bf16 work in f32, where a number keeps the precision that they lack, as in torch's kernels.
+/// f16 and bf16 work in f32, where a number, and on a CPU a tensor without dimensions, keeps the precision that they lack, as in most of
+/// torch's kernels; for others there is [`Value::rounded`].
 pub(super) fn elementwise(
     lower: &mut Lower,
     values: &[Value],
@@ -101,6 +121,8 @@ pub(super) fn elementwise(
     for value in values {
         leaves.push(match *value {
             Value::Tensor(v) => {
+                let read_first = !lower.shape(v).is_empty() || lower.device.0 != "cpu";
+                let v = if read_first && compute_type(dtype) != dtype { in_type(lower, v, dtype)? } else { v };
                 let at = inputs.iter().position(|&i| i == v).unwrap_or_else(|| {
                     inputs.push(v);
                     inputs.len() - 1

@@ -1,6 +1,7 @@
 //! Piecewise linear activations: relu6, hardtanh, leaky relu, prelu, threshold and the shrinks. NaN stays NaN.
 
 use super::formula::{Term, activation, pointwise};
+use super::number::rounded;
 use super::{Def, float_tensor, one};
 use crate::DType;
 use crate::network::ValueId;
@@ -82,8 +83,9 @@ fn prelu_kernel(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(pointwise(lower, [x, weight], dtype, |[x, w]| x.gt(0.0).select(x, x * w))?)
 }
 
+/// `x`, and 0 within `lambd`, which is rounded to the type of `x`.
 fn hardshrink(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let limit = args.float("lambd")?;
+    let limit = rounded(args.float("lambd")?, lower.dtype(args.tensor("self")?));
     activation(lower, args, |x| x.abs().le(limit).select(0.0, x))
 }
 
