@@ -32,6 +32,7 @@ from lines import picture
 from networks import NETWORKS, OF_SWEEPS
 from timing import measure, sound
 
+TITLE = "Times on a CPU, f32, b: batch"
 PARTS = ("table", "sweeps", "alone", "callers")
 # How often in a process of their own: of the first, times are of interest, of the second, memory.
 ALONE = {"resnet50 b1": 3, "resnet50 b16": 1}
@@ -89,7 +90,8 @@ def run(options, matches, write):
         known = {name: measure(name, options) for name in NETWORKS if matches(name)}
         rows = [row for name in known for row in known[name]]
         write("cpu.json", {"rows": rows})
-        write("cpu.svg", chart({(r["network"], r["contender"]): r.get("median_ms") for r in rows}, CONTENDERS))
+        times = {(r["network"], r["contender"]): r.get("median_ms") for r in rows}
+        write("cpu.svg", chart(TITLE, times, CONTENDERS))
         print(table(rows), flush=True)
     if "sweeps" in options.part and (wanted := sweeps.wanted(matches)):
         found = sweeps.points(wanted, known, options)

@@ -24,6 +24,7 @@ from networks import MORE_ON_A_GPU, NETWORKS
 
 HERE = pathlib.Path(__file__).resolve().parent
 
+TITLE = "Times of captured graphs on a GPU, b: batch"
 DTYPES = {"f32": torch.float32, "f16": torch.float16}
 # Greatest distance from the host's answer in float64, beside the host's own in the same type.
 TIMES_HOSTS_ERROR = 4
@@ -248,7 +249,7 @@ def main():
             written = {"date": time.strftime("%Y-%m-%d"), "machine": machine() | {"peaks": vars(peaks)}, "rows": rows}
             (options.results / "gpu.json").write_text(json.dumps(written, indent=1) + "\n")
             times = {(f"{r['network']} {r['dtype']}", c): e.get("ms") for r in rows for c, e in r["contenders"].items()}
-            (options.results / "gpu.svg").write_text(chart(times, CONTENDERS))
+            (options.results / "gpu.svg").write_text(chart(TITLE, times, CONTENDERS))
     ahead = [r for r in map(ratio, rows) if r]
     if ahead:
         print(f"geometric mean x {statistics.geometric_mean(ahead):.2f} over {len(ahead)} rows, least x {min(ahead):.2f}")
