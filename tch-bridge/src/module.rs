@@ -2,7 +2,7 @@
 
 use crate::backend::Runners;
 use crate::engine::ClusterEngine;
-use crate::jit::{self, Argument, Initial, JitError, Module};
+use crate::jit::{Argument, Initial, JitError, Module};
 use crate::method::MethodState;
 use crate::nearest::suggestion;
 use crate::report::LoadedReport;
@@ -125,10 +125,7 @@ impl TrtModule {
     pub(crate) fn of(host: Module, options: &Options) -> Result<TrtModule, Error> {
         let options = options.resolved()?;
         crate::is_enabled()?;
-        for op in options.exclude_ops.iter().filter(|op| !jit::operator_exists(op)) {
-            let like = jit::like_operator(op);
-            notice::once(format!("{op} is to stay on the host, but torch has no such operator{like}"));
-        }
+        options.unknown_ops().for_each(notice::once);
         check_submodules(&host, &options)?;
         check_bounds(&host, &options)?;
         let runners = Runners::new(&options)?;

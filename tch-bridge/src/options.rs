@@ -1,7 +1,7 @@
 //! How a module is compiled.
 
-use crate::Bounds;
 use crate::env::{self, EnvError};
+use crate::{Bounds, jit};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use trt_subgraph::DType;
@@ -203,6 +203,14 @@ impl Options {
         out.exclude_ops.extend(listed.split(',').map(str::trim).filter(|s| !s.is_empty()).map(String::from));
         out.specialisations = out.specialisations.max(1);
         Ok(out)
+    }
+
+    /// What is to be told of each operator that is to stay on the host and that torch does not have.
+    pub(crate) fn unknown_ops(&self) -> impl Iterator<Item = String> {
+        self.exclude_ops.iter().filter(|op| !jit::operator_exists(op)).map(|op| {
+            let like = jit::like_operator(op);
+            format!("{op} is to stay on the host, but torch has no such operator{like}")
+        })
     }
 
     /// Does the user keep this operator on the host?

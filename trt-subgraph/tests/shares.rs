@@ -164,10 +164,18 @@ fn half_a_segment_is_refused_and_makes_way_when_its_writer_is_gone() {
             assert_eq!(share(&name.0, &small, 0o600).is_ok(), makes_way, "writer {writer}");
         }
     }
+    // It died before it wrote anything.
+    for length in [0, 10, 64] {
+        std::fs::write(name.file(), &[0; 64][..length]).unwrap();
+        let refused = Plan::open_shared(&name.0).unwrap_err().to_string();
+        assert!(refused.contains("or was until its writer died"), "{refused}");
+        share(&name.0, &small, 0o600).unwrap();
+    }
     // Complete by its own words, but not whole; and something else altogether.
     let mut short = whole[..whole.len() - 8].to_vec();
     std::fs::write(name.file(), &short).unwrap();
-    assert!(matches!(Plan::open_shared(&name.0).unwrap_err(), PlanError::Truncated { .. }));
+    let (found, expected) = (short.len() as u64, whole.len() as u64);
+    assert_eq!(Plan::open_shared(&name.0).unwrap_err(), PlanError::Truncated { found, expected });
     short.fill(b'x');
     std::fs::write(name.file(), &short).unwrap();
     assert_eq!(Plan::open_shared(&name.0).unwrap_err(), PlanError::NotAPlan);

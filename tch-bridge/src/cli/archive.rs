@@ -7,10 +7,16 @@ use super::parts::{Part, assemble};
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{Argument, words};
 use safetensors::SafeTensorError;
-use std::collections::HashSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use tch::{IValue, TchError, Tensor};
 use trt_subgraph::files;
+
+/// Element types of .safetensors files that torch's Rust bindings take.
+const SAFETENSORS: [&str; 10] = ["BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"];
 
 enum Format {
     Npz,
@@ -25,7 +31,7 @@ fn format(path: &Path) -> Result<Format, Failure> {
     }
 }
 
-/// Reads all tensors of a file.
+/// Reads all tensors of a file, in which each has a name of its own.
 pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
     let format = format(path)?;
     // Opening a pipe waits for its writer.
@@ -35,8 +41,24 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
     }
     match format {
         Format::Npz => npz::read(path).map_err(|e| Failure::file(path, e)),
-        Format::Safetensors => Tensor::read_safetensors(path).map_err(|e| Failure::file(path, in_words(&e))),
+        Format::Safetensors => Tensor::read_safetensors(path)
+            .map_err(|e| Failure::file(path, foreign_type(path).unwrap_or_else(|| in_words(&e)))),
     }
+}
+
+/// The first tensor of a .safetensors file whose elements are of a type that is not taken, where there is one. The header of such a file
+/// does not read as one.
+fn foreign_type(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length)).read_to_end(&mut header).ok()?;
+    let header: BTreeMap<String, Value> = serde_json::from_slice(&header).ok()?;
+    let types = header.iter().filter_map(|(name, tensor)| Some((name, tensor.get("dtype")?.as_str()?)));
+    let (name, dtype) = types.into_iter().find(|(_, dtype)| !SAFETENSORS.contains(dtype))?;
+    let known = SAFETENSORS.join(", ");
+    Some(format!("`{name}`: elements of type {dtype} are not taken; these are: {known}"))
 }
 
 /// What is wrong with a .safetensors file.
@@ -99,7 +121,8 @@ pub(crate) fn arguments(
             by_name.or_else(|| first.strip_prefix("arr_")?.parse().ok()).filter(|&at| at < arguments.len());
         let at = at.ok_or_else(|| {
             let names: Vec<&str> = arguments.iter().map(|a| a.name.as_str()).collect();
-            Failure::file(path, format!("no argument is called `{first}`; there are: {}", names.join(", ")))
+            let called = if first.is_empty() { &name } else { first };
+            Failure::file(path, format!("no argument is called `{called}`; there are: {}", names.join(", ")))
         })?;
         let other = called[at].get_or_insert_with(|| first.to_string());
         if other != first {

@@ -49,6 +49,8 @@ struct Prune {
 struct Kept {
     /// None where nothing is ever kept.
     folder: Option<String>,
+    /// Why nothing is kept, where that is no wish.
+    note: Option<String>,
     /// What the entries are to the command: `kept` or `removed`.
     #[serde(skip)]
     what: &'static str,
@@ -89,12 +91,18 @@ fn kept(what: &'static str, entries: impl FnOnce(&Cache) -> Vec<Entry>) -> Resul
         bytes: e.bytes,
     };
     let entries: Vec<Facts> = cache.map(entries).unwrap_or_default().into_iter().map(facts).collect();
-    let folder = cache.map(|c| c.folder().display().to_string());
-    Ok(Kept { folder, what, bytes: entries.iter().map(|e| e.bytes).sum(), entries })
+    let named = cache.map(|c| c.folder().display().to_string());
+    let note = cache.and_then(Cache::fault).zip(named.as_ref());
+    let note = note.map(|(why, folder)| format!("nothing can be kept in {folder}: {why}"));
+    let folder = named.filter(|_| note.is_none());
+    Ok(Kept { folder, note, what, bytes: entries.iter().map(|e| e.bytes).sum(), entries })
 }
 
 impl Document for Kept {
     fn text(&self, style: Style) -> String {
+        if let Some(note) = &self.note {
+            return format!("{} {note}\n", style.yellow("note:"));
+        }
         let Some(folder) = &self.folder else { return format!("nothing is kept ({VARIABLE}=off)\n") };
         let row = |e: &Facts| {
             let (size, age) = (quantity(e.bytes as f64, "B"), format!("{:.1} h ago", e.age_hours));

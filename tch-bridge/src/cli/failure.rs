@@ -70,6 +70,10 @@ impl From<JitError> for Failure {
     fn from(e: JitError) -> Failure {
         let error = match &e {
             JitError::Runtime(message) => format!("the model failed: {}", in_short(message)),
+            JitError::Argument(message) => {
+                let parts: Vec<&str> = message.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+                format!("wrong argument: {}", parts.join("; "))
+            }
             _ => e.to_string(),
         };
         Failure { error }

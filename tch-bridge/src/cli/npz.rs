@@ -36,6 +36,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Fault> {
         let Some(name) = entry.name().strip_suffix(".npy").map(str::to_owned) else { continue };
         let size = entry.size();
         let array = array(&mut entry, size).map_err(|e| format!("`{name}`: {e}"))?;
+        if arrays.iter().any(|(other, _)| *other == name) {
+            return Err(format!("two arrays are called `{name}`").into());
+        }
         arrays.push((name, array));
     }
     Ok(arrays)
@@ -76,9 +79,12 @@ pub(super) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fau
 /// One array, which with its header takes `size` bytes.
 fn array(from: &mut dyn Read, size: u64) -> Result<Tensor, Fault> {
     let mut start = [0; 10];
-    from.read_exact(&mut start)?;
-    if !start.starts_with(b"\x93NUMPY") {
-        return Err("this is no array".into());
+    if from.read_exact(&mut start).is_err() || !start.starts_with(b"\x93NUMPY") {
+        return Err("this is no array in NumPy's form".into());
+    }
+    if !(1..=3).contains(&start[6]) {
+        let (major, minor) = (start[6], start[7]);
+        return Err(format!("NumPy's form {major}.{minor} is not known; 1.0 to 3.0 are").into());
     }
     let mut length = u64::from(u16::from_le_bytes([start[8], start[9]]));
     let mut before = 10;
@@ -87,6 +93,9 @@ fn array(from: &mut dyn Read, size: u64) -> Result<Tensor, Fault> {
         from.read_exact(&mut more)?;
         length += u64::from(u16::from_le_bytes(more)) << 16;
         before = 12;
+    }
+    if before + length > size {
+        return Err(format!("it ends before its header of {length} bytes does").into());
     }
     let mut header = String::new();
     from.take(length).read_to_string(&mut header)?;
@@ -149,6 +158,19 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_known_forms_that_are_whole_are_read() {
+        let why = |bytes: &[u8]| array(&mut &bytes[..], bytes.len() as u64).unwrap_err().to_string();
+        let mut whole = bytes("{'descr': '<i2', 'fortran_order': False, 'shape': (1,), }\n", &[1, 0]);
+        assert!(why(b"text").contains("no array") && why(b"a longer text").contains("no array"));
+        whole[8..10].copy_from_slice(&5000u16.to_le_bytes());
+        assert!(why(&whole).contains("it ends before its header of 5000 bytes does"));
+        whole[6] = 2;
+        assert!(why(&whole).contains("it ends before its header"));
+        whole[6] = 9;
+        assert!(why(&whole).contains("form 9.0 is not known"));
+    }
 
     fn bytes(header: &str, data: &[u8]) -> Vec<u8> {
         [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()

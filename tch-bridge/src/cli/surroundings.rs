@@ -76,6 +76,8 @@ pub(crate) struct Environment {
     variables: Vec<VariableFacts>,
     /// The first value that is not understood.
     fault: Option<String>,
+    /// What is understood and changes nothing.
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -96,9 +98,14 @@ impl Environment {
             default: v.default,
             doc: v.doc,
         };
-        let fault = crate::is_enabled().err().or_else(|| Options::default().resolved().err());
+        let resolved = Options::default().resolved();
+        let unknown = resolved.as_ref().map(|options| options.unknown_ops().collect::<Vec<_>>());
+        let notes =
+            unknown.unwrap_or_default().into_iter().map(|w| format!("{}: {w}", env::EXCLUDE_OPS.name));
+        let fault = crate::is_enabled().err().or_else(|| resolved.as_ref().err().cloned());
         Ok(Environment {
             variables: env::ALL.iter().map(facts).collect(),
+            notes: notes.collect(),
             fault: fault.map(|e| e.to_string()),
         })
     }
@@ -119,6 +126,9 @@ impl Document for Environment {
         out.push('\n');
         for v in &self.variables {
             out += &format!("{} {}; takes {}; default: {}\n", style.bold(v.name), v.doc, v.values, v.default);
+        }
+        for note in &self.notes {
+            out += &format!("{} {note}\n", style.yellow("note:"));
         }
         if let Some(fault) = &self.fault {
             out += &format!("{} {fault}\n", style.red("error:"));

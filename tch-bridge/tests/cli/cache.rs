@@ -18,7 +18,10 @@ pub(crate) fn documents(folder: &Folder) -> Vec<Value> {
     let path = folder.path("cache");
     let cache = Cache::new(&path, u64::MAX);
     (0..3u8).for_each(|n| cache.put("kernels", &[n], &[n; 100]));
-    vec![tool(&path, &["list"]), tool(&path, &["clear"]), tool("off", &["list"])]
+    let unfit = folder.path("no folder");
+    std::fs::write(&unfit, "").unwrap();
+    let listed = [&path, "off", &unfit].map(|folder| tool(folder, &["list"]));
+    listed.into_iter().chain([tool(&path, &["clear"])]).collect()
 }
 
 #[test]
@@ -36,4 +39,23 @@ fn entries_are_listed_and_removed() {
     assert_eq!(tool(&path, &["clear"])["entries"].as_array().unwrap().len(), 1);
     let nothing = tool("off", &["list"]);
     assert!(nothing["folder"].is_null() && nothing["entries"].as_array().unwrap().is_empty());
+    assert!(nothing["note"].is_null(), "it was asked for");
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_folder_is_told() {
+    let folder = Folder::new();
+    let (file, looped, nowhere) = (folder.path("file"), folder.path("loop"), folder.path("nowhere"));
+    std::fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(&looped, &looped).unwrap();
+    std::os::unix::fs::symlink(folder.path("none"), &nowhere).unwrap();
+    for unfit in [&file, &format!("{file}/below"), &looped, &nowhere] {
+        let found = tool(unfit, &["list"]);
+        let note = found["note"].as_str().unwrap();
+        assert!(
+            found["folder"].is_null() && note.starts_with(&format!("nothing can be kept in {unfit}: ")),
+            "{found}"
+        );
+    }
+    assert_eq!(tool(&folder.path("to be made"), &["list"])["note"], Value::Null);
 }

@@ -65,6 +65,12 @@ fn variables_that_mean_nothing_are_told_once() {
     let folder = Folder::new();
     let model = folder.mixed();
     let lost = folder.path("no/such/report.txt");
+    let unknown = [("TRT_EXCLUDE_OPS", "aten::softmaxx")];
+    let said = String::from_utf8(tool_with(&unknown, &["env"]).stdout).unwrap();
+    assert!(
+        said.contains("note: TRT_EXCLUDE_OPS: aten::softmaxx is to stay on the host, but torch has no"),
+        "{said}"
+    );
     let variables = [("TRT_EXCLUDE_OPS", "aten::softmaxx,aten::relu"), ("TRT_REPORT", &lost)];
     let output = tool_with(&variables, &["verify", &model, "-i", "(4,8)", "--take-all"]);
     let errors = String::from_utf8(output.stderr).unwrap();

@@ -142,7 +142,8 @@ fn documents_are_as_described() {
     check("plan unshare", &[unshare()]);
     check("cache commands", &super::cache::documents(&folder));
     check("backends", &[json(&["backends"], 0)]);
-    check("env", &[json(&["env"], 0)]);
+    let unknown = super::tool_with(&[("TRT_EXCLUDE_OPS", "aten::softmaxx")], &["env", "--json"]);
+    check("env", &[json(&["env"], 0), serde_json::from_slice(&unknown.stdout).unwrap()]);
     check("completions", &[json(&["completions", "bash"], 0)]);
     check("a failure", &[json(&["inspect", "no/such/model.pt"], 2)]);
 }

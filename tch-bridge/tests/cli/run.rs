@@ -201,6 +201,35 @@ fn a_file_that_lacks_data_is_refused() {
 }
 
 #[test]
+fn members_that_are_no_arrays_or_of_one_name_are_told() {
+    use std::io::Write;
+    let folder = Folder::new();
+    let (model, file) = (folder.mixed(), folder.path("odd.npz"));
+    archive(&file, "False", &[0; 128]);
+    let append = std::fs::File::options().read(true).write(true).open(&file).unwrap();
+    let mut members = zip::ZipWriter::new_append(append).unwrap();
+    members.start_file("y.npy", zip::write::FileOptions::default()).unwrap();
+    members.write_all(b"text").unwrap();
+    members.finish().unwrap();
+    let said = || json(&["run", &model, "--inputs", &file, "-o", &folder.path("o.npz")], 2).to_string();
+    assert!(said().contains("`y`: this is no array in NumPy's form"), "{}", said());
+    archive(&file, "False", &[0; 128]);
+    let one = std::fs::read(&file).unwrap();
+    let data = one.len() - 22 - (46 + 5);
+    // The member once more before the directory, which lists both.
+    let (local, end) = (&one[..data], &one[one.len() - 22..]);
+    let entry = one[data..one.len() - 22].to_vec();
+    let mut second = entry.clone();
+    second[42..46].copy_from_slice(&(local.len() as u32).to_le_bytes());
+    let mut end = end.to_vec();
+    end[8..12].copy_from_slice(&[2, 0, 2, 0]);
+    end[12..16].copy_from_slice(&(2 * entry.len() as u32).to_le_bytes());
+    end[16..20].copy_from_slice(&(2 * local.len() as u32).to_le_bytes());
+    std::fs::write(&file, [local, local, &entry, &second, &end].concat()).unwrap();
+    assert!(said().contains("two arrays are called `x`"), "{}", said());
+}
+
+#[test]
 fn arrays_in_the_order_of_fortran_are_read() {
     let folder = Folder::new();
     let model = folder.mixed();
@@ -232,5 +261,15 @@ fn bad_safetensors_are_told_in_words() {
         std::fs::write(&file, bytes).unwrap();
         let said = json(&["run", &model, "--inputs", &file, "-o", &folder.path("o.npz")], 2).to_string();
         assert!(said.contains("no whole .safetensors file") && said.contains(why), "{said}");
+    }
+    for dtype in ["F8_E4M3", "C64", "U16"] {
+        let header = format!(r#"{{"x":{{"dtype":"{dtype}","shape":[0],"data_offsets":[0,0]}}}}"#);
+        let whole = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+        std::fs::write(&file, whole).unwrap();
+        let said = json(&["run", &model, "--inputs", &file, "-o", &folder.path("o.npz")], 2).to_string();
+        assert!(
+            said.contains(&format!("`x`: elements of type {dtype} are not taken; these are: BOOL")),
+            "{said}"
+        );
     }
 }

@@ -25,6 +25,17 @@ fn platform() -> Option<PathBuf> {
     }
 }
 
+/// Why there is and can be no such folder.
+pub fn fault(folder: &Path) -> Option<String> {
+    match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some("it is not a folder".into()),
+        // It is made when something is kept, unless a link stands there that leads nowhere.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && folder.symlink_metadata().is_err() => None,
+        Err(e) => Some(e.to_string()),
+    }
+}
+
 /// A file of a cache.
 pub struct File {
     pub entry: Entry,

@@ -69,6 +69,11 @@ impl Cache {
         &self.folder
     }
 
+    /// Why nothing can be kept there, where that is so: something else is in the folder's place.
+    pub fn fault(&self) -> Option<String> {
+        folder::fault(&self.folder)
+    }
+
     /// What was kept under this very key.
     pub fn get(&self, kind: &str, key: &[u8]) -> Option<Bytes> {
         let path = self.path(kind, key);

@@ -122,7 +122,8 @@ pub(super) fn elementwise(
         leaves.push(match *value {
             Value::Tensor(v) => {
                 let read_first = !lower.shape(v).is_empty() || lower.device.0 != "cpu";
-                let v = if read_first && compute_type(dtype) != dtype { in_type(lower, v, dtype)? } else { v };
+                let v =
+                    if read_first && compute_type(dtype) != dtype { in_type(lower, v, dtype)? } else { v };
                 let at = inputs.iter().position(|&i| i == v).unwrap_or_else(|| {
                     inputs.push(v);
                     inputs.len() - 1

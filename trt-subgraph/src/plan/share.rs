@@ -1,8 +1,8 @@
 //! Plans in named shared memory, for many processes of one machine.
 //!
 //! A segment begins with a line of 64 bytes: 8 that say what it is, 8 that say whether it is complete, 8 with the plan's length, 8 with the
-//! writer's process; the plan follows. The writer sets the second field last, so that nobody reads half a plan. Readers map the segment
-//! for reading and hold nothing in it: one that is killed leaves no trace.
+//! writer's process; the plan follows. The writer writes the line at once, and its second field last, so that nobody reads half a plan and a segment
+//! without a line has lost its writer. Readers map the segment for reading and hold nothing in it: one that is killed leaves no trace.
 
 use super::{Plan, PlanError};
 use crate::Bytes;
@@ -11,8 +11,10 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const LINE: usize = 64;
 const MAGIC: [u8; 8] = *b"\x8fTRTSHM\n";
@@ -23,19 +25,23 @@ const STATE: usize = 8;
 const LENGTH: usize = 16;
 const WRITER: usize = 24;
 
+/// A writer that lives has written its line by then.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Puts a plan into shared memory under a name, with these permissions (`0o600`: this user alone). A segment whose writer died
 /// half-way is replaced; one that is complete is not.
 pub fn share(name: &str, plan: &Plan, mode: u32) -> Result<(), PlanError> {
     let bytes = plan.bytes();
     let file = create(name, mode)?;
     let write = || {
+        let mut line = [0; LINE];
+        line[..8].copy_from_slice(&MAGIC);
+        line[LENGTH..LENGTH + 8].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        line[WRITER..WRITER + 8].copy_from_slice(&u64::from(std::process::id()).to_le_bytes());
+        file.write_all_at(&line, 0).map_err(|e| fault(name, e))?;
         reserve(&file, LINE + bytes.len()).map_err(|e| fault(name, e))?;
         // SAFETY: a segment of our own, which nobody shortens.
         let mut map = unsafe { MmapMut::map_mut(&file) }.map_err(|e| fault(name, e))?;
-        let word = |map: &mut MmapMut, at: usize, v: u64| map[at..at + 8].copy_from_slice(&v.to_le_bytes());
-        word(&mut map, WRITER, u64::from(std::process::id()));
-        word(&mut map, LENGTH, bytes.len() as u64);
-        map[..8].copy_from_slice(&MAGIC);
         map[LINE..].copy_from_slice(bytes);
         // SAFETY: eight aligned bytes of the map.
         unsafe { AtomicU64::from_ptr(map.as_mut_ptr().add(STATE).cast()) }
@@ -66,7 +72,7 @@ impl Plan {
             State::Complete => {}
             State::Written(writer) => {
                 let why = match writer {
-                    0 => "nothing is written there yet".to_string(),
+                    0 => "it is being written, or was until its writer died".to_string(),
                     _ => format!("it is being written by process {writer}, or was until that died"),
                 };
                 return Err(fault(name, why));
@@ -76,13 +82,15 @@ impl Plan {
         let length = u64::from_le_bytes(map[LENGTH..LENGTH + 8].try_into().expect("eight bytes"));
         let bytes = Bytes::of(map);
         let plan = usize::try_from(length).ok().and_then(|n| bytes.part(LINE..LINE.checked_add(n)?));
-        Plan::from_bytes(plan.ok_or(PlanError::Truncated { found: bytes.len() as u64, expected: length })?)
+        let cut =
+            PlanError::Truncated { found: bytes.len() as u64, expected: length.saturating_add(LINE as u64) };
+        Plan::from_bytes(plan.ok_or(cut)?)
     }
 }
 
 enum State {
     Complete,
-    /// By this process.
+    /// By this process; by 0 where it has no line.
     Written(u64),
     /// It is no segment of ours, or so young that it says nothing yet.
     Foreign,
@@ -126,11 +134,19 @@ fn create(name: &str, mode: u32) -> Result<File, PlanError> {
 }
 
 fn abandoned(name: &str) -> bool {
-    let Ok(file) = open(name, libc::O_RDONLY, 0) else { return false };
-    // SAFETY: as in `open_shared`.
-    let Ok(map) = (unsafe { Mmap::map(&file) }) else { return false };
-    match state(&map) {
-        State::Written(writer) if writer != 0 => {
+    let state_now = || {
+        let file = open(name, libc::O_RDONLY, 0).ok()?;
+        // SAFETY: as in `open_shared`.
+        Some(state(&unsafe { Mmap::map(&file) }.ok()?))
+    };
+    let mut found = state_now();
+    if let Some(State::Written(0)) = found {
+        std::thread::sleep(PATIENCE);
+        found = state_now();
+    }
+    match found {
+        Some(State::Written(0)) => true,
+        Some(State::Written(writer)) => {
             let process = libc::pid_t::try_from(writer).unwrap_or(libc::pid_t::MAX);
             // SAFETY: signal 0 asks whether the process is there.
             let gone = unsafe { libc::kill(process, 0) } != 0;

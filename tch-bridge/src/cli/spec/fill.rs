@@ -1,6 +1,6 @@
 //! From specs to values: random tensors of the wanted shapes, and containers of the types that the method declares.
 
-use super::{InputSpec, Shapes, TensorSpec, ValueSpec};
+use super::{InputSpec, Shapes, TensorSpec, ValueSpec, is_float};
 use crate::jit::{Argument, ValueType, words};
 use tch::{Device, IValue, Kind, Tensor};
 
@@ -103,13 +103,12 @@ impl Filling {
             | (Shapes::Range { opt: shape, .. }, Point::Opt)
             | (Shapes::Range { max: shape, .. }, Point::Max) => shape,
         };
-        let filled = match spec.kind {
-            Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double => self.floats(spec, shape),
-            _ => {
-                let (from, to) = spec.range.unwrap_or((0.0, 2.0));
-                let options = (Kind::Int64, Device::Cpu);
-                Tensor::f_randint_low(from.ceil() as i64, to.ceil() as i64, shape, options)
-            }
+        let filled = if is_float(spec.kind) {
+            self.floats(spec, shape)
+        } else {
+            let (from, to) = spec.range.unwrap_or((0.0, 2.0));
+            let options = (Kind::Int64, Device::Cpu);
+            Tensor::f_randint_low(from.ceil() as i64, to.ceil() as i64, shape, options)
         };
         let filled = filled.and_then(|t| t.f_to_kind(spec.kind));
         let placed = filled.and_then(|t| if spec.channels_last { channels_last(&t) } else { Ok(t) });

@@ -87,6 +87,11 @@ pub(crate) fn kind_name(kind: Kind) -> String {
     known.map_or_else(|| format!("{kind:?}"), |(_, names)| names[0].to_string())
 }
 
+/// Do tensors of this element type hold floating-point numbers?
+pub(crate) fn is_float(kind: Kind) -> bool {
+    matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
+}
+
 /// A spec that does not read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct SpecError {

@@ -1,6 +1,6 @@
 //! Reading specs.
 
-use super::{FORMATS, InputSpec, KINDS, Shapes, SpecError, TensorSpec, ValueSpec, kind_name};
+use super::{FORMATS, InputSpec, KINDS, Shapes, SpecError, TensorSpec, ValueSpec, is_float, kind_name};
 use std::str::FromStr;
 use tch::Kind;
 
@@ -143,6 +143,9 @@ impl Reader<'_> {
         let fits = |(from, to): (f64, f64)| limits(kind).is_none_or(|(low, high)| low <= from && to <= high);
         if !range.is_none_or(fits) {
             return Err((start, format!("a value range that {} holds", kind_name(kind))));
+        }
+        if !is_float(kind) && range.is_some_and(|(from, to)| from.ceil() >= to.ceil()) {
+            return Err((start, "a value range with a whole number in it".into()));
         }
         Ok(ValueSpec::Tensor(TensorSpec { shapes, kind, channels_last: format.unwrap_or(false), range }))
     }
