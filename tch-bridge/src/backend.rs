@@ -85,8 +85,8 @@ impl Runners {
 
 impl Runner {
     /// The backend and what it found on this machine, or why it does not run here.
-    pub(crate) fn describe(&self) -> String {
-        match self.backend.probe() {
+    pub(crate) fn describe(&self, options: &Options) -> String {
+        match self.backend.probe_for(options.threads_of_a_call()) {
             Ok(found) => format!("{}: {found}", self.backend.name()),
             Err(why) => why.to_string(),
         }

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::nearest::suggestion;
+use std::fmt;
 
 /// The least and the greatest sizes of an argument for which there are to be engines. Calls outside are the host's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +13,13 @@ pub struct Bounds {
     pub min: Vec<i64>,
     /// The greatest size of each axis, itself included.
     pub max: Vec<i64>,
+}
+
+/// `x: [1, 3] to [32, 3]`.
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?} to {:?}", self.argument, self.min, self.max)
+    }
 }
 
 impl Bounds {

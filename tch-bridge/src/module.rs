@@ -289,7 +289,8 @@ impl TrtModule {
     /// Who would run engines on a device, in words.
     #[cfg(feature = "tool")]
     pub(crate) fn backend_on(&self, device: Device) -> String {
-        self.builder.runners.of(device, &self.builder.options).describe()
+        let options = &self.builder.options;
+        self.builder.runners.of(device, options).describe(options)
     }
 
     /// Was the module loaded with engines for this method?

@@ -205,6 +205,11 @@ impl Options {
         Ok(out)
     }
 
+    /// How many threads a call on the CPU engine takes now.
+    pub(crate) fn threads_of_a_call(&self) -> usize {
+        if self.threads == 0 { tch::get_num_threads().max(1) as usize } else { self.threads }
+    }
+
     /// What is to be told of each operator that is to stay on the host and that torch does not have.
     pub(crate) fn unknown_ops(&self) -> impl Iterator<Item = String> {
         self.exclude_ops.iter().filter(|op| !jit::operator_exists(op)).map(|op| {

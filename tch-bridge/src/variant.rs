@@ -141,7 +141,7 @@ impl Builder {
         graph.stitch(&module, name, &orders, &stitches)?;
         let method = module.method(name)?;
         let whole = engines.first().filter(|_| is_whole).cloned();
-        let backend = runner.describe();
+        let backend = runner.describe(&self.options);
         let shown = !has_unseen(&facts, &seen);
         let stitched = Stitched {
             method,

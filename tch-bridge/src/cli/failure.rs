@@ -69,7 +69,7 @@ impl From<Error> for Failure {
 impl From<JitError> for Failure {
     fn from(e: JitError) -> Failure {
         let error = match &e {
-            JitError::Runtime(message) => format!("the model failed: {}", in_short(message)),
+            JitError::Runtime(message) => format!("the model failed: {}{}", in_short(message), hint(message)),
             JitError::Argument(message) => {
                 let parts: Vec<&str> = message.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
                 format!("wrong argument: {}", parts.join("; "))
@@ -77,6 +77,15 @@ impl From<JitError> for Failure {
             _ => e.to_string(),
         };
         Failure { error }
+    }
+}
+
+/// What may be meant where the model was given floating-point numbers for positions.
+fn hint(message: &str) -> &'static str {
+    let wants_integers = ["scalar types: Long, Int", "used as indices must be long"];
+    match wants_integers.iter().any(|words| message.contains(words)) {
+        true => "; integers from 0 up to, and without, N are written --input \"(1,128)@i64[0,N)\"",
+        false => "",
     }
 }
 

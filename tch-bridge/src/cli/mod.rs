@@ -12,6 +12,7 @@ mod completions;
 mod failure;
 mod inspect;
 mod leaves;
+mod logging;
 mod model;
 mod npz;
 mod parts;
@@ -76,10 +77,7 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let log = env_logger::Env::default().default_filter_or("error");
-    env_logger::Builder::from_env(log)
-        .format(|to, record| writeln!(to, "{}: {}", record.level(), record.args()))
-        .init();
+    logging::init();
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return usage(&error),

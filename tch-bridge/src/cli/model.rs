@@ -134,6 +134,9 @@ impl EngineArgs {
     }
 }
 
+/// Why engines that came with a file did not serve, where no warning says it.
+pub(crate) const UNFIT: &str = "the file was compiled for arguments of other element types, ranks or orders in memory, or for other branches";
+
 /// A loaded model.
 pub(crate) struct Loaded {
     pub(crate) module: TrtModule,

@@ -189,10 +189,7 @@ impl ClusterEngine {
     }
 
     pub(super) fn compile_options(&self, entry: &Entry) -> CompileOptions {
-        let threads = match self.options.threads {
-            0 => tch::get_num_threads().max(1) as usize,
-            threads => threads,
-        };
+        let threads = self.options.threads_of_a_call();
         let device = if let Device::Cuda(at) = self.device { at } else { 0 };
         let level = self.options.level.unwrap_or_default();
         CompileOptions { threads, device, level, tf32: entry.tf32, ..CompileOptions::default() }

@@ -139,7 +139,7 @@ impl Report {
     ) -> Report {
         let mut backends: Vec<String> = methods.iter().filter_map(|m| m.backend.clone()).collect();
         if backends.is_empty() {
-            backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe());
+            backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe(&builder.options));
         }
         backends.dedup();
         Report { backend: backends.join("; "), enabled: switch::is_chosen(), recorded, methods, loaded }

@@ -136,3 +136,49 @@ fn given_inputs_are_used() {
     std::fs::write(folder.path("bad.npz"), b"PK\x03\x04 not much of an archive").unwrap();
     text(&["verify", &folder.mixed(), "--inputs", &folder.path("bad.npz")], 2);
 }
+
+#[test]
+fn why_no_engine_of_a_file_serves_is_told() {
+    let folder = Folder::new();
+    let model =
+        folder.model("dense.pt", "def forward(self, x):\n    return torch.tanh(torch.mm(x, x.t()))\n");
+    let saved = folder.path("saved.pt");
+    let made = ["compile", &model, "-i", "[(4,16);(8,16);(8,16)]", "--take-all", "-o", &saved];
+    let said = text(&made, 0);
+    assert!(said.contains("for sizes within x: [4, 16] to [8, 16]; others are the host's"), "{said}");
+    assert_eq!(json(&made, 0)["bounds"][0], "x: [4, 16] to [8, 16]");
+    let verify = |spec: &str| text(&["verify", &saved, "-i", spec, "--runs", "1"], 1);
+    let outside = verify("(9,16)");
+    assert!(
+        outside.contains("engines are for [4, 16] to [8, 16]") && !outside.contains("RUST_LOG"),
+        "{outside}"
+    );
+    let other = verify("(8,16)@f64");
+    assert!(other.contains("compiled for arguments of other element types"), "{other}");
+}
+
+#[test]
+fn values_are_called_what_they_are() {
+    let folder = Folder::new();
+    let source =
+        "def forward(self, at, scale: float = 1.0):\n    return torch.embedding(self.w, at) * scale\n";
+    let model = folder.model("table.pt", source);
+    let found = json(&["verify", &model, "-i", "(4)@i64[0,8)", "--take-all", "--runs", "2"], 0);
+    assert_eq!(
+        (&found["runs"][0]["values"], &found["runs"][1]["values"]),
+        (&"random".into(), &"random".into())
+    );
+    for command in ["verify", "inspect", "bench"] {
+        let said = json(&[command, &model, "-i", "(4)"], 2)["error"].to_string();
+        assert!(said.contains("@i64[0,N)"), "{said}");
+    }
+}
+
+#[test]
+fn threads_are_those_of_a_call() {
+    let folder = Folder::new();
+    let of = |n: &str| {
+        json(&["inspect", &folder.mixed(), "-i", "(4,8)", "--threads", n], 0)["backend"].to_string()
+    };
+    assert!(of("1").contains(", 1 thread\"") && of("3").contains(", 3 threads\""), "{} {}", of("1"), of("3"));
+}

@@ -36,6 +36,11 @@ pub trait Backend: Send + Sync {
     /// What it found on this machine, in words (`oneDNN 3.2.0, AVX-512, 2 threads`), or why it cannot run here.
     fn probe(&self) -> Result<String, Unavailable>;
 
+    /// The same of engines that take so many threads, where that is told.
+    fn probe_for(&self, _threads: usize) -> Result<String, Unavailable> {
+        self.probe()
+    }
+
     /// Can it run this layer? Asked before compiling; what is accepted compiles.
     fn supports(&self, network: &Network, layer: &Layer) -> Result<(), Refusal>;
 

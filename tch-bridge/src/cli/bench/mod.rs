@@ -8,10 +8,10 @@ pub(super) mod statistics;
 mod text;
 
 use super::failure::Failure;
-use super::inspect;
-use super::model::{Loaded, ModelArgs};
+use super::model::{Loaded, ModelArgs, UNFIT};
 use super::spec::{Filling, Point};
 use super::terminal::progress;
+use super::{inspect, logging};
 use crate::switch;
 use clap::Args;
 use contender::{Arguments, Contender, Rival};
@@ -258,9 +258,10 @@ impl Bench {
         let (engines, served) = loaded.served();
         if engines == 0 || served == 0 {
             notes.push(match loaded.as_saved {
-                true => {
-                    "no engine of the file served: the host does everything; RUST_LOG=warn tells why".into()
-                }
+                true => format!(
+                    "no engine of the file served: the host does everything: {}",
+                    logging::reason(UNFIT)
+                ),
                 false => "there is no engine: the host serves everything; `tch-trt inspect` tells why".into(),
             });
         }

@@ -4,10 +4,10 @@ mod sets;
 
 use super::Document;
 use super::failure::Failure;
-use super::inspect;
 use super::model::ModelArgs;
 use super::spec::{Filling, InputSpec, Point};
 use super::terminal::{Style, progress, table};
+use super::{inspect, logging};
 use crate::report::{EngineReport, MethodReport, State};
 use crate::{Report, SavedWeights};
 use clap::{Args, ValueEnum};
@@ -66,6 +66,8 @@ pub(crate) struct Compiled {
     wants_plans: bool,
     /// The types of the arguments of each set that was compiled.
     sets: Vec<Vec<String>>,
+    /// Outside of these the host serves.
+    bounds: Vec<String>,
     forms: Vec<Form>,
     /// Did engines take every operator that computes?
     full: bool,
@@ -112,9 +114,11 @@ impl Compile {
     /// Compiles the method for each set of inputs and writes the module.
     pub(crate) fn run(&self) -> Result<Compiled, Failure> {
         let spinner = progress(0, "reading the model");
+        let mut within = Vec::new();
         let loaded = self.model.load_with(|options, arguments| {
             options.weights = self.weights.into();
             options.bounds = bounds(&self.model.inputs, arguments);
+            within = options.bounds.iter().map(ToString::to_string).collect();
         })?;
         let mut compiled_for: Vec<Vec<String>> = Vec::new();
         let mut calls = Vec::new();
@@ -139,9 +143,8 @@ impl Compile {
         let methods = report.methods.iter().filter(|m| m.method == self.model.method);
         let forms = methods.map(Form::of).collect::<Result<Vec<_>, Failure>>()?;
         if forms.is_empty() {
-            return Err("the method cannot be prepared for engines; RUST_LOG=warn tells why"
-                .to_string()
-                .into());
+            let why = logging::reason("nothing says why");
+            return Err(format!("the method cannot be prepared for engines: {why}").into());
         }
         let full = forms.iter().all(Form::is_full);
         let written = full || !self.require_full;
@@ -166,6 +169,7 @@ impl Compile {
             plans: plans.iter().map(|path| path.display().to_string()).collect(),
             wants_plans: self.plan_dir.is_some(),
             sets: compiled_for,
+            bounds: within,
             forms,
             full,
             required_full: self.require_full,
@@ -244,6 +248,9 @@ impl Document for Compiled {
         let mut out = format!("{} {}\nbackend {}\n", style.bold(&self.model), self.method, self.backend);
         for types in &self.sets {
             out += &format!("compiled for ({})\n", types.join(", "));
+        }
+        if !self.bounds.is_empty() {
+            out += &format!("for sizes within {}; others are the host's\n", self.bounds.join(", or "));
         }
         for form in &self.forms {
             out += &format!(

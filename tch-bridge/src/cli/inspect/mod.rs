@@ -5,6 +5,7 @@ mod page;
 mod text;
 
 use super::failure::Failure;
+use super::logging;
 use super::model::ModelArgs;
 use super::spec::{Filling, Point};
 use super::terminal::progress;
@@ -42,7 +43,7 @@ impl Inspect {
         tch::no_grad(|| loaded.module.compile_method(&self.model.method, &values))?;
         let variant = loaded.module.newest(&self.model.method)?;
         let variant = variant.ok_or_else(|| {
-            "the method cannot be prepared for engines; RUST_LOG=warn tells why".to_string()
+            format!("the method cannot be prepared for engines: {}", logging::reason("nothing says why"))
         })?;
         let stitched = match variant.made.get() {
             Some(Ok(stitched)) => stitched,

@@ -10,10 +10,10 @@ mod text;
 
 use super::failure::Failure;
 use super::leaves::{copies, leaves};
-use super::model::{Loaded, ModelArgs};
-use super::spec::{Filling, Point, Shapes, Spread, kind_name};
+use super::model::{Loaded, ModelArgs, UNFIT};
+use super::spec::{Filling, Point, Shapes, Spread, is_float, kind_name};
 use super::terminal::progress;
-use super::{archive, inspect};
+use super::{archive, inspect, logging};
 use crate::jit::words;
 use crate::report::State;
 use crate::switch;
@@ -194,9 +194,12 @@ impl Verify {
             return Ok(vec![Inputs { label: path.display().to_string(), seed: None, values }]);
         }
         let spreads = [Spread::Normal(1.0), Spread::Unit, Spread::Normal(10.0), Spread::Normal(0.01)];
-        let mut ranged = false;
+        let (mut ranged, mut spread_out) = (false, false);
         self.model.inputs.iter().for_each(|spec| {
-            spec.value.for_each_tensor(&mut |t| ranged |= matches!(t.shapes, Shapes::Range { .. }));
+            spec.value.for_each_tensor(&mut |t| {
+                ranged |= matches!(t.shapes, Shapes::Range { .. });
+                spread_out |= is_float(t.kind) && t.range.is_none();
+            });
         });
         let points: &[(Point, &str)] = match ranged {
             true => &[
@@ -211,7 +214,8 @@ impl Verify {
             let (point, shapes) = points[at % points.len()];
             let (seed, spread) = (self.seed + at as u32, spreads[at / points.len() % spreads.len()]);
             let values = self.model.values(loaded, Filling { seed: seed.into(), spread }, point)?;
-            let label = format!("{}{shapes}", spread.describe());
+            let drawn = if spread_out { spread.describe() } else { "random".into() };
+            let label = format!("{drawn}{shapes}");
             sets.push(Inputs { label, seed: Some(seed), values });
         }
         Ok(sets)
@@ -280,10 +284,10 @@ impl Verify {
         let mut notes = Vec::new();
         if served == 0 {
             let why = match loaded.as_saved {
-                true => "RUST_LOG=warn tells why those in the file did not",
-                false => "`tch-trt inspect` tells why",
+                true => logging::reason(UNFIT),
+                false => "`tch-trt inspect` tells why".into(),
             };
-            notes.push(format!("no engine served a call: the host was compared with itself; {why}"));
+            notes.push(format!("no engine served a call: the host was compared with itself: {why}"));
         }
         for method in &loaded.module.report().methods {
             let engines = match &method.state {

@@ -64,9 +64,13 @@ impl Backend for Cpu {
     }
 
     fn probe(&self) -> Result<String, Unavailable> {
+        self.probe_for(0)
+    }
+
+    fn probe_for(&self, threads: usize) -> Result<String, Unavailable> {
         let (isa, library) = (instructions()?, library()?);
         let (major, minor, patch) = library.version;
-        let threads = Team::new(0, Some(&library)).threads();
+        let threads = Team::new(threads, Some(&library)).threads();
         let s = if threads == 1 { "" } else { "s" };
         Ok(format!("oneDNN {major}.{minor}.{patch}, {}, {threads} thread{s}", isa.name()))
     }
