@@ -119,4 +119,6 @@ pub mod documents {
     pub struct Precision;
     #[doc = include_str!("../docs/serving.md")]
     pub struct Serving;
+    #[doc = include_str!("../docs/network-builder.md")]
+    pub struct NetworkBuilder;
 }

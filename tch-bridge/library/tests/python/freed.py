@@ -19,6 +19,8 @@ with torch.no_grad():
     assert not weight_outlives(False, lambda model: None)
     for engines_on in (False, True):
         assert not weight_outlives(engines_on, lambda model: [model(x) for _ in range(3)]), engines_on
+        ops = lambda model: [op(model._c) for op in (torch.ops.trt.build, torch.ops.trt.refit, torch.ops.trt.report)]
+        assert not weight_outlives(engines_on, ops), engines_on
 torch.ops.trt.set_enabled(True)
 meta = torch.jit.load(sys.argv[2], map_location="meta")
 assert meta.w.is_meta
