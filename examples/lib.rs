@@ -15,7 +15,7 @@ pub mod text;
 pub mod times;
 pub mod weights;
 
-pub use help::explain;
+pub use help::{arguments, explain};
 use std::path::{Path, PathBuf};
 use tch::Device;
 

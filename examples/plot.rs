@@ -15,10 +15,13 @@ pub struct Line<'a> {
 }
 
 const SIZE: (f64, f64) = (640.0, 300.0);
-const MARGINS: (f64, f64, f64, f64) = (60.0, 30.0, 15.0, 45.0);
+const MARGINS: (f64, f64, f64, f64) = (60.0, 48.0, 15.0, 45.0);
 
-/// A plot with ticks at round values (on the lower axis at the points, where they are few), the upright axis from 0 where that is near, and a legend
-/// above.
+/// Width of a line's place in the legend.
+const LEGEND: f64 = 130.0;
+
+/// A plot with ticks at round values (on the lower axis at the points, where they are few), the upright axis from 0 where that is near, its unit
+/// above it, and a legend of up to three lines beside the title.
 pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String {
     let (left, top, right, bottom) = MARGINS;
     let points = || lines.iter().flat_map(|l| &l.points);
@@ -64,14 +67,14 @@ pub fn lines(title: &str, [x_name, y_name]: [&str; 2], lines: &[Line]) -> String
         text(&mut out, at((place, y0)).0, SIZE.1 - bottom + 16.0, "middle", &short(place));
     }
     text(&mut out, SIZE.0 / 2.0, SIZE.1 - 8.0, "middle", x_name);
-    text(&mut out, SIZE.0 - right, 18.0, "end", y_name);
+    text(&mut out, left, 38.0, "start", y_name);
     for (at_line, line) in lines.iter().enumerate() {
         let path: Vec<String> =
             line.points.iter().map(|&p| at(p)).map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
         let dash = if line.dashed { " stroke-dasharray=\"6 4\"" } else { "" };
         let stroke = format!("fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{dash}", line.colour);
         writeln!(out, "<path d=\"M{}\" {stroke}/>", path.join("L")).expect("a string takes it");
-        let x = SIZE.0 / 2.0 + 130.0 * at_line as f64;
+        let x = SIZE.0 - right - LEGEND * (lines.len() - at_line) as f64;
         writeln!(out, "<path d=\"M{x:.1} 14h24\" {stroke}/>").expect("a string takes it");
         text(&mut out, x + 30.0, 18.0, "start", line.name);
     }
@@ -99,9 +102,9 @@ mod tests {
     fn lines_end_at_the_axes() {
         let line = |name, y| Line { name, colour: "red", dashed: false, points: vec![(1.0, 0.0), (5.0, y)] };
         let plot = lines("t", ["epoch", "loss"], &[line("a", 2.0), line("b", 4.0)]);
-        // The frame reaches from (60, 255) to (625, 30).
+        // The frame reaches from (60, 255) to (625, 48).
         assert!(
-            plot.contains("M60.0 255.0L625.0 142.5") && plot.contains("M60.0 255.0L625.0 30.0"),
+            plot.contains("M60.0 255.0L625.0 151.5") && plot.contains("M60.0 255.0L625.0 48.0"),
             "{plot}"
         );
         assert_eq!(plot.matches("</text>").count(), 3 + 5 + 2 + 2);

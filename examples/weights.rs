@@ -1,6 +1,6 @@
 //! Trained weights on their way from tch into a network by hand.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::nn::VarStore;
@@ -46,7 +46,12 @@ pub fn load(vs: &mut VarStore, file: &str) -> Result<()> {
         !bytes.starts_with(b"PK") || is_whole(&bytes),
         "the file is truncated or damaged: it ends before its archive does"
     );
-    Ok(vs.load(file)?)
+    vs.load(file).map_err(|e| {
+        // libtorch's C++ stack says nothing to whoever gave the file.
+        let words = e.to_string();
+        let end = ["\nException raised from ", "\nframe #"].iter().filter_map(|mark| words.find(mark)).min();
+        anyhow!("{}", words[..end.unwrap_or(words.len())].trim_end())
+    })
 }
 
 /// Does a zip archive have its last record, with nothing missing behind it? The record is described in section 4.3.16 of PKWARE's APPNOTE.

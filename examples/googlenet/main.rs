@@ -15,7 +15,7 @@ mod fusion;
 mod host;
 mod network;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use by_hand::ByHand;
 use examples::difference::{Difference, TOLERANCE_ON_A_GPU};
 use examples::picture;
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     if let Some(file) = weights {
         load(&mut vs, &file).with_context(|| format!("no weights of this network in {file}"))?;
     }
-    let image = image.map(|file| imagenet::load_image_and_resize224(&file).context(file)).transpose()?;
+    let image = image.map(|file| classified(&file)).transpose()?;
 
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let weights = Weights::of(&vs);
@@ -81,6 +81,13 @@ fn main() -> Result<()> {
     let folder = folder.display();
     println!("the plans are in {folder}; `cargo run --release -p googlenet_deploy -- {folder}` runs them");
     Ok(())
+}
+
+/// The image in a file, as the network wants it. libtorch's Rust bindings tell of a file that they cannot read without a word of why.
+fn classified(file: &str) -> Result<Tensor> {
+    std::fs::read(file).with_context(|| format!("no image in {file}"))?;
+    let image = imagenet::load_image_and_resize224(file);
+    image.map_err(|_| anyhow!("no image in {file}: wanted is a JPEG or a PNG"))
 }
 
 struct Arguments {

@@ -6,7 +6,7 @@
 mod net;
 mod outcome;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use examples::times::note_if_busy;
 use examples::{difference::Difference, digits, evaluation, picture};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,8 +25,9 @@ const BATCHES: [i64; 2] = [1, 64];
 fn main() -> Result<()> {
     examples::help!();
     env_logger::init();
-    let data = match std::env::args_os().nth(1) {
-        Some(dir) => digits::mnist(Path::new(&dir))?,
+    let folder = examples::arguments("lenet5 [MNIST_DIR]", 1).map_err(Error::msg)?;
+    let data = match folder.first() {
+        Some(dir) => digits::mnist(Path::new(dir))?,
         None => digits::shipped()?,
     };
     digits::ensure_enough(&data)?;
@@ -43,6 +44,7 @@ fn main() -> Result<()> {
         tch::no_grad(|| TrtModule::trace(&vs, &[sample], |xs| net.forward(&xs[0]), &Options::waiting()))?;
     net::train(&net, &vs, &data)?;
 
+    tch_bridge::set_enabled(true);
     let builds = BATCHES.map(|batch| build(&module, &data, batch, device));
     show_partition(&module)?;
 

@@ -4,7 +4,7 @@
 //! `cargo run --release --example partition_mixed`. Ends with exit code 1 when the partition or the answer is not the
 //! expected one.
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use examples::{difference::Difference, picture};
 use tch::nn::{self, VarStore};
 use tch::{Device, Kind, Tensor};
@@ -49,6 +49,7 @@ impl FourierNet {
 fn main() -> Result<()> {
     examples::help!();
     env_logger::init();
+    examples::arguments("partition_mixed", 0).map_err(Error::msg)?;
     tch::manual_seed(1);
     let _no_grad = tch::no_grad_guard();
     let vs = VarStore::new(Device::Cpu);

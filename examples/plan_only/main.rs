@@ -12,13 +12,15 @@
 mod help;
 mod lenet5;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use trt_subgraph::Random;
 use trt_subgraph::backend::{Backend, CompileOptions, choose};
 use trt_subgraph::plan::Plan;
 use trt_subgraph::session::{Session, Times};
+
+const USAGE: &str = "usage: plan_only [make FILE | FILE [BATCHES]]";
 
 fn main() -> Result<()> {
     help::explain(include_str!("main.rs"));
@@ -34,8 +36,11 @@ fn main() -> Result<()> {
             ran
         }
         [file] => run(Path::new(file), 100, start),
-        [file, batches] => run(Path::new(file), batches.parse()?, start),
-        _ => bail!("plan_only [make FILE | FILE [BATCHES]]"),
+        [file, batches] => match batches.parse() {
+            Ok(batches) => run(Path::new(file), batches, start),
+            Err(_) => bail!("`{batches}` is no number of batches; {USAGE}"),
+        },
+        _ => bail!("{USAGE}"),
     }
 }
 
@@ -54,7 +59,7 @@ fn make(file: &Path) -> Result<()> {
 
 /// Runs a plan of any network on random inputs. `start` is when the program did.
 fn run(file: &Path, batches: usize, start: Instant) -> Result<()> {
-    let plan = Plan::open(file)?;
+    let plan = Plan::open(file).with_context(|| format!("no plan in {}", file.display()))?;
     let backend = backend()?;
     let how = if plan.is_built_for(backend, plan.options()) { "saved in the plan" } else { "built now" };
     let mut session = Session::new(&plan, backend, plan.options())?;

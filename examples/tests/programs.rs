@@ -216,10 +216,14 @@ fn a_photograph_or_weights_that_are_none_are_named() {
         [("weights.pt", "PK\x03\x04 cut off"), ("weights.safetensors", "\x08\0\0\0\0\0\0\0{}")]
     {
         let weights = Scratch::new(name, bytes);
-        let words = [name, "no weights of YOLOX-m", "safetensors"];
-        assert_blames("yolox", &["--cpu", "--side", "32", "--weights", weights.path()], &words);
+        let (words, arguments) =
+            ([name, "no weights of YOLOX-m", "safetensors"], ["--cpu", "--side", "32", "--weights", weights.path()]);
+        assert_blames("yolox", &arguments, &words);
+        assert!(!fail("yolox", &arguments).contains("frame #"), "{name}");
     }
     assert_blames("yolox", &["--side", "100"], &["a multiple of 32"]);
+    assert_blames("googlenet", &["--image", "no/such.jpg"], &["no image in no/such.jpg", "No such file"]);
+    assert_blames("googlenet", &["--image", text.path()], &["photograph.jpg", "JPEG or a PNG"]);
 }
 
 #[test]
@@ -237,6 +241,15 @@ fn a_model_is_wrapped_with_the_sizes_of_all_its_inputs() {
     assert_blames("wrap_model", &[model, "3,4"], &["the model takes x, w", "1 were given"]);
     assert_blames("wrap_model", &[model, "3,4", "4,five"], &["`4,five` is no shape"]);
     assert_blames("wrap_model", &["no/such.pt"], &["no/such.pt"]);
+}
+
+#[test]
+fn arguments_that_a_program_does_not_take_are_named() {
+    for (name, most) in [("lenet5", 1), ("train_switch", 1), ("partition_mixed", 0)] {
+        assert_blames(name, &["--fast"], &["`--fast` is not understood", "usage: ", name]);
+        let words = ["one", "two"];
+        assert_blames(name, &words, &[&format!("`{}` is not understood", words[most])]);
+    }
 }
 
 #[test]

@@ -61,3 +61,17 @@ fn what_is_no_plan_is_told() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && errors.contains("Error: this is not a plan: "), "{errors}");
 }
+
+#[test]
+fn a_file_and_a_number_that_are_none_are_named() {
+    for (arguments, words) in [
+        (&["no/such.plan"][..], ["no plan in no/such.plan", "No such file"]),
+        (&["model.plan", "many"], ["`many` is no number of batches", "usage: plan_only"]),
+        (&["a", "b", "c"], ["usage: plan_only", "make FILE"]),
+    ] {
+        let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+}
