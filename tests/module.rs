@@ -352,6 +352,10 @@ fn calls_outside_of_the_bounds_are_the_hosts_in_a_saved_module_too() {
     assert!(all >= 1, "{}", module.report());
     call(&module, outside);
     assert_eq!((served(&module), lines("bounded")), (all, 1), "{}", module.report());
+    let report = module.report();
+    assert_eq!((report.outside, &report.bounds), (3, &options.bounds));
+    let told = "engines are for images: [1, 2] to [4, 2], or images: [9, 9] to [9, 9]; the host served 3 calls outside";
+    assert!(report.to_string().contains(told), "{report}");
 
     let path = std::env::temp_dir().join(format!("tch-trt-bounds-{}.pt", std::process::id()));
     module.save(&path).unwrap();

@@ -2,10 +2,11 @@
 
 use crate::Error;
 use crate::nearest::suggestion;
+use serde::Serialize;
 use std::fmt;
 
 /// The least and the greatest sizes of an argument for which there are to be engines. Calls outside are the host's.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Bounds {
     /// The argument's name. In a list, tuple or dict each tensor has to be inside.
     pub argument: String,

@@ -189,6 +189,11 @@ impl MethodState {
         self.recorder.calls()
     }
 
+    /// Calls outside of the bounds: the host served them.
+    pub(crate) fn outside(&self) -> u64 {
+        self.limits.outside()
+    }
+
     /// Serves a call that autograd records. See [`Recorder`].
     fn record<R>(&self, host: &Module, run: impl Fn(&Method) -> Result<R, JitError>) -> Result<R, Error> {
         let is_enabled = switch::is_enabled()?;

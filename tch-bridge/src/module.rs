@@ -5,7 +5,7 @@ use crate::engine::ClusterEngine;
 use crate::jit::{Argument, Initial, JitError, Module};
 use crate::method::MethodState;
 use crate::nearest::suggestion;
-use crate::report::LoadedReport;
+use crate::report::{Left, LoadedReport};
 use crate::saved;
 use crate::variant::Builder;
 #[cfg(feature = "tool")]
@@ -210,8 +210,11 @@ impl TrtModule {
     /// Who runs what and why, of every method that has been compiled so far.
     pub fn report(&self) -> Report {
         let methods = self.states().iter().flat_map(|s| s.describe()).collect();
-        let recorded = self.states().iter().map(|s| s.recorded()).sum();
-        Report::new(&self.builder, methods, LoadedReport::of(&self.host), recorded)
+        let left = Left {
+            recorded: self.states().iter().map(|s| s.recorded()).sum(),
+            outside: self.states().iter().map(|s| s.outside()).sum(),
+        };
+        Report::new(&self.builder, methods, LoadedReport::of(&self.host), left)
     }
 
     /// Writes a TorchScript file with the engines of every method that has been compiled so far, by a call or by

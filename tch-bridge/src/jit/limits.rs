@@ -7,7 +7,7 @@ use crate::sys::ffi;
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tch::{IValue, Tensor};
 
 /// The bounds of a method's arguments.
@@ -15,8 +15,8 @@ use tch::{IValue, Tensor};
 pub(crate) struct Limits {
     /// Boxes by argument: where there are some, each tensor in the argument has to be in one of them.
     regions: Vec<Region>,
-    /// That a call is outside was said.
-    said: Arc<AtomicBool>,
+    /// Calls that were outside. The first one is told in the log.
+    outside: Arc<AtomicU64>,
 }
 
 /// The least and the greatest size of each axis.
@@ -46,7 +46,7 @@ impl Limits {
             let argument = arguments.iter().position(|name| name.as_ref() == b.argument)?;
             Some(Region { argument, sizes: b.min.iter().copied().zip(b.max.iter().copied()).collect() })
         };
-        Limits { regions: bounds.iter().filter_map(one).collect(), said: Arc::default() }
+        Limits { regions: bounds.iter().filter_map(one).collect(), outside: Arc::default() }
     }
 
     /// Is there nothing to look at?
@@ -62,7 +62,7 @@ impl Limits {
         }
     }
 
-    /// May engines serve a call of `method` with these values? Says once why not.
+    /// May engines serve a call of `method` with these values? Counts those for which they may not, and says once why.
     pub(crate) fn hold_values<V: Borrow<IValue>>(&self, method: &str, values: &[V]) -> bool {
         let mut holds = true;
         if !self.is_empty() {
@@ -103,8 +103,13 @@ impl Limits {
             })
     }
 
+    /// How many calls were outside.
+    pub(crate) fn outside(&self) -> u64 {
+        self.outside.load(Ordering::Relaxed)
+    }
+
     fn say(&self, of: &str, outside: &Outside<'_>) {
-        if self.said.swap(true, Ordering::Relaxed) {
+        if self.outside.fetch_add(1, Ordering::Relaxed) > 0 {
             return;
         }
         let range = |b: &Region| {
@@ -134,7 +139,7 @@ impl Limits {
             (least.len() == most.len()).then_some(Region { argument: argument.parse().ok()?, sizes })
         };
         let regions = text.split(',').map(one).collect::<Option<_>>()?;
-        Some(Limits { regions, said: Arc::default() })
+        Some(Limits { regions, outside: Arc::default() })
     }
 }
 

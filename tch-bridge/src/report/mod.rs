@@ -6,7 +6,7 @@ use crate::engine::{Built, ClusterEngine};
 pub use crate::engine::{DifferingLayer, Kept, Parity};
 use crate::jit::Module;
 use crate::variant::{Builder, Stitched, Variant};
-use crate::{Error, Precision, env, notice, switch};
+use crate::{Bounds, Error, Precision, env, notice, switch};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -29,10 +29,24 @@ pub struct Report {
     pub enabled: bool,
     /// Calls that the host served whole, because they recorded gradients or tangents.
     pub recorded: u64,
+    /// The sizes that engines are for, as the options say them; none where every size is.
+    pub bounds: Vec<Bounds>,
+    /// Calls, those of `compile` among them, whose sizes lay outside of the bounds: the host served them. Of a module that was loaded with
+    /// its bounds the log tells.
+    pub outside: u64,
     /// One for each compiled form of each method; empty before the first call with engines enabled.
     pub methods: Vec<MethodReport>,
     /// The engines that the module was loaded with.
     pub loaded: Vec<LoadedReport>,
+}
+
+/// How many calls were left to the host whole.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Left {
+    /// They recorded gradients or tangents.
+    pub(crate) recorded: u64,
+    /// They lay outside of the bounds.
+    pub(crate) outside: u64,
 }
 
 /// An engine that the module was loaded with.
@@ -135,14 +149,23 @@ impl Report {
         builder: &Builder,
         methods: Vec<MethodReport>,
         loaded: Vec<LoadedReport>,
-        recorded: u64,
+        left: Left,
     ) -> Report {
         let mut backends: Vec<String> = methods.iter().filter_map(|m| m.backend.clone()).collect();
         if backends.is_empty() {
             backends.push(builder.runners.of(tch::Device::Cpu, &builder.options).describe(&builder.options));
         }
         backends.dedup();
-        Report { backend: backends.join("; "), enabled: switch::is_chosen(), recorded, methods, loaded }
+        let Left { recorded, outside } = left;
+        Report {
+            backend: backends.join("; "),
+            enabled: switch::is_chosen(),
+            recorded,
+            bounds: builder.options.bounds.clone(),
+            outside,
+            methods,
+            loaded,
+        }
     }
 
     /// The report as JSON.
@@ -281,7 +304,7 @@ fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {
 /// Writes the report of a method that was just compiled where `TRT_REPORT` says.
 pub(crate) fn write_if_asked(builder: &Builder, method: &str, variant: &Variant) {
     let Some(path) = env::REPORT.text() else { return };
-    let report = Report::new(builder, vec![MethodReport::of(method, variant)], Vec::new(), 0);
+    let report = Report::new(builder, vec![MethodReport::of(method, variant)], Vec::new(), Left::default());
     if let Err(e) = report.write(path) {
         notice::once(format!("{}: {e}", env::REPORT.name));
     }

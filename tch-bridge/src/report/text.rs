@@ -20,6 +20,11 @@ impl fmt::Display for Report {
                 "the host served {calls} that recorded gradients or tangents; for inference use no_grad"
             )?;
         }
+        if !self.bounds.is_empty() {
+            let bounds: Vec<String> = self.bounds.iter().map(ToString::to_string).collect();
+            let outside = count(self.outside, "call");
+            writeln!(f, "engines are for {}; the host served {outside} outside", bounds.join(", or "))?;
+        }
         if self.methods.is_empty() && self.loaded.is_empty() {
             writeln!(
                 f,
