@@ -216,8 +216,10 @@ fn a_photograph_or_weights_that_are_none_are_named() {
         [("weights.pt", "PK\x03\x04 cut off"), ("weights.safetensors", "\x08\0\0\0\0\0\0\0{}")]
     {
         let weights = Scratch::new(name, bytes);
-        let (words, arguments) =
-            ([name, "no weights of YOLOX-m", "safetensors"], ["--cpu", "--side", "32", "--weights", weights.path()]);
+        let (words, arguments) = (
+            [name, "no weights of YOLOX-m", "safetensors"],
+            ["--cpu", "--side", "32", "--weights", weights.path()],
+        );
         assert_blames("yolox", &arguments, &words);
         assert!(!fail("yolox", &arguments).contains("frame #"), "{name}");
     }

@@ -24,8 +24,10 @@ fn run(arguments: &[&str]) -> String {
 #[cfg(target_os = "linux")]
 fn no_framework_is_linked() {
     let output = Command::new("ldd").arg(PROGRAM).output().unwrap();
-    let libraries = String::from_utf8(output.stdout).unwrap();
-    assert!(libraries.contains("libc.so"), "{libraries}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    // Their names: addresses, which stand behind, may have c10 in them.
+    let libraries: String = said.lines().filter_map(|line| line.split(" (0x").next()).collect();
+    assert!(libraries.contains("libc.so"), "{said}");
     for framework in ["torch", "c10", "cuda", "cudnn", "stdc++"] {
         assert!(!libraries.contains(framework), "{libraries}");
     }
@@ -59,7 +61,8 @@ fn the_first_result_comes_soon() {
 fn what_is_no_plan_is_told() {
     let output = Command::new(PROGRAM).arg(PROGRAM).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && errors.contains("Error: this is not a plan: "), "{errors}");
+    let names = [format!("Error: no plan in {PROGRAM}"), "this is not a plan: ".to_string()];
+    assert!(!output.status.success() && names.iter().all(|n| errors.contains(n)), "{errors}");
 }
 
 #[test]
