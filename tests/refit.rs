@@ -4,9 +4,10 @@
 //! the best of some rounds counts.
 
 use std::time::{Duration, Instant};
-use tch::nn::{ModuleT, VarStore};
+use tch::nn::{self, ModuleT, VarStore};
 use tch::{Device, Kind, Tensor, vision::resnet::resnet50};
 use tch_bridge::TrtModule;
+use tch_bridge::jit::Watched;
 use tests::{assert_close, engines_on, options, served};
 
 /// Rounds, and how many copies of the weights the best of them may take.
@@ -62,4 +63,48 @@ fn resnet_50_follows_a_step_soon() {
         "best and median: a call after a step takes {more:.1?} more, refit() {explicit:.1?}, copying the weights {copied:.1?}"
     );
     assert!(explicit[0] < copied[0] * COPIES, "{explicit:?} {copied:?}");
+}
+
+/// What each call pays to see that no weight has changed.
+#[test]
+#[ignore = "measures a machine that does nothing else: cargo test --workspace --test refit -- --ignored --nocapture"]
+fn a_look_is_cheap_without_gradients() {
+    let lenet = |vs: &nn::Path| {
+        let _layers = [
+            nn::conv2d(vs / "a", 1, 6, 5, Default::default()),
+            nn::conv2d(vs / "b", 6, 16, 5, Default::default()),
+        ];
+        for (name, rows, columns) in [("c", 256, 120), ("d", 120, 84), ("e", 84, 10)] {
+            let _layer = nn::linear(vs / name, rows, columns, Default::default());
+        }
+    };
+    let networks: [(&str, &dyn Fn(&nn::Path)); 2] =
+        [("LeNet-5", &lenet), ("ResNet-50", &|vs| drop(resnet50(vs, 1000)))];
+    for (name, network) in networks {
+        let vs = VarStore::new(Device::Cpu);
+        network(&vs.root());
+        let weights: Vec<Tensor> = vs.variables().into_values().collect();
+        let watched = Watched::new(&weights).expect("they are watched");
+        let look = || {
+            let times = (0..40 * ROUNDS).map(|_| {
+                let start = Instant::now();
+                assert!(!watched.changed());
+                start.elapsed()
+            });
+            let mut times: Vec<Duration> = times.collect();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        let without = look();
+        let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
+        vs.trainable_variables().iter().for_each(|v| sum += v.sum(Kind::Float));
+        sum.backward();
+        watched.settle(watched.state());
+        let with = look();
+        println!(
+            "{name}, {} tensors: a look takes {without:.2?} without gradients, {with:.2?} with them",
+            weights.len()
+        );
+        assert!(without < with);
+    }
 }

@@ -1,4 +1,5 @@
 // The whole shim as one unit: nearly all of a file's compile time goes into torch's headers.
+#include "arrivals.cpp"
 #include "assume.cpp"
 #include "attributes.cpp"
 #include "carve.cpp"

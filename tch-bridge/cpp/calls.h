@@ -133,9 +133,9 @@ void call_operator(rust::Str name, rust::Str overload, Stack& stack);
 // watch.cpp
 std::unique_ptr<Watched> watch(const Stack& stack);
 bool any_is_recorded(const Watched& watched, uint8_t recording);
-uint64_t fingerprint(const Watched& watched);
-// The fingerprint, which nothing but these values has from now on.
-uint64_t note(const Watched& watched);
+bool changed(const Watched& watched);
+std::unique_ptr<WatchedState> state(const Watched& watched);
+void settle(const Watched& watched, std::unique_ptr<WatchedState> state);
 
 // prepare.cpp, assume.cpp, sizes.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method);

@@ -82,16 +82,9 @@ struct Graph {
   std::unordered_set<std::string> assigned;
 };
 
-// Tensors that an engine was made from, and what was behind them when they were noted. Nothing is kept alive by that; but as long as it
-// is held, nothing new comes to lie where it was.
-struct Watched {
-  std::vector<at::Tensor> tensors;
-  mutable std::mutex noting;
-  mutable std::vector<c10::weak_intrusive_ptr<at::StorageImpl>> storages;
-  mutable std::vector<c10::weak_intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>> gradients;
-};
-
 struct Outputs;
+struct Watched;
+struct WatchedState;
 struct Owner;
 class Places;
 

@@ -1,4 +1,12 @@
-// Whether the weights behind an engine have changed, in one number.
+// Whether the weights behind an engine have changed.
+//
+// torch counts most writes. Those of its own C++ SGD among others it does not, since they go through `data()`; they are made for the
+// sake of a gradient. So a tensor is compared as a whole as long as it has a gradient, and once more after one has arrived; at other times a
+// look at what torch counts, and at a few elements, is enough. A gradient is never more than a pointer here: other threads replace it.
+#include "tch-bridge/cpp/watch.h"
+
+#include <ATen/Parallel.h>
+
 #include <cstring>
 
 #include "tch-bridge/cpp/calls.h"
@@ -8,12 +16,21 @@ namespace tch_trt {
 
 namespace {
 
-constexpr int64_t kSamples = 8;
+// Tensors of up to `kWhole` elements are looked at whole, others at so many elements.
+constexpr int64_t kWhole = 16, kSamples = 8;
+
+// Of a tensor that was not summed; equal to none.
+constexpr uint64_t kUnknown = 0;
+
+// Of a tensor that has a gradient; no count of arrivals.
+constexpr uint64_t kNever = ~uint64_t{0};
 
 uint64_t mix(uint64_t hash, uint64_t value) {
   hash ^= value + 0x9e3779b97f4a7c15ull + (hash << 6) + (hash >> 2);
   return hash * 0xff51afd7ed558ccdull;
 }
+
+bool has_memory(const at::Tensor& tensor) { return tensor.layout() == at::kStrided && tensor.has_storage(); }
 
 // Where an element lies, in elements from the first: in the order of memory where nothing lies between, else in that of the axes.
 int64_t place(const at::Tensor& tensor, int64_t element, bool dense) {
@@ -26,75 +43,140 @@ int64_t place(const at::Tensor& tensor, int64_t element, bool dense) {
   return at;
 }
 
-// A few elements: some writers (torch's own C++ SGD among them) go through `data()`, which no version counts.
+// The element that sample `i` looks at: by multiples of the golden ratio, which no length of a row divides.
+int64_t sampled(int64_t i, int64_t count) {
+  const uint64_t fraction = static_cast<uint64_t>(i + 1) * 0x9e3779b97f4a7c15ull;
+  return static_cast<int64_t>(static_cast<double>(fraction >> 11) * 0x1p-53 * static_cast<double>(count));
+}
+
 uint64_t sample(uint64_t hash, const at::Tensor& tensor) {
   const int64_t count = tensor.numel();
   const auto size = static_cast<int64_t>(tensor.element_size());
   const auto* bytes = static_cast<const char*>(tensor.const_data_ptr());
   const bool dense = tensor.is_non_overlapping_and_dense();
-  for (int64_t i = 0; i < std::min(kSamples, count); ++i) {
+  for (int64_t i = 0; i < (count <= kWhole ? count : kSamples); ++i) {
     uint64_t bits = 0;
-    const int64_t element = count <= kSamples ? i : (2 * i + 1) * (count / (2 * kSamples));
+    const int64_t element = count <= kWhole ? i : sampled(i, count);
     std::memcpy(&bits, bytes + place(tensor, element, dense) * size, static_cast<size_t>(std::min<int64_t>(size, sizeof bits)));
     hash = mix(hash, bits);
   }
   return hash;
 }
 
-// Its gradient where it has one, else null.
-at::TensorImpl* gradient_of(const at::Tensor& tensor) {
-  if (!tensor.requires_grad()) return nullptr;
-  const at::Tensor& grad = tensor.unsafeGetTensorImpl()->grad();
-  return grad.defined() ? grad.unsafeGetTensorImpl() : nullptr;
+// What torch counts, and a few elements.
+uint64_t look_at(uint64_t hash, const at::Tensor& tensor) {
+  hash = mix(hash, tensor.is_inference() ? 0 : tensor.unsafeGetTensorImpl()->version_counter().current_version());
+  if (!has_memory(tensor)) return hash;
+  hash = mix(hash, reinterpret_cast<uint64_t>(tensor.storage().unsafeGetStorageImpl()));
+  hash = mix(hash, reinterpret_cast<uint64_t>(tensor.const_data_ptr()));
+  hash = mix(hash, static_cast<uint64_t>(tensor.scalar_type()));
+  for (int64_t axis = 0; axis < tensor.dim(); ++axis) {
+    hash = mix(hash, static_cast<uint64_t>(tensor.size(axis)));
+    hash = mix(hash, static_cast<uint64_t>(tensor.stride(axis)));
+  }
+  return tensor.device().is_cpu() ? sample(hash, tensor) : hash;
 }
 
-bool has_memory(const at::Tensor& tensor) { return tensor.layout() == at::kStrided && tensor.has_storage(); }
+uint64_t look_at_all(const Watched& watched) {
+  uint64_t hash = 0;
+  for (const auto& one : watched.tensors) hash = look_at(hash, one.tensor);
+  return hash;
+}
 
-uint64_t version_of(at::TensorImpl& tensor) {
-  return tensor.is_inference() ? 0 : tensor.version_counter().current_version();
+// Of all bytes; `kUnknown` where there is no memory of the CPU's.
+uint64_t checksum_of(const at::Tensor& tensor) {
+  constexpr int64_t kPart = 1 << 18;
+  if (!has_memory(tensor) || !tensor.device().is_cpu()) return kUnknown;
+  at::Tensor dense = tensor;
+  if (!tensor.is_non_overlapping_and_dense()) {
+    const at::NoGradGuard guard;
+    dense = tensor.contiguous();
+  }
+  const auto* bytes = static_cast<const uint8_t*>(dense.const_data_ptr());
+  const auto size = static_cast<int64_t>(dense.nbytes());
+  std::vector<uint64_t> sums(static_cast<size_t>((size + kPart - 1) / kPart));
+  at::parallel_for(0, static_cast<int64_t>(sums.size()), 4, [&](int64_t first, int64_t end) {
+    for (int64_t part = first; part < end; ++part) {
+      const int64_t length = std::min(kPart, size - part * kPart);
+      sums[static_cast<size_t>(part)] = checksum({bytes + part * kPart, static_cast<size_t>(length)});
+    }
+  });
+  uint64_t hash = static_cast<uint64_t>(size);
+  for (uint64_t sum : sums) hash = mix(hash, sum);
+  return hash == kUnknown ? 1 : hash;
+}
+
+// The gradients of a tensor. In this order: one that arrives after its count was read is counted later.
+struct Gradients {
+  Gradients(const Watched& watched, const WatchedTensor& one) {
+    auto* counter = one.arrivals.load(std::memory_order_acquire);
+    if (counter == nullptr && takes_gradients(one.tensor)) {
+      const std::lock_guard<std::mutex> lock(watched.settling);
+      if (!one.kept) one.kept = arrivals_of(one.tensor);
+      one.arrivals.store(counter = one.kept.get(), std::memory_order_release);
+    }
+    arrived = counter == nullptr ? 0 : counter->load(std::memory_order_acquire);
+    has_gradient = one.tensor.unsafeGetTensorImpl()->grad().defined();
+    std::atomic_thread_fence(std::memory_order_acquire);
+  }
+
+  bool is_calm(const WatchedTensor& one) const { return !has_gradient && arrived == one.calm.load(std::memory_order_relaxed); }
+  bool never_came() const { return !has_gradient && arrived <= 1; }
+  uint64_t calm() const { return has_gradient ? kNever : arrived; }
+
+  uint64_t arrived;
+  bool has_gradient;
+};
+
+// Whether it may have been written uncounted, and is not what engines have.
+bool was_written(const Watched& watched, const WatchedTensor& one) {
+  const Gradients gradients(watched, one);
+  if (gradients.is_calm(one)) return false;
+  const uint64_t known = one.checksum.load(std::memory_order_relaxed);
+  if (known == kUnknown || checksum_of(one.tensor) != known) return true;
+  one.calm.store(gradients.calm(), std::memory_order_relaxed);
+  return false;
 }
 
 }  // namespace
 
 std::unique_ptr<Watched> watch(const Stack& stack) {
-  auto watched = std::make_unique<Watched>();
-  for (const auto& value : stack.values) watched->tensors.push_back(value.toTensor());
+  auto watched = std::make_unique<Watched>(stack.values.size());
+  for (size_t i = 0; i < stack.values.size(); ++i) watched->tensors[i].tensor = stack.values[i].toTensor();
   return watched;
 }
 
 bool any_is_recorded(const Watched& watched, uint8_t recording) {
   return std::any_of(watched.tensors.begin(), watched.tensors.end(),
-                     [&](const at::Tensor& tensor) { return is_recorded(tensor, recording); });
+                     [&](const WatchedTensor& one) { return is_recorded(one.tensor, recording); });
 }
 
-uint64_t fingerprint(const Watched& watched) {
-  uint64_t hash = 0;
-  for (const at::Tensor& tensor : watched.tensors) {
-    hash = mix(hash, version_of(*tensor.unsafeGetTensorImpl()));
-    if (!has_memory(tensor)) continue;
-    hash = mix(hash, reinterpret_cast<uint64_t>(tensor.storage().unsafeGetStorageImpl()));
-    hash = mix(hash, reinterpret_cast<uint64_t>(tensor.const_data_ptr()));
-    hash = mix(hash, static_cast<uint64_t>(tensor.numel()));
-    if (tensor.device().is_cpu()) hash = sample(hash, tensor);
-    at::TensorImpl* gradient = gradient_of(tensor);
-    if (gradient == nullptr) continue;
-    hash = mix(hash, reinterpret_cast<uint64_t>(gradient));
-    hash = mix(hash, version_of(*gradient));
-  }
-  return hash;
+bool changed(const Watched& watched) {
+  return look_at_all(watched) != watched.look.load(std::memory_order_acquire) ||
+         std::any_of(watched.tensors.begin(), watched.tensors.end(),
+                     [&](const WatchedTensor& one) { return was_written(watched, one); });
 }
 
-uint64_t note(const Watched& watched) {
-  const std::lock_guard<std::mutex> lock(watched.noting);
-  watched.storages.clear();
-  watched.gradients.clear();
-  for (const at::Tensor& tensor : watched.tensors) {
-    if (!has_memory(tensor)) continue;
-    watched.storages.push_back(tensor.storage().getWeakStorageImpl());
-    if (gradient_of(tensor) == nullptr) continue;
-    watched.gradients.emplace_back(tensor.unsafeGetTensorImpl()->grad().getIntrusivePtr());
+std::unique_ptr<WatchedState> state(const Watched& watched) {
+  auto state = std::make_unique<WatchedState>();
+  state->look = look_at_all(watched);
+  for (const auto& one : watched.tensors) {
+    const Gradients gradients(watched, one);
+    state->checksum_and_calm.emplace_back(gradients.never_came() ? kUnknown : checksum_of(one.tensor), gradients.calm());
+    if (has_memory(one.tensor)) state->storages.push_back(one.tensor.storage().getWeakStorageImpl());
   }
-  return fingerprint(watched);
+  return state;
+}
+
+void settle(const Watched& watched, std::unique_ptr<WatchedState> state) {
+  const std::lock_guard<std::mutex> lock(watched.settling);
+  for (size_t i = 0; i < watched.tensors.size(); ++i) {
+    const auto& [checksum, calm] = state->checksum_and_calm[i];
+    watched.tensors[i].checksum.store(checksum, std::memory_order_relaxed);
+    watched.tensors[i].calm.store(calm, std::memory_order_relaxed);
+  }
+  watched.storages = std::move(state->storages);
+  watched.look.store(state->look, std::memory_order_release);
 }
 
 }  // namespace tch_trt

@@ -245,7 +245,7 @@ impl TrtModule {
     }
 
     /// Says that the parameters stay as they are: calls no longer look for changes, which costs them tens of nanoseconds a
-    /// parameter. After [`TrtModule::refit`] engines have the values of that moment; [`TrtModule::unfreeze`] has calls look again.
+    /// parameter, and a reading of all that have gradients. After [`TrtModule::refit`] engines have the values of that moment; [`TrtModule::unfreeze`] has calls look again.
     pub fn freeze(&self) {
         self.set_frozen(true);
     }

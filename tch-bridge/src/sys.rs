@@ -11,6 +11,7 @@ pub(crate) use crate::jit::kinds::{
     KindsHandle, kinds_fit, kinds_read, kinds_recorded, kinds_share, kinds_text,
 };
 pub(crate) use crate::jit::trace::{TraceClosure, trace_call};
+use crate::jit::watch::checksum;
 use crate::switch::set_enabled;
 
 #[cxx::bridge(namespace = "tch_trt")]
@@ -205,6 +206,8 @@ pub(crate) mod ffi {
         fn kinds_text(kinds: &KindsHandle) -> String;
         fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle>;
 
+        fn checksum(bytes: &[u8]) -> u64;
+
         fn set_enabled(on: bool);
 
         type TraceClosure<'a>;
@@ -215,6 +218,7 @@ pub(crate) mod ffi {
         include!("tch-bridge/cpp/shim.h");
         include!("tch-bridge/cpp/calls.h");
         include!("tch-bridge/cpp/places.h");
+        include!("tch-bridge/cpp/watch.h");
 
         #[namespace = "at"]
         type Tensor;
@@ -229,6 +233,7 @@ pub(crate) mod ffi {
         type Graph;
         type Outputs;
         type Watched;
+        type WatchedState;
         type Owner;
         type Places;
 
@@ -340,8 +345,9 @@ pub(crate) mod ffi {
 
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
         fn any_is_recorded(watched: &Watched, recording: u8) -> bool;
-        fn fingerprint(watched: &Watched) -> u64;
-        fn note(watched: &Watched) -> u64;
+        fn changed(watched: &Watched) -> bool;
+        fn state(watched: &Watched) -> UniquePtr<WatchedState>;
+        fn settle(watched: &Watched, state: UniquePtr<WatchedState>);
 
         fn prepare(module: &Module, method: &str) -> Result<UniquePtr<Graph>>;
         /// Whether the calling thread records gradients, and casts types automatically on the CPU and on CUDA, as bits from the lowest on.
@@ -393,7 +399,7 @@ unsafe impl Sync for ffi::Module {}
 unsafe impl Send for ffi::Method {}
 // SAFETY: GraphFunction guards its executor with a lock; running it is thread-safe by torch's contract.
 unsafe impl Sync for ffi::Method {}
-// SAFETY: the list never changes, and torch's tensor accessors may be called from any thread.
+// SAFETY: the list never changes, what is noted beside it is atomic or under a lock, and torch's tensor accessors may be called from any thread.
 unsafe impl Send for ffi::Watched {}
 // SAFETY: as above.
 unsafe impl Sync for ffi::Watched {}

@@ -201,3 +201,71 @@ fn a_weight_that_is_not_dense_is_watched_too() {
     }
     assert!(served(&module) > 0, "{}", module.report());
 }
+
+/// Other strides over the same memory are other weights, and so are other sizes.
+#[test]
+fn the_same_memory_laid_out_otherwise_is_seen() {
+    let _on = engines_on();
+    let _no_grad = tch::no_grad_guard();
+    let vs = VarStore::new(Device::Cpu);
+    let mut layer = nn::linear(vs.root() / "a", 32, 32, nn::LinearConfig::default());
+    let x = Tensor::randn([4, 32], (Kind::Float, Device::Cpu));
+    let sample = [x.shallow_clone()];
+    let module = TrtModule::trace(&vs, &sample, |xs| xs[0].apply(&layer).tanh(), &options()).expect("traced");
+    for _ in 0..3 {
+        assert_close(&module.forward_ts(&[&x]).expect("it answers"), &x.apply(&layer).tanh());
+        layer.ws.set_data(&layer.ws.detach().tr());
+    }
+    assert!(served(&module) >= 2, "{}", module.report());
+
+    let mut w = vs.root().var("w", &[60, 40], nn::Init::Randn { mean: 0.0, stdev: 1.0 });
+    let x = Tensor::randn([8, 60], (Kind::Float, Device::Cpu));
+    let sample = [x.shallow_clone()];
+    let module = TrtModule::trace(&vs, &sample, |xs| xs[0].matmul(&w).tanh(), &options()).expect("traced");
+    assert_close(&module.forward_ts(&[&x]).expect("it answers"), &x.matmul(&w).tanh());
+    w.set_data(&w.detach().reshape([40, 60]));
+    assert!(module.forward_ts(&[&x]).is_err(), "60 columns by 40 rows");
+}
+
+/// Of what torch does not count, each element of a short tensor and one in each part of a long one are seen.
+#[test]
+fn samples_are_spread() {
+    let _on = engines_on();
+    let _no_grad = tch::no_grad_guard();
+    let seen = |shape: &[i64]| {
+        let vs = VarStore::new(Device::Cpu);
+        let b = vs.root().var("b", shape, nn::Init::Randn { mean: 0.0, stdev: 1.0 });
+        let x = Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        let sample = [x.shallow_clone()];
+        let module = TrtModule::trace(&vs, &sample, |xs| (&xs[0] * &b).tanh() + &xs[0], &options());
+        let module = module.expect("it is traced");
+        let answer = || module.forward_ts(&[&x]).expect("it answers");
+        // The host serves the first call.
+        drop(answer());
+        let flat = b.data().view(-1);
+        let mut last = answer();
+        let mut is_seen = |element: &i64| {
+            let _written = flat.get(*element).fill_(9.0 + *element as f64);
+            let now = answer();
+            let differs = now != last;
+            last = now;
+            differs
+        };
+        let seen: Vec<i64> = (0..flat.numel() as i64).filter(|e| is_seen(e)).collect();
+        assert!(served(&module) > 0, "{}", module.report());
+        seen
+    };
+    for short in [1, 7, 8, 9, 10, 15, 16] {
+        assert_eq!(seen(&[short]), (0..short).collect::<Vec<i64>>());
+    }
+    let of_rows = seen(&[8, 16]);
+    assert_eq!(of_rows.len(), 8, "{of_rows:?}");
+    for (what, of) in
+        [("column", |at: &i64| at % 16), ("part", |at: &i64| at / 24)] as [(_, fn(&i64) -> i64); 2]
+    {
+        let mut different: Vec<i64> = of_rows.iter().map(of).collect();
+        different.sort_unstable();
+        different.dedup();
+        assert!(different.len() >= 5, "{what}: {of_rows:?}");
+    }
+}

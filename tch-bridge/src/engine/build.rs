@@ -53,7 +53,7 @@ impl ClusterEngine {
     /// Builds the engine for this entry.
     pub(crate) fn build(&self, entry: Entry) -> Arc<Specialisation> {
         let made = catch_unwind(AssertUnwindSafe(|| self.compile(&entry)));
-        let (prepared_at, outcome) = match made {
+        let (read_at, outcome) = match made {
             Ok(Ok((read_at, ready))) => (read_at, Outcome::Ready(Box::new(ready))),
             Ok(Err(why)) => (0, Outcome::Refused(why)),
             Err(_) => (0, Outcome::Refused("the compiler panicked; this is a bug".into())),
@@ -63,17 +63,17 @@ impl ClusterEngine {
             Outcome::Ready(ready) => log::info!("{}: built for {shapes} in {:.1?}", self.name(), ready.build),
             Outcome::Refused(why) => log::warn!("{}: the host serves {shapes}: {why}", self.name()),
         }
-        self.install(entry, prepared_at, outcome)
+        self.install(entry, read_at, outcome)
     }
 
-    /// Makes this the newest engine. It was prepared from the parameters as they had this fingerprint.
-    fn install(&self, entry: Entry, prepared_at: u64, outcome: Outcome) -> Arc<Specialisation> {
+    /// Makes this the newest engine. Its parameters were read after so many refits of the others.
+    fn install(&self, entry: Entry, read_at: u64, outcome: Outcome) -> Arc<Specialisation> {
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
         let new = Arc::new(Specialisation { entry, outcome, used });
         let mut building = lock(&self.building);
         building.remove(&new.entry);
         if let Outcome::Ready(ready) = &new.outcome
-            && (self.fingerprint.load(Ordering::Acquire) != prepared_at || self.lost_its_source(ready))
+            && (self.refits.load(Ordering::Acquire) != read_at || self.lost_its_source(ready))
             && self.parameters.dense().is_none_or(|w| ready.pool.refit(&w).is_err())
         {
             return new;
@@ -177,9 +177,10 @@ impl ClusterEngine {
         self.built.load().iter().filter_map(of).collect()
     }
 
-    /// The parameters of an entry, and their fingerprint before they were read.
+    /// The parameters of an entry, and how often the engines that are there were brought up to date before these were read: if they
+    /// changed meanwhile, it is seen of those engines and brings all of them up to date.
     pub(super) fn weights_for(&self, entry: &Entry) -> Result<(u64, DenseWeights), String> {
-        let read_at = self.parameters.fingerprint();
+        let read_at = self.refits.load(Ordering::Acquire);
         let missing = || format!("a parameter is not a dense tensor on {:?}", self.device);
         let weights = self.parameters.dense().ok_or_else(missing)?;
         if weights.types() != entry.border.parameters {

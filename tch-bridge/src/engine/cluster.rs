@@ -45,9 +45,9 @@ pub(crate) struct ClusterEngine {
     pub(super) options: Options,
     /// Newest first; replaced as a whole.
     pub(super) built: ArcSwap<Vec<Arc<Specialisation>>>,
-    /// The parameters' fingerprint that all engines in `built` reflect.
-    pub(super) fingerprint: AtomicU64,
-    /// What a thread builds for; its lock also orders changes of `built` and `fingerprint`.
+    /// How often the engines in `built` were brought up to date with the parameters.
+    pub(super) refits: AtomicU64,
+    /// What a thread builds for; its lock also orders changes of `built` and `refits`.
     pub(super) building: Mutex<HashSet<Entry>>,
     /// Held while a call waits for its own build.
     pub(super) compiling: Mutex<()>,
@@ -74,7 +74,6 @@ impl ClusterEngine {
         options: Options,
     ) -> Result<ClusterEngine, JitError> {
         let parameters = Parameters::new(parameters, device)?;
-        let fingerprint = AtomicU64::new(parameters.note());
         Ok(ClusterEngine {
             blueprint,
             layouts: Layouts::default(),
@@ -86,7 +85,7 @@ impl ClusterEngine {
             backend,
             options,
             built: ArcSwap::from_pointee(Vec::new()),
-            fingerprint,
+            refits: AtomicU64::new(0),
             building: Mutex::default(),
             compiling: Mutex::default(),
             clock: AtomicU64::new(0),
@@ -222,12 +221,12 @@ impl ClusterEngine {
 
     /// As [`ClusterEngine::refit`], where the parameters changed and are not frozen.
     pub(super) fn refit_if_changed(&self) {
-        let changed = || self.parameters.fingerprint() != self.fingerprint.load(Ordering::Acquire);
-        if self.frozen.load(Ordering::Relaxed) || !changed() {
+        let refits = self.refits.load(Ordering::Acquire);
+        if self.frozen.load(Ordering::Relaxed) || !self.parameters.watched().changed() {
             return;
         }
         let _building = lock(&self.building);
-        if changed() {
+        if self.refits.load(Ordering::Acquire) == refits || self.parameters.watched().changed() {
             self.prepare_again();
         }
     }
@@ -240,7 +239,7 @@ impl ClusterEngine {
 
     /// As [`ClusterEngine::refit`], for who holds the lock of `building`.
     fn prepare_again(&self) {
-        let now = self.parameters.note();
+        let now = self.parameters.watched().state();
         let weights = self.parameters.dense();
         let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
         let mut done: Vec<Prepared> = Vec::new();
@@ -269,7 +268,8 @@ impl ClusterEngine {
         }
         let kept: Vec<_> = built.iter().filter(keep).cloned().collect();
         self.built.store(Arc::new(kept));
-        self.fingerprint.store(now, Ordering::Release);
+        self.parameters.watched().settle(now);
+        self.refits.fetch_add(1, Ordering::Release);
     }
 
     /// What enters at a call; `None` when a tensor has a type that engines do not know.

@@ -24,7 +24,7 @@ pub(crate) struct Embedded {
 pub(crate) struct Facts {
     pub(crate) shape: Shape,
     /// The digest of the parameters.
-    weights: String,
+    pub(super) weights: String,
     /// Sizes and strides of each tensor result.
     pub(super) results: Vec<(Vec<i64>, Vec<i64>)>,
     pub(crate) ints: Vec<i64>,

@@ -48,14 +48,9 @@ impl Parameters {
         without_place.map(one).collect()
     }
 
-    /// Changes when a parameter does; see [`Watched::fingerprint`].
-    pub(crate) fn fingerprint(&self) -> u64 {
-        self.watched.fingerprint()
-    }
-
-    /// The fingerprint of what engines reflect from now on; see [`Watched::note`].
-    pub(crate) fn note(&self) -> u64 {
-        self.watched.note()
+    /// How they change is watched here.
+    pub(crate) fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     pub(crate) fn any_is_recorded(&self, recording: Recording) -> bool {

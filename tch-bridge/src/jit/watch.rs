@@ -11,31 +11,48 @@ pub struct Watched {
     inner: UniquePtr<ffi::Watched>,
 }
 
+/// What watched tensors were at one moment.
+pub struct WatchedState(UniquePtr<ffi::WatchedState>);
+
 impl Watched {
-    /// Watches these very tensors.
+    /// Watches these very tensors, from now on.
     pub fn new(tensors: &[Tensor]) -> Result<Self, JitError> {
         let mut stack = ffi::new_stack();
         for tensor in tensors {
             ffi::push_tensor(stack.pin_mut(), borrow(tensor));
         }
-        Ok(Self { inner: ffi::watch(&stack)? })
+        let watched = Self { inner: ffi::watch(&stack)? };
+        watched.settle(watched.state());
+        Ok(watched)
     }
 
-    /// Differs, but for a chance of 2^-64, from what it was when a tensor has been written, resized or given other memory
-    /// since, or has had its gradient changed. Writes that torch does not count (through `data()` or a raw pointer) are noticed
-    /// when they change one of eight sampled elements of a tensor. Costs tens of nanoseconds a tensor.
-    pub fn fingerprint(&self) -> u64 {
-        ffi::fingerprint(&self.inner)
+    /// Is some tensor not what it was in the state that was settled last, because it has been written, resized, or given other memory, sizes or
+    /// strides?
+    ///
+    /// Writes that torch does not count (through `data()` or a raw pointer) are seen on the CPU where the tensor has a gradient, or was given one since, and
+    /// else where they change one of a few sampled elements. On other devices a tensor counts as changed as long as it has a gradient. Costs tens of
+    /// nanoseconds a tensor, and a reading of all bytes of each that has a gradient.
+    pub fn changed(&self) -> bool {
+        ffi::changed(&self.inner)
     }
 
-    /// The fingerprint, to compare later ones with: memory that is given back meanwhile and taken again for other values is told apart
-    /// from what is there now. That holds for the last call of this function.
-    pub fn note(&self) -> u64 {
-        ffi::note(&self.inner)
+    /// What they are now. To be asked for ahead of reading them: what is written meanwhile is so seen to have changed.
+    pub fn state(&self) -> WatchedState {
+        WatchedState(ffi::state(&self.inner))
+    }
+
+    /// From now on changes are told from this state.
+    pub fn settle(&self, state: WatchedState) {
+        ffi::settle(&self.inner, state.0);
     }
 
     /// Is some of this recorded for one of them?
     pub fn any_is_recorded(&self, recording: Recording) -> bool {
         ffi::any_is_recorded(&self.inner, recording.0)
     }
+}
+
+/// Of bytes of a tensor.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
 }

@@ -1,0 +1,46 @@
+// Tensors that an engine was made from: are they still what they were?
+#pragma once
+
+#include <atomic>
+
+#include "tch-bridge/cpp/shim.h"
+
+namespace tch_trt {
+
+// One more than the number of gradients that a tensor was given since it is watched.
+using Arrivals = std::shared_ptr<std::atomic<uint64_t>>;
+
+// Whether gradients are accumulated in the tensor.
+bool takes_gradients(const at::Tensor& tensor);
+
+// The count of a tensor that takes gradients, kept from now on; null where somebody else has the place of the hook that counts.
+Arrivals arrivals_of(const at::Tensor& tensor);
+
+struct WatchedTensor {
+  at::Tensor tensor;
+  // Set once, when it is first seen to take gradients; `kept` owns it.
+  mutable std::atomic<std::atomic<uint64_t>*> arrivals{nullptr};
+  mutable Arrivals kept;
+  // As engines have it: of all its bytes, or `kUnknown`.
+  mutable std::atomic<uint64_t> checksum{0};
+  // It had no gradient, and was as engines have it, when this many had arrived.
+  mutable std::atomic<uint64_t> calm{0};
+};
+
+struct Watched {
+  explicit Watched(size_t count) : tensors(count) {}
+  std::vector<WatchedTensor> tensors;
+  mutable std::atomic<uint64_t> look{0};
+  mutable std::mutex settling;
+  // Keeps nothing alive; but as long as it is held, nothing new comes to lie where the memory was.
+  mutable std::vector<c10::weak_intrusive_ptr<at::StorageImpl>> storages;
+};
+
+// What the tensors were at one moment.
+struct WatchedState {
+  uint64_t look = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> checksum_and_calm;
+  std::vector<c10::weak_intrusive_ptr<at::StorageImpl>> storages;
+};
+
+}  // namespace tch_trt
