@@ -65,21 +65,23 @@ fn resnet_50_follows_a_step_soon() {
     assert!(explicit[0] < copied[0] * COPIES, "{explicit:?} {copied:?}");
 }
 
+/// Makes a network's variables.
+type Network = fn(&nn::Path);
+
+fn lenet(vs: &nn::Path) {
+    for (name, from, to) in [("a", 1, 6), ("b", 6, 16)] {
+        let _layer = nn::conv2d(vs / name, from, to, 5, Default::default());
+    }
+    for (name, from, to) in [("c", 256, 120), ("d", 120, 84), ("e", 84, 10)] {
+        let _layer = nn::linear(vs / name, from, to, Default::default());
+    }
+}
+
 /// What each call pays to see that no weight has changed.
 #[test]
 #[ignore = "measures a machine that does nothing else: cargo test --workspace --test refit -- --ignored --nocapture"]
 fn a_look_is_cheap_without_gradients() {
-    let lenet = |vs: &nn::Path| {
-        let _layers = [
-            nn::conv2d(vs / "a", 1, 6, 5, Default::default()),
-            nn::conv2d(vs / "b", 6, 16, 5, Default::default()),
-        ];
-        for (name, rows, columns) in [("c", 256, 120), ("d", 120, 84), ("e", 84, 10)] {
-            let _layer = nn::linear(vs / name, rows, columns, Default::default());
-        }
-    };
-    let networks: [(&str, &dyn Fn(&nn::Path)); 2] =
-        [("LeNet-5", &lenet), ("ResNet-50", &|vs| drop(resnet50(vs, 1000)))];
+    let networks: [(&str, Network); 2] = [("LeNet-5", lenet), ("ResNet-50", |vs| drop(resnet50(vs, 1000)))];
     for (name, network) in networks {
         let vs = VarStore::new(Device::Cpu);
         network(&vs.root());
