@@ -187,7 +187,8 @@ std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::
 }
 
 std::unique_ptr<Module> shell(const Module& module) {
-  torch::jit::Module outer = fresh("Shell", module.module._ivalue()->compilation_unit());
+  // In a unit of its own, which goes with it: types and methods stay in theirs for good.
+  torch::jit::Module outer = fresh("Shell", std::make_shared<torch::jit::CompilationUnit>());
   outer.register_attribute(kInside, module.module.type(), module.module._ivalue());
   return owned(std::move(outer));
 }

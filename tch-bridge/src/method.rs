@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tch::{IValue, Tensor};
 
-/// The most compiled forms of one method; the oldest goes first.
+/// The most compiled forms of one method, whether they hold as the module stands or not; the oldest goes first.
 const VARIANTS: usize = 8;
 
 /// The most compiled forms of one kind of arguments that are for one set of sizes each; the next one is for all sizes.
@@ -362,7 +362,8 @@ impl MethodState {
         let mut settled = shorter.is_some();
         let (mut graph, mut seen) = shorter.unwrap_or((graph, seen));
         let mut sizes = None;
-        if self.variants.load().iter().filter(|v| v.sizes.is_some() && v.kinds == kinds).count() < SIZED
+        let is_alike = |v: &&Arc<Variant>| v.sizes.is_some() && v.kinds == kinds && v.graph.still_holds();
+        if self.variants.load().iter().filter(is_alike).count() < SIZED
             && let Some((sized, shown)) = by_sizes(&graph, inputs, alone).map_err(warn).unwrap_or(None)
         {
             (graph, seen, settled) = (sized, shown, true);
@@ -377,7 +378,8 @@ impl MethodState {
         let variant = Arc::new(variant);
         let mut all = vec![variant.clone()];
         let others = self.variants.load_full();
-        let stays = |v: &&Arc<Variant>| v.graph.still_holds() && !Arc::ptr_eq(&v.graph, &variant.graph);
+        // One that does not hold may do so again: a module goes from evaluation to training and back.
+        let stays = |v: &&Arc<Variant>| !Arc::ptr_eq(&v.graph, &variant.graph);
         all.extend(others.iter().filter(stays).take(VARIANTS - 1).cloned());
         self.variants.store(Arc::new(all));
         let (host, builder, made) = (host.clone(), builder.clone(), variant.clone());

@@ -1,6 +1,7 @@
 //! A module that was traced once follows its network: after every step, load and swap its engines answer as the network does.
 
 mod changes;
+mod modes;
 mod uncounted;
 
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
