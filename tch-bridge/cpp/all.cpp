@@ -14,6 +14,7 @@
 #include "memory.cpp"
 #include "module.cpp"
 #include "modules.cpp"
+#include "names.cpp"
 #include "nones.cpp"
 #include "observe.cpp"
 #include "operators.cpp"

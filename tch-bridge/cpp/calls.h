@@ -58,6 +58,8 @@ size_t unpack(Stack& stack);
 // module.cpp
 std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> device);
 std::unique_ptr<Module> load_bytes(rust::Slice<const uint8_t> bytes, rust::Slice<const RawDevice> device);
+// Throws `Failure` where an attribute has a name that no file can hold.
+void check_names(const Module& module);
 std::unique_ptr<std::string> save_bytes(const Module& module);
 std::unique_ptr<Module> share_torch(const TorchModule* module);
 TorchModule* to_torch(const Module& module);

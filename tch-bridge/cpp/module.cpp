@@ -63,12 +63,15 @@ std::pair<torch::jit::Module, std::string> holder(const Module& root, rust::Str 
   while (std::getline(parts, next, '.')) {
     if (!module.hasattr(name)) module.register_module(name, fresh(class_of(name), module._ivalue()->compilation_unit()));
     IValue child = module.attr(name);
-    if (!child.isModule()) throw Failure(FailureKind::Argument, "`" + name + "` is not a submodule");
+    if (!child.isModule()) {
+      throw Failure(FailureKind::Argument, "the attribute name `" + std::string(path) + "` takes `" + name +
+                                               "` for a submodule, which is an attribute of every module; rename it");
+    }
     module = child.toModule();
     name = next;
   }
   if (name.empty() || module.hasattr(name)) {
-    throw Failure(FailureKind::Argument, "the attribute name `" + std::string(path) + "` is empty or taken");
+    throw Failure(FailureKind::Argument, "the attribute name `" + std::string(path) + "` is empty or taken; rename it");
   }
   return {module, name};
 }

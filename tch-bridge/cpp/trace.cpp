@@ -1,20 +1,48 @@
 // Records what a Rust closure does with tensors as a method of a module.
+#include <ATen/Functions.h>
 #include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/lower_tuples.h>
 
-#include "tch-bridge/cpp/calls.h"
+#include "tch-bridge/cpp/graph.h"
 #include "tch-bridge/src/sys.rs.h"
 
 namespace tch_trt {
+
+namespace {
+
+std::unordered_set<const at::TensorImpl*> tensors_of(const torch::jit::Module& module) {
+  std::unordered_set<const at::TensorImpl*> found;
+  for (const auto& attribute : module.attributes(/*recurse=*/true)) {
+    if (attribute.isTensor()) found.insert(attribute.toTensor().unsafeGetTensorImpl());
+  }
+  return found;
+}
+
+// The same result, made by an operator: torch's tracer cannot give what its graph does not compute, as a variable itself is.
+c10::IValue computed(const c10::IValue& result, const std::unordered_set<const at::TensorImpl*>& variables) {
+  if (result.isTuple()) {
+    auto elements = result.toTupleRef().elements().vec();
+    for (auto& element : elements) element = computed(element, variables);
+    return c10::ivalue::Tuple::create(std::move(elements));
+  }
+  if (!result.isTensor() || !result.toTensor().defined()) return result;
+  const at::Tensor& tensor = result.toTensor();
+  bool is_computed = torch::jit::tracer::getTracingState()->hasValue(result) && !variables.count(tensor.unsafeGetTensorImpl());
+  return is_computed ? result : c10::IValue(at::alias(tensor));
+}
+
+}  // namespace
 
 void trace(const Module& module, rust::Str method, rust::Slice<const rust::String> names, Stack& stack,
            TraceClosure& closure) {
   torch::jit::Module self = module.module;
   std::vector<std::string> argument_names(names.begin(), names.end());
+  auto variables = tensors_of(self);
   auto run = [&](torch::jit::Stack inputs) -> torch::jit::Stack {
     Stack values{std::move(inputs)};
     if (!trace_call(closure, values)) throw Failure(FailureKind::Closure, "the traced closure failed");
+    for (auto& value : values.values) value = computed(value, variables);
     return std::move(values.values);
   };
   auto [state, outputs] =

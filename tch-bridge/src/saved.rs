@@ -63,6 +63,8 @@ pub(crate) fn without_engines(module: &Module) -> Result<Module, JitError> {
 
 /// A copy of `host` in which the methods that have compiled forms are as described above. It shares all parameters.
 pub(crate) fn with_engines(host: &Module, states: &[Arc<MethodState>]) -> Result<Module, Error> {
+    // What follows leaves out an attribute of a method's name.
+    host.check_names()?;
     let compiled: Vec<&Arc<MethodState>> = states.iter().filter(|s| s.has_forms()).collect();
     let names: Vec<String> = host.method_names().into_iter().chain(host.attribute_names()).collect();
     let taken = |name: &&String| compiled.iter().any(|s| **name == s.name || belongs(name, &s.name));

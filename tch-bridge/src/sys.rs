@@ -272,6 +272,7 @@ pub(crate) mod ffi {
 
         fn load_path(path: &str, device: &[RawDevice]) -> Result<UniquePtr<Module>>;
         fn load_bytes(bytes: &[u8], device: &[RawDevice]) -> Result<UniquePtr<Module>>;
+        fn check_names(module: &Module) -> Result<()>;
         fn save_bytes(module: &Module) -> Result<UniquePtr<CxxString>>;
         unsafe fn share_torch(module: *const TorchModule) -> UniquePtr<Module>;
         fn to_torch(module: &Module) -> *mut TorchModule;

@@ -6,7 +6,7 @@ mod plans;
 mod reasons;
 
 use std::path::PathBuf;
-use tch::nn::VarStore;
+use tch::nn::{self, VarStore};
 use tch::{Device, IValue, Kind, Tensor};
 use tch_bridge::env::{self, EnvError};
 use tch_bridge::jit::{JitError, Module};
@@ -84,6 +84,12 @@ fn of_calls() -> Vec<Error> {
         &Options::default(),
     );
     two.compile(&[&x]).expect("it compiles");
+    let named = |name: &str| {
+        let vs = VarStore::new(Device::Cpu);
+        let w = (vs.root() / name).var("w", &[2], nn::Init::Const(1.0));
+        tch::no_grad(|| TrtModule::trace(&vs, &[x.shallow_clone()], |xs| &xs[0] * &w, &Options::default()))
+    };
+    let unwritten = named("class").expect("it is traced").save(std::env::temp_dir().join("no-such.pt"));
     let without = Options { exclude_modules: vec!["layer4".into()], ..Options::default() };
     let left_out = TrtModule::wrap(one.host(), &without);
     let bounded = Options { bounds: vec![Bounds::new("image", [1], [2])], ..Options::default() };
@@ -95,6 +101,8 @@ fn of_calls() -> Vec<Error> {
         one.forward_ts(&[&x]).expect_err("a vector is no matrix"),
         two.forward_ts(&[&x]).expect_err("two tensors are not one"),
         traced.expect_err("the code panics"),
+        named("training").expect_err("the module has it"),
+        unwritten.expect_err("it is a keyword"),
         left_out.expect_err("there is no such submodule"),
         unbounded.expect_err("there is no such argument"),
         two.report().write(folder).expect_err("there is no such folder"),

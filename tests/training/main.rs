@@ -2,6 +2,7 @@
 
 mod changes;
 mod modes;
+mod names;
 mod uncounted;
 
 use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};

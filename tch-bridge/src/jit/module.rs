@@ -88,16 +88,28 @@ impl Module {
         Ok(Self { inner: ffi::load_bytes(bytes, &device).map_err(|e| JitError::from_load(&e))? })
     }
 
+    /// Can a TorchScript file hold the names of all attributes?
+    ///
+    /// # Errors
+    /// [`JitError::Argument`] names the one that it cannot.
+    pub(crate) fn check_names(&self) -> Result<(), JitError> {
+        Ok(ffi::check_names(&self.inner)?)
+    }
+
     /// Writes the module as a TorchScript file.
+    ///
+    /// # Errors
+    /// [`JitError::Argument`] where such a file cannot hold the name of an attribute.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), JitError> {
         let path = path.as_ref();
-        let bytes = ffi::save_bytes(&self.inner)?;
+        let bytes = self.save_bytes()?;
         let fail = |source| JitError::Io { path: path.to_owned(), source };
-        files::write(path, |other| std::fs::write(other, bytes.as_bytes()).map_err(fail), fail)
+        files::write(path, |other| std::fs::write(other, &bytes).map_err(fail), fail)
     }
 
     /// The bytes that [`Self::save`] writes.
     pub fn save_bytes(&self) -> Result<Vec<u8>, JitError> {
+        self.check_names()?;
         Ok(ffi::save_bytes(&self.inner)?.as_bytes().to_vec())
     }
 
