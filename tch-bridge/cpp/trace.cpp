@@ -32,6 +32,31 @@ c10::IValue computed(const c10::IValue& result, const std::unordered_set<const a
   return is_computed ? result : c10::IValue(at::alias(tensor));
 }
 
+// Whether somebody beside the graph can write to a constant of it.
+bool is_held_elsewhere(const at::Tensor& tensor) {
+  if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) return false;
+  return tensor.use_count() > 1 || (tensor.has_storage() && tensor.storage().use_count() > 1);
+}
+
+// Tensors from elsewhere that the code uses, such as the mean of a normaliser or the weights of another store, become attributes where they
+// are held elsewhere: what is written to them, and gradients that come to be recorded for them, are then seen as for any other.
+void hold_captured(torch::jit::Graph& graph, torch::jit::Module& self) {
+  size_t number = 0;
+  each_node(graph.block(), [&](torch::jit::Node* node) {
+    auto value = torch::jit::attr::value;
+    if (node->kind() != torch::jit::prim::Constant || !node->hasAttribute(value) ||
+        node->kindOf(value) != torch::jit::AttributeKind::t || !is_held_elsewhere(node->t(value))) {
+      return;
+    }
+    std::string name;
+    do name = "captured_" + std::to_string(number++);
+    while (self.hasattr(name));
+    self.register_attribute(name, c10::TensorType::get(), node->t(value));
+    torch::jit::WithInsertPoint guard(node);
+    node->output()->replaceAllUsesWith(graph.insertGetAttr(graph.inputs()[0], name));
+  });
+}
+
 }  // namespace
 
 void trace(const Module& module, rust::Str method, rust::Slice<const rust::String> names, Stack& stack,
@@ -49,6 +74,7 @@ void trace(const Module& module, rust::Str method, rust::Slice<const rust::Strin
       torch::jit::tracer::trace(std::move(stack.values), run, [](const at::Tensor&) { return std::string(); },
                                 /*strict=*/true, /*force_outplace=*/false, &self, argument_names);
   auto graph = state->graph;
+  hold_captured(*graph, self);
   torch::jit::EliminateDeadCode(graph);
   torch::jit::LowerSimpleTuples(graph);
   graph->lint();

@@ -84,7 +84,7 @@ impl TrtModule {
     }
 
     /// Records tch code as a module. The variables of `vs` become its parameters *by identity*, under their names, so that an
-    /// optimiser step on them is a step of this module. Control flow, sizes and the mode (`forward_t(x, false)` is that of evaluation) are
+    /// optimiser step on them is a step of this module; so do other tensors that the code uses and somebody holds, as `captured_0` and so on. Control flow, sizes and the mode (`forward_t(x, false)` is that of evaluation) are
     /// recorded as they are for `inputs`.
     ///
     /// # Errors

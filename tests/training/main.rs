@@ -1,5 +1,6 @@
 //! A module that was traced once follows its network: after every step, load and swap its engines answer as the network does.
 
+mod captured;
 mod changes;
 mod modes;
 mod names;

@@ -23,7 +23,8 @@ pub(crate) fn trace_call(closure: &mut TraceClosure<'_>, stack: Pin<&mut Stack>)
 impl Module {
     /// A module whose `method` does what `closure` does with `inputs`. The closure may use the tensors in `attributes`:
     /// the module holds those very tensors under their names (dots make submodules), so an in-place optimiser step on
-    /// them is a step of the module. Control flow and sizes are recorded as they are for `inputs`.
+    /// them is a step of the module; so it holds other tensors that the closure uses, unless nobody else does, as `captured_0`
+    /// and so on. Control flow and sizes are recorded as they are for `inputs`.
     ///
     /// # Errors
     /// [`JitError::Closure`] or [`JitError::Panicked`] where the closure fails, else what torch's tracer raises.
