@@ -46,6 +46,28 @@ fn what_is_written_to_a_tensor_from_elsewhere_is_seen() {
 }
 
 #[test]
+fn a_saved_module_has_it_too() {
+    let _on = engines_on();
+    let _no_grad = tch::no_grad_guard();
+    let (vs, mean) = (VarStore::new(Device::Cpu), Tensor::ones([16], F32));
+    let layer = nn::linear(vs.root(), 16, 32, Default::default());
+    let x = Tensor::randn([4, 16], F32);
+    let sample = [x.shallow_clone()];
+    let module = TrtModule::trace(&vs, &sample, |xs| (&xs[0] - &mean).apply(&layer).tanh(), &options());
+    let module = module.expect("the network is traced");
+    module.compile(&[&x]).expect("it compiles");
+    let path = std::env::temp_dir().join(format!("tch-trt-captured-{}.pt", std::process::id()));
+    module.save(&path).expect("it is written");
+    let loaded = TrtModule::load(&path, &options()).expect("it loads");
+    std::fs::remove_file(&path).expect("it is there");
+    assert_close(
+        &loaded.forward_ts(&[&x]).expect("it answers"),
+        &module.forward_ts(&[&x]).expect("it answers"),
+    );
+    assert!(loaded.report().to_string().contains("served 1 call"), "{}", loaded.report());
+}
+
+#[test]
 fn a_constant_that_nobody_else_holds_stays_one() {
     let elsewhere = Tensor::ones([4], F32);
     let names = |held: bool| {
