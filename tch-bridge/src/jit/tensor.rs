@@ -151,6 +151,7 @@ impl<'a> TensorView<'a> {
     }
 
     /// The element type, or torch's name of one that tch does not name.
+    #[cfg(feature = "tool")]
     pub(crate) fn kind_or_name(&self) -> Result<Kind, String> {
         let name = || match UNNAMED.iter().find(|(code, _)| *code == self.raw.dtype) {
             Some((_, name)) => (*name).to_owned(),
@@ -252,6 +253,7 @@ const KINDS: [(i8, Kind); 20] = [
 ];
 
 /// Of those that tch does not name, the ones that tensors are made of.
+#[cfg(feature = "tool")]
 const UNNAMED: [(i8, &str); 5] =
     [(27, "uint16"), (28, "uint32"), (29, "uint64"), (44, "float8_e8m0fnu"), (45, "float4_e2m1fn_x2")];
 
