@@ -12,6 +12,7 @@
 //! ```
 
 mod backend;
+mod background;
 mod bounds;
 #[cfg(feature = "tool")]
 pub mod cli;

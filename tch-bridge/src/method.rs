@@ -411,7 +411,7 @@ impl MethodState {
             }
             build();
         };
-        if let Err(e) = std::thread::Builder::new().name("trt-build".into()).spawn(build) {
+        if let Err(e) = crate::background::spawn(build) {
             let why = format!("no thread could be started to build engines: {e}");
             log::warn!("{}: the host serves every call: {why}", self.name);
             drop(variant.made.set(Err(why)));

@@ -135,6 +135,7 @@ impl TrtModule {
             true => Some(Arc::new(MethodState::new(&host, FORWARD, &options.bounds, false)?)),
             false => None,
         };
+        crate::background::wait_at_the_end();
         Ok(TrtModule {
             host,
             builder: Builder { runners, options, frozen: Arc::default() },

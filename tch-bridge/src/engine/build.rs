@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tch::Device;
 use trt_subgraph::TensorType;
-use trt_subgraph::backend::{CompileOptions, Prepared, Signature};
+use trt_subgraph::backend::{CompileOptions, Prepared, Signature, ending};
 use trt_subgraph::network::Network;
 use trt_subgraph::source::Border;
 
@@ -61,6 +61,7 @@ impl ClusterEngine {
         let shapes = describe(&entry.border);
         match &outcome {
             Outcome::Ready(ready) => log::info!("{}: built for {shapes} in {:.1?}", self.name(), ready.build),
+            Outcome::Refused(_) if ending::has_begun() => {}
             Outcome::Refused(why) => log::warn!("{}: the host serves {shapes}: {why}", self.name()),
         }
         self.install(entry, read_at, outcome)

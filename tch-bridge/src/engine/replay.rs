@@ -8,6 +8,7 @@ use crate::types::{device_of_text, kind_of_dtype};
 use std::collections::HashMap;
 use tch::{Device, IValue, Tensor};
 use trt_subgraph::TensorType;
+use trt_subgraph::backend::ending;
 use trt_subgraph::source::{Arg, Call, InputKind, SourceGraph, Var};
 
 /// How the tensor results lie in memory for inputs of these shapes and orders, whatever they hold.
@@ -81,6 +82,7 @@ fn filled(ty: &TensorType, order: &AxisOrder, device: Device, fill: f64) -> Resu
 
 /// The results of one call, those of interpreter instructions included.
 fn carry_out(call: &Call, values: &HashMap<Var, IValue>, device: Device) -> Result<Vec<IValue>, EngineError> {
+    ending::check()?;
     let arguments: Vec<IValue> =
         call.args.iter().map(|a| value_of(a, values, device)).collect::<Result<_, _>>()?;
     match (call.op.as_str(), &arguments[..]) {

@@ -3,8 +3,10 @@
 use super::cluster::{ClusterEngine, lock};
 use super::entry::Entry;
 use super::specialisation::Specialisation;
+use crate::background;
 use crate::jit::{Handover, TensorView};
 use std::sync::Arc;
+use trt_subgraph::backend::ending;
 
 /// Has an engine built for these inputs: here when the options ask to wait, or when it came with the module; else in the background
 /// (then nothing is found yet).
@@ -40,11 +42,9 @@ pub(super) fn build_in_background(cluster: &Arc<ClusterEngine>, mut entries: Vec
         if let Some(stream) = stream {
             stream.take();
         }
-        for entry in entries {
-            builder.build(entry);
-        }
+        entries.into_iter().take_while(|_| !ending::has_begun()).for_each(|entry| drop(builder.build(entry)));
     };
-    if let Err(e) = std::thread::Builder::new().name("trt-build".into()).spawn(work) {
+    if let Err(e) = background::spawn(work) {
         log::warn!("no thread could be started to build an engine: {e}");
         let mut building = lock(&cluster.building);
         building.retain(|entry| !keys.contains(entry));

@@ -7,6 +7,7 @@ mod choice;
 pub mod cpu;
 pub mod cuda;
 mod dynamic;
+pub mod ending;
 mod level;
 pub mod reference;
 mod staging;

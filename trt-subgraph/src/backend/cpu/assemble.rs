@@ -4,6 +4,7 @@
 //! and emits steps; layers that only move elements mostly emit none. Each intermediate tensor is a slot of its own; when all
 //! steps are known, slots whose lifetimes do not meet share memory.
 
+use super::super::ending;
 use super::joins::Joins;
 use super::kernel::attention::Attention;
 use super::kernel::{self, Copy, Picked, Pointwise};
@@ -131,6 +132,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn layer(&mut self, layer: &Layer) -> Result<(), Fault> {
+        ending::check()?;
         let value = layer.outputs[0];
         match &layer.kind {
             LayerKind::Parameter(i) => {

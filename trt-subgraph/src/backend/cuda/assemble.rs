@@ -12,6 +12,7 @@ use super::render::{Argument, Draft, Tail};
 use super::tactic::Choice;
 use super::target::Target;
 use crate::DType;
+use crate::backend::ending;
 use crate::backend::view::{Slot, View};
 use crate::backend::wanted;
 use crate::network::layer::Range;
@@ -137,6 +138,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn layer(&mut self, at: usize, layer: &Layer) -> Result<(), Fault> {
+        ending::check()?;
         let value = layer.outputs[0];
         match &layer.kind {
             LayerKind::Parameter(i) => {

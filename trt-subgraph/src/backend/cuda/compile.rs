@@ -4,6 +4,7 @@ use super::library::Nvrtc;
 use super::program::Program;
 use super::render::{Kernel, module};
 use super::target::Target;
+use crate::backend::ending;
 use crate::cache::Cache;
 use cudarc::nvrtc::sys::nvrtcProgram;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub struct Compiled {
 pub fn compile(program: &Program, target: &Target) -> Result<Vec<Compiled>, String> {
     let kernels: Vec<usize> = (0..program.kernels.len()).collect();
     let compiled = side_by_side(&kernels, |&kernel| {
+        ending::check()?;
         let (text, origins) = &program.kernels[kernel];
         cached(text, origins, target).map(|code| Compiled { kernel, code })
     });

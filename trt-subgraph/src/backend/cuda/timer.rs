@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::replay::Replay;
 use super::tactic::{Asked, Choice, Own, Way};
 use super::target::Target;
+use crate::backend::ending;
 use crate::backend::view::View;
 use crate::backend::{Level, Tf32};
 use crate::cache::Cache;
@@ -191,6 +192,7 @@ impl Timer {
 
     /// Milliseconds of the layer, run this way.
     fn time(&self, ready: Ready) -> Result<f32, String> {
+        ending::check()?;
         let Ready { program, code, weights } = ready;
         let loaded = Loaded::new(&self.device, program, &code)?;
         let (weights, arena) =
@@ -287,6 +289,7 @@ impl Alone {
     }
 
     fn ready(&self, way: &Arc<dyn Way>, target: Target) -> Result<Ready, String> {
+        ending::check()?;
         let assembler = self.assembler(target, Choice::Settled(way.clone()));
         let (mut program, wanted) = assembler.run().map_err(|(_, why)| why)?;
         // All slots at once: nothing that the way reads may be overwritten between repeats.
