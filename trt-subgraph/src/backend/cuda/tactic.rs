@@ -29,17 +29,6 @@ pub trait Way: Send + Sync {
     fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault>;
 }
 
-/// Which ways to run a layer are asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asked<'a> {
-    All,
-    /// By kernels of our own.
-    Own,
-    OfLibraries,
-    /// The one of this name.
-    Named(&'a str),
-}
-
 /// Who chooses.
 #[derive(Clone)]
 pub enum Choice<'a> {
@@ -55,8 +44,8 @@ pub enum Choice<'a> {
     Timed(&'a Timer),
     /// Nobody yet: layers that are to be timed are put on the list, and run by our own kernel on tensor cores where that takes them.
     Foreseen(&'a Timer, &'a Mutex<Vec<Alone>>),
-    /// Our own kernel; the ways that are asked for are put on the list.
-    Listed(&'a Timer, Asked<'a>, &'a Mutex<Vec<Arc<dyn Way>>>),
+    /// Our own kernel; every way, or the one of this name, is put on the list.
+    Listed(&'a Timer, Option<&'a str>, &'a Mutex<Vec<Arc<dyn Way>>>),
     /// Our own kernel; every one of our own is put on the list, where there need be no device.
     Rehearsed(&'a Mutex<Vec<Arc<dyn Way>>>),
 }
@@ -73,19 +62,17 @@ impl Choice<'_> {
     }
 }
 
-/// The ways to run this layer here that are asked for, our own kernel first.
-pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32, asked: Asked) -> Vec<Arc<dyn Way>> {
+/// Every way to run this layer here, our own kernel first; with `only` the one of that name, if there is one.
+pub fn ways(
+    a: &mut Assembler,
+    timer: &Timer,
+    layer: &Layer,
+    tf32: Tf32,
+    only: Option<&str>,
+) -> Vec<Arc<dyn Way>> {
     let cuts = if timer.level == Level::Exhaustive { usize::MAX } else { CUTS };
-    let only = match asked {
-        Asked::Named(name) => Some(name),
-        _ => None,
-    };
-    let mut out = match asked {
-        Asked::OfLibraries => vec![],
-        _ => own_ways(a, layer, tf32, cuts),
-    };
+    let mut out = own_ways(a, layer, tf32, cuts);
     match &layer.kind {
-        _ if asked == Asked::Own => {}
         LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, only)),
         LayerKind::MatMul { transpose_a, transpose_b } => {
             out.extend(lt::ways(a, timer, layer, (*transpose_a, *transpose_b), tf32.product));
@@ -98,25 +85,20 @@ pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32, asked: 
 
 /// Those of the ways that are kernels of our own, with at most so many cuts of each kind; of [`usize::MAX`], all there are.
 pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Vec<Arc<dyn Way>> {
-    let clusters = a.target.capability >= 90;
-    let bulks = tensor::bulks(a, layer, clusters, cuts.saturating_add(1));
-    // Bulk copies outdo warpgroups that fetch factors themselves, and of many rows whatever does without tensor cores.
-    let outdone = !bulks.is_empty() && cuts != usize::MAX;
-    let many = tensor::form(a, layer, tf32).is_some_and(|form| form.m >= 64 && form.n >= 8);
-    let mut out: Vec<Arc<dyn Way>> = vec![];
-    if !(outdone && many) {
-        out.push(Arc::new(Own(Kernel::Suitable)));
-    }
+    let mut out: Vec<Arc<dyn Way>> = vec![Arc::new(Own(Kernel::Suitable))];
     if is_short(a, layer) {
         out.extend([Kernel::Direct, Kernel::Tiled].map(|k| -> Arc<dyn Way> { Arc::new(Own(k)) }));
     }
     if is_small(a, layer) {
         out.push(Arc::new(Own(Kernel::Split)));
     }
+    let clusters = a.target.capability >= 90;
     if layer.inputs.len() > 1 && a.is_static(layer.inputs[1]) {
         let patches = tensor::patches(a, layer, tf32, clusters, cuts);
         out.extend(patches.into_iter().map(|patch| -> Arc<dyn Way> { Arc::new(OfPatches(patch)) }));
     }
+    let bulks = tensor::bulks(a, layer, clusters, cuts.saturating_add(1));
+    let outdone = !bulks.is_empty() && cuts != usize::MAX;
     out.extend(bulks.into_iter().map(|bulk| -> Arc<dyn Way> { Arc::new(ByBulkCopies(bulk)) }));
     if let Some(form) = tensor::row_form(a, layer, tf32) {
         let cuts = tensor::cuts(form, &a.target, clusters, cuts);
@@ -273,8 +255,8 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
             list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);
             Arc::new(Own(Kernel::Suitable))
         }
-        Choice::Listed(timer, asked, list) => {
-            let ways = ways(a, timer, layer, timer.tf32, asked);
+        Choice::Listed(timer, only, list) => {
+            let ways = ways(a, timer, layer, timer.tf32, only);
             list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);
             Arc::new(Own(Kernel::Suitable))
         }

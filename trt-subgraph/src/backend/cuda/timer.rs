@@ -10,7 +10,7 @@ use super::memory::Buffer;
 use super::program::{Program, Source};
 use super::queue::Queue;
 use super::replay::Replay;
-use super::tactic::{Asked, Choice, Own, Way};
+use super::tactic::{Choice, Own, Way};
 use super::target::Target;
 use crate::backend::ending;
 use crate::backend::view::View;
@@ -140,37 +140,34 @@ impl Timer {
         }
         drop(chosen);
         let layers = unknown;
-        let listed = |asked| side_by_side(&layers, |alone| alone.ways(self, asked));
+        let ways: Vec<Vec<Arc<dyn Way>>> = side_by_side(&layers, |alone| alone.ways(self, None));
+        let listed = start.elapsed();
+        let pairs: Vec<(usize, Arc<dyn Way>)> = ways
+            .into_iter()
+            .enumerate()
+            .flat_map(|(at, ways)| ways.into_iter().map(move |way| (at, way)))
+            .collect();
+        let ready = side_by_side(&pairs, |(at, way)| layers[*at].ready(way, self.device.target));
+        let count = pairs.len();
         let mut compiled: Vec<Vec<Candidate>> = layers.iter().map(|_| vec![]).collect();
-        // cuDNN builds its plans when they are listed, and takes as long for them as NVRTC for our kernels; neither keeps all cores busy.
-        let theirs = std::thread::scope(|scope| {
-            let theirs = scope.spawn(|| listed(Asked::OfLibraries));
-            self.compile(&layers, listed(Asked::Own), &mut compiled);
-            theirs.join().unwrap_or_default()
-        });
-        self.compile(&layers, theirs, &mut compiled);
-        let count: usize = compiled.iter().map(Vec::len).sum();
+        for ((at, way), ready) in pairs.into_iter().zip(ready) {
+            compiled[at].push(Candidate { way, ready });
+        }
         // Another thread may have foreseen the same: one of both is enough.
         let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
         foreseen.extend(layers.iter().map(|alone| alone.key.clone()).zip(compiled));
         drop(foreseen);
-        log::debug!("{} layers, {count} ways: compiled in {:.1?}", layers.len(), start.elapsed());
-    }
-
-    /// Adds these ways of the layers, compiled.
-    fn compile(&self, layers: &[Alone], ways: Vec<Vec<Arc<dyn Way>>>, to: &mut [Vec<Candidate>]) {
-        let numbered = |(at, ways): (usize, Vec<Arc<dyn Way>>)| ways.into_iter().map(move |way| (at, way));
-        let pairs: Vec<(usize, Arc<dyn Way>)> = ways.into_iter().enumerate().flat_map(numbered).collect();
-        let ready = side_by_side(&pairs, |(at, way)| layers[*at].ready(way, self.device.target));
-        for ((at, way), ready) in pairs.into_iter().zip(ready) {
-            to[at].push(Candidate { way, ready });
-        }
+        log::debug!(
+            "{} layers, {count} ways: listed in {listed:.1?}, compiled in {:.1?}",
+            layers.len(),
+            start.elapsed() - listed
+        );
     }
 
     /// The way that an earlier process found fastest under the very same circumstances.
     fn remembered(&self, alone: &Alone) -> Option<Arc<dyn Way>> {
         let name = Cache::of_process()?.get(CACHED, self.circumstances(&alone.key).as_bytes())?;
-        alone.ways(self, Asked::Named(std::str::from_utf8(&name).ok()?)).pop()
+        alone.ways(self, Some(std::str::from_utf8(&name).ok()?)).pop()
     }
 
     /// Everything that decides which way is fastest.
@@ -185,7 +182,7 @@ impl Timer {
 
     /// The ways of a layer, compiled.
     fn candidates(&self, alone: &Alone) -> Vec<Candidate> {
-        let ways = alone.ways(self, Asked::All);
+        let ways = alone.ways(self, None);
         let ready = side_by_side(&ways, |way| alone.ready(way, self.device.target));
         ways.into_iter().zip(ready).map(|(way, ready)| Candidate { way, ready }).collect()
     }
@@ -276,13 +273,12 @@ impl Alone {
         assembler
     }
 
-    /// The ways to run it that are asked for.
-    fn ways(&self, timer: &Timer, asked: Asked) -> Vec<Arc<dyn Way>> {
+    /// Every way to run it, or the one of this name.
+    fn ways(&self, timer: &Timer, only: Option<&str>) -> Vec<Arc<dyn Way>> {
         // In whatever thread this is.
         let Ok(_relaxed) = timer.device.enter_relaxed() else { return vec![] };
         let list = Mutex::new(Vec::new());
-        if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, asked, &list)).run()
-        {
+        if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, only, &list)).run() {
             log::debug!("a layer alone: {why}");
         }
         list.into_inner().unwrap_or_else(PoisonError::into_inner)
