@@ -371,3 +371,12 @@ fn the_highest_level_times_and_agrees() {
     assert_eq!(Choice::Sizes.way(&machine, &split.run, layer, &is_static), Way::Suitable);
     drop(team);
 }
+
+/// The steps of an engine on this machine.
+fn steps(text: &str) -> String {
+    let network = Network::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let parameters: Vec<Literal> = network.parameters.iter().map(|p| Literal::zeros(p.ty.clone())).collect();
+    let (machine, team) = machines().pop().expect("there is one");
+    let engine = CpuEngine::compile(&network, machine, team, &parameters, &[]).expect("it compiles");
+    engine.describe().steps.join("\n")
+}

@@ -1,7 +1,6 @@
 //! The step of attention: scores of a few lines of queries with all keys, their softmax, and the sum of values by it, while all
 //! of that is in cache. Keys and values are brought into panels by the thread that needs them.
 
-use super::ahead::Ahead;
 use super::batch::Batch;
 use super::pack::pack_even;
 use super::panels::Panels;
@@ -139,21 +138,10 @@ impl Attend {
                 for (m, from) in lines.iter_mut().enumerate().take(rows) {
                     *from = from.wrapping_offset(m as isize * a_pitch);
                 }
-                let tile = Tile {
-                    a: lines,
-                    rows,
-                    taps: &[0],
-                    run: panels.depth,
-                    b: packed.wrapping_add(panel.offset),
-                    bias: std::ptr::null(),
-                    out: out.wrapping_offset(line as isize * pitch + panel.first as isize),
-                    pitch,
-                    columns: if whole { panels.width(panel) } else { panel.columns },
-                    residual: std::ptr::null(),
-                    residual_pitch: 0,
-                    clamp: None,
-                    ahead: Ahead::NONE,
-                };
+                let out = out.wrapping_offset(line as isize * pitch + panel.first as isize);
+                let columns = if whole { panels.width(panel) } else { panel.columns };
+                let b = packed.wrapping_add(panel.offset);
+                let tile = Tile::of_run(lines, rows, panels.depth, b, out, pitch, columns);
                 // SAFETY: the caller's promise.
                 unsafe { kernel(&tile) };
                 line += rows;

@@ -1,7 +1,6 @@
 //! Matrix products whose second operand is no weight: a batch of them, each with its second operand brought into panels by the
 //! thread that needs it.
 
-use super::ahead::Ahead;
 use super::pack::pack_even;
 use super::panels::Panels;
 use super::tile::{self, ROWS, Tile};
@@ -78,21 +77,8 @@ impl Batch {
                 for (m, a) in a.iter_mut().enumerate().take(rows) {
                     *a = a.wrapping_offset(m as isize * self.x.strides[r - 2]);
                 }
-                let tile = Tile {
-                    a,
-                    rows,
-                    taps: &[0],
-                    run: depth,
-                    b: place,
-                    bias: std::ptr::null(),
-                    out: out.at::<f32>(to + line as isize * pitch + panel.first as isize),
-                    pitch,
-                    columns: panel.columns,
-                    residual: std::ptr::null(),
-                    residual_pitch: 0,
-                    clamp: None,
-                    ahead: Ahead::NONE,
-                };
+                let out = out.at::<f32>(to + line as isize * pitch + panel.first as isize);
+                let tile = Tile::of_run(a, rows, depth, place, out, pitch, panel.columns);
                 // SAFETY: lines of the operand and of the result, which are this thread's.
                 unsafe { kernel(&tile) };
                 line += rows;

@@ -47,6 +47,36 @@ pub struct Tile<'a> {
     pub ahead: Ahead,
 }
 
+impl Tile<'_> {
+    /// A product alone: one run of `run` elements, sums that start with zeros, nothing added or done to the result, whose rows lie `pitch`
+    /// elements apart.
+    pub fn of_run(
+        a: [*const f32; ROWS],
+        rows: usize,
+        run: usize,
+        b: *const f32,
+        out: *mut f32,
+        pitch: isize,
+        columns: usize,
+    ) -> Tile<'static> {
+        Tile {
+            a,
+            rows,
+            taps: &[0],
+            run,
+            b,
+            bias: std::ptr::null(),
+            out,
+            pitch,
+            columns,
+            residual: std::ptr::null(),
+            residual_pitch: 0,
+            clamp: None,
+            ahead: Ahead::NONE,
+        }
+    }
+}
+
 /// A kernel for tiles of one size.
 ///
 /// # Safety

@@ -1,10 +1,7 @@
 //! Products with a softmax between them.
 
-use super::{agrees, machines};
-use crate::backend::Engine;
-use crate::backend::cpu::engine::CpuEngine;
-use crate::network::Network;
-use crate::{Literal, Random};
+use super::{agrees, steps};
+use crate::Random;
 
 #[test]
 fn scores_of_all_sizes() {
@@ -63,13 +60,4 @@ fn what_somebody_else_reads_is_written() {
         agrees(&text, seed as u64);
         assert!(!steps(&text).contains("attention"), "{}", steps(&text));
     }
-}
-
-/// The steps of an engine on this machine.
-fn steps(text: &str) -> String {
-    let network = Network::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let parameters: Vec<Literal> = network.parameters.iter().map(|p| Literal::zeros(p.ty.clone())).collect();
-    let (machine, team) = machines().pop().expect("there is one");
-    let engine = CpuEngine::compile(&network, machine, team, &parameters, &[]).expect("it compiles");
-    engine.describe().steps.join("\n")
 }

@@ -1,10 +1,7 @@
 //! Convolutions whose windows reach far over the border of the input.
 
-use super::{EPILOGUES, agrees, machines, operands};
-use crate::backend::Engine;
-use crate::backend::cpu::engine::CpuEngine;
-use crate::network::Network;
-use crate::{Literal, Random};
+use super::{EPILOGUES, agrees, operands, steps};
+use crate::Random;
 
 #[test]
 fn each_cell_counts_where_it_lies_inside() {
@@ -59,13 +56,4 @@ fn small_windows_stay_in_bands() {
     );
     assert!(steps(&text.replace('P', "24")).contains("9 cells of 3x3 24x24 apart"));
     assert!(steps(&text.replace('P', "40")).contains("1 cells of 3x3"));
-}
-
-/// The steps of an engine on this machine.
-fn steps(text: &str) -> String {
-    let network = Network::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let parameters: Vec<Literal> = network.parameters.iter().map(|p| Literal::zeros(p.ty.clone())).collect();
-    let (machine, team) = machines().pop().expect("there is one");
-    let engine = CpuEngine::compile(&network, machine, team, &parameters, &[]).expect("it compiles");
-    engine.describe().steps.join("\n")
 }
