@@ -40,6 +40,7 @@ pub fn cost(network: &Network, layer: &Layer) -> Cost {
             let inner = a.shape[a.rank() - if *transpose_a { 2 } else { 1 }];
             2.0 * elements(0) * inner as f64
         }
+        LayerKind::GroupedMatMul => 2.0 * elements(0) * input(0).shape[1] as f64,
         LayerKind::Convolution(c) => {
             let taps: usize = input(1).shape[1..].iter().product();
             let points = if c.transposed { input(0).elements() as f64 } else { elements(0) };

@@ -36,7 +36,7 @@ fn samples_cover_every_kind_of_layer() {
         seen.extend(network.layers.iter().filter(|l| l.epilogue.is_some()).map(|_| "epilogue"));
     }
     let kinds =
-        "broadcast concat constant convolution epilogue gather matmul normalize pad parameter permute \
+        "broadcast concat constant convolution epilogue gather grouped_matmul matmul normalize pad parameter permute \
                      pointwise pool reduce reshape scan slice softmax topk"
             .split_whitespace();
     assert!(seen.iter().copied().eq(kinds), "{seen:?}");

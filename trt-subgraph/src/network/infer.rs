@@ -63,6 +63,7 @@ fn own_types(kind: &LayerKind, x: &[&TensorType]) -> Rule {
             one(x[0].clone())
         }
         LayerKind::MatMul { transpose_a, transpose_b } => matmul(x[0], x[1], *transpose_a, *transpose_b),
+        LayerKind::GroupedMatMul => grouped_matmul(x[0], x[1], x[2]),
         LayerKind::Convolution(c) => convolution(c, x[0], x[1]),
         LayerKind::Pool(p) => pool(p, x[0]),
         LayerKind::Normalize { axes, .. } => {
@@ -173,6 +174,15 @@ fn matmul(a: &TensorType, b: &TensorType, ta: bool, tb: bool) -> Rule {
         broadcast([&a.shape[..ra - 2], &b.shape[..rb - 2]]).ok_or("the leading axes broadcast")?;
     shape.extend([m, n]);
     Ok(vec![a.with_shape(shape)])
+}
+
+fn grouped_matmul(x: &TensorType, w: &TensorType, offsets: &TensorType) -> Rule {
+    check(x.rank() == 2 && w.rank() == 3, "rows are a matrix, and there is a matrix for each run")?;
+    check(x.dtype == w.dtype && x.dtype.is_float(), "operands have one floating-point type")?;
+    check(x.shape[1] == w.shape[1], "the inner sizes are equal")?;
+    check(matches!(offsets.dtype, DType::I32 | DType::I64), "offsets are i32 or i64")?;
+    check(offsets.shape == w.shape[..1], "there is an offset for each run")?;
+    Ok(vec![x.with_shape([x.shape[0], w.shape[2]])])
 }
 
 fn convolution(c: &Convolution, x: &TensorType, w: &TensorType) -> Rule {

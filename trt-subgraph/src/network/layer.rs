@@ -62,6 +62,10 @@ pub enum LayerKind {
         /// `b` is given as `[..., N, K]`.
         transpose_b: bool,
     },
+    /// Rows of `x[T, K]` in runs, each run multiplied by a matrix of its own: run `e` holds the rows from `offsets[e - 1]`, or 0, to before
+    /// `offsets[e]`, whose results are `x[row] w[e]`, of `w[E, K, N]`. `offsets[E]` (i32 or i64) is a value of the run time. A row that several
+    /// runs hold belongs to the last of them; results of rows that none holds are 0. Takes an epilogue.
+    GroupedMatMul,
     /// Cross-correlation of `x[N, C, spatial...]` with `w[O, C/groups, window...]` (when `transposed`: `w[C, O/groups, window...]`). Takes an epilogue.
     Convolution(Convolution),
     /// Windows over the spatial axes of `x[N, C, spatial...]`. Takes an epilogue, except with `indices`.
@@ -263,6 +267,7 @@ impl LayerKind {
             LayerKind::Reduce { .. } => "reduce",
             LayerKind::Scan { .. } => "scan",
             LayerKind::MatMul { .. } => "matmul",
+            LayerKind::GroupedMatMul => "grouped_matmul",
             LayerKind::Convolution(_) => "convolution",
             LayerKind::Pool(_) => "pool",
             LayerKind::Normalize { .. } => "normalize",
@@ -280,7 +285,10 @@ impl LayerKind {
     /// May a layer of this kind carry an epilogue?
     pub fn takes_epilogue(&self) -> bool {
         match self {
-            LayerKind::MatMul { .. } | LayerKind::Convolution(_) | LayerKind::Normalize { .. } => true,
+            LayerKind::MatMul { .. }
+            | LayerKind::GroupedMatMul
+            | LayerKind::Convolution(_)
+            | LayerKind::Normalize { .. } => true,
             LayerKind::Reduce { op, .. } => !matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin),
             LayerKind::Pool(p) => !p.indices,
             _ => false,
@@ -293,6 +301,7 @@ impl LayerKind {
             LayerKind::Constant(_) | LayerKind::Parameter(_) | LayerKind::Prepared(_) => Some(0),
             LayerKind::Pointwise(_) | LayerKind::Concat { .. } => None,
             LayerKind::MatMul { .. } | LayerKind::Convolution(_) | LayerKind::Gather { .. } => Some(2),
+            LayerKind::GroupedMatMul => Some(3),
             _ => Some(1),
         }
     }

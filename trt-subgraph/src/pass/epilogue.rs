@@ -27,8 +27,10 @@ fn rule(draft: &Draft, at: usize) -> Option<Edit> {
             && draft.ty(v).shape == draft.ty(result).shape
             && draft.is_static(v) == draft.is_static(result)
     };
-    let heavy =
-        |at: usize| matches!(draft.layer(at).kind, LayerKind::MatMul { .. } | LayerKind::Convolution(_));
+    let heavy = |at: usize| {
+        let kind = &draft.layer(at).kind;
+        matches!(kind, LayerKind::MatMul { .. } | LayerKind::GroupedMatMul | LayerKind::Convolution(_))
+    };
     let candidates = layer.inputs.iter().filter(|&&v| qualifies(v)).filter_map(|&v| draft.definition(v));
     let producer = draft.layer(candidates.max_by_key(|&at| (heavy(at), at))?);
 

@@ -147,7 +147,9 @@ impl Narrowing<'_> {
         match &layer.kind {
             LayerKind::Pointwise(expr) if wide => self.pointwise(layer, expr, false),
             _ if wide => self.computed(layer, DType::F32, false),
-            LayerKind::Convolution(_) | LayerKind::MatMul { .. } => self.computed(layer, self.dtype, !last),
+            LayerKind::Convolution(_) | LayerKind::MatMul { .. } | LayerKind::GroupedMatMul => {
+                self.computed(layer, self.dtype, !last)
+            }
             LayerKind::Pointwise(expr) => self.pointwise(layer, expr, some_narrow && !last),
             LayerKind::Reduce { op: ReduceOp::Sum | ReduceOp::Prod, .. } | LayerKind::Scan { .. } => {
                 self.computed(layer, DType::F32, false)

@@ -3,7 +3,7 @@
 use super::Generator;
 use trt_subgraph::network::layer::*;
 use trt_subgraph::network::{LayerKind, ValueId};
-use trt_subgraph::{DType, TensorType};
+use trt_subgraph::{DType, Literal, TensorType};
 
 /// A layer that may turn out ill typed or wild.
 pub struct Proposal {
@@ -24,7 +24,7 @@ fn computes(kind: LayerKind, inputs: Vec<ValueId>) -> Option<Proposal> {
 impl Generator {
     /// A layer of any kind but pointwise.
     pub(super) fn structural(&mut self) -> Option<Proposal> {
-        match self.random.below(17) {
+        match self.random.below(18) {
             0 => self.broadcast(),
             1 | 2 => self.reduce(),
             3 => self.scan(),
@@ -37,6 +37,7 @@ impl Generator {
             13 => self.slice(),
             14 => self.concat(),
             15 => self.pad(),
+            16 => self.grouped_matmul(),
             _ => self.pick(),
         }
     }
@@ -96,6 +97,24 @@ impl Generator {
             None => self.source(TensorType::new(ty.dtype, shape), None),
         };
         computes(LayerKind::MatMul { transpose_a, transpose_b }, vec![a, b])
+    }
+
+    /// Mostly runs one after the other; any offsets have a meaning.
+    fn grouped_matmul(&mut self) -> Option<Proposal> {
+        let x = self.any_float()?;
+        let ty = self.ty(x);
+        let [rows, inner] = ty.shape[..] else { return None };
+        let runs = 1 + self.random.below(4);
+        let n = 1 + self.random.below(6);
+        let w = self.source(TensorType::new(ty.dtype, [runs, inner, n]), None);
+        let mut offset = || self.random.below(rows + 3) as i64 - 1;
+        let mut offsets: Vec<i64> = (0..runs).map(|_| offset()).collect();
+        if self.random.chance(0.8) {
+            offsets.sort_unstable();
+        }
+        let of = TensorType::new(*self.random.pick(&[DType::I32, DType::I64]), [runs]);
+        let offsets = self.place(Literal::from_i64(of, offsets).expect("an offset a run"), None);
+        computes(LayerKind::GroupedMatMul, vec![x, w, offsets])
     }
 
     fn convolution(&mut self) -> Option<Proposal> {

@@ -130,6 +130,8 @@ impl Rows {
                     _ => inputs.iter().all(meets),
                 }
             }
+            // Which matrix meets a row depends on where it lies among all.
+            LayerKind::GroupedMatMul => false,
             LayerKind::Convolution(_) => self.has(first) && !self.has(inputs[1]),
             LayerKind::Pool(_) => true,
         }

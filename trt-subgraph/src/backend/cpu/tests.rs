@@ -6,6 +6,7 @@ mod minimal_filtering;
 mod norms;
 mod parts;
 mod picked_rows;
+mod runs;
 
 use super::engine::CpuEngine;
 use super::expr::Isa;

@@ -159,6 +159,7 @@ fn own_results(kind: &LayerKind, x: &[&Tensor], ty: &TensorType) -> Result<Vec<D
         LayerKind::MatMul { transpose_a, transpose_b } => {
             product::matmul(x[0], x[1], (*transpose_a, *transpose_b), ty)
         }
+        LayerKind::GroupedMatMul => product::grouped(x[0], x[1], x[2], ty),
         LayerKind::Convolution(c) => product::convolution(c, x[0], x[1], ty),
         LayerKind::Pool(p) => return Ok(pool::pool(p, x[0], ty)),
         LayerKind::Normalize { axes, eps, rms } => rows::normalize(x[0], axes, *eps, *rms),

@@ -44,6 +44,22 @@ fn products<T: Element>(a: &[T], b: &[T], count: usize, [m, k, n]: [usize; 3]) -
     out
 }
 
+/// Each row of `x[T, K]` by the matrix of `w[E, K, N]` whose run holds it, into `ty`.
+pub(super) fn grouped(x: &Tensor, w: &Tensor, offsets: &Tensor, ty: &TensorType) -> Data {
+    let (rows, n, k) = (ty.shape[0], ty.shape[1], x.ty.shape[1]);
+    let (x, w) = (x.data.floats(), w.data.floats());
+    let ends = offsets.data.ints();
+    let holds = |e: &usize, row: i64| (if *e == 0 { 0 } else { ends[e - 1] }..ends[*e]).contains(&row);
+    let mut out = Vec::with_capacity(rows * n);
+    for row in 0..rows {
+        out.extend(match (0..ends.len()).rev().find(|e| holds(e, row as i64)) {
+            Some(e) => products(&x[row * k..][..k], &w[e * k * n..][..k * n], 1, [1, k, n]),
+            None => vec![0.0; n],
+        });
+    }
+    Data::Float(out)
+}
+
 /// One spatial axis: `wide[i * stride + tap * dilation - before]` meets `narrow[i]`. The input is the wide side of a
 /// convolution and the narrow side of a transposed one.
 struct Axis {

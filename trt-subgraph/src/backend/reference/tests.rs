@@ -108,6 +108,19 @@ fn products_batch_and_transpose() {
     assert_eq!(product(false, false, &[2, 0], &[0, 1]).to_f64(), [0., 0.]);
 }
 
+#[test]
+fn rows_meet_the_matrix_of_their_run() {
+    let (x, w) = (count(&[4, 1]), floats(&[3, 1, 2], &[1., 2., 10., 20., 100., 200.]));
+    let product = |offsets: &[i64]| {
+        layer(LayerKind::GroupedMatMul, &[x.clone(), w.clone(), ints(&[3], offsets)]).to_f64()
+    };
+    assert_eq!(product(&[1, 3, 4]), [0., 0., 10., 20., 20., 40., 300., 600.]);
+    assert_eq!(product(&[2, 2, 3]), [0., 0., 1., 2., 200., 400., 0., 0.], "an empty run, and a row of none");
+    assert_eq!(product(&[3, 1, 9]), [0., 0., 100., 200., 200., 400., 300., 600.], "the last of two runs");
+    let none = layer(LayerKind::GroupedMatMul, &[x.clone(), floats(&[0, 1, 1], &[]), ints(&[0], &[])]);
+    assert_eq!(none.to_f64(), [0.; 4]);
+}
+
 fn plain(spatial: usize) -> Convolution {
     Convolution {
         stride: vec![1; spatial],

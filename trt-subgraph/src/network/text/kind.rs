@@ -63,6 +63,7 @@ pub(super) fn blank(name: &str) -> Option<LayerKind> {
         "reduce" => LayerKind::Reduce { op: ReduceOp::Sum, axes, keep: false },
         "scan" => LayerKind::Scan { op: ScanOp::Sum, axis },
         "matmul" => LayerKind::MatMul { transpose_a: false, transpose_b: false },
+        "grouped_matmul" => LayerKind::GroupedMatMul,
         "convolution" => LayerKind::Convolution(Convolution {
             stride: vec![],
             padding: vec![],
@@ -106,7 +107,8 @@ pub(super) fn attributes(
         LayerKind::Constant(_)
         | LayerKind::Parameter(_)
         | LayerKind::Prepared(_)
-        | LayerKind::Pointwise(_) => Ok(()),
+        | LayerKind::Pointwise(_)
+        | LayerKind::GroupedMatMul => Ok(()),
         LayerKind::Broadcast { shape } | LayerKind::Reshape { shape } => walk.field("shape", shape, None),
         LayerKind::Reduce { op, axes, keep } => {
             walk.field("op", op, None)?;

@@ -4,7 +4,7 @@
 //! order in which tiles read the second operand, [`pack`] puts it there; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done
 //! to a result while it is in cache. [`sweep`] is the step that walks the result, [`winograd`] one with fewer multiplications
 //! for windows of 3x3, [`cells`] one for windows that reach far over the border, [`batch`] one for products of two tensors of which neither is a weight, [`attend`] two of those
-//! with a softmax between them, [`depthwise`] one for channels
+//! with a softmax between them, [`runs`] one for runs of rows with a matrix each, [`depthwise`] one for channels
 //! that are filtered alone. [`ahead`] brings weights near before they are read.
 
 #![allow(
@@ -22,6 +22,7 @@ pub mod formula;
 pub mod lanes;
 pub mod pack;
 pub mod panels;
+pub mod runs;
 pub mod sweep;
 pub mod thin;
 pub mod tile;

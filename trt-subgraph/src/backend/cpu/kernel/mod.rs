@@ -7,6 +7,7 @@ pub mod convolution;
 mod copy;
 mod direct;
 mod gather;
+mod grouped;
 mod lookup;
 mod matmul;
 mod moves;
@@ -53,6 +54,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
         LayerKind::MatMul { transpose_a, transpose_b } => {
             matmul::assemble(a, layer, *transpose_a, *transpose_b)
         }
+        LayerKind::GroupedMatMul => grouped::assemble(a, layer),
         LayerKind::Convolution(c) => convolution::assemble(a, layer, c),
         LayerKind::Pool(p) => pool::assemble(a, layer, p),
         LayerKind::Normalize { axes, eps, rms } => normalize::assemble(a, layer, axes, *eps, *rms),

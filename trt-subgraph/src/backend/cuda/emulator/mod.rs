@@ -5,6 +5,7 @@
 
 mod chains;
 mod gates;
+mod runs;
 mod tensor_cores;
 mod tests;
 

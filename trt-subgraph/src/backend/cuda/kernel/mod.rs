@@ -44,6 +44,7 @@ pub fn assemble(a: &mut Assembler, at: usize, layer: &Layer, index: Option<usize
         LayerKind::Reduce { op, axes, .. } => reduce::assemble(a, layer, *op, axes),
         LayerKind::Scan { op, axis } => scan::assemble(a, layer, *op, *axis),
         LayerKind::MatMul { .. } | LayerKind::Convolution(_) => tactic::emit(a, layer),
+        LayerKind::GroupedMatMul => product::grouped(a, layer),
         LayerKind::Pool(p) => pool::assemble(a, layer, p),
         LayerKind::Normalize { axes, eps, rms } => rows::normalize(a, layer, axes, *eps, *rms),
         LayerKind::Softmax { axis, log } => rows::softmax(a, layer, *axis, *log),

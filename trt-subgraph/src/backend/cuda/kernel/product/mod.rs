@@ -5,12 +5,14 @@
 mod convolution;
 mod direct;
 mod few;
+mod grouped;
 mod matmul;
 mod split;
 pub mod tensor;
 mod tiled;
 
 pub use convolution::convolution;
+pub use grouped::grouped;
 pub use matmul::{matmul, matrices};
 
 use super::super::assemble::{Assembler, Fault};
