@@ -68,6 +68,7 @@ operators! {
     gate,
     grid_sampler,
     group_norm,
+    grouped_matmul,
     index,
     index_update,
     join,
