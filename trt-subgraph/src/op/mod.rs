@@ -69,6 +69,7 @@ operators! {
     grid_sampler,
     group_norm,
     grouped_matmul,
+    histogram,
     index,
     index_update,
     join,
