@@ -5,6 +5,7 @@
 
 use super::ahead::Ahead;
 use super::panels::{Panel, Panels};
+use super::sweep::MOST_TERMS;
 use super::tile::{self, ROWS, Tile};
 use crate::DType;
 use crate::backend::RunError;
@@ -92,6 +93,8 @@ pub struct Runs {
     /// Rows that are worked on together, and parts of the panels that are worked on apart.
     band: usize,
     shares: usize,
+    /// Terms of a sum that are added in one go; the rest is added to the result later.
+    terms: usize,
 }
 
 impl Runs {
@@ -104,39 +107,47 @@ impl Runs {
         out: View,
     ) {
         let rows = out.shape[0];
-        let fitting = (a.machine.cache / 8 * 3 / (4 * panels.depth)).max(ROWS);
+        let is_long = panels.depth > MOST_TERMS && rows > ROWS && panels.list.iter().all(|p| p.vectors > 0);
+        let parts = if is_long { panels.depth.div_ceil(MOST_TERMS) } else { 1 };
+        let terms = panels.depth.div_ceil(parts);
+        let fitting = (a.machine.cache / 8 * 3 / (4 * terms)).max(ROWS);
         let band = rows.div_ceil(rows.div_ceil(fitting));
         // A few rows are one band: threads share the matrices then.
         let shares = a.machine.threads.div_ceil(rows.div_ceil(band)).min(panels.list.len());
         let touches = [x.slot, weights.0, offsets.slot(), out.slot];
-        a.emit(Runs { isa: a.machine.isa, x, weights, panels, offsets, out, band, shares }, &touches);
+        a.emit(Runs { isa: a.machine.isa, x, weights, panels, offsets, out, band, shares, terms }, &touches);
     }
 
     /// # Safety
     /// As for [`Step::run`]; rows and panels are this thread's. `b` is the matrix of the rows.
     unsafe fn product(&self, [out, x, b]: [Address; 3], rows: Range<usize>, panels: &[Panel]) {
         let pitch = self.out.strides[0];
-        for panel in panels {
+        let parts = (0..self.panels.depth).step_by(self.terms);
+        for (begin, panel) in parts.flat_map(|begin| panels.iter().map(move |panel| (begin, panel))) {
+            let b = b.at::<f32>((panel.offset + begin * self.panels.width(panel)) as isize);
             let kernels = self.panels.kernels(self.isa, panel);
             let mut row = rows.start;
             while row < rows.end {
                 let (count, kernel) = tile::next(kernels, rows.end - row);
-                let mut a = [x.at::<f32>(row as isize * self.x.strides[0]).cast_const(); ROWS];
+                let mut a =
+                    [x.at::<f32>(row as isize * self.x.strides[0] + begin as isize).cast_const(); ROWS];
                 for (m, a) in a.iter_mut().enumerate().take(count) {
                     *a = a.wrapping_offset(m as isize * self.x.strides[0]);
                 }
+                let out = out.at::<f32>(row as isize * pitch + panel.first as isize);
                 let tile = Tile {
                     a,
                     rows: count,
                     taps: &[0],
-                    run: self.panels.depth,
-                    b: b.at::<f32>(panel.offset as isize),
+                    run: self.terms.min(self.panels.depth - begin),
+                    b,
                     bias: std::ptr::null(),
-                    out: out.at::<f32>(row as isize * pitch + panel.first as isize),
+                    out,
                     pitch,
                     columns: panel.columns,
-                    residual: std::ptr::null(),
-                    residual_pitch: 0,
+                    // Sums go on from what is there already.
+                    residual: if begin > 0 { out.cast_const() } else { std::ptr::null() },
+                    residual_pitch: pitch,
                     clamp: None,
                     ahead: Ahead::NONE,
                 };
