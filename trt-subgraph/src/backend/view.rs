@@ -108,11 +108,12 @@ impl View {
         }
     }
 
-    /// A strided part of every axis.
+    /// A strided part of every axis. A part without elements starts where the whole does.
     pub fn slice(&self, ranges: &[Range]) -> View {
         let mut out = self.clone();
+        let is_empty = ranges.iter().any(|r| r.len == 0);
         for (axis, r) in ranges.iter().enumerate() {
-            if r.len > 0 {
+            if !is_empty {
                 out.offset += self.strides[axis] * (r.start * self.dtype.size()) as isize;
             }
             out.shape[axis] = r.len;
@@ -205,5 +206,14 @@ mod tests {
     fn slices_walk_backwards() {
         let x = base(&[5]).slice(&[Range { start: 4, step: -2, len: 3 }]);
         assert_eq!((x.offset, x.strides[0], x.shape[0]), (16, -2, 3));
+    }
+
+    #[test]
+    fn parts_of_nothing_stay_inside() {
+        let ty = TensorType::new(DType::F64, [5, 4, 0, 10]);
+        let x = View::dense(Slot(0), &ty, &[2, 3, 0, 1]);
+        assert_eq!(x.narrow(3, 5, 5).reach(), (0, 0));
+        assert_eq!(base(&[4, 6]).narrow(0, 2, 2).narrow(1, 6, 0).offset, 48);
+        assert_eq!(base(&[0, 6]).narrow(1, 3, 3).offset, 0);
     }
 }
