@@ -79,6 +79,8 @@ impl CharRnn {
             bar.set_message(format!("{bits:.2} bits a character"));
         }
         bar.finish();
+        // Gradients that stay would have each evaluation compare all weights.
+        adam.zero_grad();
         Ok(())
     }
 

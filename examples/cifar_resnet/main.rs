@@ -179,5 +179,7 @@ fn train(name: &'static str, net: &impl ModuleT, vs: &VarStore, data: &Dataset) 
         }
     }
     bar.finish_and_clear();
+    // Gradients that stay would have each evaluation compare all weights.
+    adam.zero_grad();
     Ok(())
 }

@@ -71,6 +71,8 @@ pub fn train(net: &LeNet, vs: &nn::VarStore, data: &Dataset) -> Result<()> {
         }
     }
     bar.finish();
+    // Gradients that stay would have each evaluation compare all weights.
+    adam.zero_grad();
     Ok(())
 }
 

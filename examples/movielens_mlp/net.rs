@@ -100,6 +100,8 @@ impl Recommender {
             }
         }
         bar.finish();
+        // Gradients that stay would have each evaluation compare all weights.
+        adam.zero_grad();
         Ok(())
     }
 }

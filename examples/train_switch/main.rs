@@ -95,6 +95,8 @@ fn train(data: &Dataset, name: &'static str) -> Result<Vec<Epoch>> {
             losses += loss.to_kind(Kind::Double).double_value(&[]);
             bar.inc(1);
         }
+        // Gradients that stay would have each evaluation compare all weights.
+        optimiser.zero_grad();
         let training = start.elapsed();
         let Evaluation { accuracy, time, .. } =
             evaluate(data, BATCH, &mut |images| Ok(module.forward_ts(&[images])?))?;
