@@ -4,11 +4,13 @@
 //! the best of some rounds counts.
 
 use std::time::{Duration, Instant};
-use tch::nn::{self, ModuleT, VarStore};
+use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor, vision::resnet::resnet50};
 use tch_bridge::TrtModule;
-use tch_bridge::jit::Watched;
+use tch_bridge::jit::{Run, Watched};
 use tests::{assert_close, engines_on, options, served};
+use trt_subgraph::backend::cpu::Cpu;
+use trt_subgraph::backend::{Backend, CompileOptions, MemoryRun, Stream};
 
 /// Rounds, and how many copies of the weights the best of them may take.
 const ROUNDS: usize = 15;
@@ -35,10 +37,21 @@ fn resnet_50_follows_a_step_soon() {
     drop(call());
     let weights: Vec<Tensor> = vs.variables().into_values().collect();
     let mut copies: Vec<Tensor> = weights.iter().map(Tensor::copy).collect();
-    let (mut more, mut explicit, mut copied) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let mut sgd = nn::Sgd::default().build(&vs, 1e-4).expect("an optimiser");
+    let [mut more, mut with_gradients, mut explicit, mut copied] = [const { Vec::new() }; 4];
+    for round in 0..2 * ROUNDS {
+        // First weights that torch counts the writes of, then such as have gradients and are written uncounted.
+        let by_gradients = round >= ROUNDS;
+        let more = if by_gradients { &mut with_gradients } else { &mut more };
         for mut variable in vs.trainable_variables() {
-            let _ = variable.g_mul_scalar_(0.999);
+            if by_gradients {
+                tch::with_grad(|| variable.square().sum(Kind::Float)).backward();
+            } else {
+                let _ = variable.g_mul_scalar_(0.999);
+            }
+        }
+        if by_gradients {
+            sgd.step();
         }
         let before = served(&module);
         let (_, after_the_step) = call();
@@ -55,13 +68,16 @@ fn resnet_50_follows_a_step_soon() {
         copied.push(start.elapsed());
     }
     assert_close(&call().0, &net.forward_t(&image, false));
-    let [more, explicit, copied] = [more, explicit, copied].map(|mut times: Vec<Duration>| {
-        times.sort_unstable();
-        [times[0], times[ROUNDS / 2]]
-    });
+    let [more, with_gradients, explicit, copied] =
+        [more, with_gradients, explicit, copied].map(|mut times: Vec<Duration>| {
+            times.sort_unstable();
+            [times[0], times[ROUNDS / 2]]
+        });
     println!(
-        "best and median: a call after a step takes {more:.1?} more, refit() {explicit:.1?}, copying the weights {copied:.1?}"
+        "best and median: a call after a step takes {more:.1?} more, after one whose gradients stay {with_gradients:.1?}, refit() \
+         {explicit:.1?}, copying the weights {copied:.1?}"
     );
+    assert!(with_gradients[0] < copied[0] * COPIES, "{with_gradients:?} {copied:?}");
     assert!(explicit[0] < copied[0] * COPIES, "{explicit:?} {copied:?}");
 }
 
@@ -86,11 +102,17 @@ fn a_look_is_cheap_without_gradients() {
         let vs = VarStore::new(Device::Cpu);
         network(&vs.root());
         let weights: Vec<Tensor> = vs.variables().into_values().collect();
-        let watched = Watched::new(&weights).expect("they are watched");
+        let sum = |runs: &[Run]| {
+            let run = |run: &Run| MemoryRun { address: run.address as *const u8, bytes: run.bytes };
+            let runs: Vec<MemoryRun> = runs.iter().map(run).collect();
+            // SAFETY: memory of tensors that live meanwhile.
+            unsafe { Cpu.checksums(&runs, &CompileOptions::default(), Stream::NONE) }
+        };
+        let watched = Watched::new(&weights, &sum).expect("they are watched");
         let look = || {
             let times = (0..40 * ROUNDS).map(|_| {
                 let start = Instant::now();
-                assert!(!watched.changed());
+                assert!(!watched.changed(&sum));
                 start.elapsed()
             });
             let mut times: Vec<Duration> = times.collect();
@@ -98,10 +120,10 @@ fn a_look_is_cheap_without_gradients() {
             times[times.len() / 2]
         };
         let without = look();
-        let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
-        vs.trainable_variables().iter().for_each(|v| sum += v.sum(Kind::Float));
-        sum.backward();
-        watched.settle(watched.state());
+        let mut loss = Tensor::zeros([], (Kind::Float, Device::Cpu));
+        vs.trainable_variables().iter().for_each(|v| loss += v.sum(Kind::Float));
+        loss.backward();
+        watched.settle(watched.state(&sum));
         let with = look();
         println!(
             "{name}, {} tensors: a look takes {without:.2?} without gradients, {with:.2?} with them",

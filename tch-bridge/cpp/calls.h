@@ -8,6 +8,8 @@ namespace tch_trt {
 using TorchModule = torch::jit::Module;
 enum class ValueKind : uint8_t;
 enum class Role : uint8_t;
+enum class Glance : uint8_t;
+struct RawRun;
 struct RawTensor;
 struct RawArgument;
 struct RawDevice;
@@ -135,8 +137,12 @@ void call_operator(rust::Str name, rust::Str overload, Stack& stack);
 // watch.cpp
 std::unique_ptr<Watched> watch(const Stack& stack);
 bool any_is_recorded(const Watched& watched, uint8_t recording);
-bool changed(const Watched& watched);
+Glance glance(const Watched& watched);
 std::unique_ptr<WatchedState> state(const Watched& watched);
+std::unique_ptr<WatchedState> state_of_doubtful(const Watched& watched);
+rust::Vec<RawRun> to_be_summed(const WatchedState& state);
+void set_sums(WatchedState& state, rust::Slice<const uint64_t> sums);
+bool is_still(const Watched& watched, const WatchedState& state);
 void settle(const Watched& watched, std::unique_ptr<WatchedState> state);
 
 // prepare.cpp, assume.cpp, sizes.cpp, extract.cpp, observe.cpp, stitch.cpp, trace.cpp, carve.cpp, widen.cpp

@@ -1,11 +1,9 @@
 // Whether the weights behind an engine have changed.
 //
 // torch counts most writes. Those of its own C++ SGD among others it does not, since they go through `data()`; they are made for the
-// sake of a gradient. So a tensor is compared as a whole as long as it has a gradient, and once more after one has arrived; at other times a
-// look at what torch counts, and at a few elements, is enough. A gradient is never more than a pointer here: other threads replace it.
+// sake of a gradient. So a tensor counts as changed once a gradient has arrived, and is compared as a whole as long as it has one; at other
+// times a look at what torch counts, and at a few elements, is enough. A gradient is never more than a pointer here: other threads replace it.
 #include "tch-bridge/cpp/watch.h"
-
-#include <ATen/Parallel.h>
 
 #include <cstring>
 
@@ -83,29 +81,6 @@ uint64_t look_at_all(const Watched& watched) {
   return hash;
 }
 
-// Of all bytes; `kUnknown` where there is no memory of the CPU's.
-uint64_t checksum_of(const at::Tensor& tensor) {
-  constexpr int64_t kPart = 1 << 18;
-  if (!has_memory(tensor) || !tensor.device().is_cpu()) return kUnknown;
-  at::Tensor dense = tensor;
-  if (!tensor.is_non_overlapping_and_dense()) {
-    const at::NoGradGuard guard;
-    dense = tensor.contiguous();
-  }
-  const auto* bytes = static_cast<const uint8_t*>(dense.const_data_ptr());
-  const auto size = static_cast<int64_t>(dense.nbytes());
-  std::vector<uint64_t> sums(static_cast<size_t>((size + kPart - 1) / kPart));
-  at::parallel_for(0, static_cast<int64_t>(sums.size()), 4, [&](int64_t first, int64_t end) {
-    for (int64_t part = first; part < end; ++part) {
-      const int64_t length = std::min(kPart, size - part * kPart);
-      sums[static_cast<size_t>(part)] = checksum({bytes + part * kPart, static_cast<size_t>(length)});
-    }
-  });
-  uint64_t hash = static_cast<uint64_t>(size);
-  for (uint64_t sum : sums) hash = mix(hash, sum);
-  return hash == kUnknown ? 1 : hash;
-}
-
 // The gradients of a tensor. In this order: one that arrives after its count was read is counted later.
 struct Gradients {
   Gradients(const Watched& watched, const WatchedTensor& one) {
@@ -120,23 +95,26 @@ struct Gradients {
     std::atomic_thread_fence(std::memory_order_acquire);
   }
 
-  bool is_calm(const WatchedTensor& one) const { return !has_gradient && arrived == one.calm.load(std::memory_order_relaxed); }
   bool never_came() const { return !has_gradient && arrived <= 1; }
+  bool is_doubtful(const WatchedTensor& one) const { return has_gradient || arrived != one.calm.load(std::memory_order_relaxed); }
   uint64_t calm() const { return has_gradient ? kNever : arrived; }
 
   uint64_t arrived;
   bool has_gradient;
 };
 
-// Whether it may have been written uncounted, and is not what engines have.
-bool was_written(const Watched& watched, const WatchedTensor& one) {
-  const Gradients gradients(watched, one);
-  if (gradients.is_calm(one)) return false;
-  const uint64_t known = one.checksum.load(std::memory_order_relaxed);
-  if (known == kUnknown || checksum_of(one.tensor) != known) return true;
-  one.calm.store(gradients.calm(), std::memory_order_relaxed);
-  return false;
+// Notes that the bytes of the latest tensor are to be summed. Where there are none, or no room for a dense copy, it stays unknown.
+void sum_later(WatchedState& state, const at::Tensor& tensor) {
+  if (!has_memory(tensor)) return;
+  try {
+    const at::NoGradGuard guard;
+    state.dense.push_back(tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous());
+    state.summed.push_back(state.ones.size() - 1);
+  } catch (const std::exception&) {
+  }
 }
+
+int32_t number_of(const at::Device& device) { return device.is_cpu() ? -1 : device.is_cuda() ? device.index() : -2; }
 
 }  // namespace
 
@@ -151,29 +129,73 @@ bool any_is_recorded(const Watched& watched, uint8_t recording) {
                      [&](const WatchedTensor& one) { return is_recorded(one.tensor, recording); });
 }
 
-bool changed(const Watched& watched) {
-  return look_at_all(watched) != watched.look.load(std::memory_order_acquire) ||
-         std::any_of(watched.tensors.begin(), watched.tensors.end(),
-                     [&](const WatchedTensor& one) { return was_written(watched, one); });
+Glance glance(const Watched& watched) {
+  if (look_at_all(watched) != watched.look.load(std::memory_order_acquire)) return Glance::Changed;
+  Glance found = Glance::Same;
+  for (const auto& one : watched.tensors) {
+    const Gradients gradients(watched, one);
+    if (gradients.arrived != one.arrived.load(std::memory_order_relaxed)) return Glance::Changed;
+    if (!gradients.is_doubtful(one)) continue;
+    if (one.checksum.load(std::memory_order_relaxed) == kUnknown) return Glance::Changed;
+    found = Glance::Doubtful;
+  }
+  return found;
 }
 
 std::unique_ptr<WatchedState> state(const Watched& watched) {
   auto state = std::make_unique<WatchedState>();
   state->look = look_at_all(watched);
-  for (const auto& one : watched.tensors) {
+  for (size_t i = 0; i < watched.tensors.size(); ++i) {
+    const auto& one = watched.tensors[i];
     const Gradients gradients(watched, one);
-    state->checksum_and_calm.emplace_back(gradients.never_came() ? kUnknown : checksum_of(one.tensor), gradients.calm());
+    state->ones.push_back({i, gradients.arrived, gradients.calm(), kUnknown});
+    if (!gradients.never_came()) sum_later(*state, one.tensor);
     if (has_memory(one.tensor)) state->storages.push_back(one.tensor.storage().getWeakStorageImpl());
   }
   return state;
 }
 
+std::unique_ptr<WatchedState> state_of_doubtful(const Watched& watched) {
+  auto state = std::make_unique<WatchedState>();
+  for (size_t i = 0; i < watched.tensors.size(); ++i) {
+    const auto& one = watched.tensors[i];
+    const Gradients gradients(watched, one);
+    if (!gradients.is_doubtful(one)) continue;
+    state->ones.push_back({i, gradients.arrived, gradients.calm(), kUnknown});
+    sum_later(*state, one.tensor);
+  }
+  return state;
+}
+
+rust::Vec<RawRun> to_be_summed(const WatchedState& state) {
+  rust::Vec<RawRun> runs;
+  for (const at::Tensor& dense : state.dense)
+    runs.push_back({reinterpret_cast<size_t>(dense.const_data_ptr()), dense.nbytes(), number_of(dense.device())});
+  return runs;
+}
+
+void set_sums(WatchedState& state, rust::Slice<const uint64_t> sums) {
+  for (size_t i = 0; i < state.summed.size(); ++i) state.ones[state.summed[i]].checksum = sums[i] == kUnknown ? 1 : sums[i];
+  state.dense.clear();
+}
+
+bool is_still(const Watched& watched, const WatchedState& state) {
+  for (const auto& [tensor, arrived, calm, checksum] : state.ones) {
+    const auto& one = watched.tensors[tensor];
+    if (checksum == kUnknown || checksum != one.checksum.load(std::memory_order_relaxed)) return false;
+    if (arrived != one.arrived.load(std::memory_order_relaxed)) return false;
+  }
+  for (const auto& one : state.ones) watched.tensors[one.tensor].calm.store(one.calm, std::memory_order_relaxed);
+  return true;
+}
+
 void settle(const Watched& watched, std::unique_ptr<WatchedState> state) {
   const std::lock_guard<std::mutex> lock(watched.settling);
-  for (size_t i = 0; i < watched.tensors.size(); ++i) {
-    const auto& [checksum, calm] = state->checksum_and_calm[i];
-    watched.tensors[i].checksum.store(checksum, std::memory_order_relaxed);
-    watched.tensors[i].calm.store(calm, std::memory_order_relaxed);
+  for (const auto& [tensor, arrived, calm, checksum] : state->ones) {
+    const auto& one = watched.tensors[tensor];
+    one.checksum.store(checksum, std::memory_order_relaxed);
+    one.arrived.store(arrived, std::memory_order_relaxed);
+    one.calm.store(calm, std::memory_order_relaxed);
   }
   watched.storages = std::move(state->storages);
   watched.look.store(state->look, std::memory_order_release);

@@ -23,6 +23,8 @@ struct WatchedTensor {
   mutable Arrivals kept;
   // As engines have it: of all its bytes, or `kUnknown`.
   mutable std::atomic<uint64_t> checksum{0};
+  // Gradients that had arrived when engines read it.
+  mutable std::atomic<uint64_t> arrived{0};
   // It had no gradient, and was as engines have it, when this many had arrived.
   mutable std::atomic<uint64_t> calm{0};
 };
@@ -36,10 +38,17 @@ struct Watched {
   mutable std::vector<c10::weak_intrusive_ptr<at::StorageImpl>> storages;
 };
 
-// What the tensors were at one moment.
+// What tensors were at one moment: all, or those that may have been written uncounted.
 struct WatchedState {
+  struct One {
+    size_t tensor;
+    uint64_t arrived, calm, checksum;
+  };
   uint64_t look = 0;
-  std::vector<std::pair<uint64_t, uint64_t>> checksum_and_calm;
+  std::vector<One> ones;
+  // Of `ones`, those whose bytes are to be summed, and these as dense tensors.
+  std::vector<size_t> summed;
+  std::vector<at::Tensor> dense;
   std::vector<c10::weak_intrusive_ptr<at::StorageImpl>> storages;
 };
 

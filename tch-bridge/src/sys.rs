@@ -11,7 +11,6 @@ pub(crate) use crate::jit::kinds::{
     KindsHandle, kinds_fit, kinds_read, kinds_recorded, kinds_share, kinds_text,
 };
 pub(crate) use crate::jit::trace::{TraceClosure, trace_call};
-use crate::jit::watch::checksum;
 use crate::switch::set_enabled;
 
 #[cxx::bridge(namespace = "tch_trt")]
@@ -53,6 +52,21 @@ pub(crate) mod ffi {
         name: String,
         type_name: String,
         has_default: bool,
+    }
+
+    /// Memory of a dense tensor: its address and bytes, and the GPU that it is on, -1 for the CPU.
+    struct RawRun {
+        address: usize,
+        bytes: usize,
+        device: i32,
+    }
+
+    /// What a look at watched tensors tells.
+    enum Glance {
+        Same,
+        Changed,
+        /// Only their bytes tell.
+        Doubtful,
     }
 
     struct RawDevice {
@@ -206,8 +220,6 @@ pub(crate) mod ffi {
         fn kinds_text(kinds: &KindsHandle) -> String;
         fn kinds_read(text: &str, usable: bool) -> Box<KindsHandle>;
 
-        fn checksum(bytes: &[u8]) -> u64;
-
         fn set_enabled(on: bool);
 
         type TraceClosure<'a>;
@@ -346,8 +358,13 @@ pub(crate) mod ffi {
 
         fn watch(stack: &Stack) -> Result<UniquePtr<Watched>>;
         fn any_is_recorded(watched: &Watched, recording: u8) -> bool;
-        fn changed(watched: &Watched) -> bool;
+        fn glance(watched: &Watched) -> Glance;
         fn state(watched: &Watched) -> UniquePtr<WatchedState>;
+        fn state_of_doubtful(watched: &Watched) -> UniquePtr<WatchedState>;
+        fn to_be_summed(state: &WatchedState) -> Vec<RawRun>;
+        fn set_sums(state: Pin<&mut WatchedState>, sums: &[u64]);
+        /// Are those of the state as they were when they were settled?
+        fn is_still(watched: &Watched, state: &WatchedState) -> bool;
         fn settle(watched: &Watched, state: UniquePtr<WatchedState>);
 
         fn prepare(module: &Module, method: &str) -> Result<UniquePtr<Graph>>;

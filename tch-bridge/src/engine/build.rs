@@ -7,8 +7,9 @@ use super::laid::{Laid, Layout, lay};
 use super::pool::Pool;
 use super::specialisation::{Outcome, OutputForm, Ready, Specialisation};
 use super::weights::DenseWeights;
-use crate::Precision;
+
 use crate::types::kind_of_dtype;
+use crate::{Options, Precision};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -191,11 +192,16 @@ impl ClusterEngine {
     }
 
     pub(super) fn compile_options(&self, entry: &Entry) -> CompileOptions {
-        let threads = self.options.threads_of_a_call();
-        let device = if let Device::Cuda(at) = self.device { at } else { 0 };
-        let level = self.options.level.unwrap_or_default();
-        CompileOptions { threads, device, level, tf32: entry.tf32, ..CompileOptions::default() }
+        CompileOptions { tf32: entry.tf32, ..compile_options(&self.options, self.device) }
     }
+}
+
+/// What backends are told on this device, whatever is compiled.
+pub(super) fn compile_options(options: &Options, device: Device) -> CompileOptions {
+    let threads = options.threads_of_a_call();
+    let device = if let Device::Cuda(at) = device { at } else { 0 };
+    let level = options.level.unwrap_or_default();
+    CompileOptions { threads, device, level, ..CompileOptions::default() }
 }
 
 /// How the results of a network are made, which have these sizes and strides.

@@ -6,6 +6,7 @@
 //! anything has failed. The host then gives its own answer, or its own error.
 
 use super::blueprint::{Blueprint, SavedEngine};
+use super::build::compile_options;
 use super::embedded::Embedded;
 use super::entry::{Entry, Shape, order_of};
 use super::layouts::Layouts;
@@ -73,7 +74,8 @@ impl ClusterEngine {
         backend: Arc<dyn Backend>,
         options: Options,
     ) -> Result<ClusterEngine, JitError> {
-        let parameters = Parameters::new(parameters, device)?;
+        let parameters =
+            Parameters::new(parameters, device, backend.clone(), compile_options(&options, device))?;
         Ok(ClusterEngine {
             blueprint,
             layouts: Layouts::default(),
@@ -222,11 +224,11 @@ impl ClusterEngine {
     /// As [`ClusterEngine::refit`], where the parameters changed and are not frozen.
     pub(super) fn refit_if_changed(&self) {
         let refits = self.refits.load(Ordering::Acquire);
-        if self.frozen.load(Ordering::Relaxed) || !self.parameters.watched().changed() {
+        if self.frozen.load(Ordering::Relaxed) || !self.parameters.changed() {
             return;
         }
         let _building = lock(&self.building);
-        if self.refits.load(Ordering::Acquire) == refits || self.parameters.watched().changed() {
+        if self.refits.load(Ordering::Acquire) == refits || self.parameters.changed() {
             self.prepare_again();
         }
     }
@@ -239,7 +241,7 @@ impl ClusterEngine {
 
     /// As [`ClusterEngine::refit`], for who holds the lock of `building`.
     fn prepare_again(&self) {
-        let now = self.parameters.watched().state();
+        let now = self.parameters.state();
         let weights = self.parameters.dense();
         let types = weights.as_ref().map(DenseWeights::types).unwrap_or_default();
         let mut done: Vec<Prepared> = Vec::new();
@@ -268,7 +270,7 @@ impl ClusterEngine {
         }
         let kept: Vec<_> = built.iter().filter(keep).cloned().collect();
         self.built.store(Arc::new(kept));
-        self.parameters.watched().settle(now);
+        self.parameters.settle(now);
         self.refits.fetch_add(1, Ordering::Release);
     }
 

@@ -1,12 +1,13 @@
 //! The model's parameters as an engine sees them: found by identity, watched by version.
 
-use crate::jit::{EngineError, JitError, Recording, TensorView, Watched, current_stream};
+use crate::jit::{EngineError, JitError, Recording, Run, TensorView, Watched, WatchedState, current_stream};
 use crate::types::type_of_view;
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use tch::{Device, Tensor};
 use trt_subgraph::TensorType;
-use trt_subgraph::backend::{Stream, TensorRef, Weights};
+use trt_subgraph::backend::{Backend, CompileOptions, MemoryRun, Stream, TensorRef, Weights};
 use xxhash_rust::xxh3::Xxh3;
 
 /// The parameters by identity.
@@ -14,16 +15,43 @@ pub(crate) struct Parameters {
     tensors: Vec<Tensor>,
     device: Device,
     watched: Watched,
+    /// Tells checksums of memory on the device.
+    backend: Arc<dyn Backend>,
+    options: CompileOptions,
 }
 
 // SAFETY: the tensors are never handed out and only read; torch's tensor accessors may be called from any thread.
 unsafe impl Sync for Parameters {}
 
 impl Parameters {
-    /// The parameters of an engine on `device`.
-    pub(crate) fn new(tensors: Vec<Tensor>, device: Device) -> Result<Parameters, JitError> {
-        let watched = Watched::new(&tensors)?;
-        Ok(Parameters { tensors, device, watched })
+    /// The parameters of an engine on `device` that `backend` compiles.
+    pub(crate) fn new(
+        tensors: Vec<Tensor>,
+        device: Device,
+        backend: Arc<dyn Backend>,
+        options: CompileOptions,
+    ) -> Result<Parameters, JitError> {
+        let watched = Watched::new(&tensors, &|runs| sum(&*backend, &options, device, runs))?;
+        Ok(Parameters { tensors, device, watched, backend, options })
+    }
+
+    /// See [`Watched::changed`].
+    pub(crate) fn changed(&self) -> bool {
+        self.watched.changed(&|runs| self.sum(runs))
+    }
+
+    /// See [`Watched::state`].
+    pub(crate) fn state(&self) -> WatchedState {
+        self.watched.state(&|runs| self.sum(runs))
+    }
+
+    /// See [`Watched::settle`].
+    pub(crate) fn settle(&self, state: WatchedState) {
+        self.watched.settle(state);
+    }
+
+    fn sum(&self, runs: &[Run]) -> Option<Vec<u64>> {
+        sum(&*self.backend, &self.options, self.device, runs)
     }
 
     /// The parameters themselves.
@@ -48,11 +76,6 @@ impl Parameters {
         without_place.map(one).collect()
     }
 
-    /// How they change is watched here.
-    pub(crate) fn watched(&self) -> &Watched {
-        &self.watched
-    }
-
     pub(crate) fn any_is_recorded(&self, recording: Recording) -> bool {
         self.watched.any_is_recorded(recording)
     }
@@ -66,6 +89,18 @@ impl Parameters {
     pub(crate) fn dense(&self) -> Option<DenseWeights> {
         DenseWeights::read(&self.tensors, self.device)
     }
+}
+
+/// Checksums of memory on an engine's device, in the order of the thread's stream.
+fn sum(backend: &dyn Backend, options: &CompileOptions, device: Device, runs: &[Run]) -> Option<Vec<u64>> {
+    if runs.iter().any(|run| run.device != Some(device)) {
+        return None;
+    }
+    let runs: Vec<MemoryRun> =
+        runs.iter().map(|run| MemoryRun { address: run.address as *const u8, bytes: run.bytes }).collect();
+    let stream = Stream(current_stream(device).ok()?);
+    // SAFETY: memory of tensors that live meanwhile, on the backend's device.
+    unsafe { backend.checksums(&runs, options, stream) }
 }
 
 /// Dense copies (or the tensors themselves where they are dense) of all parameters, alive while an engine prepares.

@@ -35,4 +35,4 @@ pub use operators::{call_operator, operator_exists};
 pub use places::{Owner, Places};
 pub use stitch::{Cluster, Item, Order};
 pub use tensor::{Handover, Recording, TensorView, current_stream, host_is_watched, tf32_on};
-pub use watch::{Watched, WatchedState};
+pub use watch::{Run, Sum, Watched, WatchedState};

@@ -3,6 +3,7 @@
 //! A backend compiles a verified [`Network`] into an [`Engine`]. An engine is one thread's; [`Engine::fork`] gives another thread
 //! its own, sharing kernels and prepared weights. Nothing is global and the stream is a parameter.
 
+mod checksum;
 mod choice;
 pub mod cpu;
 pub mod cuda;
@@ -74,6 +75,20 @@ pub trait Backend: Send + Sync {
         Ok(Box::new(HostStaging::new(signature)))
     }
 
+    /// A checksum of each run of memory on its device, as it is when what `stream` has to do now is done: equal for equal bytes in the same
+    /// process. `None` where it can tell none.
+    ///
+    /// # Safety
+    /// The runs can be read, and are not written meanwhile.
+    unsafe fn checksums(
+        &self,
+        _runs: &[MemoryRun],
+        _options: &CompileOptions,
+        _stream: Stream,
+    ) -> Option<Vec<u64>> {
+        None
+    }
+
     /// What engines that it saves depend on beside the network, in words: instructions, kernels, libraries, devices. What was
     /// saved under the same words is fit to be loaded. `None` where none are saved.
     fn fingerprint(&self, _options: &CompileOptions) -> Option<String> {
@@ -91,6 +106,15 @@ pub trait Backend: Send + Sync {
         let why = "it saves no engines".to_string();
         Err(CompileError::Unavailable(Unavailable { backend: self.name(), why }))
     }
+}
+
+/// Memory on a device.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryRun {
+    /// Where it starts; anything where it is empty.
+    pub address: *const u8,
+    /// Its length.
+    pub bytes: usize,
 }
 
 /// A compiled network, ready to run for one thread at a time.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, OwnStream};
 use trt_subgraph::backend::reference::evaluate;
-use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, RunError, Stream, Tf32};
+use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, MemoryRun, RunError, Stream, Tf32};
 use trt_subgraph::network::{Builder, Expr, LayerKind, Network};
 use trt_subgraph::pass::{Options, optimize};
 use trt_subgraph::source::case::{Lowered, load};
@@ -246,6 +246,34 @@ fn forks_share_weights_and_see_a_refit() {
     fork.refit(&vec![three([5.0, 5.0, 5.0])]).expect("the same types");
     for engine in [&mut engine, &mut fork] {
         assert_eq!(call(&device, &mut **engine, &input).expect("runs")[0].to_f64(), [5.0, 5.0, 10.0]);
+    }
+}
+
+/// As on the emulated device, with as many parts as weights of a large network have.
+#[test]
+fn checksums_tell_which_memory_was_written() {
+    let Some(device) = gpu() else { return };
+    let mut bytes: Vec<u8> = (0..50_000_000u64).map(|i| (i * i / 7) as u8).collect();
+    let buffer = Buffer::holding(&device, &bytes).expect("there is room");
+    let cuts = [0, 16, 16, 4096, 4099, 1 << 20, (1 << 20) + 5, 30_000_000, bytes.len()];
+    let sums = |buffer: &Buffer| {
+        let run = |ends: &[usize]| MemoryRun {
+            address: (buffer.address() + ends[0] as u64) as *const u8,
+            bytes: ends[1] - ends[0],
+        };
+        let runs: Vec<MemoryRun> = cuts.windows(2).map(run).collect();
+        // SAFETY: the buffer's memory.
+        unsafe { Cuda.checksums(&runs, &CompileOptions::default(), Stream::NONE) }.expect("there are sums")
+    };
+    let before = sums(&buffer);
+    assert_eq!(sums(&buffer), before);
+    for at in [0, 15, 16, 4098, 5000, (1 << 20) + 1, 29_999_999, 30_000_000, bytes.len() - 1] {
+        bytes[at] ^= 0x80;
+        let changed = Buffer::holding(&device, &bytes).expect("there is room");
+        bytes[at] ^= 0x80;
+        for (ends, (after, before)) in cuts.windows(2).zip(sums(&changed).iter().zip(&before)) {
+            assert_eq!((ends[0]..ends[1]).contains(&at), after != before, "byte {at}, run {ends:?}");
+        }
     }
 }
 

@@ -36,8 +36,11 @@ mod wanted;
 pub use isa::{Isa, VARIABLE as ISA_VARIABLE};
 pub use onednn::library::VARIABLE as LIBRARY_VARIABLE;
 
+use super::checksum::checksums;
 use super::view;
-use super::{Backend, CompileError, CompileOptions, Engine, Level, Prepared, Unavailable, Weights};
+use super::{
+    Backend, CompileError, CompileOptions, Engine, Level, MemoryRun, Prepared, Stream, Unavailable, Weights,
+};
 use crate::network::{Layer, LayerKind, Network};
 use crate::source::Refusal;
 use crate::{Bytes, pass};
@@ -53,6 +56,9 @@ const TABLE_BYTES: usize = 16 << 20;
 
 /// Operations, and bytes moved, of the least part of a batch that is worth a thread: some 10 us.
 const LEAST_PART: f64 = 1e6;
+
+/// Bytes whose checksum is worth a second thread.
+const LEAST_SHARED: usize = 1 << 20;
 
 /// The CPU backend. Needs oneDNN 3; see [`LIBRARY_VARIABLE`]. Uses the best instructions of the machine; see [`ISA_VARIABLE`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,6 +105,19 @@ impl Backend for Cpu {
         let on_its_threads = team.with_onednn(true);
         let compile = || CpuEngine::compile(&with_tables(network), machine, team, weights, others);
         Ok(Box::new(on_its_threads.scoped(compile)?))
+    }
+
+    unsafe fn checksums(
+        &self,
+        runs: &[MemoryRun],
+        options: &CompileOptions,
+        _stream: Stream,
+    ) -> Option<Vec<u64>> {
+        let bytes: usize = runs.iter().map(|run| run.bytes).sum();
+        let threads = if bytes < LEAST_SHARED { 1 } else { options.threads };
+        let team = Team::new(threads, None);
+        // SAFETY: the caller's promise.
+        Some(unsafe { checksums(runs, |parts, sum| team.split(parts, 1, |_, range| sum(range))) })
     }
 
     fn fingerprint(&self, options: &CompileOptions) -> Option<String> {

@@ -3,6 +3,7 @@
 use super::device::Device;
 use super::library::Address;
 use cudarc::driver::sys::CUpointer_attribute as Attribute;
+use std::ffi::c_void;
 use std::sync::Arc;
 
 /// Device memory, freed on drop once all work on the device is done with it.
@@ -116,63 +117,80 @@ pub fn is_on(device: &Device, address: *const u8) -> bool {
     found && kind == ON_DEVICE && ordinal == device.ordinal as i32
 }
 
-/// Three words of host memory that kernels write and the host reads without waiting: which layer found an index out of range (its
-/// position + 1, or 0), the index, and the axis' size.
-pub struct Record {
+/// Host memory that kernels read and write where it lies.
+pub struct Mapped {
     device: Arc<Device>,
-    host: *mut i64,
+    host: *mut c_void,
     address: Address,
 }
 
-// SAFETY: the words are only read and written as volatile ones.
-unsafe impl Send for Record {}
+// SAFETY: it does nothing by itself; who reads and writes it takes care.
+unsafe impl Send for Mapped {}
 // SAFETY: as above.
-unsafe impl Sync for Record {}
+unsafe impl Sync for Mapped {}
 
-impl Record {
-    /// No fault.
-    pub fn new(device: &Arc<Device>) -> Result<Record, String> {
+impl Mapped {
+    /// So many bytes, all 0; not none.
+    pub fn new(device: &Arc<Device>, bytes: usize) -> Result<Mapped, String> {
         const MAPPED: u32 = 2;
         let (_current, driver) = (device.enter()?, device.driver);
         let (mut host, mut address) = (std::ptr::null_mut(), 0);
-        // SAFETY: places for the answers; the page is ours.
+        // SAFETY: places for the answers; the memory is ours.
         unsafe {
-            driver.check("allocating host memory", (driver.cuMemHostAlloc)(&mut host, 64, MAPPED))?;
-            host.cast::<[i64; 8]>().write([0; 8]);
+            driver.check("allocating host memory", (driver.cuMemHostAlloc)(&mut host, bytes, MAPPED))?;
+            host.cast::<u8>().write_bytes(0, bytes);
             driver
                 .check("mapping host memory", (driver.cuMemHostGetDevicePointer_v2)(&mut address, host, 0))?;
         }
-        Ok(Record { device: device.clone(), host: host.cast(), address })
+        Ok(Mapped { device: device.clone(), host, address })
+    }
+
+    /// Where the host finds it.
+    pub fn host(&self) -> *mut c_void {
+        self.host
     }
 
     /// Where kernels find it.
     pub fn address(&self) -> Address {
         self.address
     }
+}
 
-    /// The layer, index and size of a fault since the last call, if any.
-    pub fn take(&self) -> Option<(usize, i64, usize)> {
-        // SAFETY: three words that live as long as the record.
-        unsafe {
-            let layer = self.host.read_volatile();
-            if layer == 0 {
-                return None;
-            }
-            self.host.write_volatile(0);
-            Some((
-                layer as usize - 1,
-                self.host.add(1).read_volatile(),
-                self.host.add(2).read_volatile() as usize,
-            ))
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        if let Ok(_relaxed) = self.device.enter_relaxed() {
+            // SAFETY: allocated in `new`.
+            unsafe { (self.device.driver.cuMemFreeHost)(self.host) };
         }
     }
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        if let Ok(_relaxed) = self.device.enter_relaxed() {
-            // SAFETY: allocated in `new`.
-            unsafe { (self.device.driver.cuMemFreeHost)(self.host.cast()) };
+/// Three words of host memory that kernels write and the host reads without waiting: which layer found an index out of range (its
+/// position + 1, or 0), the index, and the axis' size.
+pub struct Record(Mapped);
+
+impl Record {
+    /// No fault.
+    pub fn new(device: &Arc<Device>) -> Result<Record, String> {
+        Ok(Record(Mapped::new(device, 64)?))
+    }
+
+    /// Where kernels find it.
+    pub fn address(&self) -> Address {
+        self.0.address()
+    }
+
+    /// The layer, index and size of a fault since the last call, if any.
+    pub fn take(&self) -> Option<(usize, i64, usize)> {
+        let words = self.0.host().cast::<i64>();
+        // SAFETY: three words that live as long as the record, and are only read and written as volatile ones.
+        unsafe {
+            let layer = words.read_volatile();
+            if layer == 0 {
+                return None;
+            }
+            words.write_volatile(0);
+            Some((layer as usize - 1, words.add(1).read_volatile(), words.add(2).read_volatile() as usize))
         }
     }
 }

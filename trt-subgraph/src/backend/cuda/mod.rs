@@ -7,6 +7,7 @@ mod assemble;
 mod boxes;
 mod capture;
 mod channels;
+mod checksum;
 mod compile;
 mod device;
 mod dnn;
@@ -45,7 +46,8 @@ pub use stream::OwnStream;
 pub use target::Target;
 
 use super::{
-    Backend, CompileError, CompileOptions, Engine, RunError, Signature, Staging, Unavailable, Weights,
+    Backend, CompileError, CompileOptions, Engine, MemoryRun, RunError, Signature, Staging, Stream,
+    Unavailable, Weights,
 };
 use crate::Bytes;
 use crate::network::{Layer, Network};
@@ -98,6 +100,19 @@ impl Backend for Cuda {
     ) -> Result<Box<dyn Engine>, CompileError> {
         let device = device(options.device).map_err(CompileError::Unavailable)?;
         Ok(Box::new(CudaEngine::compile(network, &device, weights, options)?))
+    }
+
+    unsafe fn checksums(
+        &self,
+        runs: &[MemoryRun],
+        options: &CompileOptions,
+        stream: Stream,
+    ) -> Option<Vec<u64>> {
+        let device = device(options.device).ok()?;
+        let of_device = || checksum::Checksums::of(&device);
+        // SAFETY: the caller's promise.
+        let sums = of_device().and_then(|checksums| unsafe { checksums.sum(runs, stream.0.cast()) });
+        sums.inspect_err(|why| log::debug!("no checksums of weights: {why}")).ok().flatten()
     }
 
     fn fingerprint(&self, options: &CompileOptions) -> Option<String> {

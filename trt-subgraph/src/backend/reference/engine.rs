@@ -2,9 +2,10 @@
 
 use super::{Given, run};
 use crate::Literal;
+use crate::backend::checksum::checksums;
 use crate::backend::{
-    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, Profile, RunError, Signature, StepTime,
-    Stream, Unavailable, Weights,
+    Backend, CompileError, CompileOptions, Engine, EngineInfo, Io, MemoryRun, Profile, RunError, Signature,
+    StepTime, Stream, Unavailable, Weights,
 };
 use crate::network::{Layer, Network, Split};
 use crate::source::Refusal;
@@ -43,6 +44,16 @@ impl Backend for Reference {
         };
         program.prepare(weights)?;
         Ok(Box::new(Interpreter { program: Arc::new(program) }))
+    }
+
+    unsafe fn checksums(
+        &self,
+        runs: &[MemoryRun],
+        _options: &CompileOptions,
+        _stream: Stream,
+    ) -> Option<Vec<u64>> {
+        // SAFETY: the caller's promise.
+        Some(unsafe { checksums(runs, |parts, sum| sum(0..parts)) })
     }
 }
 

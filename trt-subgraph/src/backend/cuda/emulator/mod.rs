@@ -4,6 +4,7 @@
 //! a block take turns at barriers only.
 
 mod chains;
+mod checksums;
 mod gates;
 mod runs;
 mod tensor_cores;
