@@ -28,17 +28,6 @@ def segmentation(name: str, script: bool) -> Case:
     return Case(module, (torch.randn(1, 3, 64, 64),), (torch.randn(2, 3, 96, 64),), script)
 
 
-class Candid(torch.nn.Module):
-    """A detector that keeps boxes of any score, so that random weights find something."""
-
-    def __init__(self, inner: torch.nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        return self.inner(images, None)[1]
-
-
 # Of how many candidates detectors choose. Among thousands some scores are as close as rounding errors, and which comes first
 # says nothing.
 CANDIDATES = 20
@@ -54,7 +43,7 @@ def few_candidates(module: torch.nn.Module) -> None:
                 setattr(part, limit, {"training": CANDIDATES, "testing": CANDIDATES})
 
 
-def spread(module: Candid, images: list[torch.Tensor]) -> Candid:
+def spread(module: torch.nn.Module, images: list[torch.Tensor]) -> torch.nn.Module:
     """Every layer gives values of about size 1 for these images, so that scores are neither saturated nor all alike."""
     done: set[torch.nn.Module] = set()
 
@@ -68,7 +57,7 @@ def spread(module: Candid, images: list[torch.Tensor]) -> Candid:
     layers = [part for part in module.modules() if isinstance(part, (torch.nn.Conv2d, torch.nn.Linear))]
     hooks = [layer.register_forward_hook(scale) for layer in layers]
     with torch.no_grad():
-        module.inner(images)
+        module(images)
     for hook in hooks:
         hook.remove()
     return module
@@ -82,7 +71,7 @@ def detection(name: str) -> Case:
             part.score_thresh = 0.0
     few_candidates(module)
     images = [torch.rand(3, 100, 120), torch.rand(3, 120, 90)]
-    return Case(Candid(module.eval()), (images,), (images[1:],), True, lambda m: spread(m, images))
+    return Case(module.eval(), (images,), (images[1:],), True, lambda m: spread(m, images))
 
 
 def video(name: str, script: bool) -> Case:

@@ -176,6 +176,19 @@ class Known {
   Memory scalars, kinds, lengths;
 };
 
+// Has optional arguments that are None in calls of this kind be None in the graph, also for what loops carry; whether any was used.
+bool settle_nones(torch::jit::Graph& graph, const std::unordered_set<const Value*>& nones) {
+  std::vector<Value*> settled;
+  for (Value* argument : graph.inputs()) {
+    if (nones.count(argument) > 0 && argument->hasUses() && argument->type()->kind() == c10::TypeKind::OptionalType) settled.push_back(argument);
+  }
+  if (settled.empty()) return false;
+  torch::jit::WithInsertPoint guard(*graph.nodes().begin());
+  Value* none = graph.insertConstant(c10::IValue());
+  for (Value* argument : settled) argument->replaceAllUsesWith(none);
+  return true;
+}
+
 }  // namespace
 
 void forget_modes(Block* block) {
@@ -196,7 +209,8 @@ bool graph_reads_modes(const Graph& graph) {
   return found;
 }
 
-std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths) {
+std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths,
+                              rust::Slice<const uint32_t> nones) {
   auto graph = from.graph->copy();
   Index index(*graph);
   std::vector<std::pair<Node*, bool>> branches;
@@ -210,7 +224,9 @@ std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> val
       if (use.user->kind() == prim::If) branches.emplace_back(use.user, truths[i]);
     }
   }
-  if (branches.empty()) return nullptr;
+  std::unordered_set<const Value*> none;
+  for (uint32_t id : nones) none.insert(index.value(id));
+  if (!settle_nones(*graph, none) && branches.empty()) return nullptr;
   for (auto [node, condition] : branches) {
     torch::jit::WithInsertPoint guard(node);
     node->replaceInput(0, graph->insertConstant(condition));

@@ -149,7 +149,8 @@ void settle(const Watched& watched, std::unique_ptr<WatchedState> state);
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method);
 uint8_t modes();
 bool graph_reads_modes(const Graph& graph);
-std::unique_ptr<Graph> assume(const Graph& graph, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths);
+std::unique_ptr<Graph> assume(const Graph& graph, rust::Slice<const uint32_t> values, rust::Slice<const bool> truths,
+                              rust::Slice<const uint32_t> nones);
 std::unique_ptr<Graph> settle_sizes(const Graph& graph, const Stack& arguments, bool apart);
 rust::String graph_text(const Graph& graph);
 bool still_holds(const Graph& graph);

@@ -1,7 +1,7 @@
 //! Graphs without the branches and loops that the arguments of a call decide before it runs.
 
 use crate::Error;
-use crate::jit::{Fact, Graph, Seen, Sizes};
+use crate::jit::{Graph, Seen, Sizes};
 use std::borrow::Borrow;
 use tch::IValue;
 
@@ -16,16 +16,11 @@ pub(crate) fn by_kinds<V: Borrow<IValue>>(
     inputs: &[V],
     alone: bool,
 ) -> Result<Option<(Graph, Vec<Seen>)>, Error> {
-    let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
     let alone = alone || !graph.facts()?.repeatable;
     let mut settled: Option<(Graph, Vec<Seen>)> = None;
     for _ in 0..SETTLING {
         let (graph, seen) = settled.as_ref().map_or((graph, seen), |(graph, seen)| (graph, &seen[..]));
-        let truths: Vec<_> = seen.iter().filter(|s| s.count == 1).filter_map(truth).collect();
-        if truths.is_empty() {
-            break;
-        }
-        let Some(next) = graph.assume(&truths)? else { break };
+        let Some(next) = graph.assume(seen)? else { break };
         let seen = if alone { next.rehearse(inputs)? } else { next.observe(inputs)?.1 };
         settled = Some((next, seen));
     }

@@ -6,6 +6,7 @@ use tch::{IValue, Tensor};
 use tch_bridge::jit::Initial;
 use tch_bridge::report::State;
 use tests::engines_on;
+use tests::measure::copied;
 use tests::script::{Script, floats, tensor};
 
 /// The part of the operations that engines take, in the form that was compiled last.
@@ -88,6 +89,44 @@ fn what_a_detector_computes_is_in_engines_whatever_the_sizes() {
     let targets = IValue::GenericList(vec![target(1), target(2)]);
     let [list] = images(&[[3, 8, 9], [3, 7, 12]]);
     script.agrees(&[&[list, targets]]);
+}
+
+/// Resizes what it is given beside images, which may be nothing.
+const RESIZER: &str = "
+def resize(self, image, target: Optional[Dict[str, Tensor]]) -> Tuple[Tensor, Optional[Dict[str, Tensor]]]:
+    image = image * 2.0
+    if target is None:
+        return image, target
+    target['boxes'] = target['boxes'] * 2.0
+    return image, target
+
+def forward(self, images: List[Tensor], targets: Optional[List[Dict[str, Tensor]]] = None):
+    images = [image for image in images]
+    for i in range(len(images)):
+        target = targets[i] if targets is not None else None
+        image, target = self.resize(images[i] - 0.5, target)
+        images[i] = image
+        if targets is not None and target is not None:
+            targets[i] = target
+    if targets is not None:
+        for target in targets:
+            assert bool((target['boxes'] > -9.0).all()), 'boxes lie in images'
+    x = torch.conv2d(torch.stack(images), self.w)
+    return torch.relu_(x).sigmoid()
+";
+
+#[test]
+fn an_argument_that_is_left_out_is_none_wherever_loops_carry_it() {
+    let _on = engines_on();
+    let script = Script::new(RESIZER, &[("w", Initial::Buffer(floats(&[8, 3, 3, 3])))]);
+    let [list] = images(&[[3, 8, 9], [3, 8, 9]]);
+    script.agrees(&[std::slice::from_ref(&list), &[copied(&list), IValue::None]]);
+    assert_eq!(share(&script), 1.0, "{}", script.module.report());
+    let target = || {
+        let boxes = (IValue::String("boxes".into()), IValue::Tensor(floats(&[2, 4])));
+        IValue::GenericDict(vec![boxes])
+    };
+    script.agrees(&[&[list, IValue::GenericList(vec![target(), target()])]]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::graph::{
     Attribute, Block, BlockId, GraphFacts, Node, NodeId, Place, Role, Value, ValueId, ValueType,
 };
 use super::tensor::adopt;
-use super::{JitError, Module, value};
+use super::{Fact, JitError, Module, Seen, value};
 use crate::sys::ffi;
 
 /// A copy of a method's graph, made by [`Module::prepare`](super::Module::prepare): calls are inlined, each attribute
@@ -51,12 +51,16 @@ impl Graph {
     }
 
     /// The graph without the branches that were not taken where ranks, element types, devices or None-ness of the arguments, or the
-    /// modes of the calling thread, decide: right for calls that agree in these with the run that showed these truths. `None` where there are no
-    /// such branches. Ids of the two graphs differ.
-    pub fn assume(&self, truths: &[(ValueId, bool)]) -> Result<Option<Graph>, JitError> {
+    /// modes of the calling thread, decide, and with None for arguments that were None: right for calls that agree in these with the run that
+    /// showed this. `None` where there are no such branches and arguments. Ids of the two graphs differ.
+    pub fn assume(&self, seen: &[Seen]) -> Result<Option<Graph>, JitError> {
+        let truth = |s: &Seen| if let Fact::Bool(b) = s.first { Some((s.value, b)) } else { None };
+        let once = || seen.iter().filter(|s| s.count == 1);
+        let truths: Vec<(ValueId, bool)> = once().filter_map(truth).collect();
+        let nones: Vec<u32> = once().filter(|s| s.first == Fact::None).map(|s| s.value.0).collect();
         let values: Vec<u32> = truths.iter().map(|(v, _)| v.0).collect();
         let truths: Vec<bool> = truths.iter().map(|(_, t)| *t).collect();
-        let inner = ffi::assume(&self.inner, &values, &truths)?;
+        let inner = ffi::assume(&self.inner, &values, &truths, &nones)?;
         Ok((!inner.is_null()).then_some(Graph { inner }))
     }
 
