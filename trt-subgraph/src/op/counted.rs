@@ -1,9 +1,11 @@
 //! Tensors counted or listed: `arange`, `linspace`, `eye`, `tensor`.
 
 use super::create::{check_count, check_new, positions};
+use super::formula::compute_type;
 use super::number::{Number, rounded};
+use super::promote::{Value, elementwise};
 use super::{Def, one};
-use crate::network::Expr;
+use crate::network::{Expr, ValueId};
 use crate::network::expr::{Binary, Node};
 use crate::source::{Args, Item, Lower, Refusal};
 use crate::{DType, Literal, TensorType};
@@ -52,21 +54,47 @@ fn arange(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(lower.builder.constant(literal.expect("as many values as counted")))
 }
 
-/// `steps` values at equal distances from `start` to `end`, both included; f32 unless a dtype is given.
+/// `steps` values at equal distances from `start` to `end`, both included, which are numbers or 0-d tensors; f32 unless a dtype is given.
 fn linspace(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     check_new(lower, args)?;
-    let (start, end) = (number(args, "start", Number::Int(0))?, number(args, "end", Number::Int(0))?);
-    let (start, end) = (start.as_f64(), end.as_f64());
+    let ends = Value::all(args, ["start", "end"])?;
     let steps = check_count(args.sizes(lower, "steps", 1, None)?[0])?;
     let dtype = args.opt_dtype(lower, "dtype")?.unwrap_or(DType::F32);
     if !dtype.is_float() {
         return Err(Refusal::Dtype { arg: "dtype", found: dtype });
     }
+    let [Value::Number(start), Value::Number(end)] = ends else {
+        return one(between(lower, ends, steps, dtype)?);
+    };
+    let (start, end) = (start.as_f64(), end.as_f64());
     let step = if steps > 1 { (end - start) / (steps - 1) as f64 } else { 0.0 };
     let near = |i: usize| i < steps / 2 || steps == 1;
     let value = |i| if near(i) { start + step * i as f64 } else { end - step * (steps - 1 - i) as f64 };
     let literal = Literal::from_f64(TensorType::new(dtype, [steps]), (0..steps).map(value));
     one(lower.builder.constant(literal.expect("as many values as steps")))
+}
+
+/// [`linspace`] where an end is a tensor: each value is computed from the nearer end.
+fn between(lower: &mut Lower, ends: [Value; 2], steps: usize, dtype: DType) -> Result<ValueId, Refusal> {
+    for (value, arg) in ends.into_iter().zip(["start", "end"]) {
+        if let Value::Tensor(v) = value
+            && !lower.shape(v).is_empty()
+        {
+            return Err(Refusal::Shape { arg, found: lower.ty(v).clone(), expected: "a 0-d tensor" });
+        }
+    }
+    let [start, end] = Value::all_rounded(ends, lower, dtype)?;
+    let at = Value::Tensor(positions(lower, 0, steps, vec![steps]));
+    let values = elementwise(lower, &[start, end, at], compute_type(dtype), |x| {
+        let (start, end, at) = (x[0], x[1], x[2]);
+        if steps == 1 {
+            return at.lt(1.0).select(start, end);
+        }
+        let last = steps as f64 - 1.0;
+        let step = (end - start) / last;
+        at.lt((steps / 2) as f64).select(start + step * at, end - step * (last - at))
+    })?;
+    lower.cast(values, dtype)
 }
 
 /// Ones on the diagonal of an `n` by `m` matrix.
@@ -154,6 +182,9 @@ pub(super) const OPS: &[Def] = &[
     },
     Def {
         schemas: &[
+            "aten::linspace.Tensor_Tensor(Tensor start, Tensor end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+            "aten::linspace.Tensor_Scalar(Tensor start, Scalar end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
+            "aten::linspace.Scalar_Tensor(Scalar start, Tensor end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
             "aten::linspace(Scalar start, Scalar end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor",
         ],
         lower: linspace,
