@@ -1,5 +1,6 @@
 //! Picking elements by integer tensors.
 
+use super::create::literal;
 use super::places::no_negative;
 use super::promote::{Value, elementwise};
 use super::{Def, one};
@@ -97,32 +98,65 @@ fn take(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(gather(lower, flat, at, 0, false)?)
 }
 
-/// The axes of `indices` that are indexed, each with its tensor of positions.
-pub(super) fn picked(lower: &Lower, items: &[Item]) -> Result<Vec<(usize, ValueId)>, Refusal> {
-    let mut picked = Vec::new();
-    for (axis, item) in items.iter().enumerate() {
-        match item {
-            Item::None => {}
-            Item::Tensor(v) if matches!(lower.dtype(*v), DType::I32 | DType::I64) => picked.push((axis, *v)),
-            Item::Tensor(v) => return Err(Refusal::Dtype { arg: "indices", found: lower.dtype(*v) }),
+/// The axes of a tensor of this shape that are indexed, each with its tensor of positions.
+pub(super) fn picked(
+    lower: &mut Lower,
+    items: &[Item],
+    shape: &[usize],
+) -> Result<Vec<(usize, ValueId)>, Refusal> {
+    let (mut picked, mut axis) = (Vec::new(), 0);
+    for item in items {
+        let positions = match item {
+            Item::None => {
+                axis += 1;
+                continue;
+            }
+            Item::Tensor(v) => match lower.dtype(*v) {
+                DType::I32 | DType::I64 => vec![*v],
+                DType::Bool => held(lower, *v, shape.get(axis..).unwrap_or_default())?,
+                found => return Err(Refusal::Dtype { arg: "indices", found }),
+            },
             _ => return Err(Refusal::Invalid("'indices' holds something else than tensors".into())),
+        };
+        for at in positions {
+            picked.push((axis, at));
+            axis += 1;
         }
+    }
+    if axis > shape.len() {
+        return Err(Refusal::Invalid(format!("{axis} indices for {} dimensions", shape.len())));
     }
     Ok(picked)
 }
 
-/// `self[indices]` as in numpy, where every index is a tensor of positions or nothing; masks are refused. Several indices are
+/// Where a mask over the first axes of `shape` holds: the positions along each axis. How many they are is a size, so the mask's value has to
+/// be known.
+fn held(lower: &mut Lower, mask: ValueId, shape: &[usize]) -> Result<Vec<ValueId>, Refusal> {
+    let covered = lower.shape(mask).to_vec();
+    if covered.is_empty() || !shape.starts_with(&covered) {
+        let found = lower.ty(mask).clone();
+        return Err(Refusal::Shape { arg: "indices", found, expected: "a mask over axes of self" });
+    }
+    let known = lower.known(mask).ok_or(Refusal::NotConstant { arg: "indices".into() })?;
+    let places: Vec<usize> = (0..known.ty().elements()).filter(|&i| known.i64_at(i) != 0).collect();
+    let along = |axis: usize| {
+        let each: usize = covered[axis + 1..].iter().product();
+        let positions = places.iter().map(|&i| (i / each % covered[axis]) as i64);
+        literal(lower, vec![places.len()], positions)
+    };
+    Ok((0..covered.len()).map(along).collect())
+}
+
+/// `self[indices]` as in numpy, where every index is a tensor of positions, a mask of known value or nothing. Several indices are
 /// broadcast and pick together. The picked axes stand where the indexed ones were if those are adjacent, else in front.
 fn advanced(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let mut x = args.tensor("self")?;
     let Item::List(items) = args.get("indices") else {
         return Err(Refusal::Invalid("'indices' is not a list".into()));
     };
-    let picked = picked(lower, items)?;
-    let rank = lower.shape(x).len();
-    if items.len() > rank {
-        return Err(Refusal::Invalid(format!("{} indices for {rank} dimensions", items.len())));
-    }
+    let shape = lower.shape(x).to_vec();
+    let picked = picked(lower, items, &shape)?;
+    let rank = shape.len();
     let none = || Refusal::Invalid("no index is a tensor".into());
     let mut first = picked.first().ok_or_else(none)?.0;
     let axes: Vec<usize> = picked.iter().map(|p| p.0).collect();

@@ -198,10 +198,10 @@ fn positioned(
     items: &[Item],
     values: ValueId,
 ) -> Result<Vec<Item>, Refusal> {
-    let picked = picked(lower, items)?;
-    let adjacent = picked.windows(2).all(|w| w[0].0 + 1 == w[1].0);
     let shape = lower.shape(x).to_vec();
-    let (Some(&(first, one_index)), true, true) = (picked.first(), adjacent, items.len() <= shape.len()) else {
+    let picked = picked(lower, items, &shape)?;
+    let adjacent = picked.windows(2).all(|w| w[0].0 + 1 == w[1].0);
+    let (Some(&(first, one_index)), true) = (picked.first(), adjacent) else {
         return Err(Refusal::Attribute { arg: "indices".into(), why: "not positions of adjacent axes".into() });
     };
     let (sizes, after) = (&shape[first..first + picked.len()], &shape[first + picked.len()..]);
