@@ -234,6 +234,13 @@ impl FlowGraph {
         Ok(())
     }
 
+    /// Takes back that a node may leave the host.
+    pub fn refuse(&mut self, node: NodeId, reason: Verdict) -> Result<(), GraphError> {
+        self.check(node)?;
+        self.graph[petgraph_id(node)].node.verdict = reason;
+        Ok(())
+    }
+
     /// States that `value` is an output of the whole graph.
     pub fn escape(&mut self, value: ValueId) -> Result<(), GraphError> {
         self.values.get_mut(value.index()).ok_or(GraphError::NoValue(value))?.escapes = true;

@@ -129,3 +129,26 @@ fn a_weight_of_other_sizes_makes_another_form() {
     let got = script.module.forward_ts(&[&x]).expect("it answers");
     assert!(got.allclose(&((x.matmul(&narrow).tanh() * 2.0) + 1.0), 1e-5, 1e-6, false), "{got}");
 }
+
+#[test]
+fn sizes_that_tensors_hold_are_known_where_they_decide_shapes() {
+    let _on = engines_on();
+    for body in [
+        "n = torch.tensor(x.size(0))\ny = torch.tanh(x) * n\nw = y[y > 0.2]\nz = torch.exp(x + w.sum())\nreturn (z * 2.0).reshape([int(n), -1]) + n",
+        "n = torch.tensor(x.size(0)) * 2 - 1\ny = torch.tanh(x) * n\nw = y[y > 0.2]\nz = torch.exp(x + w.sum())\nreturn torch.linspace(0.5, float(n), int(n)).sum() * z + n",
+        "keep = torch.arange(x.size(0)) % 2 == 0\ny = torch.tanh(x) * keep.unsqueeze(-1)\nw = y[y > 0.2]\nz = torch.exp(x + w.sum())\nreturn torch.sigmoid(z[keep] * 2.0)",
+        "keep = torch.arange(x.size(0)) % 2 == 0\ny = torch.tanh(x)[keep] * 2.0\nreturn torch.exp(y) + 1.0, keep",
+    ] {
+        let script = script(body, &[]);
+        let calls: Vec<_> = [5, 3, 8].map(|n| [tensor(floats(&[n, 4]))]).into();
+        script.agrees(&calls.iter().map(|c| &c[..]).collect::<Vec<_>>());
+        let report = script.module.report();
+        let built = |m: &MethodReport| match &m.state {
+            State::Divided { engines, .. } => {
+                engines.iter().flat_map(|e| &e.shapes).all(|s| s.refused.is_none())
+            }
+            _ => false,
+        };
+        assert!(report.methods.iter().all(built), "{report}");
+    }
+}

@@ -52,11 +52,29 @@ impl Knowledge<'_> {
 
     /// What is known of an argument, packings opened; `None` when something in it is of no kind that engines take.
     pub(crate) fn known_argument(&self, value: ValueId) -> Option<Known> {
+        self.opened(value, &|v| self.of(v).cloned())
+    }
+
+    /// The same, of tensors that the graph computes no more than their types.
+    pub(crate) fn typed_argument(&self, value: ValueId) -> Option<Known> {
+        self.opened(value, &|v| match self.of(v) {
+            Some(Known::Literal(l)) if self.is_computed_literal(v) => Some(Known::Tensor(l.ty().clone())),
+            known => known.cloned(),
+        })
+    }
+
+    /// Is it a tensor of known value that the graph computes?
+    pub(crate) fn is_computed_literal(&self, value: ValueId) -> bool {
+        matches!(self.of(value), Some(Known::Literal(_)))
+            && self.graph[value].producer.is_some_and(|n| !self.is_read(n))
+    }
+
+    fn opened(&self, value: ValueId, of: &impl Fn(ValueId) -> Option<Known>) -> Option<Known> {
         match self.packing(value) {
             Some((_, node)) => {
-                Some(Known::List(node.inputs.iter().map(|&v| self.known_argument(v)).collect::<Option<_>>()?))
+                Some(Known::List(node.inputs.iter().map(|&v| self.opened(v, of)).collect::<Option<_>>()?))
             }
-            None => self.of(value).cloned(),
+            None => of(value),
         }
     }
 

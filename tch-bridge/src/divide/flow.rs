@@ -20,6 +20,8 @@ pub(crate) struct Flow {
     pub(crate) values: Vec<ValueId>,
     /// Packings that move with a flow node, inner ones first.
     pub(crate) packings: Vec<Vec<NodeId>>,
+    /// Was the flow node taken because the value of a computed tensor is known?
+    pub(crate) leans: Vec<bool>,
 }
 
 /// Builds the flow graph of one block and judges each of its nodes.
@@ -29,7 +31,14 @@ pub(crate) fn flow(
     backend: &dyn Backend,
     options: &Options,
 ) -> Result<Flow, partitioner::GraphError> {
-    let mut out = Flow { block, graph: FlowGraph::new(), nodes: vec![], values: vec![], packings: vec![] };
+    let mut out = Flow {
+        block,
+        graph: FlowGraph::new(),
+        nodes: vec![],
+        values: vec![],
+        packings: vec![],
+        leans: vec![],
+    };
     let mut ids: HashMap<ValueId, partitioner::ValueId> = HashMap::new();
     let mut places = Places::default();
     let graph = knowledge.graph;
@@ -47,6 +56,7 @@ pub(crate) fn flow(
         let (reads, packings) = knowledge.leaves(&node.inputs);
         let judged = examine(knowledge, node, &reads, backend, options);
         let judged = judged.and_then(|ok| if ran { Ok(ok) } else { Err(not_seen()) });
+        out.leans.push(judged.as_ref().is_ok_and(|ok| ok.leans));
         let (verdict, role, kernels, cost, results, effect) = match judged {
             Ok(ok) => (Verdict::Accept, ok.role, ok.kernels, ok.cost, ok.results, false),
             Err((code, why)) => {
@@ -121,6 +131,8 @@ struct Accepted {
     kernels: usize,
     cost: Cost,
     results: Vec<Known>,
+    /// Would it be refused if the values of computed tensors were not known?
+    leans: bool,
 }
 
 /// Operators whose results have the strides of their first operand, gaps included: whether `reshape` gives a view of them, through which
@@ -175,7 +187,11 @@ fn examine(
         })?;
     let role = if judged.computes { Role::Compute } else { Role::Free };
     let cost = Cost { operations: judged.cost.operations, bytes: judged.cost.bytes };
-    Ok(Accepted { role, kernels: judged.kernels, cost, results: judged.results })
+    let leans = reads.iter().any(|&v| knowledge.is_computed_literal(v)) && {
+        let typed = node.inputs.iter().map(|&v| knowledge.typed_argument(v)).collect::<Option<Vec<_>>>();
+        typed.is_none_or(|typed| judge(&op_name(node), &typed, &knowledge.device_name(), backend).is_err())
+    };
+    Ok(Accepted { role, kernels: judged.kernels, cost, results: judged.results, leans })
 }
 
 /// Did it give none of its tensors in the observed run? It is in a branch that was not taken.

@@ -1,6 +1,7 @@
 //! From a prepared graph and one observed run to clusters: judge each node, partition each block, and describe each
 //! cluster as a source graph.
 
+mod apart;
 mod call;
 mod flow;
 mod known;
@@ -61,8 +62,8 @@ pub(crate) fn divide(
     let mut blocks = Vec::new();
     let mut clusters = 0;
     for at in 0..graph.blocks.len() {
-        let flow = flow::flow(&mut knowledge, BlockId(at as u32), &*runner.backend, options)?;
-        let partition = partitioner::partition(&flow.graph, &runner.policy);
+        let mut flow = flow::flow(&mut knowledge, BlockId(at as u32), &*runner.backend, options)?;
+        let partition = apart::together(&knowledge, &mut flow, &runner.policy)?;
         let plans: Vec<ClusterPlan> =
             (0..partition.clusters.len()).map(|i| describe(&knowledge, &flow, &partition, i)).collect();
         let order = order(&flow, &partition, clusters);
