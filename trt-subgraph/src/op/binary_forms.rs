@@ -29,10 +29,17 @@ fn floats_only(
     float(lower, args, f)
 }
 
-/// `x * log(y)`: 0 where `x` is 0, unless `y` is NaN.
-fn xlogy<'f>(x: Term<'f>, y: Term<'f>) -> Term<'f> {
-    let product = x.binary(Binary::Eq, 0.0).select(0.0, x * y.unary(Unary::Log));
-    y.unary(Unary::IsNan).select(y, product)
+/// `self * log(other)`: 0 where `self` is 0, unless `other` is NaN. As on the host, numbers and the logarithm are rounded to the result's
+/// type first.
+fn xlogy(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let values = Value::all(args, ["self", "other"])?;
+    let dtype = float_result_type(lower, &values);
+    let values = Value::all_rounded(values, lower, dtype)?;
+    one(elementwise(lower, &values, dtype, |v| {
+        let (x, y) = (v[0], v[1]);
+        let product = x.same(0.0).select(0.0, x * y.unary(Unary::Log).kept_in(dtype));
+        y.unary(Unary::IsNan).select(y, product)
+    })?)
 }
 
 /// `log(e^a + e^b)`; of two equal infinities that infinity.
@@ -79,7 +86,7 @@ pub(super) const OPS: &[Def] = &[
             "aten::xlogy.Scalar_Self(Scalar self, Tensor other) -> Tensor",
             "aten::special_xlogy(Tensor self, Tensor other) -> Tensor",
         ],
-        lower: |l, a| float(l, a, xlogy),
+        lower: xlogy,
     },
     Def {
         schemas: &["aten::logaddexp(Tensor self, Tensor other) -> Tensor"],
@@ -93,3 +100,23 @@ pub(super) const OPS: &[Def] = &[
         lower: isclose,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::backend::reference::evaluate;
+    use crate::source::case::{Case, Lowered};
+    use half::bf16;
+
+    #[test]
+    fn halves_round_the_logarithm_of_xlogy() {
+        let case = Case::parse("aten::xlogy.Tensor(bf16[300]{0..2}, bf16[300]{0..2})").expect("a case");
+        let Lowered { network, parameters, inputs, .. } = case.lower().expect("supported");
+        let found = evaluate(&network, &parameters, &inputs).expect("runs")[0].to_f64();
+        let steps = |(x, y): (f64, f64)| {
+            let log = bf16::from_f32((y as f32).ln()).to_f32();
+            bf16::from_f32(x as f32 * log).to_f64()
+        };
+        let expected: Vec<f64> = inputs[0].to_f64().into_iter().zip(inputs[1].to_f64()).map(steps).collect();
+        assert_eq!(found, expected);
+    }
+}

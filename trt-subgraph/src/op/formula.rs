@@ -148,6 +148,15 @@ impl<'f> Term<'f> {
         Term { at: self.formula.push(Node::Binary(f, self.at, other)), ..self }
     }
 
+    /// As if it had been kept in `dtype` on the way: rounded to it.
+    pub fn kept_in(self, dtype: DType) -> Term<'f> {
+        if dtype == self.formula.dtype {
+            return self;
+        }
+        let narrow = self.formula.push(Node::Cast(dtype, self.at));
+        Term { at: self.formula.push(Node::Cast(self.formula.dtype, narrow)), ..self }
+    }
+
     /// `self ? a : b`; `self` is a condition.
     pub fn select(self, a: impl Operand<'f>, b: impl Operand<'f>) -> Term<'f> {
         let (a, b) = (a.place(self.formula), b.place(self.formula));

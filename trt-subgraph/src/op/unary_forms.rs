@@ -1,7 +1,7 @@
 //! Functions of one element that take several scalar steps.
 
-use super::formula::Term;
-use super::number::{Number, largest};
+use super::formula::{Term, compute_type};
+use super::number::{Number, largest, rounded};
 use super::promote::{Value, elementwise, float_result_type};
 use super::{Def, float_tensor, one};
 use crate::network::expr::{Binary, Unary};
@@ -25,14 +25,20 @@ fn frac(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     float(lower, args, |x| x - x.unary(Unary::Trunc))
 }
 
-/// `log(x / (1 - x))`, where `eps` given clamps `x` to [eps, 1 - eps].
+/// `log(x / (1 - x))`, where `eps`, unless it is negative, clamps `x` to [eps, 1 - eps].
 fn logit(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    let eps = if args.has("eps") { Some(args.float("eps")?) } else { None };
-    float(lower, args, |x| {
-        let clamped = |eps: f64| x.lt(eps).select(eps, x.gt(1.0 - eps).select(1.0 - eps, x));
-        let x = eps.map_or(x, clamped);
-        (x / (1.0 - x)).unary(Unary::Log)
-    })
+    let x = Value::of(args, "self")?;
+    let dtype = float_result_type(lower, &[x]);
+    // torch's kernels round each step to the type itself on a CPU, and not on a GPU.
+    let kept = if lower.device.0 == "cpu" { dtype } else { compute_type(dtype) };
+    let eps = if args.has("eps") { args.float("eps")? } else { -1.0 };
+    let low = rounded(eps, kept);
+    let high = rounded(1.0 - low, kept);
+    one(elementwise(lower, &[x], dtype, |x| {
+        let clamped = x[0].lt(low).select(low, x[0].gt(high).select(high, x[0]));
+        let x = if eps < 0.0 { x[0] } else { clamped };
+        (x / (1.0 - x).kept_in(kept)).kept_in(kept).unary(Unary::Log)
+    })?)
 }
 
 /// Rounded (half to even) to a number of decimal places; negative ones round to tens, hundreds, ...
@@ -93,3 +99,24 @@ pub(super) const OPS: &[Def] = &[
         lower: |l, a| float(l, a, |x| x * (180.0 / PI)),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::backend::reference::evaluate;
+    use crate::source::case::{Case, Lowered};
+    use half::f16;
+
+    #[test]
+    fn halves_round_each_step_of_logit() {
+        let case = Case::parse("aten::logit(f16[300]{0..1}, 0.1)").expect("a case");
+        let Lowered { network, parameters, inputs, .. } = case.lower().expect("supported");
+        let found = evaluate(&network, &parameters, &inputs).expect("runs")[0].to_f64();
+        let half = |v: f32| f16::from_f32(v).to_f32();
+        let steps = |x: f64| {
+            let x = (x as f32).clamp(half(0.1), half(1.0 - half(0.1)));
+            f64::from(half(half(x / half(1.0 - x)).ln()))
+        };
+        let expected: Vec<f64> = inputs[0].to_f64().into_iter().map(steps).collect();
+        assert_eq!(found, expected);
+    }
+}
