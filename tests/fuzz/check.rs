@@ -182,14 +182,20 @@ fn makes_constants(program: &Program) -> bool {
 
 /// The largest number that a call computes on its way: what cancels out leaves the rounding of that.
 fn sizes_on_the_way(program: &Program, call: usize) -> f64 {
+    let given = |call| -> Vec<IValue> {
+        inputs(program, call, true).arguments.into_iter().map(IValue::Tensor).collect()
+    };
     let sizes = || {
         let module = Module::from_source(&program.compiled(true), &attributes(program, true)).ok()?;
+        // What earlier calls leave in attributes may be large.
+        let method = module.method("forward").ok()?;
+        for before in 0..call {
+            method.run::<IValue>(&given(before)).ok()?;
+        }
         let graph = module.prepare("forward").ok()?;
         let tensors = graph.facts().ok()?.values.into_iter().enumerate();
         let tensors = tensors.filter(|(_, v)| v.ty == ValueType::Tensor).map(|(at, _)| ValueId(at as u32));
-        let arguments = inputs(program, call, true).arguments;
-        let arguments: Vec<IValue> = arguments.into_iter().map(IValue::Tensor).collect();
-        let kept = graph.keep(&arguments, &tensors.collect::<Vec<_>>()).ok()?.1;
+        let kept = graph.keep(&given(call), &tensors.collect::<Vec<_>>()).ok()?.1;
         Some(kept.iter().flatten().map(size).fold(0.0, f64::max))
     };
     sizes().unwrap_or(0.0).min(MOST)
