@@ -371,8 +371,7 @@ pub(crate) mod ffi {
         /// Whether the calling thread records gradients, and casts types automatically on the CPU and on CUDA, as bits from the lowest on.
         fn modes() -> u8;
         /// Null where nothing follows from these truths, and from these values being None.
-        fn assume(graph: &Graph, values: &[u32], truths: &[bool], nones: &[u32])
-        -> Result<UniquePtr<Graph>>;
+        fn assume(graph: &Graph, values: &[u32], truths: &[bool], nones: &[u32]) -> Result<UniquePtr<Graph>>;
         /// Null where no branch or loop follows from the sizes of the arguments.
         fn settle_sizes(graph: &Graph, arguments: &Stack, apart: bool) -> Result<UniquePtr<Graph>>;
         fn graph_text(graph: &Graph) -> String;

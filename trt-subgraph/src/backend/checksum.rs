@@ -16,9 +16,10 @@ pub unsafe fn checksums(
     runs: &[MemoryRun],
     split: impl FnOnce(usize, &(dyn Fn(Range<usize>) + Sync)),
 ) -> Vec<u64> {
-    // SAFETY: the caller's promise; slices want an address also where there is nothing.
     let bytes = |run: &MemoryRun| match run.bytes {
+        // A slice wants an address also where there is nothing.
         0 => &[][..],
+        // SAFETY: the caller's promise.
         bytes => unsafe { std::slice::from_raw_parts(run.address, bytes) },
     };
     let parts: Vec<&[u8]> = runs.iter().flat_map(|run| bytes(run).chunks(PART)).collect();
