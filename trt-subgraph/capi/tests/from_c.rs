@@ -15,6 +15,43 @@ fn built() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().to_path_buf()
 }
 
+/// Compiles a C program against the header and the library.
+fn compile(source: &Path, program: &Path) {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_string());
+    let compiled = Command::new(compiler)
+        .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
+        .arg(source)
+        .arg("-o")
+        .arg(program)
+        .arg("-L")
+        .arg(built())
+        .arg("-ltrt_subgraph_c")
+        .arg(format!("-Wl,-rpath,{}", built().display()))
+        .status()
+        .unwrap();
+    assert!(compiled.success());
+}
+
+#[test]
+fn the_program_of_the_guide_runs() {
+    let guide = include_str!("../../../docs/serving.md");
+    let (_, rest) = guide.split_once("```c\n").expect("the guide has a program");
+    let code = rest.split("```").next().unwrap();
+    let network = Network::parse("input %x: f32[3]\n%y = pointwise(%x) { i0 + 2:f32 }\noutput %y").unwrap();
+    let folder = std::env::temp_dir().join(format!("trt-guide-c-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (source, program, plan) = (folder.join("caller.c"), folder.join("caller"), folder.join("model.plan"));
+    std::fs::write(&source, code).unwrap();
+    Recipe::new(&network, &Vec::<Literal>::new()).inputs(["x"]).outputs(["y"]).save(&plan).unwrap();
+    compile(&source, &program);
+    let ran = |words: &[&Path]| Command::new(&program).args(words).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran(&[&plan]).stdout), "y: begins with 2, 12 bytes\n");
+    let lost = ran(&[Path::new("no/such.plan")]);
+    assert!(!lost.status.success() && String::from_utf8_lossy(&lost.stderr).contains("no/such.plan"));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn a_c_program_runs_a_plan() {
     let text = "input %x: f32[2,3]\nparam \"w\": f32[3]\n%w: f32[3] = parameter 0\n%y = pointwise(%x, %w) { i0 * i1 + 1:f32 }\n\
@@ -28,21 +65,7 @@ fn a_c_program_runs_a_plan() {
     let name = format!("from-c-{}", std::process::id());
     share(&name, &Plan::open(&file).unwrap(), 0o600).unwrap();
 
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_string());
-    let compiled = Command::new(compiler)
-        .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
-        .arg(here.join("include"))
-        .arg(here.join("tests/caller.c"))
-        .arg("-o")
-        .arg(&program)
-        .arg("-L")
-        .arg(built())
-        .arg("-ltrt_subgraph_c")
-        .arg(format!("-Wl,-rpath,{}", built().display()))
-        .status()
-        .unwrap();
-    assert!(compiled.success());
+    compile(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/caller.c"), &program);
     for backend in ["reference", "cpu"] {
         if backend == "cpu" && Cpu.probe().is_err() {
             continue;
