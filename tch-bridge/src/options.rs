@@ -144,7 +144,7 @@ pub struct Options {
     /// How many input shapes of a cluster are kept built; the least recently used one goes first.
     pub specialisations: usize,
     /// The sizes of arguments that engines are for; the host serves calls outside of them, and the log says so once. Of several bounds of
-    /// one argument any suffices; arguments without bounds may have any size.
+    /// one argument any suffices, whatever the sizes of other arguments are; arguments without bounds may have any size.
     pub bounds: Vec<Bounds>,
     /// Where saved modules keep the weights of engines.
     pub weights: SavedWeights,
@@ -225,12 +225,11 @@ impl Options {
             .any(|e| op == e || op.strip_prefix(e.as_str()).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    /// Does the user keep the nodes of this submodule on the host?
-    pub(crate) fn excludes_module(&self, path: &str) -> bool {
-        let within = |e: &String| {
-            path.strip_prefix(e.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.exclude_modules.iter().any(within)
+    /// The submodule that the user keeps on the host, where this one is it or is in it.
+    pub(crate) fn excluded_module(&self, path: &str) -> Option<&str> {
+        let within =
+            |e: &str| path.strip_prefix(e).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.exclude_modules.iter().find(|e| within(e)).map(String::as_str)
     }
 }
 
@@ -260,7 +259,7 @@ mod tests {
     #[test]
     fn a_submodule_is_left_out_with_all_that_is_in_it() {
         let o = Options { exclude_modules: vec!["layer1.0".into()], ..Options::default() };
-        assert!(o.excludes_module("layer1.0") && o.excludes_module("layer1.0.conv"));
-        assert!(!o.excludes_module("layer1") && !o.excludes_module("layer1.01") && !o.excludes_module(""));
+        assert!(["layer1.0", "layer1.0.conv"].iter().all(|path| o.excluded_module(path) == Some("layer1.0")));
+        assert!(["layer1", "layer1.01", ""].iter().all(|path| o.excluded_module(path).is_none()));
     }
 }

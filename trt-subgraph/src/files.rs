@@ -47,6 +47,36 @@ pub fn write<E>(
     replace(&target, with_permissions, &fail)
 }
 
+/// Can [`write()`] be expected to write there? Nothing is changed.
+///
+/// # Errors
+/// Why not.
+pub fn may_write(path: &Path) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(&target) {
+        Ok(old) if old.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(old) if !old.is_file() => Ok(()),
+        _ => beside(&target).and_then(fs::remove_file),
+    }
+}
+
+/// Can files be written into this folder, which is made where there is none? Nothing is changed.
+///
+/// # Errors
+/// Why not.
+pub fn may_fill(folder: &Path) -> io::Result<()> {
+    // A link that leads nowhere.
+    if folder.symlink_metadata().is_ok() && !folder.exists() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let whole = std::path::absolute(folder)?;
+    let there = whole.ancestors().find(|f| f.exists()).unwrap_or(&whole);
+    if !there.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    beside(&there.join("new")).and_then(fs::remove_file)
+}
+
 /// A new file in the same folder: nobody else's.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     static ATTEMPT: AtomicU64 = AtomicU64::new(0);
@@ -88,6 +118,13 @@ mod tests {
         replace(&link, |other| fs::write(other, "own"), |e: io::Error| e).expect("it is written");
         assert_eq!(fs::read_to_string(&file).unwrap(), "new", "a link is replaced, not followed");
         assert_eq!(fs::read_to_string(&link).unwrap(), "own");
+        let (inner, below) = (folder.join("no/such/a"), file.join("a"));
+        assert!(
+            may_write(&file).is_ok() && may_write(&link).is_ok() && may_write(Path::new("/dev/null")).is_ok()
+        );
+        assert!([&folder, &inner, &below].iter().all(|path| may_write(path).is_err()));
+        assert!(may_fill(&folder).is_ok() && may_fill(&inner).is_ok());
+        assert!(may_fill(&file).is_err() && may_fill(&below).is_err());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "nothing is left behind");
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -88,6 +88,12 @@ fn in_words(error: &TchError) -> String {
     format!("this is no whole .safetensors file: {why}")
 }
 
+/// Tells whether tensors can be written there, before there are any.
+pub(crate) fn unless_writable(path: &Path) -> Result<(), Failure> {
+    format(path)?;
+    Failure::unless_writable(path)
+}
+
 /// Writes dense tensors to a file, in which each needs a name of its own.
 pub(crate) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Failure> {
     let format = format(path)?;

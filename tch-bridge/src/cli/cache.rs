@@ -8,7 +8,7 @@ use partitioner::{count, quantity};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::SystemTime;
-use trt_subgraph::cache::{Cache, Entry, LIMIT, VARIABLE};
+use trt_subgraph::cache::{Cache, Entry, LIMIT, Removal, VARIABLE};
 
 /// Arguments of `cache`.
 #[derive(Args)]
@@ -51,6 +51,8 @@ struct Kept {
     folder: Option<String>,
     /// Why nothing is kept, where that is no wish.
     note: Option<String>,
+    /// Why not everything was removed that was to be.
+    fault: Option<String>,
     /// What the entries are to the command: `kept` or `removed`.
     #[serde(skip)]
     what: &'static str,
@@ -71,7 +73,9 @@ struct Facts {
 impl CacheCommand {
     pub(crate) fn run(&self) -> ExitCode {
         match &self.command {
-            Command::List(args) => finish(kept("kept", Cache::list), args.json),
+            Command::List(args) => {
+                finish(kept("kept", |c| Removal { removed: c.list(), ..Removal::default() }), args.json)
+            }
             Command::Prune(args) => {
                 let limit = args.to.saturating_mul(1 << 20);
                 finish(kept("removed", |c| c.prune(limit)), args.json)
@@ -81,7 +85,7 @@ impl CacheCommand {
     }
 }
 
-fn kept(what: &'static str, entries: impl FnOnce(&Cache) -> Vec<Entry>) -> Result<Kept, Failure> {
+fn kept(what: &'static str, entries: impl FnOnce(&Cache) -> Removal) -> Result<Kept, Failure> {
     let cache = Cache::of_process();
     let now = SystemTime::now();
     let facts = |e: Entry| Facts {
@@ -90,15 +94,29 @@ fn kept(what: &'static str, entries: impl FnOnce(&Cache) -> Vec<Entry>) -> Resul
         file: e.file,
         bytes: e.bytes,
     };
-    let entries: Vec<Facts> = cache.map(entries).unwrap_or_default().into_iter().map(facts).collect();
+    let found = cache.map(entries).unwrap_or_default();
+    let entries: Vec<Facts> = found.removed.into_iter().map(facts).collect();
     let named = cache.map(|c| c.folder().display().to_string());
-    let note = cache.and_then(Cache::fault).zip(named.as_ref());
-    let note = note.map(|(why, folder)| format!("nothing can be kept in {folder}: {why}"));
+    let fault = found.fault.map(|why| {
+        let bytes = quantity(found.left.iter().map(|e| e.bytes as f64).sum(), "B");
+        format!("{} of {bytes} cannot be removed: {why}", count(found.left.len(), "entry"))
+    });
+    let note = match (cache, &named) {
+        (Some(cache), Some(folder)) => {
+            cache.fault().map(|why| format!("nothing can be kept in {folder}: {why}"))
+        }
+        _ if std::env::var_os(VARIABLE).is_some_and(|v| v == "off") => None,
+        _ => Some(format!("nothing is kept: neither {VARIABLE} nor HOME says where")),
+    };
     let folder = named.filter(|_| note.is_none());
-    Ok(Kept { folder, note, what, bytes: entries.iter().map(|e| e.bytes).sum(), entries })
+    Ok(Kept { folder, note, fault, what, bytes: entries.iter().map(|e| e.bytes).sum(), entries })
 }
 
 impl Document for Kept {
+    fn passed(&self) -> bool {
+        self.fault.is_none()
+    }
+
     fn text(&self, style: Style) -> String {
         if let Some(note) = &self.note {
             return format!("{} {note}\n", style.yellow("note:"));
@@ -115,6 +133,11 @@ impl Document for Kept {
         };
         let entries = count(self.entries.len(), "entry");
         let bytes = quantity(self.bytes as f64, "B");
-        format!("{}{entries} of {bytes} {} in {}\n", table(&rows), self.what, style.bold(folder))
+        let mut out =
+            format!("{}{entries} of {bytes} {} in {}\n", table(&rows), self.what, style.bold(folder));
+        if let Some(fault) = &self.fault {
+            out += &format!("{} {fault}\n", style.red("error:"));
+        }
+        out
     }
 }

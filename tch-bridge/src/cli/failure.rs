@@ -26,6 +26,16 @@ impl Failure {
         files::write(path, |other| std::fs::write(other, text).map_err(fail), fail)
     }
 
+    /// The file could not be written, as far as one can tell before there is anything to write.
+    pub(crate) fn unless_writable(path: &Path) -> Result<(), Failure> {
+        files::may_write(path).map_err(|e| Failure::unwritten(path, e))
+    }
+
+    /// The same of files in a folder, which may have to be made.
+    pub(crate) fn unless_fillable(folder: &Path) -> Result<(), Failure> {
+        files::may_fill(folder).map_err(|e| Failure::unwritten(folder, e))
+    }
+
     /// The file cannot be written.
     pub(crate) fn unwritten(path: &Path, why: impl fmt::Display) -> Failure {
         Failure { error: format!("cannot write {}: {why}", path.display()) }
@@ -41,7 +51,8 @@ impl Failure {
     pub(crate) fn usage(error: &clap::Error) -> Failure {
         let text = error.render().to_string();
         let sentence = text.split("\n\n").next().unwrap_or_default();
-        Failure { error: sentence.trim_start_matches("error: ").trim_end().to_string() }
+        let lines: Vec<&str> = sentence.trim_start_matches("error: ").lines().map(str::trim).collect();
+        Failure { error: lines.join(" ") }
     }
 }
 
@@ -61,7 +72,10 @@ impl From<Error> for Failure {
     fn from(e: Error) -> Failure {
         match e {
             Error::Torch(e) => e.into(),
-            _ => Failure { error: e.to_string() },
+            // The option that opens a library has a name here.
+            _ => Failure {
+                error: e.to_string().replace("load its library first", "give its library by --library FILE"),
+            },
         }
     }
 }

@@ -32,6 +32,23 @@ pub(crate) fn reason(unknown: &str) -> String {
     }
 }
 
+/// Each warning so far, once.
+pub(crate) fn warnings() -> Vec<String> {
+    KEPT.get()
+        .map(|kept| kept.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        .unwrap_or_default()
+}
+
+/// Does this, whose warnings are not the user's.
+pub(crate) fn without_warnings<T>(work: impl FnOnce() -> T) -> T {
+    let before = warnings().len();
+    let done = work();
+    if let Some(kept) = KEPT.get() {
+        kept.warnings.lock().unwrap_or_else(PoisonError::into_inner).truncate(before);
+    }
+    done
+}
+
 impl Log for Kept {
     fn enabled(&self, about: &Metadata) -> bool {
         about.level() <= LevelFilter::Warn || self.shown.enabled(about)

@@ -1,7 +1,7 @@
 //! The program `tch-trt`: what a module's engines take, whether they are right, how fast they are.
 //!
 //! Each command gathers its facts and prints them once: as text, or with `--json` as the JSON that `docs/tool.md`
-//! describes. Progress goes to the error stream. The exit status is 0 when all is well, 1 when a check failed, 2 when the
+//! describes. Progress goes to the error stream. The exit status is 0 when all is well, 1 when a check failed or a part of the work could not be done, 2 when the
 //! command line, the model or an input is not usable.
 
 mod archive;
@@ -118,9 +118,13 @@ fn run(command: &Command) -> ExitCode {
 fn finish<D: Document>(found: Result<D, Failure>, json: bool) -> ExitCode {
     let (text, status) = match &found {
         Ok(document) if json => (pretty(document), u8::from(!document.passed())),
-        Ok(document) => (document.text(Style::of_stdout()), u8::from(!document.passed())),
+        Ok(document) => {
+            let style = Style::of_stdout();
+            (style.printable(&document.text(style)), u8::from(!document.passed()))
+        }
         Err(failure) => {
-            eprintln!("{} {failure}", Style::of_stderr().red("error:"));
+            let style = Style::of_stderr();
+            eprintln!("{} {}", style.red("error:"), style.printable(&failure.to_string()));
             (if json { pretty(failure) } else { String::new() }, 2)
         }
     };

@@ -9,6 +9,7 @@ use crate::report::{EngineReport, State};
 use crate::{BackendChoice, Level, Options, ParityGuard, Precision, TrtModule, env, saved};
 use clap::Args;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use partitioner::Coverage;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tch::{Device, IValue, Kind, Tensor};
@@ -192,6 +193,17 @@ impl Loaded {
     pub(crate) fn saved_engines(&self) -> Vec<EngineReport> {
         let all = if self.as_saved { self.module.report().loaded } else { Vec::new() };
         all.into_iter().filter_map(|loaded| loaded.engine).collect()
+    }
+
+    /// What engines hold of the method, its compiled forms added up; `None` where there is none, and of engines that came with the file.
+    pub(crate) fn coverage(&self, method: &str) -> Option<Coverage> {
+        let report = self.module.report();
+        let mut all: Option<Coverage> = None;
+        for form in report.methods.iter().filter(|m| m.method == method && !self.as_saved) {
+            let State::Divided { blocks, .. } = &form.state else { continue };
+            blocks.iter().for_each(|b| *all.get_or_insert_default() += b.partition.coverage);
+        }
+        all
     }
 
     /// How many engines there are, and how many calls they served.

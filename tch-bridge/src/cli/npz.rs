@@ -4,9 +4,11 @@
 use crate::jit::words;
 use std::error::Error;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use tch::{Kind, Tensor};
+use zip::result::ZipError;
 use zip::write::FileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -29,10 +31,15 @@ const TYPES: [(&str, Kind, usize); 11] = [
 
 /// All arrays of an archive, in its order.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Fault> {
-    let mut archive = ZipArchive::new(File::open(path)?)?;
+    let damaged = |e: ZipError| match e {
+        ZipError::InvalidArchive(why) => cut_short(why),
+        ZipError::Io(e) if e.kind() == ErrorKind::UnexpectedEof => cut_short("it ends too soon"),
+        e => e.into(),
+    };
+    let mut archive = ZipArchive::new(File::open(path)?).map_err(damaged)?;
     let mut arrays = Vec::new();
     for at in 0..archive.len() {
-        let mut entry = archive.by_index(at)?;
+        let mut entry = archive.by_index(at).map_err(damaged)?;
         let Some(name) = entry.name().strip_suffix(".npy").map(str::to_owned) else { continue };
         let size = entry.size();
         let array = array(&mut entry, size).map_err(|e| format!("`{name}`: {e}"))?;
@@ -44,9 +51,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Fault> {
     Ok(arrays)
 }
 
+/// What to say of an archive that does not read as one.
+fn cut_short(why: &str) -> Fault {
+    format!("the .npz archive is truncated or damaged ({why}); copy or write it again").into()
+}
+
 /// Writes an archive of dense tensors.
 pub(super) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fault> {
-    let mut archive = ZipWriter::new(File::create(path)?);
+    // One that is dropped before it is finished tries to finish, and prints that it cannot.
+    let mut archive = ManuallyDrop::new(ZipWriter::new(File::create(path)?));
     let stored = FileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
     for (name, tensor) in tensors {
         let kind = tensor.kind();

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::leaves::leaves;
 use super::model::ModelArgs;
 use super::terminal::{Style, table};
-use super::{Document, archive, inspect};
+use super::{Document, archive, inspect, logging};
 use crate::switch;
 use clap::Args;
 use partitioner::count;
@@ -45,6 +45,8 @@ pub(crate) struct Ran {
     file: String,
     /// Parts of the result that are neither tensors nor numbers, and were not written.
     left_out: Vec<String>,
+    /// What was warned of, such as an engine in the file that is damaged.
+    notes: Vec<String>,
 }
 
 /// One output.
@@ -58,6 +60,7 @@ struct Output {
 impl Run {
     /// Calls the method, in engines unless the host is asked for, and writes its result.
     pub(crate) fn run(&self) -> Result<Ran, Failure> {
+        archive::unless_writable(&self.output)?;
         let loaded = self.model.load()?;
         let values = loaded.place(archive::arguments(&self.given, &loaded, &self.model.inputs)?)?;
         let inputs = values.iter().map(inspect::type_text).collect();
@@ -84,6 +87,7 @@ impl Run {
             served: loaded.served().1,
             file: self.output.display().to_string(),
             left_out,
+            notes: logging::warnings(),
         })
     }
 }
@@ -103,6 +107,9 @@ impl Document for Ran {
             let left_out = self.left_out.join(", ");
             out +=
                 &format!("{} neither tensors nor numbers, not written: {left_out}\n", style.yellow("note:"));
+        }
+        for note in &self.notes {
+            out += &format!("{} {note}\n", style.yellow("note:"));
         }
         out += &format!("written to {}\n", self.file);
         out

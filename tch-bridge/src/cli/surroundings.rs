@@ -125,7 +125,9 @@ impl Document for Environment {
         out += &table(&rows.collect::<Vec<_>>());
         out.push('\n');
         for v in &self.variables {
-            out += &format!("{} {}; takes {}; default: {}\n", style.bold(v.name), v.doc, v.values, v.default);
+            let (name, values) = (style.bold(v.name), [("takes", v.values), ("default", v.default)]);
+            out += &format!("{name}\n  {}\n", v.doc);
+            values.iter().for_each(|(what, text)| out += &format!("  {what:8} {text}\n"));
         }
         for note in &self.notes {
             out += &format!("{} {note}\n", style.yellow("note:"));

@@ -4,6 +4,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
 
+/// What [`Style`] writes.
+const COLOURS: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"];
+
 /// Whether to colour.
 #[derive(Clone, Copy)]
 pub(crate) struct Style {
@@ -39,6 +42,11 @@ impl Style {
         self.paint("33", text)
     }
 
+    /// What may be printed in this style.
+    pub(crate) fn printable(self, text: &str) -> String {
+        printable(text, self.coloured)
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
@@ -66,13 +74,50 @@ pub(crate) fn progress(steps: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
-/// One line in which paths have lost their folders: `aten::relu at /a/b/model.py:3` as `aten::relu at model.py:3`.
+/// One line in which places have lost their folders: `aten::relu at /a/b/model.py:3` as `aten::relu at model.py:3`. Divisions stay.
 pub(crate) fn without_folders(text: &str) -> String {
-    let word = |w: &str| match w.rfind('/') {
-        Some(at) if w.starts_with('/') => w[at + 1..].to_string(),
+    let is_place = |name: &str| {
+        let line = name.split_once(':').map(|(_, line)| line);
+        line.is_some_and(|line| line.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let word = |w: &str| match w.rsplit_once('/') {
+        Some((_, name)) if w.starts_with('/') && is_place(name) => name.to_string(),
         _ => w.to_string(),
     };
     text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A part from 0 to 1 in per cent, which is 0 or 100 only where the part is 0 or 1.
+pub(crate) fn percent(part: f64) -> String {
+    match 100.0 * part {
+        all if all > 0.0 && all < 0.01 => "under 0.01 %".to_string(),
+        all if all > 0.0 && all < 0.1 || all > 99.9 && all < 99.99 => format!("{all:.2} %"),
+        all if all >= 99.99 && all < 100.0 => "over 99.99 %".to_string(),
+        all => format!("{all:.1} %"),
+    }
+}
+
+/// The text without what a terminal would obey: control characters as Rust writes them, but for ends of lines, tabs and, where
+/// `coloured`, the colours of [`Style`]. Names in files may hold anything.
+pub(crate) fn printable(text: &str, coloured: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let colour = COLOURS.iter().find(|code| coloured && rest.starts_with(**code));
+        let taken = colour.map_or(c.len_utf8(), |code| code.len());
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() && colour.is_none() => out.extend(c.escape_default()),
+            _ => out += &rest[..taken],
+        }
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// The text as one line of such characters.
+pub(crate) fn one_line(text: &str) -> String {
+    printable(text, false).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// The text, at most `length` characters of it where a terminal shows it.
@@ -116,6 +161,24 @@ mod tests {
     #[test]
     fn folders_go() {
         assert_eq!(without_folders("a at /x/y.py:3: f, b at z.py:4\nc"), "a at y.py:3: f, b at z.py:4 c");
+        let code = "at y.py:3: s = float(n[1]) / stride // 2 /m[1]/k.x";
+        assert_eq!(without_folders(&code.replace("y.py", "/x/y.py")), code);
+    }
+
+    #[test]
+    fn parts_are_whole_only_where_they_are() {
+        let parts = [0.0, 0.00003, 0.0003, 0.5, 0.9996, 0.99999, 1.0].map(percent);
+        assert_eq!(
+            parts,
+            ["0.0 %", "under 0.01 %", "0.03 %", "50.0 %", "99.96 %", "over 99.99 %", "100.0 %"]
+        );
+    }
+
+    #[test]
+    fn terminals_are_given_no_orders() {
+        let text = "a\x1b[31mb\x1b[0m\x1b]0;t\x07\u{9b}2J\r\té\n";
+        assert_eq!(printable(text, true), "a\x1b[31mb\x1b[0m\\u{1b}]0;t\\u{7}\\u{9b}2J\\r\té\n");
+        assert_eq!(one_line(text), "a\\u{1b}[31mb\\u{1b}[0m\\u{1b}]0;t\\u{7}\\u{9b}2J\\r\\té\\n");
     }
 
     #[test]

@@ -171,8 +171,8 @@ fn examine(
     if options.excludes(&op_name(node)) {
         return Err((Code::Pinned, "excluded by the options or TRT_EXCLUDE_OPS".into()));
     }
-    if options.excludes_module(&node.module) {
-        return Err((Code::Pinned, format!("the options exclude the submodule {}", node.module)));
+    if let Some(excluded) = options.excluded_module(&node.module) {
+        return Err((Code::Pinned, format!("the options exclude the submodule {excluded}")));
     }
     if did_not_run(knowledge, node) {
         return Err(not_seen());

@@ -24,7 +24,7 @@ pub enum JitError {
     UnknownOperator {
         /// The operator, `namespace::name`.
         name: String,
-        /// torch's message, with the place in the model.
+        /// Where the model's code calls it first.
         message: String,
     },
     /// The file holds an object of a class that is not registered in this process.
@@ -73,10 +73,10 @@ impl JitError {
         let error = Self::from_torch(error.what());
         let (Self::Runtime(message) | Self::Source(message)) = error else { return error };
         if let Some(name) = quoted_after(&message, "Unknown builtin op: ", '.') {
-            return Self::UnknownOperator { name, message };
+            return Self::UnknownOperator { name, message: used_at(message) };
         }
         if let Some(name) = quoted_after(&message, "Unknown type name '", '\'') {
-            return Self::UnknownClass { name, message };
+            return Self::UnknownClass { name, message: used_at(message) };
         }
         if message.contains("file not found") || message.contains("Legacy model format") {
             let legacy = message.contains("Legacy model format");
@@ -94,6 +94,19 @@ impl From<cxx::Exception> for JitError {
     fn from(error: cxx::Exception) -> Self {
         Self::from_torch(error.what())
     }
+}
+
+/// The innermost place of torch's message about code in an archive, which lists all its callers; the message where it has no such place.
+fn used_at(message: String) -> String {
+    let place = || {
+        let (_, rest) = message.split_once("File \"")?;
+        let (file, rest) = rest.split_once("\", line ")?;
+        let line: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let shown = &rest[..rest.find("<--- HERE")?];
+        let code = shown.lines().rev().skip(1).find(|l| !l.trim().is_empty())?.trim();
+        Some(format!("`{code}`, {file}, line {line}"))
+    };
+    place().unwrap_or(message)
 }
 
 fn quoted_after(message: &str, before: &str, end: char) -> Option<String> {
@@ -165,6 +178,14 @@ impl std::error::Error for JitError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_trace_the_innermost_place_is_told() {
+        let trace = "Unknown builtin op: a::b.\nNone is like it.\n:\n  File \"code/m.py\", line 18\n  _1 = f()\n  _2 = ops.a.b(x)\n       \
+                     ~~~~~~~ <--- HERE\n  return _2\n'f' is called\n  File \"g.py\", line 2\n  f(x)\n  ~ <--- HERE\n";
+        assert_eq!(used_at(trace.into()), "`_2 = ops.a.b(x)`, code/m.py, line 18");
+        assert_eq!(used_at("nothing more".into()), "nothing more");
+    }
 
     #[test]
     fn message_loses_kind_and_stack() {

@@ -1,6 +1,6 @@
 //! `tch-trt bench`.
 
-use super::{Folder, json, text};
+use super::{Folder, json, text, tool};
 
 #[test]
 fn contenders_are_timed_in_turns_and_layers_add_up() {
@@ -71,4 +71,43 @@ fn several_callers_share_the_engines() {
     let found = json(&arguments, 0);
     assert_eq!((found["streams"].as_u64(), found["threads"].as_u64()), (Some(3), Some(1)));
     assert!(text(&arguments, 0).contains("3 callers"));
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_costs_no_measurement() {
+    let folder = Folder::new();
+    let model = folder.mixed();
+    let bench = |svg: &str, duration: &str| {
+        let output =
+            tool(&["bench", &model, "-i", "(4,8)", "--duration", duration, "--warmup", "0", "--svg", svg]);
+        let words = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), words)
+    };
+    let (status, [said, errors]) = bench(&folder.path("no/such/a.svg"), "3600");
+    assert!(status == Some(2) && said.is_empty() && errors.contains("cannot write"), "{errors}");
+    let (status, [said, _]) = bench("/dev/full", "0.1");
+    assert!(
+        status == Some(1) && said.contains("calls/s") && said.contains("error: cannot write /dev/full"),
+        "{said}"
+    );
+    let page = folder.path("");
+    for command in [
+        &["inspect", &model, "-i", "(4,8)", "--html", &page][..],
+        &["compile", &model, "-i", "(4,8)", "-o", &folder.path("no/such/a.pt")],
+        &["verify", &model, "-i", "(4,8)", "--bisect", "--out", &format!("{model}/below")],
+    ] {
+        let said = json(command, 2)["error"].to_string();
+        assert!(said.contains("cannot write"), "{said}");
+    }
+}
+
+#[test]
+fn without_engines_nothing_is_called_theirs() {
+    let folder = Folder::new();
+    let model = folder.model("fft.pt", "def forward(self, x):\n    return torch.real(torch.fft_fft(x))\n");
+    let arguments =
+        ["bench", &model, "-i", "(4,8)", "--duration", "0.1", "--warmup", "0", "--compare", "host"];
+    let found = json(&arguments, 0);
+    assert_eq!(found["contenders"][0]["name"], "without engines");
+    assert!(found["contenders"][1]["engines_ahead"].is_null(), "{found}");
 }

@@ -49,7 +49,7 @@ fn what_stands_in_the_place_of_the_folder_is_told() {
     std::fs::write(&file, "").unwrap();
     std::os::unix::fs::symlink(&looped, &looped).unwrap();
     std::os::unix::fs::symlink(folder.path("none"), &nowhere).unwrap();
-    for unfit in [&file, &format!("{file}/below"), &looped, &nowhere] {
+    for unfit in [&file, &format!("{file}/below"), &looped, &nowhere, "/proc/no/such"] {
         let found = tool(unfit, &["list"]);
         let note = found["note"].as_str().unwrap();
         assert!(
@@ -58,4 +58,34 @@ fn what_stands_in_the_place_of_the_folder_is_told() {
         );
     }
     assert_eq!(tool(&folder.path("to be made"), &["list"])["note"], Value::Null);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tch-trt"));
+    for name in ["TRT_CACHE_DIR", "XDG_CACHE_HOME", "HOME"] {
+        command.env_remove(name);
+    }
+    let said = String::from_utf8(command.args(["cache", "list"]).output().unwrap().stdout).unwrap();
+    assert!(said.contains("neither TRT_CACHE_DIR nor HOME says where"), "{said}");
+}
+
+/// Looked at where mounting is allowed: permissions alone hold no superuser.
+#[test]
+fn what_stays_is_no_removal() {
+    let folder = Folder::new();
+    let path = folder.path("cache");
+    Cache::new(&path, u64::MAX).put("kernels", b"key", b"value");
+    let program = env!("CARGO_BIN_EXE_tch-trt");
+    let script = format!(
+        "mount --bind '{path}' '{path}' && mount -o remount,ro,bind '{path}' || exit 77; '{program}' cache clear; echo $?; '{program}' cache list"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]).env("TRT_CACHE_DIR", &path);
+    let Ok(output) = command.output() else { return };
+    let said = String::from_utf8(output.stdout).unwrap();
+    if said.is_empty() {
+        return; // Mounting is not allowed here.
+    }
+    assert!(
+        said.contains("0 entries of 0 B removed") && said.contains("cannot be removed: Read-only"),
+        "{said}"
+    );
+    assert!(said.contains("\n1\n") && said.contains("1 entry of"), "{said}");
 }

@@ -16,7 +16,7 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
     assert!(error(&["inspect"]).contains("MODEL"));
     assert!(error(&["inspect", "no/such/model.pt"]).contains("no/such/model.pt"));
     let spec = error(&["inspect", &model, "--input", "(1,2"]);
-    assert!(spec.contains("input spec `(1,2`, column 5: expected `,`"), "{spec}");
+    assert!(spec.contains("'(1,2' for '--input <SPEC>': column 5: expected `,`"), "{spec}");
     let missing = error(&["verify", &model]);
     assert!(
         missing.contains("no input is given for `x`; the method takes x: Tensor, scale: float (optional)"),
@@ -26,6 +26,8 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
     assert!(name.contains("there is no argument `y`"), "{name}");
     let twice = error(&["bench", &model, "-i", "x=(2,8)", "-i", "x=(2,8)"]);
     assert!(twice.contains("given twice"), "{twice}");
+    let placed = error(&["bench", &model, "-i", "(2,8)", "-i", "x=(2,8)"]);
+    assert!(placed.contains("`x` is given twice: by its name, and by its place as (2,8)@f32"), "{placed}");
     let shape = error(&["inspect", &model, "-i", "(2,7)"]);
     assert!(shape.contains("the model failed") && !shape.contains("frame #"), "{shape}");
     let method = error(&["inspect", &model, "--method", "forwrd"]);
@@ -121,6 +123,8 @@ fn pipes_and_devices_are_no_files() {
 fn a_failure_is_json_too() {
     let found = json(&["inspect", "no/such/model.pt"], 2);
     assert!(found["error"].as_str().unwrap().contains("no/such/model.pt"), "{found}");
+    let missing = json(&["run"], 2)["error"].as_str().unwrap().to_string();
+    assert!(missing.contains("<MODEL>") && missing.lines().count() == 1, "{missing}");
 }
 
 #[test]
@@ -149,4 +153,20 @@ fn completions_are_for_shells() {
     let script = format!("{}\n{typed}", text(&["completions", "bash"], 0));
     let found = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
     assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "--against", "{found:?}");
+}
+
+#[test]
+fn an_operator_without_its_library_is_one_line() {
+    let folder = Folder::new();
+    let model = folder.model("own.pt", "def forward(self, x):\n    return torch.neg(x)\n");
+    let mut bytes = std::fs::read(&model).unwrap();
+    let at = bytes.windows(9).position(|w| w == b"torch.neg").unwrap();
+    bytes[at..at + 9].copy_from_slice(b"ops.a.neg");
+    std::fs::write(&model, bytes).unwrap();
+    let said = error(&["inspect", &model, "-i", "(2)"]);
+    assert!(
+        said.contains("the operator a::neg, which is not registered; give its library by --library FILE: `"),
+        "{said}"
+    );
+    assert!(said.contains("return ops.a.neg(x)`, ") && said.lines().count() == 1, "{said}");
 }

@@ -52,6 +52,27 @@ fn a_compiled_file_is_a_model_like_any_other() {
 }
 
 #[test]
+fn bounds_are_those_of_each_argument() {
+    let folder = Folder::new();
+    let model = folder.model(
+        "two.pt",
+        "def forward(self, x, y):\n    return torch.tanh(torch.matmul(x, self.w)), torch.tanh(torch.matmul(y, self.w))\n",
+    );
+    let (out, small, large) = (folder.path("out.pt"), "[(1,8);(2,8);(4,8)]", "[(16,8);(20,8);(20,8)]");
+    let arguments =
+        ["compile", &model, "-o", &out, "--take-all", "-i", small, "-i", small, "-i", large, "-i", large];
+    let said = text(&arguments, 0);
+    let (small, large) = ("[1, 8] to [4, 8]", "[16, 8] to [20, 8]");
+    let sizes = format!("x: {small} or {large} and y: {small} or {large}, each argument by itself");
+    assert!(said.contains(&format!("for sizes within {sizes}; others are the host's")), "{said}");
+    let ranges = &json(&arguments, 0)["bounds"][1]["ranges"];
+    assert_eq!(ranges[1], serde_json::json!({"min": [16, 8], "max": [20, 8]}));
+    let verify = |x: &str, y: &str, code| json(&["verify", &out, "-i", x, "-i", y, "--runs", "1"], code);
+    assert!(served(&verify("(4,8)", "(20,8)", 0)) > 0);
+    assert_eq!(served(&verify("(4,8)", "(10,8)", 1)), 0);
+}
+
+#[test]
 fn what_has_to_be_full_is_or_is_not_written() {
     let folder = Folder::new();
     let (mixed, out) = (folder.mixed(), folder.path("out.pt"));

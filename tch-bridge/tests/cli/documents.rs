@@ -120,8 +120,16 @@ fn documents_are_as_described() {
     let run = |model: &str| {
         json(&["run", model, "--take-all", "--inputs", &inputs, "-o", &folder.path("out.npz")], 0)
     };
-    check("run", &[run(&model), run(&named)]);
     let module = folder.path("out.pt");
+    json(&["compile", &named, "-o", &module, "-i", "[(1,8);(2,8);(3,8)]", "--take-all"], 0);
+    check(
+        "run",
+        &[
+            run(&model),
+            run(&named),
+            json(&["run", &module, "--inputs", &inputs, "-o", &folder.path("out.npz")], 0),
+        ],
+    );
     let compile = ["compile", &model, "-o", &module, "-i", "(4,8)"];
     let refused: Vec<&str> =
         compile.iter().copied().chain(["--min-block-size", "99", "--require-full"]).collect();

@@ -46,6 +46,18 @@ fn what_is_excluded_is_priced_by_its_layers() {
 }
 
 #[test]
+fn formats_and_what_computes_nothing_are_told() {
+    let folder = Folder::new();
+    let image = folder.model("image.pt", "def forward(self, x):\n    return torch.relu(x)\n");
+    let found = json(&["inspect", &image, "-i", "(1,3,8,8)%channels_last"], 0);
+    assert_eq!(found["inputs"][0], "x: f32[1,3,8,8]%channels_last");
+    assert_eq!(json(&["inspect", &image, "-i", "(1,3,8,8)"], 0)["inputs"][0], "x: f32[1,3,8,8]");
+    let bare = folder.model("bare.pt", "def forward(self, x):\n    return [x]\n");
+    let said = text(&["inspect", &bare, "-i", "(2)"], 0);
+    assert!(said.contains("no engine: the host runs 1 node, none of which computes"), "{said}");
+}
+
+#[test]
 fn the_page_stands_alone_and_holds_the_facts() {
     let folder = Folder::new();
     let (html, dot) = (folder.path("graph.html"), folder.path("graph.dot"));

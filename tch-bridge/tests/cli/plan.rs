@@ -70,6 +70,10 @@ fn a_plan_runs_from_a_file_and_from_shared_memory() {
     );
     assert!(here["engines"][0]["fits_here"].as_bool().unwrap());
     assert!(text(&["plan", "share", &plan, &name.0], 2).is_empty());
+    text(&["plan", "unshare", &shared], 0);
+    let kept = json(&["plan", "share", &plan, &shared, "--with-weights", "--backend", "reference"], 0);
+    assert_eq!((&kept["engine"], &kept["engines"]), (&serde_json::Value::Null, &serde_json::json!(["cpu"])));
+    assert_eq!(json(&["plan", "info", &shared], 0)["engines"][0]["backend"], "cpu");
     text(&["plan", "unshare", &name.0], 0);
     text(&["plan", "info", &shared], 2);
     let words = text(&["plan", "info", &plan, "--network"], 0);
@@ -110,4 +114,17 @@ fn bad_plans_and_inputs_are_told() {
     assert!(run(&[("y", &x)]).contains("there is no input 'y'; there are: x"));
     assert!(run(&[("x", &x.to_kind(Kind::Double))]).contains("f64[4,8], the plan has f32[4,8]"));
     assert!(run(&[("x", &x.narrow(0, 0, 2))]).contains("f32[2,8]"));
+}
+
+#[test]
+fn strings_of_a_plan_give_a_terminal_no_orders() {
+    let folder = Folder::new();
+    let mut n = Definition::new();
+    let x = n.input("x\u{1b}[2J\ny", DType::F32, &[2, 2]).unwrap();
+    let y = n.matmul(x, x).unwrap();
+    n.output("y", y).unwrap();
+    let path = folder.path("odd.plan");
+    n.build(&Cpu, &CompileOptions::default()).unwrap().save(&path).unwrap();
+    let said = text(&["plan", "info", &path, "--network"], 0);
+    assert!(said.contains(r"input x\u{1b}[2J\ny"), "{said}");
 }

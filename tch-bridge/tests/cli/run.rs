@@ -1,6 +1,6 @@
 //! `tch-trt run`.
 
-use super::{Folder, json, text};
+use super::{Folder, json, text, tool};
 use tch::{Device, Kind, Tensor};
 
 #[test]
@@ -189,6 +189,22 @@ fn archive(path: &str, fortran: &str, data: &[u8]) {
     archive.write_all(header.as_bytes()).unwrap();
     archive.write_all(data).unwrap();
     archive.finish().unwrap();
+}
+
+#[test]
+fn archives_that_are_cut_short_and_disks_that_are_full_are_told() {
+    let folder = Folder::new();
+    let (model, whole, cut) = (folder.mixed(), folder.path("whole.npz"), folder.path("cut.npz"));
+    archive(&whole, "False", &[0; 128]);
+    let bytes = std::fs::read(&whole).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() - 40]).unwrap();
+    let said = json(&["run", &model, "--inputs", &cut, "-o", &folder.path("o.npz")], 2).to_string();
+    assert!(said.contains("the .npz archive is truncated or damaged") && said.contains("again"), "{said}");
+    let full = folder.path("full.npz");
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    let errors = tool(&["run", &model, "--inputs", &whole, "-o", &full]).stderr;
+    let errors = String::from_utf8(errors).unwrap();
+    assert!(errors.starts_with("error: cannot write ") && errors.lines().count() == 1, "{errors}");
 }
 
 #[test]

@@ -12,7 +12,12 @@ fn engines_that_agree_pass() {
     assert_eq!(runs.len(), 3);
     assert_eq!(found["served"], 6, "two engines in three runs: {found}");
     let said = text(&["verify", &folder.mixed(), "-i", "(4,8)", "--take-all", "--runs", "3"], 0);
-    assert!(said.contains("2 engines served 6 calls (a set calls the method once"), "{said}");
+    assert!(
+        said.contains("2 engines, with ") && said.contains(" served 6 calls (a set calls the method"),
+        "{said}"
+    );
+    assert!(said.contains("tolerance: f32 1e-4 relative, and a tenth of that times the largest"), "{said}");
+    assert!(found["fraction"].as_f64().is_some_and(|part| part > 0.5), "{found}");
     let outputs = runs[0]["outputs"].as_array().unwrap();
     let names: Vec<_> = outputs.iter().map(|o| o["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["output.0", "output.1.values", "output.1.indices"]);
@@ -39,6 +44,8 @@ fn fewer_bits_are_judged_as_such() {
     let found = json(&arguments, 0);
     let off = found["runs"][0]["outputs"][0]["max_abs"].as_f64().unwrap();
     assert!(off > 1e-6, "nothing was rounded: {found}");
+    assert_eq!(found["runs"][0]["outputs"][0]["rtol"], 1e-2, "{found}");
+    assert!(text(&arguments, 0).contains("tolerance: f32 computed in f16 1e-2 relative"));
     assert_eq!(json(&[&arguments[..], &["--rtol", "1e-7", "--atol", "0"]].concat(), 1)["passed"], false);
 }
 
@@ -146,7 +153,8 @@ fn why_no_engine_of_a_file_serves_is_told() {
     let made = ["compile", &model, "-i", "[(4,16);(8,16);(8,16)]", "--take-all", "-o", &saved];
     let said = text(&made, 0);
     assert!(said.contains("for sizes within x: [4, 16] to [8, 16]; others are the host's"), "{said}");
-    assert_eq!(json(&made, 0)["bounds"][0], "x: [4, 16] to [8, 16]");
+    let bounds = serde_json::json!([{"argument": "x", "ranges": [{"min": [4, 16], "max": [8, 16]}]}]);
+    assert_eq!(json(&made, 0)["bounds"], bounds);
     let verify = |spec: &str| text(&["verify", &saved, "-i", spec, "--runs", "1"], 1);
     let outside = verify("(9,16)");
     assert!(
@@ -181,4 +189,56 @@ fn threads_are_those_of_a_call() {
         json(&["inspect", &folder.mixed(), "-i", "(4,8)", "--threads", n], 0)["backend"].to_string()
     };
     assert!(of("1").contains(", 1 thread\"") && of("3").contains(", 3 threads\""), "{} {}", of("1"), of("3"));
+}
+
+#[test]
+fn little_in_engines_and_what_is_not_compared_are_told() {
+    let folder = Folder::new();
+    let source = "
+def forward(self, x):
+    for i in range(3):
+        x = torch.matmul(torch.real(torch.fft_fft(x)), self.w)
+    return torch.tanh(x), 'name'
+";
+    let model = folder.model("little.pt", source);
+    let arguments =
+        ["verify", &model, "-i", "(4,8)", "--take-all", "--runs", "2", "--exclude-op", "aten::matmul"];
+    let found = json(&arguments, 0);
+    let notes = found["notes"].to_string();
+    assert!(found["fraction"].as_f64().unwrap() < 0.5 && found["served"].as_u64().unwrap() > 0, "{found}");
+    assert!(notes.contains("of the rest the host was compared with itself"), "{notes}");
+    assert_eq!(notes.matches("neither tensors nor numbers, not compared: output.1").count(), 1, "{notes}");
+    let timed = json(
+        &[&["bench"], &arguments[1..5], &["--duration", "0.1", "--warmup", "0"], &arguments[7..]].concat(),
+        0,
+    );
+    assert!(timed["notes"].to_string().contains("of the operations, and "), "{timed}");
+}
+
+#[test]
+fn engines_of_a_file_that_are_damaged_are_told() {
+    let folder = Folder::new();
+    let model =
+        folder.model("dense.pt", "def forward(self, x):\n    return torch.tanh(torch.matmul(x, self.w))\n");
+    let (saved, inputs) = (folder.path("saved.pt"), folder.path("in.npz"));
+    json(&["compile", &model, "-i", "(4,8)", "--take-all", "--weights", "embed", "-o", &saved], 0);
+    let mut bytes = std::fs::read(&saved).unwrap();
+    // Within the plan, which begins with its mark.
+    let at = bytes.windows(8).position(|w| w == b"\x8fTRTPLN\n").expect("the file holds a plan");
+    bytes[at + 200] ^= 1;
+    std::fs::write(&saved, bytes).unwrap();
+    Tensor::write_npz(&[("x", Tensor::ones([4, 8], (Kind::Float, Device::Cpu)))], &inputs).unwrap();
+    let out = folder.path("out.npz");
+    for command in [
+        &["verify", &saved, "-i", "(4,8)", "--runs", "1"][..],
+        &["bench", &saved, "-i", "(4,8)", "--duration", "0.1", "--warmup", "0"],
+        &["run", &saved, "--inputs", &inputs, "-o", &out],
+    ] {
+        let notes = json(command, 0)["notes"].to_string();
+        assert!(
+            notes.contains("its engine is built anew: ") && notes.contains("damaged"),
+            "{command:?}: {notes}"
+        );
+        assert!(text(command, 0).contains("note: forward, engine 0: its engine is built anew"));
+    }
 }

@@ -1,6 +1,7 @@
 //! Where a cache is, and what lies there. Files of others are left alone.
 
 use super::{Entry, VARIABLE};
+use crate::files;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -30,8 +31,10 @@ pub fn fault(folder: &Path) -> Option<String> {
     match std::fs::metadata(folder) {
         Ok(found) if found.is_dir() => None,
         Ok(_) => Some("it is not a folder".into()),
-        // It is made when something is kept, unless a link stands there that leads nowhere.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && folder.symlink_metadata().is_err() => None,
+        // It is made when something is kept, where it can be.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            files::may_fill(folder).err().map(|e| format!("the folder cannot be made: {e}"))
+        }
         Err(e) => Some(e.to_string()),
     }
 }
@@ -54,7 +57,7 @@ impl File {
 }
 
 /// The files of a cache in a folder; none where that cannot be read.
-pub fn files(folder: &Path) -> impl Iterator<Item = File> {
+pub fn files_in(folder: &Path) -> impl Iterator<Item = File> {
     std::fs::read_dir(folder).into_iter().flatten().filter_map(|found| {
         let found = found.ok()?;
         let meta = found.metadata().ok().filter(|m| m.is_file())?;

@@ -51,6 +51,17 @@ pub struct Entry {
     pub used: SystemTime,
 }
 
+/// What came of removing entries.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Removal {
+    /// Those that are gone.
+    pub removed: Vec<Entry>,
+    /// Those that were to go and are there, as in a folder that can only be read.
+    pub left: Vec<Entry>,
+    /// Why the first of these is.
+    pub fault: Option<String>,
+}
+
 impl Cache {
     /// The process' cache: in `TRT_CACHE_DIR`, else in the platform's folder for such things. `None` where it is `off`, or
     /// where there is no such folder.
@@ -69,7 +80,7 @@ impl Cache {
         &self.folder
     }
 
-    /// Why nothing can be kept there, where that is so: something else is in the folder's place.
+    /// Why nothing can be kept there, where that is so: something else is in the folder's place, or it cannot be made.
     pub fn fault(&self) -> Option<String> {
         folder::fault(&self.folder)
     }
@@ -117,13 +128,13 @@ impl Cache {
         entries
     }
 
-    /// Removes what was not used for longest until at most so many bytes are left, and what killed writers left. Gives what was removed.
-    pub fn prune(&self, limit: u64) -> Vec<Entry> {
+    /// Removes what was not used for longest until at most so many bytes are left, and what killed writers left.
+    pub fn prune(&self, limit: u64) -> Removal {
         self.shrink(limit, None)
     }
 
     /// Prunes; the entry of this file counts as the newest, whatever clocks say.
-    fn shrink(&self, limit: u64, newest: Option<&OsStr>) -> Vec<Entry> {
+    fn shrink(&self, limit: u64, newest: Option<&OsStr>) -> Removal {
         let now = SystemTime::now();
         for lost in self.files().filter(|f| f.is_unfinished()) {
             if now.duration_since(lost.entry.used).is_ok_and(|age| age > ABANDONED) {
@@ -137,14 +148,22 @@ impl Cache {
         };
         let mut entries = self.list();
         entries.sort_by_key(|e| Some(OsStr::new(&e.file)) != newest);
-        let gone: Vec<Entry> = entries.into_iter().filter(|e| is_past(e)).collect();
-        // One that another process removed meanwhile is gone as well.
-        gone.iter().for_each(|e| drop(std::fs::remove_file(self.folder.join(&e.file))));
-        gone
+        let mut removal = Removal::default();
+        for entry in entries.into_iter().filter(|e| is_past(e)) {
+            match std::fs::remove_file(self.folder.join(&entry.file)) {
+                // One that another process removed meanwhile is gone as well.
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    removal.fault.get_or_insert_with(|| e.to_string());
+                    removal.left.push(entry);
+                }
+                _ => removal.removed.push(entry),
+            }
+        }
+        removal
     }
 
     /// Removes everything.
-    pub fn clear(&self) -> Vec<Entry> {
+    pub fn clear(&self) -> Removal {
         self.prune(0)
     }
 
@@ -153,7 +172,7 @@ impl Cache {
     }
 
     fn files(&self) -> impl Iterator<Item = folder::File> {
-        folder::files(&self.folder)
+        folder::files_in(&self.folder)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Measurement;
 use super::statistics::percentile;
 use std::fmt::Write;
+use std::path::Path;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
@@ -22,11 +23,14 @@ pub(crate) fn chart(measured: &Measurement) -> String {
     let end = (most / step).ceil().max(1.0) * step;
     let x = |time: f64| LEFT + time.min(end) / end * (WIDTH - LEFT - RIGHT);
     let y = |percent: f64| HEIGHT - BOTTOM - percent / 100.0 * (HEIGHT - TOP - BOTTOM);
+    let name = Path::new(&measured.model)
+        .file_name()
+        .map_or(measured.model.as_str().into(), |n| n.to_string_lossy());
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
          <text x=\"{LEFT}\" y=\"24\" font-size=\"14\">{}</text>\n",
-        escape(&format!("{} ({})", measured.model, measured.inputs.join(", ")))
+        escape(&format!("{name} ({})", measured.inputs.join(", ")))
     );
     let mut put = |text: std::fmt::Arguments<'_>| writeln!(out, "{text}").expect("a string takes all text");
     for percent in [0.0, 25.0, 50.0, 75.0, 90.0, 100.0] {
@@ -49,6 +53,8 @@ pub(crate) fn chart(measured: &Measurement) -> String {
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 10.0
     ));
+    let (left, top) = (WIDTH - RIGHT + 16.0, TOP - 22.0);
+    put(format_args!("<text x=\"{left}\" y=\"{}\" fill=\"#5c6773\">medians</text>", top + 4.0));
     for (at, contender) in measured.contenders.iter().enumerate() {
         let colour = COLOURS[at % COLOURS.len()];
         let points = (0..=200)

@@ -11,12 +11,12 @@ use super::failure::Failure;
 use super::model::{Loaded, ModelArgs, UNFIT};
 use super::spec::{Filling, Point};
 use super::terminal::progress;
-use super::{inspect, logging};
+use super::{inspect, logging, terminal};
 use crate::switch;
 use clap::Args;
 use contender::{Arguments, Contender, Rival};
 use layers::Layers;
-use machine::Memory;
+use machine::{Memory, Usage};
 use partitioner::count;
 use serde::Serialize;
 use statistics::{Statistics, median};
@@ -37,10 +37,10 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     streams: u32,
     /// Seconds of timing for each contender
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds, allow_negative_numbers = true)]
     duration: f64,
     /// Seconds of warm-up for each contender
-    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds, allow_negative_numbers = true)]
     warmup: f64,
     /// Time these too, in turns with the engines
     #[arg(long, value_enum, value_name = "WHOM", value_delimiter = ',')]
@@ -92,6 +92,8 @@ pub(crate) struct Measurement {
     layers: Option<Layers>,
     /// What makes the numbers doubtful.
     notes: Vec<String>,
+    /// Why the picture could not be written.
+    fault: Option<String>,
 }
 
 /// The times of one contender.
@@ -108,6 +110,8 @@ struct Timing {
     joules: Option<f64>,
     /// How many times as fast the engines are: the median over the turns, and the least and the most.
     engines_ahead: Option<[f64; 3]>,
+    /// Do its turns or the engines' lie apart, or were other programs running?
+    noisy: bool,
     #[serde(skip)]
     sorted: Vec<Duration>,
 }
@@ -115,6 +119,9 @@ struct Timing {
 impl Bench {
     /// Builds, warms up, and times the contenders in turns.
     pub(crate) fn run(&self) -> Result<Measurement, Failure> {
+        if let Some(path) = &self.svg {
+            Failure::unless_writable(path)?;
+        }
         let opened = Instant::now();
         let loaded = self.load()?;
         let values = self.model.values(&loaded, Filling::usual(0), Point::Opt)?;
@@ -136,9 +143,19 @@ impl Bench {
             let made = Contender::rival(rival, &loaded, method);
             contenders.push(made.map_err(|e| format!("there is no {rival:?} to compare with: {e}"))?);
         }
-        let load_before = machine::load();
+        let before = Usage::now();
         let meter = if let Device::Cuda(at) = loaded.device { Meter::of(at) } else { None };
-        let timings = self.time(&contenders, &arguments, meter.as_ref())?;
+        let mut timings = self.time(&contenders, &arguments, meter.as_ref())?;
+        let others = Usage::now().zip(before).and_then(|(after, before)| after.of_others(before));
+        let others = others.filter(|(busy, of)| *busy > 0.1 * *of as f64);
+        for at in 0..timings.len() {
+            timings[at].noisy = others.is_some() || timings[at].is_apart() || timings[0].is_apart();
+        }
+        let served = loaded.served();
+        if served.0 == 0 || served.1 == 0 {
+            timings[0].name = "without engines";
+            timings.iter_mut().for_each(|t| t.engines_ahead = None);
+        }
         let variant = loaded.module.newest(method)?;
         let stitched = variant.as_ref().and_then(|v| v.made.get()?.as_ref().ok());
         let length = Duration::from_secs_f64((self.duration / 3.0).clamp(0.05, 2.0));
@@ -165,7 +182,7 @@ impl Bench {
         }
         let rebuild = again.build_time();
         drop(again);
-        let measurement = Measurement {
+        let mut measurement = Measurement {
             model: self.model.model.display().to_string(),
             method: method.to_string(),
             backend: loaded.backend(),
@@ -178,7 +195,8 @@ impl Bench {
             build_ms: loaded.build_time().as_secs_f64() * 1e3,
             rebuild_ms: rebuild.as_secs_f64() * 1e3,
             memory,
-            notes: self.notes(&loaded, &timings, profiled.as_ref(), load_before),
+            notes: self.notes(&loaded, &timings, profiled.as_ref(), others),
+            fault: None,
             contenders: timings,
             host_cost_us,
             on_gpu: self.model.is_on_gpu(),
@@ -186,7 +204,7 @@ impl Bench {
         };
         if let Some(path) = &self.svg {
             let drawn = chart::chart(&measurement);
-            Failure::or_written(path, &drawn)?;
+            measurement.fault = Failure::or_written(path, &drawn).err().map(|e| e.to_string());
         }
         Ok(measurement)
     }
@@ -240,6 +258,7 @@ impl Bench {
                 joules: Some(joules[at] / latency.calls as f64).filter(|joules| joules.is_finite()),
                 latency,
                 engines_ahead: (at > 0).then(|| ahead(&turns[at], &turns[0])),
+                noisy: false,
                 turns_us: turns[at].clone(),
                 sorted,
             });
@@ -252,25 +271,31 @@ impl Bench {
         loaded: &Loaded,
         timings: &[Timing],
         profiled: Option<&Layers>,
-        load: Option<f64>,
+        others: Option<(f64, usize)>,
     ) -> Vec<String> {
         let mut notes = Vec::new();
         let (engines, served) = loaded.served();
         if engines == 0 || served == 0 {
-            notes.push(match loaded.as_saved {
+            let saved = loaded.as_saved;
+            if !saved {
+                notes.extend(logging::warnings());
+            }
+            notes.push(match saved {
                 true => format!(
                     "no engine of the file served: the host does everything: {}",
                     logging::reason(UNFIT)
                 ),
                 false => "there is no engine: the host serves everything; `tch-trt inspect` tells why".into(),
             });
+        } else {
+            notes.extend(logging::warnings());
         }
         if self.layers && loaded.module.was_loaded(&self.model.method).unwrap_or(false) {
             notes.push("--layers makes engines anew: those in the file are timed without it".into());
         }
         for timing in timings {
-            let (low, high) = extremes(&timing.turns_us);
-            if high > 1.15 * low {
+            if timing.is_apart() {
+                let (low, high) = extremes(&timing.turns_us);
                 let (name, percent) = (timing.name, 100.0 * (high / low - 1.0));
                 notes.push(format!("noisy: the medians of the turns of {name} lie {percent:.0} % apart"));
             }
@@ -297,14 +322,20 @@ impl Bench {
                 (cores / self.streams as usize).max(1)
             ));
         }
-        let cores = cores as f64;
-        if let Some(load) = load.filter(|load| *load > 0.5 * cores) {
-            notes.push(format!("noisy: other programs were running (load {load:.1} on {cores} processors)"));
+        if let Some((busy, of)) = others {
+            notes.push(format!("noisy: other programs kept {busy:.1} of {} busy", count(of, "processor")));
         }
         let Some(layers) = profiled else { return notes };
         if engines > 0 && layers.host_us > 0.5 * layers.whole_us {
             let percent = 100.0 * layers.host_us / layers.whole_us;
-            notes.push(format!("launch-bound: {percent:.0} % of a call is spent outside of engines"));
+            let few = loaded.coverage(&self.model.method).map(|c| c.fraction()).filter(|part| *part < 0.5);
+            notes.push(match few {
+                Some(part) => format!(
+                    "engines hold {} of the operations, and {percent:.0} % of a call is spent outside of them",
+                    terminal::percent(part)
+                ),
+                None => format!("launch-bound: {percent:.0} % of a call is spent outside of engines"),
+            });
         }
         // Two readings of the clock for each step are not the engine's.
         if layers.unaccounted > 0.1 && layers.unaccounted * layers.engines_us > 5.0 {
@@ -313,6 +344,14 @@ impl Bench {
                 .push(format!("the steps of the engines leave {percent:.0} % of their time unaccounted for"));
         }
         notes
+    }
+}
+
+impl Timing {
+    /// Do the medians of its turns differ by more than a quiet machine's do?
+    fn is_apart(&self) -> bool {
+        let (low, high) = extremes(&self.turns_us);
+        high > 1.15 * low
     }
 }
 

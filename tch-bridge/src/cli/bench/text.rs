@@ -6,6 +6,10 @@ use super::{Layers, Measurement, Timing};
 use partitioner::{count, quantity};
 
 impl Document for Measurement {
+    fn passed(&self) -> bool {
+        self.fault.is_none()
+    }
+
     fn text(&self, style: Style) -> String {
         let mut out = format!("{} {} ({})\n", style.bold(&self.model), self.method, self.inputs.join(", "));
         let (threads, callers) = (count(self.threads, "thread"), count(self.streams, "caller"));
@@ -47,6 +51,9 @@ impl Document for Measurement {
         for note in &self.notes {
             out += &format!("{} {note}\n", style.yellow("note:"));
         }
+        if let Some(fault) = &self.fault {
+            out += &format!("{} {fault}\n", style.red("error:"));
+        }
         out
     }
 }
@@ -56,7 +63,10 @@ fn row(timing: &Timing) -> Vec<String> {
     let mut row = vec![timing.name.to_string(), format!("{:.1}", timing.throughput)];
     let times = [l.min_us, l.mean_us, l.median_us, l.p90_us, l.p95_us, l.p99_us];
     row.extend(times.iter().map(|us| format!("{us:.1}")));
-    row.extend(timing.engines_ahead.map(|[mid, low, high]| format!("x {mid:.2} ({low:.2} to {high:.2})")));
+    let noisy = if timing.noisy { ", noisy" } else { "" };
+    row.extend(
+        timing.engines_ahead.map(|[mid, low, high]| format!("x {mid:.2} ({low:.2} to {high:.2}){noisy}")),
+    );
     row
 }
 

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use partitioner::Coverage;
 use partitioner::{count, quantity};
 use serde::Serialize;
-use sets::{bounds, points, sets};
+use sets::{ArgumentRanges, bounds, points, ranges, sets};
 use std::path::PathBuf;
 
 /// Arguments of `compile`.
@@ -66,8 +66,8 @@ pub(crate) struct Compiled {
     wants_plans: bool,
     /// The types of the arguments of each set that was compiled.
     sets: Vec<Vec<String>>,
-    /// Outside of these the host serves.
-    bounds: Vec<String>,
+    /// The host serves calls with a tensor that is in none of its argument's ranges.
+    bounds: Vec<ArgumentRanges>,
     forms: Vec<Form>,
     /// Did engines take every operator that computes?
     full: bool,
@@ -113,12 +113,16 @@ struct Shape {
 impl Compile {
     /// Compiles the method for each set of inputs and writes the module.
     pub(crate) fn run(&self) -> Result<Compiled, Failure> {
+        Failure::unless_writable(&self.output)?;
+        if let Some(folder) = &self.plan_dir {
+            Failure::unless_fillable(folder)?;
+        }
         let spinner = progress(0, "reading the model");
         let mut within = Vec::new();
         let loaded = self.model.load_with(|options, arguments| {
             options.weights = self.weights.into();
             options.bounds = bounds(&self.model.inputs, arguments);
-            within = options.bounds.iter().map(ToString::to_string).collect();
+            within = ranges(&options.bounds);
         })?;
         let mut compiled_for: Vec<Vec<String>> = Vec::new();
         let mut calls = Vec::new();
@@ -250,7 +254,9 @@ impl Document for Compiled {
             out += &format!("compiled for ({})\n", types.join(", "));
         }
         if !self.bounds.is_empty() {
-            out += &format!("for sizes within {}; others are the host's\n", self.bounds.join(", or "));
+            let all: Vec<String> = self.bounds.iter().map(ToString::to_string).collect();
+            let each = if all.len() > 1 { ", each argument by itself" } else { "" };
+            out += &format!("for sizes within {}{each}; others are the host's\n", all.join(" and "));
         }
         for form in &self.forms {
             out += &format!(

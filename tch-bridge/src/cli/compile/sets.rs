@@ -4,7 +4,9 @@ use super::{Point, Set};
 use crate::Bounds;
 use crate::cli::spec::{InputSpec, Shapes, ValueSpec, assign};
 use crate::jit::{Argument, ValueType};
+use serde::Serialize;
 use std::collections::HashSet;
+use std::fmt;
 
 /// The specs by call. An input begins the next call when the present one has no argument left for it: its name is taken, all
 /// arguments are, or the next one is no tensor and the input is.
@@ -70,6 +72,42 @@ pub(super) fn bounds(specs: &[InputSpec], arguments: &[Argument]) -> Vec<Bounds>
     all
 }
 
+/// Where the tensors of one argument may lie: in any of the ranges, whatever the other arguments are.
+#[derive(Serialize)]
+pub(super) struct ArgumentRanges {
+    argument: String,
+    ranges: Vec<Range>,
+}
+
+/// The least and the greatest size of each axis.
+#[derive(Serialize)]
+struct Range {
+    min: Vec<i64>,
+    max: Vec<i64>,
+}
+
+/// The bounds by argument.
+pub(super) fn ranges(bounds: &[Bounds]) -> Vec<ArgumentRanges> {
+    let mut all: Vec<ArgumentRanges> = Vec::new();
+    for Bounds { argument, min, max } in bounds {
+        let range = Range { min: min.clone(), max: max.clone() };
+        match all.iter_mut().find(|of| of.argument == *argument) {
+            Some(of) => of.ranges.push(range),
+            None => all.push(ArgumentRanges { argument: argument.clone(), ranges: vec![range] }),
+        }
+    }
+    all
+}
+
+/// `x: [1, 3] to [8, 3] or [16, 3] to [32, 3]`.
+impl fmt::Display for ArgumentRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |r: &Range| format!("{:?} to {:?}", r.min, r.max);
+        let ranges: Vec<String> = self.ranges.iter().map(one).collect();
+        write!(f, "{}: {}", self.argument, ranges.join(" or "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +149,8 @@ mod tests {
             bounds(&specs, &two),
             [Bounds::new("x", [1, 2], [8, 2]), Bounds::new("x", [16, 2], [16, 2])]
         );
+        let told: Vec<String> = ranges(&bounds(&specs, &two)).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["x: [1, 2] to [8, 2] or [16, 2] to [16, 2]"]);
         let fixed = ["(1,2)", "(3)"].map(|s| s.parse().expect("a spec"));
         assert_eq!(bounds(&fixed, &two), []);
     }

@@ -3,11 +3,12 @@
 use super::super::model::{Loaded, ModelArgs};
 use super::super::spec::kind_name;
 use crate::engine::{Built, ClusterEngine, Entry};
+use crate::jit::TensorView;
 use crate::switch;
 use crate::variant::Stitched;
 use partitioner::{Coverage, FlowGraph, NodeId, Partition, Role, ValueId};
 use serde::Serialize;
-use tch::IValue;
+use tch::{IValue, Tensor};
 use trt_subgraph::network::LayerKind;
 
 /// Who runs what in one method.
@@ -203,13 +204,25 @@ fn layer_facts(engine: &ClusterEngine, entry: &Entry) -> Vec<LayerFacts> {
     computed.map(fact).collect()
 }
 
-/// An argument's type: `f32[1,3]`, `[f32[2], 3]`.
+/// Do channels, axis 1, lie innermost in memory, and not as they are counted?
+fn is_channels_last(t: &Tensor) -> bool {
+    let order: &[i64] = match t.dim() {
+        4 => &[0, 2, 3, 1],
+        5 => &[0, 2, 3, 4, 1],
+        _ => return false,
+    };
+    TensorView::of(t).is_plain()
+        && t.f_permute(order).is_ok_and(|turned| turned.is_contiguous() && !t.is_contiguous())
+}
+
+/// An argument's type: `f32[1,3]`, `[f32[2], 3]`, `f32[1,3,8,8]%channels_last`.
 pub(crate) fn type_text(value: &IValue) -> String {
     let list = |items: Vec<String>| format!("[{}]", items.join(", "));
     match value {
         IValue::Tensor(t) => {
             let sizes: Vec<String> = t.size().iter().map(i64::to_string).collect();
-            format!("{}[{}]", kind_name(t.kind()), sizes.join(","))
+            let format = if is_channels_last(t) { "%channels_last" } else { "" };
+            format!("{}[{}]{format}", kind_name(t.kind()), sizes.join(","))
         }
         IValue::None => "none".into(),
         IValue::Int(v) => v.to_string(),

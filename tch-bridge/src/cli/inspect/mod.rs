@@ -36,6 +36,9 @@ impl Inspect {
         if self.html.is_some() && self.html == self.dot {
             return Err("--html and --dot name the same file".to_string().into());
         }
+        for path in [&self.html, &self.dot].into_iter().flatten() {
+            Failure::unless_writable(path)?;
+        }
         let spinner = progress(0, "reading the model");
         let loaded = self.model.load()?;
         let values = self.model.values(&loaded, Filling::usual(0), Point::Opt)?;

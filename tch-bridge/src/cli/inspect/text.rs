@@ -1,7 +1,7 @@
 //! An inspection as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, cut, table, without_folders};
+use super::super::terminal::{Style, cut, percent, table, without_folders};
 use super::inspection::{EngineFacts, Inspection, NodeFacts};
 use partitioner::{count, quantity};
 use std::collections::BTreeSet;
@@ -18,15 +18,16 @@ impl Document for Inspection {
         if !self.enabled {
             line("the switch is off: in other programs the host serves every call (USE_TRT=1 switches engines on)".into());
         }
-        line(format!(
-            "{} of {} nodes and {:.1} % of {} in {}, built in {:.0} ms",
-            self.coverage.taken_nodes,
-            self.coverage.nodes,
-            100.0 * self.fraction,
-            quantity(self.coverage.operations, "FLOP"),
-            count(self.engines.len(), "engine"),
-            self.build_ms
-        ));
+        let covered = &self.coverage;
+        let mut taken = format!("{} of {}", covered.taken_nodes, count(covered.nodes, "node"));
+        if covered.operations > 0.0 {
+            taken += &format!(" and {} of {}", percent(self.fraction), quantity(covered.operations, "FLOP"));
+        }
+        let idle = if covered.compute == 0 { ", none of which computes" } else { "" };
+        line(match self.engines.len() {
+            0 => format!("no engine: the host runs {}{idle}", count(covered.nodes, "node")),
+            engines => format!("{taken} in {}, built in {:.0} ms", count(engines, "engine"), self.build_ms),
+        });
         for engine in &self.engines {
             line(String::new());
             line(engine_text(engine, style).trim_end().to_string());

@@ -21,10 +21,10 @@ pub(super) struct Bench {
     #[command(flatten)]
     source: Source,
     /// Seconds of timing
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = super::super::bench::seconds)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = super::super::bench::seconds, allow_negative_numbers = true)]
     duration: f64,
     /// Seconds of warm-up
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = super::super::bench::seconds)]
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = super::super::bench::seconds, allow_negative_numbers = true)]
     warmup: f64,
     /// Print JSON
     #[arg(long)]

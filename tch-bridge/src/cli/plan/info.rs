@@ -2,7 +2,7 @@
 
 use super::super::Document;
 use super::super::failure::Failure;
-use super::super::terminal::{Style, table};
+use super::super::terminal::{Style, one_line, table};
 use super::Source;
 use clap::Args;
 use partitioner::{count, quantity};
@@ -96,16 +96,16 @@ fn engines(plan: &Plan, options: &CompileOptions) -> Vec<Engine> {
 
 impl Document for Facts {
     fn text(&self, style: Style) -> String {
-        let backend = self.backend.as_deref().unwrap_or("any backend");
+        let backend = one_line(self.backend.as_deref().unwrap_or("any backend"));
         let mut out = format!(
             "{} {}, by {}, for {backend}\n",
             style.bold(&self.plan),
             quantity(self.bytes as f64, "B"),
-            self.producer
+            one_line(&self.producer)
         );
         for (what, tensors) in [("input", &self.inputs), ("output", &self.outputs)] {
             let rows: Vec<Vec<String>> =
-                tensors.iter().map(|t| vec![format!("{what} {}", t.name), t.ty.clone()]).collect();
+                tensors.iter().map(|t| vec![format!("{what} {}", one_line(&t.name)), t.ty.clone()]).collect();
             out += &table(&rows);
         }
         let held = if self.holds_weights { "in the plan" } else { "not in the plan" };
@@ -118,10 +118,10 @@ impl Document for Facts {
         for e in &self.engines {
             let here =
                 if e.fits_here { style.green("used here") } else { style.yellow("not for this machine") };
-            out += &format!("engine of {}, {here}: {}\n", e.backend, e.fingerprint);
+            out += &format!("engine of {}, {here}: {}\n", one_line(&e.backend), one_line(&e.fingerprint));
         }
         for (key, value) in &self.notes {
-            out += &format!("{key}: {value}\n");
+            out += &format!("{}: {}\n", one_line(key), one_line(value));
         }
         out + self.network.as_deref().unwrap_or_default()
     }

@@ -49,6 +49,7 @@ struct Output {
 
 impl Run {
     pub(super) fn run(&self) -> Result<Ran, Failure> {
+        archive::unless_writable(&self.output)?;
         let plan = self.source.open()?;
         let backend = self.source.backend(&plan)?;
         let session = Session::new(&plan, backend, &self.source.options(&plan));

@@ -2,7 +2,7 @@
 
 use super::super::Document;
 use super::super::failure::Failure;
-use super::super::terminal::Style;
+use super::super::terminal::{Style, one_line};
 use super::{Source, told};
 use clap::Args;
 use partitioner::quantity;
@@ -31,7 +31,7 @@ pub(super) struct Share {
 /// Arguments of `plan unshare`.
 #[derive(Args)]
 pub(super) struct Unshare {
-    /// The name in shared memory
+    /// The name in shared memory, with `shm:` before it or without
     #[arg(value_name = "NAME")]
     name: String,
     /// Print JSON
@@ -50,14 +50,21 @@ pub(super) struct Shared {
     plan: String,
     name: String,
     bytes: usize,
-    /// Whose engine is in it; none where that saves none.
+    /// Whose engine was put into it; none where that backend saves none.
     engine: Option<&'static str>,
+    /// Whose engines are in it: that one, and those of other backends that the plan held.
+    engines: Vec<String>,
 }
 
 /// What is no longer shared.
 #[derive(Serialize)]
 pub(super) struct Unshared {
     name: String,
+}
+
+/// The name itself of one that is written as commands take plans, `shm:NAME`.
+fn without_prefix(name: &str) -> &str {
+    name.strip_prefix("shm:").unwrap_or(name)
 }
 
 impl Share {
@@ -67,28 +74,35 @@ impl Share {
         let options = self.source.options(&plan);
         let prepared = plan.prepared(backend, &options, self.with_weights);
         let prepared = prepared.and_then(Plan::from_bytes).map_err(|e| told(&self.source.plan, e))?;
-        share(&self.name, &prepared, self.mode).map_err(|e| Failure::from(e.to_string()))?;
+        let name = without_prefix(&self.name);
+        share(name, &prepared, self.mode).map_err(|e| Failure::from(e.to_string()))?;
         Ok(Shared {
             plan: self.source.plan.clone(),
-            name: self.name.clone(),
+            name: name.to_string(),
             bytes: prepared.bytes().len(),
             engine: prepared.is_built_for(backend, &options).then(|| backend.name()),
+            engines: prepared.engines().iter().map(|e| e.backend.clone()).collect(),
         })
     }
 }
 
 impl Unshare {
     pub(super) fn run(&self) -> Result<Unshared, Failure> {
-        unshare(&self.name).map_err(|e| Failure::from(e.to_string()))?;
-        Ok(Unshared { name: self.name.clone() })
+        let name = without_prefix(&self.name);
+        unshare(name).map_err(|e| Failure::from(e.to_string()))?;
+        Ok(Unshared { name: name.to_string() })
     }
 }
 
 impl Document for Shared {
     fn text(&self, style: Style) -> String {
-        let engine = self.engine.map_or("no engine".to_string(), |name| format!("an engine of {name}"));
+        let engines: Vec<String> = self.engines.iter().map(|name| one_line(name)).collect();
+        let engines = match engines.is_empty() {
+            true => "no engine".to_string(),
+            false => format!("an engine of {}", engines.join(" and of ")),
+        };
         format!(
-            "{} is shared as {}: {}, with {engine}\n",
+            "{} is shared as {}: {}, with {engines}\n",
             self.plan,
             style.bold(&format!("shm:{}", self.name)),
             quantity(self.bytes as f64, "B")

@@ -166,7 +166,7 @@ pub(crate) fn pack(items: Vec<IValue>, ty: &ValueType) -> IValue {
     list.unwrap_or(IValue::GenericList(items))
 }
 
-/// The spec of each argument up to the last one that has one: named ones by name, the others in order.
+/// The spec of each argument up to the last one that has one: named ones by name, the others by their place, as in Python.
 pub(crate) fn assign<'a>(
     specs: &'a [InputSpec],
     arguments: &'a [Argument],
@@ -180,11 +180,16 @@ pub(crate) fn assign<'a>(
             return Err(format!("the argument `{name}` is given twice"));
         }
     }
-    for spec in specs.iter().filter(|s| s.name.is_none()) {
-        let free = of.iter().position(Option::is_none);
-        let free =
-            free.ok_or_else(|| format!("{} inputs are too many; {}", specs.len(), takes(arguments)))?;
-        of[free] = Some(spec);
+    for (at, spec) in specs.iter().filter(|s| s.name.is_none()).enumerate() {
+        let place = of.get_mut(at);
+        let place =
+            place.ok_or_else(|| format!("{} inputs are too many; {}", specs.len(), takes(arguments)))?;
+        if place.replace(spec).is_some() {
+            let name = &arguments[at].name;
+            return Err(format!(
+                "the argument `{name}` is given twice: by its name, and by its place as {spec}"
+            ));
+        }
     }
     let given = of.iter().rposition(Option::is_some).map_or(0, |at| at + 1);
     let needed = arguments.iter().rposition(|a| !a.has_default).map_or(0, |at| at + 1);

@@ -92,11 +92,9 @@ pub(crate) fn is_float(kind: Kind) -> bool {
     matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
 }
 
-/// A spec that does not read.
+/// A spec that does not read. Who tells of it says which one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct SpecError {
-    /// The spec as given.
-    pub(crate) spec: String,
     /// The place of the fault in characters from 1.
     pub(crate) column: usize,
     /// What was expected there.
@@ -105,7 +103,7 @@ pub(crate) struct SpecError {
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "input spec `{}`, column {}: expected {}", self.spec, self.column, self.expected)
+        write!(f, "column {}: expected {}", self.column, self.expected)
     }
 }
 

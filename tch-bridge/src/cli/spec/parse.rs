@@ -19,7 +19,7 @@ impl FromStr for InputSpec {
         };
         read(split_name(text)).map_err(|(at, expected)| {
             let column = text.char_indices().take_while(|(start, _)| *start < at).count() + 1;
-            SpecError { spec: text.to_string(), column, expected }
+            SpecError { column, expected }
         })
     }
 }
@@ -127,12 +127,16 @@ impl Reader<'_> {
         let start = self.at;
         let shapes = if self.take('[') { self.shape_range(start)? } else { Shapes::One(self.shape()?) };
         let (mut kind, mut format, mut range) = (None, None, None);
+        let mut range_at = start;
         loop {
             let at = self.at;
             let repeated = match self.peek() {
                 Some('@') => kind.replace(self.kind()?).is_some(),
                 Some('%') => format.replace(self.format(&shapes)?).is_some(),
-                Some('[') => range.replace(self.range()?).is_some(),
+                Some('[') => {
+                    range_at = self.at;
+                    range.replace(self.range()?).is_some()
+                }
                 _ => break,
             };
             if repeated {
@@ -142,10 +146,10 @@ impl Reader<'_> {
         let kind = kind.unwrap_or(Kind::Float);
         let fits = |(from, to): (f64, f64)| limits(kind).is_none_or(|(low, high)| low <= from && to <= high);
         if !range.is_none_or(fits) {
-            return Err((start, format!("a value range that {} holds", kind_name(kind))));
+            return Err((range_at, format!("a value range that {} holds", kind_name(kind))));
         }
         if !is_float(kind) && range.is_some_and(|(from, to)| from.ceil() >= to.ceil()) {
-            return Err((start, "a value range with a whole number in it".into()));
+            return Err((range_at, "a value range with a whole number in it".into()));
         }
         Ok(ValueSpec::Tensor(TensorSpec { shapes, kind, channels_last: format.unwrap_or(false), range }))
     }
@@ -270,7 +274,8 @@ fn from_json(value: &serde_json::Value) -> Result<ValueSpec, String> {
             (None, None) => return Err(format!("a number that fits 64 bits, not {n}")),
         },
         Value::String(text) => {
-            let inner = InputSpec::from_str(text).map_err(|e| format!("specs as strings ({e})"))?;
+            let inner =
+                InputSpec::from_str(text).map_err(|e| format!("specs as strings, and of `{text}` at {e}"))?;
             if inner.name.is_some() {
                 return Err(format!("no name within JSON, where keys name things, but `{text}`"));
             }

@@ -54,6 +54,9 @@ pub(crate) struct Comparison {
     pub(crate) agreement: Option<f64>,
     /// Elements that differ by more than the tolerance, or in NaN or infinity.
     pub(crate) mismatches: i64,
+    /// The tolerance that it was held to: relative, and absolute; 0 where elements have to be equal.
+    pub(crate) rtol: f64,
+    pub(crate) atol: f64,
     pub(crate) passed: bool,
 }
 
@@ -78,6 +81,8 @@ pub(crate) fn compare(
         inf: [0, 0],
         agreement: None,
         mismatches: 0,
+        rtol: 0.0,
+        atol: 0.0,
         passed: false,
     };
     if found.size() != expected.size() {
@@ -116,6 +121,9 @@ pub(crate) fn compare(
 
     let rtol = tolerance.rtol.unwrap_or_else(|| usual_rtol(found.kind(), tolerance.narrow));
     let atol = tolerance.atol.unwrap_or_else(|| 0.1 * rtol * size.max().double_value(&[]));
+    if !exact {
+        (out.rtol, out.atol) = (rtol, atol);
+    }
     let close = off.f_le_tensor(&(&size * rtol).f_add_scalar(atol)?)?.f_logical_and(&both)?;
     let both_nan = a.f_isnan()?.f_logical_and(&b.f_isnan()?)?;
     let close = close.f_logical_or(&a.f_eq_tensor(&b)?)?.f_logical_or(&both_nan)?;
@@ -160,6 +168,7 @@ mod tests {
         assert!((c.mean_abs - 0.5).abs() < 1e-12 && c.mismatches == 2 && !c.passed);
         let cosine = (1.0 + 5.0 + 12.0) / (16.25f64.sqrt() * 21f64.sqrt());
         assert!((c.cosine - cosine).abs() < 1e-9, "{}", c.cosine);
+        assert_eq!((c.rtol, c.atol), (1e-4, 0.1 * 1e-4 * 4.0));
     }
 
     #[test]

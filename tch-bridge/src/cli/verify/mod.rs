@@ -12,10 +12,9 @@ use super::failure::Failure;
 use super::leaves::{copies, leaves};
 use super::model::{Loaded, ModelArgs, UNFIT};
 use super::spec::{Filling, Point, Shapes, Spread, is_float, kind_name};
-use super::terminal::progress;
+use super::terminal::{percent, progress};
 use super::{archive, inspect, logging};
 use crate::jit::words;
-use crate::report::State;
 use crate::switch;
 use bisect::Finding;
 use clap::{Args, ValueEnum};
@@ -95,6 +94,8 @@ pub(crate) struct Verification {
     /// calls each engine as often as its code comes there.
     engines: usize,
     served: u64,
+    /// Part of the method's operations that is in engines, 0 to 1; none where that is not known.
+    fraction: Option<f64>,
     runs: Vec<Run>,
     /// What the user should know of the result's worth.
     notes: Vec<String>,
@@ -114,6 +115,9 @@ struct Run {
     /// The host's outputs against float64.
     host: Option<Vec<Comparison>>,
     passed: bool,
+    /// Parts of the result that are neither tensors nor numbers.
+    #[serde(skip)]
+    left_out: Vec<String>,
 }
 
 /// A set of inputs and where it comes from.
@@ -126,6 +130,9 @@ struct Inputs {
 impl Verify {
     /// Runs host and engines on each set of inputs.
     pub(crate) fn run(&self) -> Result<Verification, Failure> {
+        if self.bisect {
+            Failure::unless_fillable(&self.out)?;
+        }
         let loaded = self.model.load()?;
         let sets = self.sets(&loaded)?;
         let judge = match self.against {
@@ -141,8 +148,10 @@ impl Verify {
             served += calls;
             if self.bisect && bisection.is_none() && !run.passed {
                 bar.set_message("looking for the fault");
-                bisection =
-                    bisect::bisect(&loaded.module, &self.model.method, &set.values, self.tolerance(&loaded))?;
+                let (method, tolerance) = (&self.model.method, self.tolerance(&loaded));
+                bisection = logging::without_warnings(|| {
+                    bisect::bisect(&loaded.module, method, &set.values, tolerance)
+                })?;
                 if let Some(finding) = &mut bisection {
                     finding.write(&self.out, &self.repeat())?;
                 }
@@ -153,7 +162,18 @@ impl Verify {
         bar.finish_and_clear();
         let (engines, _) = loaded.served();
         let passed = served > 0 && runs.iter().all(|r| r.passed);
-        let notes = self.notes(&loaded, engines, served, passed, bisection.is_some());
+        let fraction = loaded.coverage(&self.model.method).map(|c| c.fraction());
+        let mut notes = self.notes(&loaded, engines, served, passed, bisection.is_some());
+        if let Some(part) = fraction.filter(|part| *part < 0.5 && served > 0) {
+            let part = percent(part);
+            notes.push(format!("engines hold {part} of the operations: of the rest the host was compared with itself; `tch-trt inspect` tells why"));
+        }
+        let mut left_out: Vec<&str> = runs.iter().flat_map(|r| &r.left_out).map(String::as_str).collect();
+        left_out.sort_unstable();
+        left_out.dedup();
+        if !left_out.is_empty() {
+            notes.push(format!("neither tensors nor numbers, not compared: {}", left_out.join(", ")));
+        }
         Ok(Verification {
             model: self.model.model.display().to_string(),
             method: self.model.method.clone(),
@@ -163,6 +183,7 @@ impl Verify {
             passed,
             engines,
             served,
+            fraction,
             runs,
             notes,
             bisection,
@@ -257,6 +278,7 @@ impl Verify {
             passed: outputs.iter().all(|c| c.passed),
             outputs,
             host,
+            left_out: leaves("output", &found)?.1,
         };
         Ok((run, served))
     }
@@ -289,20 +311,8 @@ impl Verify {
             };
             notes.push(format!("no engine served a call: the host was compared with itself: {why}"));
         }
-        for method in &loaded.module.report().methods {
-            let engines = match &method.state {
-                State::Divided { engines, .. } => engines,
-                State::Failed(why) => {
-                    notes.push(format!("there are no engines: {why}"));
-                    continue;
-                }
-                State::Building => continue,
-            };
-            for (at, engine) in engines.iter().enumerate() {
-                for refused in engine.shapes.iter().filter_map(|s| s.refused.as_ref()) {
-                    notes.push(format!("engine {at} was not built: {refused}"));
-                }
-            }
+        if served > 0 || !loaded.as_saved {
+            notes.extend(logging::warnings());
         }
         if !passed
             && (self.rtol.is_some() || self.atol.is_some())
@@ -318,11 +328,6 @@ impl Verify {
                 true => "the engines in the file differ, which --bisect does not look into; those that it made anew do not: say --precision and the other options that the file was compiled with",
                 false => "each engine gives the host's results on the host's values: the difference builds up over several engines",
             }.into());
-        }
-        for (at, engine) in loaded.saved_engines().iter().enumerate() {
-            for refused in engine.shapes.iter().filter_map(|s| s.refused.as_ref()) {
-                notes.push(format!("engine {at} of the file was not built: {refused}"));
-            }
         }
         notes
     }

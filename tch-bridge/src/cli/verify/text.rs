@@ -1,9 +1,11 @@
 //! A verification as text.
 
 use super::super::Document;
-use super::super::terminal::{Style, table};
+use super::super::spec::kind_name;
+use super::super::terminal::{Style, percent, table};
 use super::{Comparison, Run, Verification};
 use partitioner::count;
+use std::collections::BTreeSet;
 
 impl Document for Verification {
     fn passed(&self) -> bool {
@@ -15,6 +17,7 @@ impl Document for Verification {
         for run in &self.runs {
             out += &run_text(run, style);
         }
+        out += &self.tolerances();
         for note in &self.notes {
             out += &format!("{} {note}\n", style.yellow("note:"));
         }
@@ -27,6 +30,9 @@ impl Document for Verification {
             (true, _) => {
                 let (calls, engines) = (count(self.served, "call"), count(self.engines, "engine"));
                 let mut served = format!("{engines} served {calls}");
+                if let Some(part) = self.fraction {
+                    served = format!("{engines}, with {} of the operations, served {calls}", percent(part));
+                }
                 if self.served != self.runs.len() as u64 {
                     served += " (a set calls the method once, and that calls each engine on its way)";
                 }
@@ -41,6 +47,27 @@ impl Document for Verification {
             }
         };
         out
+    }
+}
+
+impl Verification {
+    /// What outputs of each element type were held to; nothing where elements have to be equal.
+    fn tolerances(&self) -> String {
+        let mut told = BTreeSet::new();
+        for output in self.runs.iter().flat_map(|r| &r.outputs).filter(|c| c.rtol > 0.0 || c.atol > 0.0) {
+            let kind = output.found.split('[').next().unwrap_or_default();
+            let narrow = self.tolerance.narrow.filter(|_| self.tolerance.rtol.is_none() && kind == "f32");
+            let narrow = narrow.map(|n| format!(" computed in {}", kind_name(n))).unwrap_or_default();
+            let absolute = match self.tolerance.atol {
+                Some(atol) => format!("{atol:e} absolute"),
+                None => "a tenth of that times the largest magnitude".to_string(),
+            };
+            told.insert(format!("{kind}{narrow} {:e} relative, and {absolute}", output.rtol));
+        }
+        match told.is_empty() {
+            true => String::new(),
+            false => format!("tolerance: {}\n", told.into_iter().collect::<Vec<_>>().join("; ")),
+        }
     }
 }
 
