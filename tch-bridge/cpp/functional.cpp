@@ -142,11 +142,13 @@ std::string functional_name(const Node* node) {
 
 // Whether the result of the operator without the write always has the element type of its first argument.
 bool keeps_type(const Node* node) {
-  if (is_any_of(node, {"aten::masked_fill_", "aten::masked_scatter_", "aten::index_put_", "aten::index_fill_",
-                       "aten::index_copy_", "aten::index_add_", "aten::index_reduce_", "aten::scatter_",
-                       "aten::scatter_add_", "aten::scatter_reduce_"})) {
-    return true;
-  }
+  return is_any_of(node, {"aten::masked_fill_", "aten::masked_scatter_", "aten::index_put_", "aten::index_fill_",
+                          "aten::index_copy_", "aten::index_add_", "aten::index_reduce_", "aten::scatter_",
+                          "aten::scatter_add_", "aten::scatter_reduce_"});
+}
+
+// Whether that is so unless the host refuses the write: of whole numbers what only floating-point ones hold, say.
+bool keeps_type_or_fails(const Node* node) {
   auto inputs = node->inputs().slice(1);
   bool tensors = std::any_of(inputs.begin(), inputs.end(), [](const Value* value) {
     return value->type()->isSubtypeOf(*c10::TensorType::get());
@@ -300,7 +302,8 @@ struct Write {
       return nullptr;
     }
     Value* value = graph.insertNode(pure)->output();
-    if (keeps_type(node)) return value;
+    // `laid_as` refuses what the host does.
+    if (keeps_type(node) || (chain.empty() && keeps_type_or_fails(node))) return value;
     // Marked for `observe`: the host refuses a write of floating-point numbers into whole ones, and one that needs more room.
     Value* cast = make("aten::type_as", {value, old});
     cast->node()->i_(kWrite, 1);

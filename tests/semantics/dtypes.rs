@@ -129,6 +129,19 @@ fn a_write_keeps_the_type_of_what_is_written() {
         "z.clamp_(-1, 1)",
         "z.add_(y[0:1])",
         "z.pow_(2)",
+        "z.pow_(0.5)",
+        "z.mul_(2.5)",
+        "z.sub_(0.5)",
+        "z.div_(2)",
+        "z.sqrt_()",
+        "z.sigmoid_()",
+        "z.floor_()",
+        "z.cumsum_(0)",
+        "z.clamp_(min=0.5)",
+        "z.t().mul_(1.5)",
+        "z[0].add_(0.5)",
+        "z = z.gt(1)\n    z.mul_(2)",
+        "z = z.gt(1)\n    z.bitwise_not_()",
     ] {
         let source =
             format!("def forward(self, x, y):\n    z = x * 2\n    {body}\n    return z + z, z.t() * 2\n");

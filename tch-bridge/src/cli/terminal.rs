@@ -92,7 +92,7 @@ pub(crate) fn percent(part: f64) -> String {
     match 100.0 * part {
         all if all > 0.0 && all < 0.01 => "under 0.01 %".to_string(),
         all if all > 0.0 && all < 0.1 || all > 99.9 && all < 99.99 => format!("{all:.2} %"),
-        all if all >= 99.99 && all < 100.0 => "over 99.99 %".to_string(),
+        all if (99.99..100.0).contains(&all) => "over 99.99 %".to_string(),
         all => format!("{all:.1} %"),
     }
 }

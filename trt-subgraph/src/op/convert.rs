@@ -60,6 +60,16 @@ fn on(lower: &mut Lower, args: &Args, device: &str) -> Result<Vec<Item>, Refusal
     one(args.tensor("self")?)
 }
 
+/// The bridge's own: the tensor with the element type of another, and its strides, which mean nothing here. Whether the host allows a write that
+/// changes the type, it tells itself.
+fn laid_as(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let (x, base) = (args.tensor("self")?, args.tensor("base")?);
+    match lower.dtype(x) {
+        found if found == lower.dtype(base) => one(x),
+        found => Err(Refusal::Dtype { arg: "self", found }),
+    }
+}
+
 /// `src` in the type and shape of `self`.
 fn copy(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (into, from) = (args.tensor("self")?, args.tensor("src")?);
@@ -94,11 +104,10 @@ pub(super) const OPS: &[Def] = &[
             "aten::lift_fresh_copy(Tensor self) -> Tensor",
             "aten::resolve_conj(Tensor(a) self) -> Tensor(a)",
             "aten::resolve_neg(Tensor(a) self) -> Tensor(a)",
-            // The bridge's own: the tensor with the strides of another, which mean nothing here.
-            "trt::laid_as(Tensor(a) self, Tensor base) -> Tensor(a)",
         ],
         lower: same,
     },
+    Def { schemas: &["trt::laid_as(Tensor(a) self, Tensor base) -> Tensor(a)"], lower: laid_as },
     Def { schemas: &["aten::positive(Tensor(a) self) -> Tensor(a)"], lower: positive },
     Def { schemas: &["aten::cpu(Tensor(a) self) -> Tensor(b|a)"], lower: |l, a| on(l, a, "cpu") },
     Def { schemas: &["aten::cuda(Tensor(a) self) -> Tensor(b|a)"], lower: |l, a| on(l, a, "cuda") },
