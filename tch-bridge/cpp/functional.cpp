@@ -320,10 +320,13 @@ struct Write {
     std::string name = functional_name(node);
     if (name.empty() || !find_base() || overlaps_partly() || !accounts_for(base, true)) return false;
     torch::jit::WithInsertPoint guard(node);
+    Node* before = node->prev();
     Value* value = result(name);
     if (!value) return false;
     for (Node* view : chain) value = put_back(graph, view, view->input(0), value);
     value = lay(value);
+    // What stands for the write stands in its line.
+    for (Node* made = before->next(); made != node; made = made->next()) made->copyMetadata(node);
     fresh.insert(value);
     std::sort(views.begin(), views.end(), [](const Node* a, const Node* b) { return a->isBefore(b); });
     std::unordered_map<Value*, Value*> renewed{{base, value}};

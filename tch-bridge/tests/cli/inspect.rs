@@ -98,6 +98,9 @@ def forward(self, x):
     assert!(host.contains("in 2 places: they run where a check of the model's code fails"), "{said}");
     assert!(said.contains("trt::laid_as gives the value in place of a write"), "{said}");
     assert!(said.contains("the switch is off: in other programs"), "{said}");
+    let found = json(&["inspect", &model, "-i", "(4,8)", "--take-all"], 0);
+    let laid = found["nodes"].as_array().unwrap().iter().find(|n| n["name"] == "trt::laid_as").unwrap();
+    assert!(laid["place"].as_str().unwrap().contains("z.mul_(2.0)"), "{laid}");
     let on = tool_with(&[("USE_TRT", "1")], &["inspect", &model, "-i", "(4,8)"]);
     assert!(!String::from_utf8(on.stdout).unwrap().contains("the switch is off"));
 }
