@@ -29,6 +29,12 @@ bool takes_gradients(const at::Tensor& tensor) {
   return meta != nullptr && meta->requires_grad_ && !meta->grad_fn_;
 }
 
+at::Tensor base_of(const at::Tensor& tensor) {
+  // What is detached is still a view as far as tangents go.
+  const auto* view = torch::autograd::impl::get_view_autograd_meta(tensor);
+  return view != nullptr && view->has_fw_view() ? view->get_forward_view().base_ : at::Tensor();
+}
+
 Arrivals arrivals_of(const at::Tensor& tensor) {
   static std::mutex placing;
   const std::lock_guard<std::mutex> lock(placing);

@@ -81,26 +81,31 @@ uint64_t look_at_all(const Watched& watched) {
   return hash;
 }
 
-// The gradients of a tensor. In this order: one that arrives after its count was read is counted later.
+// The gradients for whose sake a tensor may be written. In this order: one that arrives after its count was read is counted later.
 struct Gradients {
   Gradients(const Watched& watched, const WatchedTensor& one) {
-    auto* counter = one.arrivals.load(std::memory_order_acquire);
-    if (counter == nullptr && takes_gradients(one.tensor)) {
-      const std::lock_guard<std::mutex> lock(watched.settling);
-      if (!one.kept) one.kept = arrivals_of(one.tensor);
-      one.arrivals.store(counter = one.kept.get(), std::memory_order_release);
+    for (const Trained& trained : one.trained) {
+      if (!trained.tensor.defined()) continue;
+      auto* counter = trained.arrivals.load(std::memory_order_acquire);
+      if (counter == nullptr && takes_gradients(trained.tensor)) {
+        const std::lock_guard<std::mutex> lock(watched.settling);
+        if (!trained.kept) trained.kept = arrivals_of(trained.tensor);
+        trained.arrivals.store(counter = trained.kept.get(), std::memory_order_release);
+      }
+      const uint64_t count = counter == nullptr ? 0 : counter->load(std::memory_order_acquire);
+      arrived += count;
+      any_came |= count > 1;
+      has_gradient |= trained.tensor.unsafeGetTensorImpl()->grad().defined();
     }
-    arrived = counter == nullptr ? 0 : counter->load(std::memory_order_acquire);
-    has_gradient = one.tensor.unsafeGetTensorImpl()->grad().defined();
     std::atomic_thread_fence(std::memory_order_acquire);
   }
 
-  bool never_came() const { return !has_gradient && arrived <= 1; }
+  bool never_came() const { return !has_gradient && !any_came; }
   bool is_doubtful(const WatchedTensor& one) const { return has_gradient || arrived != one.calm.load(std::memory_order_relaxed); }
   uint64_t calm() const { return has_gradient ? kNever : arrived; }
 
-  uint64_t arrived;
-  bool has_gradient;
+  uint64_t arrived = 0;
+  bool any_came = false, has_gradient = false;
 };
 
 // Notes that the bytes of the latest tensor are to be summed. Where there are none, or no room for a dense copy, it stays unknown.
@@ -120,7 +125,12 @@ int32_t number_of(const at::Device& device) { return device.is_cpu() ? -1 : devi
 
 std::unique_ptr<Watched> watch(const Stack& stack) {
   auto watched = std::make_unique<Watched>(stack.values.size());
-  for (size_t i = 0; i < stack.values.size(); ++i) watched->tensors[i].tensor = stack.values[i].toTensor();
+  for (size_t i = 0; i < stack.values.size(); ++i) {
+    WatchedTensor& one = watched->tensors[i];
+    one.tensor = stack.values[i].toTensor();
+    one.trained[0].tensor = one.tensor;
+    one.trained[1].tensor = base_of(one.tensor);
+  }
   return watched;
 }
 

@@ -1,6 +1,7 @@
 // Tensors that an engine was made from: are they still what they were?
 #pragma once
 
+#include <array>
 #include <atomic>
 
 #include "tch-bridge/cpp/shim.h"
@@ -13,14 +14,24 @@ using Arrivals = std::shared_ptr<std::atomic<uint64_t>>;
 // Whether gradients are accumulated in the tensor.
 bool takes_gradients(const at::Tensor& tensor);
 
+// What the tensor is a view of, be it a detached one; an undefined tensor where it is none.
+at::Tensor base_of(const at::Tensor& tensor);
+
 // The count of a tensor that takes gradients, kept from now on; null where somebody else has the place of the hook that counts.
 Arrivals arrivals_of(const at::Tensor& tensor);
 
-struct WatchedTensor {
+// A tensor for the sake of whose gradients a watched one may be written.
+struct Trained {
   at::Tensor tensor;
   // Set once, when it is first seen to take gradients; `kept` owns it.
   mutable std::atomic<std::atomic<uint64_t>*> arrivals{nullptr};
   mutable Arrivals kept;
+};
+
+struct WatchedTensor {
+  at::Tensor tensor;
+  // Itself, and what it is a view of.
+  std::array<Trained, 2> trained;
   // As engines have it: of all its bytes, or `kUnknown`.
   mutable std::atomic<uint64_t> checksum{0};
   // Gradients that had arrived when engines read it.

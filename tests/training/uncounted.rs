@@ -300,3 +300,24 @@ fn a_look_costs_no_reading_of_the_weights_once_gradients_are_gone() {
     module.refit();
     assert_ne!(evaluate(), now);
 }
+
+/// A network that evaluates with a detached view of what is trained, a target network on the same memory say.
+#[test]
+fn steps_are_seen_through_a_detached_view() {
+    let _on = engines_on();
+    let factors = Factors::new();
+    let view = factors.users.ws.detach();
+    let [ids, _] = &factors.ids;
+    let forward = |ids: &Tensor| Tensor::embedding(&view, ids, -1, false, false).tanh() * 2.0 + 0.5;
+    let sample = [ids.shallow_clone()];
+    let module = tch::no_grad(|| TrtModule::trace(&factors.vs, &sample, |xs| forward(&xs[0]), &options()));
+    let module = module.expect("it is traced");
+    let mut sgd = nn::Sgd::default().build(&factors.vs, 0.5).expect("an optimiser");
+    for _ in 0..4 {
+        factors.users.forward(ids).square().sum(Kind::Float).backward();
+        sgd.step();
+        sgd.zero_grad();
+        tch::no_grad(|| assert_close(&module.forward_ts(&[ids]).expect("it runs"), &forward(ids)));
+    }
+    assert!(served(&module) > 0, "{}", module.report());
+}

@@ -7,9 +7,18 @@ use crate::DType;
 use crate::network::expr::{Binary, Unary};
 use crate::source::{Args, Item, Lower, Refusal};
 
-/// A logical operator; any operand counts as `!= 0`, NaN as true.
+/// A logical operator; any operand counts as `!= 0`, NaN as true, once it is of the common type: of i8 and a 0-d i32 that is i8, where 256 is 0.
 fn logical(lower: &mut Lower, args: &Args, f: Binary) -> Result<Vec<Item>, Refusal> {
     let operands = Value::all(args, ["self", "other"])?;
+    let dtype = result_type(lower, &operands);
+    let mut common = Vec::new();
+    for operand in operands {
+        common.push(match operand {
+            Value::Tensor(v) => Value::Tensor(lower.cast(v, dtype)?),
+            number => number,
+        });
+    }
+    let operands = common;
     one(elementwise(lower, &operands, DType::Bool, |x| x[0].binary(f, x[1]))?)
 }
 
