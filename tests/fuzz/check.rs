@@ -1,11 +1,15 @@
 //! One program on the host and with engines: results, what the calls leave behind, and who shares memory with whom.
 
 use crate::compare::{Leaf, Mismatch, Strides, as_exact, leaves, mismatch, overlaps, size};
-use crate::inputs::{attributes, device, inputs};
+use crate::inputs::{Form, attributes, device, inputs};
 use crate::program::{Layout, Program};
+use std::cell::OnceCell;
 use tch::{Device, IValue};
 use tch_bridge::TrtModule;
 use tch_bridge::jit::{Module, ValueId, ValueType};
+
+/// Runs that tell where rounding decides whether there is a number.
+const NUDGES: u64 = 12;
 
 /// Larger numbers on the way excuse no more than this one.
 const MOST: f64 = 1e6;
@@ -38,7 +42,7 @@ pub fn check(program: &Program) -> Outcome {
 
 fn compared(program: &Program) -> Outcome {
     let source = program.compiled(false);
-    let compile = || Module::from_source(&source, &attributes(program, false));
+    let compile = || Module::from_source(&source, &attributes(program, Form::Own));
     let (host, shared) = match (compile(), compile()) {
         (Ok(host), Ok(shared)) => (host, shared),
         (Err(e), _) | (_, Err(e)) => return Outcome::Rejected(e.to_string()),
@@ -52,8 +56,8 @@ fn compared(program: &Program) -> Outcome {
     };
     let run_engines = |arguments: &[IValue]| module.forward_is(arguments).map_err(|e| e.to_string());
     for call in 0..program.calls.len() {
-        let want = seen(program, call, &host, run_host, false);
-        let got = seen(program, call, &shared, run_engines, false);
+        let want = seen(program, call, &host, run_host, Form::Own);
+        let got = seen(program, call, &shared, run_engines, Form::Own);
         let differs = |why: String| Outcome::Differs(format!("call {call}: {why}\n{}", module.report()));
         match (&got.result, &want.result) {
             (Err(_), Err(why)) => return Outcome::Raises(why.clone()),
@@ -90,9 +94,9 @@ fn seen(
     call: usize,
     module: &Module,
     run: impl Fn(&[IValue]) -> Result<IValue, String>,
-    wide: bool,
+    form: Form,
 ) -> Seen {
-    let inputs = inputs(program, call, wide);
+    let inputs = inputs(program, call, form);
     let arguments: Vec<IValue> = inputs.arguments.iter().map(|t| IValue::Tensor(t.shallow_clone())).collect();
     tch::manual_seed(program.seed as i64);
     let result = run(&arguments).map(|value| {
@@ -130,10 +134,14 @@ fn same(program: &Program, call: usize, got: &Seen, want: &Seen) -> Result<(), S
         }
     }
     if !doubtful.is_empty() {
-        let (exact, size) = (exact(program, call), sizes_on_the_way(program, call));
+        let (wide, size) = (exact(program, call, Form::Wide), sizes_on_the_way(program, call));
+        let nudged_runs =
+            || (1..=NUDGES).filter_map(|seed| exact(program, call, Form::Nudged(seed))).collect();
+        let nudged: OnceCell<Vec<Vec<Leaf>>> = OnceCell::new();
         for (at, why) in doubtful {
-            let other = exact.as_ref().and_then(|e| e.get(at));
-            if !as_exact(&got_all[at], &want_all[at], other, program.coarsest, size) {
+            let other = wide.as_ref().and_then(|e| e.get(at));
+            let others = || nudged.get_or_init(nudged_runs).iter().filter_map(|run| run.get(at)).collect();
+            if !as_exact(&got_all[at], &want_all[at], other, others, program.coarsest, size) {
                 let exact = other.map_or("there is no float64 run".into(), |e| format!("in float64 {e:?}"));
                 let place = &want_all[at].place;
                 return Err(format!(
@@ -153,13 +161,13 @@ fn same(program: &Program, call: usize, got: &Seen, want: &Seen) -> Result<(), S
 
 /// What the calls up to this one leave where libtorch runs the program as it is written, without its optimiser.
 fn plain(program: &Program, call: usize) -> Option<Seen> {
-    let module = Module::from_source(&program.compiled(false), &attributes(program, false)).ok()?;
+    let module = Module::from_source(&program.compiled(false), &attributes(program, Form::Own)).ok()?;
     let method = module.method("forward").ok()?;
     let run = |arguments: &[IValue]| method.run(arguments).map_err(|e| e.to_string());
     tch::jit::set_graph_executor_optimize(false);
     let mut last = None;
     for call in 0..=call {
-        last = Some(seen(program, call, &module, run, false));
+        last = Some(seen(program, call, &module, run, Form::Own));
     }
     tch::jit::set_graph_executor_optimize(true);
     last.filter(|seen| seen.result.is_ok())
@@ -187,10 +195,10 @@ fn makes_constants(program: &Program) -> bool {
 /// The largest number that a call computes on its way: what cancels out leaves the rounding of that.
 fn sizes_on_the_way(program: &Program, call: usize) -> f64 {
     let given = |call| -> Vec<IValue> {
-        inputs(program, call, true).arguments.into_iter().map(IValue::Tensor).collect()
+        inputs(program, call, Form::Wide).arguments.into_iter().map(IValue::Tensor).collect()
     };
     let sizes = || {
-        let module = Module::from_source(&program.compiled(true), &attributes(program, true)).ok()?;
+        let module = Module::from_source(&program.compiled(true), &attributes(program, Form::Wide)).ok()?;
         // What earlier calls leave in attributes may be large.
         let method = module.method("forward").ok()?;
         for before in 0..call {
@@ -205,15 +213,15 @@ fn sizes_on_the_way(program: &Program, call: usize) -> f64 {
     sizes().unwrap_or(0.0).min(MOST)
 }
 
-/// What the calls up to this one give in float64.
-fn exact(program: &Program, call: usize) -> Option<Vec<Leaf>> {
+/// What the calls up to this one give in float64, in this form.
+fn exact(program: &Program, call: usize, form: Form) -> Option<Vec<Leaf>> {
     let source = program.compiled(true);
-    let module = Module::from_source(&source, &attributes(program, true)).ok()?;
+    let module = Module::from_source(&source, &attributes(program, form)).ok()?;
     let method = module.method("forward").ok()?;
     let run = |arguments: &[IValue]| method.run(arguments).map_err(|e| e.to_string());
     let mut last = None;
     for call in 0..=call {
-        last = Some(seen(program, call, &module, run, true));
+        last = Some(seen(program, call, &module, run, form));
     }
     let Seen { result, state, .. } = last?;
     Some(result.ok()?.into_iter().chain(state).collect())

@@ -14,14 +14,28 @@ pub fn device() -> Device {
     }
 }
 
+/// In what form floating-point values are given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// In the program's own types.
+    Own,
+    /// In float64.
+    Wide,
+    /// In float64, each a little off, otherwise for each number: what differs then, rounding decides.
+    Nudged(u64),
+}
+
+/// By how much of itself a nudged value is off at most.
+const NUDGE: f64 = 1e-9;
+
 /// The arguments of one call. `memory` holds what they are views of, one for each argument.
 pub struct Inputs {
     pub arguments: Vec<Tensor>,
     pub memory: Vec<Tensor>,
 }
 
-/// The arguments of call number `call`; with `wide`, floating-point ones in float64.
-pub fn inputs(program: &Program, call: usize, wide: bool) -> Inputs {
+/// The arguments of call number `call`.
+pub fn inputs(program: &Program, call: usize, form: Form) -> Inputs {
     let set = program.calls[call];
     let mut random = Random::new(program.seed ^ (call as u64 + 1).wrapping_mul(0x9e37_79b9));
     let mut out = Inputs { arguments: vec![], memory: vec![] };
@@ -33,7 +47,7 @@ pub fn inputs(program: &Program, call: usize, wide: bool) -> Inputs {
                 let axes: Vec<i64> = (0..first.dim() as i64).rev().collect();
                 (out.memory[at].shallow_clone(), first.permute(axes))
             }
-            _ => fresh(argument, set, &mut random, wide),
+            _ => fresh(argument, set, &mut random, form),
         };
         out.arguments.push(view);
         out.memory.push(memory);
@@ -41,9 +55,9 @@ pub fn inputs(program: &Program, call: usize, wide: bool) -> Inputs {
     out
 }
 
-fn fresh(argument: &Argument, set: usize, random: &mut Random, wide: bool) -> (Tensor, Tensor) {
+fn fresh(argument: &Argument, set: usize, random: &mut Random, form: Form) -> (Tensor, Tensor) {
     let sizes: Vec<i64> = argument.shape.iter().map(|d| d[set]).collect();
-    let mut filled = |sizes: &[i64]| filled(argument.kind, sizes, argument.fill, random, wide);
+    let mut filled = |sizes: &[i64]| filled(argument.kind, sizes, argument.fill, random, form);
     match &argument.layout {
         Layout::Permuted(axes) => {
             let mut inner = sizes.clone();
@@ -75,7 +89,7 @@ fn fresh(argument: &Argument, set: usize, random: &mut Random, wide: bool) -> (T
 }
 
 /// The module's attributes by name, as they are before the first call.
-pub fn attributes(program: &Program, wide: bool) -> Vec<(String, Initial)> {
+pub fn attributes(program: &Program, form: Form) -> Vec<(String, Initial)> {
     let mut random = Random::new(program.seed ^ 0xa77);
     let mut counts = [0; 3];
     let mut name = |which: usize, letter: &str| {
@@ -84,11 +98,11 @@ pub fn attributes(program: &Program, wide: bool) -> Vec<(String, Initial)> {
     };
     let make = |attribute: &Attribute| match attribute {
         Attribute::Parameter(kind, sizes) => {
-            let tensor = filled(*kind, sizes, Fill::Normal, &mut random, wide);
+            let tensor = filled(*kind, sizes, Fill::Normal, &mut random, form);
             (name(0, "w"), Initial::Parameter(tensor))
         }
         Attribute::Buffer(kind, sizes) => {
-            let tensor = filled(*kind, sizes, Fill::Plain, &mut random, wide);
+            let tensor = filled(*kind, sizes, Fill::Plain, &mut random, form);
             (name(1, "b"), Initial::Buffer(tensor))
         }
         Attribute::Int(value) => (name(2, "n"), Initial::Value(IValue::Int(*value))),
@@ -96,7 +110,7 @@ pub fn attributes(program: &Program, wide: bool) -> Vec<(String, Initial)> {
     program.attributes.iter().map(make).collect()
 }
 
-fn filled(kind: Kind, sizes: &[i64], fill: Fill, random: &mut Random, wide: bool) -> Tensor {
+fn filled(kind: Kind, sizes: &[i64], fill: Fill, random: &mut Random, form: Form) -> Tensor {
     const WILD: [f64; 8] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, 1e4, 1e-4];
     let count = sizes.iter().product::<i64>() as usize;
     let mut value = || match kind {
@@ -109,7 +123,12 @@ fn filled(kind: Kind, sizes: &[i64], fill: Fill, random: &mut Random, wide: bool
             _ => (0..6).map(|_| random.unit()).sum::<f64>() * 1.4 - 4.2,
         },
     };
-    let values: Vec<f64> = (0..count).map(|_| value()).collect();
+    let mut values: Vec<f64> = (0..count).map(|_| value()).collect();
+    if let (Form::Nudged(seed), true) = (form, is_float(kind)) {
+        let mut off = Random::new(seed);
+        values.iter_mut().for_each(|v| *v *= 1.0 + NUDGE * (2.0 * off.unit() - 1.0));
+        return Tensor::from_slice(&values).reshape(sizes).to_device(device());
+    }
     let tensor = Tensor::from_slice(&values).to_kind(kind).reshape(sizes).to_device(device());
-    if wide && is_float(kind) { tensor.to_kind(Kind::Double) } else { tensor }
+    if form != Form::Own && is_float(kind) { tensor.to_kind(Kind::Double) } else { tensor }
 }

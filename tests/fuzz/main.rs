@@ -70,7 +70,7 @@ fn child(first: u64, count: u64) -> ExitCode {
 }
 
 fn described(program: &program::Program, why: &str) -> String {
-    let inputs = inputs::inputs(program, 0, false);
+    let inputs = inputs::inputs(program, 0, inputs::Form::Own);
     let form = |t: &tch::Tensor| format!("{:?} {:?} strides {:?}", t.kind(), t.size(), t.stride());
     let arguments: Vec<String> =
         inputs.arguments.iter().enumerate().map(|(i, t)| format!("x{i}: {}", form(t))).collect();
