@@ -2,8 +2,8 @@
 //! and the network built by hand from them, gate by gate; and the same network as a TorchScript file. Each writes on from a seed, one
 //! character a step, with the state carried over.
 //!
-//! `cargo run --release --example char_rnn [TEXT]`: `TEXT` is any text file; without it, the project's own sources are read. Ends with
-//! exit code 1 when an engine writes another text than the host.
+//! `cargo run --release --example char_rnn [TEXT]`: `TEXT` is any text file; without it, the project's own sources are read. It runs on a
+//! GPU where there is one; `TRT_BACKEND=cpu` keeps it from there. Ends with exit code 1 when an engine writes another text than the host.
 
 mod by_hand;
 mod generate;
@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tch::nn::VarStore;
-use tch::{CModule, Device, IValue, Tensor};
+use tch::{CModule, IValue, Kind, Tensor};
 use tch_bridge::jit::{Initial, Module};
 use tch_bridge::{Options, TrtModule};
 use trt_subgraph::backend::{CompileOptions, choose};
@@ -44,7 +44,12 @@ fn main() -> Result<()> {
     let vocabulary = Vocabulary::of(&text).with_context(|| name.clone())?;
     let text = vocabulary.encode(&text);
     let (training, held_out) = text.split_at(text.len() / 10 * 9);
-    println!("{} characters to train with, {} different ones", training.len(), vocabulary.size());
+    let device = examples::device();
+    println!(
+        "On {device:?}: {} characters to train with, {} different ones",
+        training.len(),
+        vocabulary.size()
+    );
     ensure!(
         held_out.len() >= CharRnn::SHORTEST,
         "{name}: the text is too short: 1,000 characters are enough"
@@ -52,7 +57,7 @@ fn main() -> Result<()> {
 
     // Training, on the host.
     tch::manual_seed(1);
-    let mut vs = VarStore::new(Device::Cpu);
+    let mut vs = VarStore::new(device);
     let net = CharRnn::new(&vs.root(), vocabulary.size());
     net.train(&vs, training)?;
     vs.freeze();
@@ -62,9 +67,9 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let (weights, script) = (folder.join("weights.ot"), folder.join("model.pt"));
     vs.save(&weights)?;
-    let [hidden, cell] = net::silence();
-    let character = Tensor::zeros([1, 1], tch::kind::INT64_CPU);
-    let silent = Tensor::zeros([1, vocabulary.size() as i64], tch::kind::FLOAT_CPU);
+    let [hidden, cell] = net::silence(device);
+    let character = Tensor::zeros([1, 1], (Kind::Int64, device));
+    let silent = Tensor::zeros([1, vocabulary.size() as i64], (Kind::Float, device));
     let sample = [character, silent, hidden, cell];
     record(&net, &vs, &sample)?.save(&script)?;
 
@@ -84,9 +89,9 @@ fn main() -> Result<()> {
     let build_script = start.elapsed();
     ensure!(module.report().engines() > 0, "no engine was built\n{}", module.report());
     tch_bridge::set_enabled(true);
-    let mut scripted = Stepwise::new(|inputs: &[Tensor]| tensors(&module, inputs));
+    let mut scripted = Stepwise::new(device, |inputs: &[Tensor]| tensors(&module, inputs));
 
-    let mut host = Stepwise::new(|inputs: &[Tensor]| Ok(net.step(inputs)));
+    let mut host = Stepwise::new(device, |inputs: &[Tensor]| Ok(net.step(inputs)));
     let noise = generate::noise(WRITTEN, vocabulary.size());
     let task = Task { held_out: &held_out[..HELD_OUT.min(held_out.len())], seed: &held_out[..SEED], noise };
     let measured = task.compare(&mut [&mut host, &mut by_hand, &mut scripted])?;

@@ -65,11 +65,12 @@ impl CharRnn {
         let style = ProgressStyle::with_template("training {bar:40} {pos}/{len} steps, {elapsed}, {msg}")?;
         let bar = ProgressBar::new(steps as u64).with_style(style);
         let mut adam = nn::Adam::default().build(vs, 5e-3)?;
-        let stretch = Tensor::arange(LENGTH + 1, (Kind::Int64, Device::Cpu));
+        let text = text.to_device(vs.device());
+        let stretch = Tensor::arange(LENGTH + 1, (Kind::Int64, vs.device()));
         for step in 0..steps {
             adam.set_lr(if step * 3 < steps * 2 { 5e-3 } else { 1e-3 });
             let starts = Tensor::randint(n - LENGTH, [BATCH, 1], (Kind::Int64, Device::Cpu));
-            let characters = text.take(&(starts + &stretch));
+            let characters = text.take(&(starts.to_device(vs.device()) + &stretch));
             let (scores, _) = self.forward(&characters.narrow(1, 0, LENGTH), &self.lstm.zero_state(BATCH));
             let next = characters.narrow(1, 1, LENGTH).flatten(0, -1);
             let loss = scores.flatten(0, 1).cross_entropy_for_logits(&next);
@@ -89,21 +90,22 @@ impl CharRnn {
 }
 
 /// The state before any text, twice.
-pub fn silence() -> [Tensor; 2] {
-    [(); 2].map(|()| Tensor::zeros([LAYERS, 1, HIDDEN], (Kind::Float, Device::Cpu)))
+pub fn silence(device: Device) -> [Tensor; 2] {
+    [(); 2].map(|()| Tensor::zeros([LAYERS, 1, HIDDEN], (Kind::Float, device)))
 }
 
 /// Runs steps of the network that take and give tensors, and carries the state over.
 pub struct Stepwise<F> {
+    device: Device,
     step: F,
     /// Scores, chosen character, state twice.
     latest: Vec<Tensor>,
 }
 
 impl<F: FnMut(&[Tensor]) -> Result<Vec<Tensor>>> Stepwise<F> {
-    /// From silence.
-    pub fn new(step: F) -> Stepwise<F> {
-        let mut new = Stepwise { step, latest: Vec::new() };
+    /// From silence, on the network's device.
+    pub fn new(device: Device, step: F) -> Stepwise<F> {
+        let mut new = Stepwise { device, step, latest: Vec::new() };
         new.reset();
         new
     }
@@ -112,12 +114,12 @@ impl<F: FnMut(&[Tensor]) -> Result<Vec<Tensor>>> Stepwise<F> {
 impl<F: FnMut(&[Tensor]) -> Result<Vec<Tensor>>> Generator for Stepwise<F> {
     fn reset(&mut self) {
         let none = || Tensor::zeros([0], (Kind::Float, Device::Cpu));
-        self.latest = [none(), none()].into_iter().chain(silence()).collect();
+        self.latest = [none(), none()].into_iter().chain(silence(self.device)).collect();
     }
 
     fn step(&mut self, character: i64, noise: &[f32]) -> Result<i64> {
-        let character = Tensor::from_slice(&[character]).view([1, 1]);
-        let noise = Tensor::from_slice(noise).view([1, -1]);
+        let character = Tensor::from_slice(&[character]).view([1, 1]).to_device(self.device);
+        let noise = Tensor::from_slice(noise).view([1, -1]).to_device(self.device);
         let [_, _, hidden, cell] = &self.latest[..] else { panic!("a step has four outputs") };
         self.latest = (self.step)(&[character, noise, hidden.shallow_clone(), cell.shallow_clone()])?;
         Ok(self.latest[1].int64_value(&[0, 0]))
