@@ -4,7 +4,7 @@
 #include "attributes.cpp"
 #include "carve.cpp"
 #include "containers.cpp"
-#include "draws.cpp"
+#include "effects.cpp"
 #include "engine.cpp"
 #include "extract.cpp"
 #include "form.cpp"

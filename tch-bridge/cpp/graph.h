@@ -103,14 +103,14 @@ void fold_scalars(torch::jit::Graph& graph, const torch::jit::Module& owner,
 // Makes constants of flags that are the same in every run because something is None in every run, and takes the branches on them.
 void fold_nones(const std::shared_ptr<torch::jit::Graph>& graph);
 
-// While it lives, torch's passes leave draws of random numbers where they are, even where nobody uses them. To other passes each of them
-// has a reader with effects.
-class KeptDraws {
+// While it lives, torch's passes leave draws of random numbers and writes of loops where they are, even where nobody uses their results. To other
+// passes each of them has a reader with effects.
+class KeptEffects {
  public:
-  explicit KeptDraws(torch::jit::Graph& graph);
-  ~KeptDraws();
-  KeptDraws(const KeptDraws&) = delete;
-  KeptDraws& operator=(const KeptDraws&) = delete;
+  explicit KeptEffects(torch::jit::Graph& graph);
+  ~KeptEffects();
+  KeptEffects(const KeptEffects&) = delete;
+  KeptEffects& operator=(const KeptEffects&) = delete;
 
  private:
   torch::jit::Graph& graph;
@@ -118,8 +118,11 @@ class KeptDraws {
   bool is_first;
 };
 
-// Gives draws that nobody uses a reader for good, so that torch's executor leaves them too.
-void keep_dead_draws(torch::jit::Graph& graph);
+// Notes which writes stand in loops, ahead of all that may unroll these.
+void note_looped_writes(torch::jit::Graph& graph);
+
+// Gives draws and writes whose results nobody uses a reader for good, so that torch's executor leaves them too.
+void keep_dead_effects(torch::jit::Graph& graph);
 
 // Removes those draws that the host removes too, which knows neither attributes nor sizes nor kinds of arguments.
 void drop_dead_draws(std::shared_ptr<torch::jit::Graph>& graph);

@@ -54,13 +54,14 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   torch::jit::EraseShapeInformation(graph);
   torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
   drop_dead_draws(graph);
+  note_looped_writes(*graph);
   drop_idle_assignments(*graph);
   auto assigned = assigned_attributes(*graph, module.module);
   auto folded = expand_tensor_lists(*graph, module.module, assigned);
   hoist_attributes(*graph, module.module, assigned);
   fold_scalars(*graph, module.module, assigned, folded);
   {
-    KeptDraws draws(*graph);
+    KeptEffects draws(*graph);
     torch::jit::ConstantPropagationImmutableTypes(graph);
     torch::jit::LowerSimpleTuples(graph);
   }
@@ -71,7 +72,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
 
 void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
   {
-    KeptDraws draws(*graph);
+    KeptEffects draws(*graph);
     fold_nones(graph);
     Neutral neutral(*graph);
     torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
@@ -83,7 +84,7 @@ void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
     torch::jit::RemoveListMutation(graph);
   }
   {
-    KeptDraws draws(*graph);
+    KeptEffects draws(*graph);
     torch::jit::EliminateDeadCode(graph);
   }
   split_packings(graph);

@@ -166,7 +166,7 @@ std::unique_ptr<Graph> settle_sizes(const Graph& from, const Stack& arguments, b
     size_t before = control_nodes(*graph.graph);
     if (before == 0) break;
     bool any = fold_settled(graph, arguments.values, apart);
-    std::optional<KeptDraws> draws(std::in_place, *graph.graph);
+    std::optional<KeptEffects> draws(std::in_place, *graph.graph);
     torch::jit::ConstantPropagationImmutableTypes(graph.graph);
     decided |= control_nodes(*graph.graph) < before;
     bool laid_out = lay_out_loops(graph.graph->block());

@@ -231,7 +231,7 @@ void stitch(const Graph& graph, const Module& target, rust::Str name, rust::Slic
     }
   }
   stitcher.sink_reads();
-  keep_dead_draws(*stitcher.graph);
+  keep_dead_effects(*stitcher.graph);
   stitcher.finish();
 }
 

@@ -150,6 +150,13 @@ fn what_is_written_after_it_went_somewhere_is_seen_there() {
     check(
         "z: Optional[Tensor] = None\nfor i in range(3):\n    if z is not None:\n        z.mul_(2.0)\n    else:\n        z = torch.tanh(x)\nassert z is not None\nw = torch.exp(z) + y\nz.add_(1.0)\nreturn w * 2.0 + z",
     );
+    // A loop that is unrolled leaves a write whose result nobody uses.
+    check(
+        "l = [x, torch.tanh(x)]\nz = l[1]\nfor i in range(x.size(0)):\n    z += 1.0\nreturn torch.stack(l) * 2.0 + y",
+    );
+    check(
+        "z = torch.tanh(x)\nl = [x, z]\nfor i in range(x.size(0)):\n    z += 1.0\nreturn torch.stack(l) * 2.0 + y",
+    );
     // What a loop carries may be what it started from.
     check(
         "z = torch.tanh(x)\nw = z\nfor i in range(int(y.size(0))):\n    w.add_(1.0)\n    if i > 0:\n        w = torch.exp(w * 0.1)\nreturn torch.exp(z * 0.1) * 2.0 + w",
