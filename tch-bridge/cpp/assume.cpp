@@ -232,7 +232,7 @@ std::unique_ptr<Graph> assume(const Graph& from, rust::Slice<const uint32_t> val
     node->replaceInput(0, graph->insertConstant(condition));
   }
   {
-    KeptEffects draws(*graph);
+    KeptEffects kept(*graph);
     torch::jit::ConstantPropagationImmutableTypes(graph);
     forget_modes(graph->block());
     torch::jit::LowerSimpleTuples(graph);

@@ -44,6 +44,13 @@ bool is_write(const Node* node) {
          schema->arguments()[0].alias_info() != nullptr && schema->arguments()[0].alias_info()->isWrite();
 }
 
+bool is_in_loop(const Node* node) {
+  for (; node != nullptr; node = node->owningBlock()->owningNode()) {
+    if (node->kind() == torch::jit::prim::Loop) return true;
+  }
+  return false;
+}
+
 std::vector<Node*> draws(torch::jit::Graph& graph) { return all(graph, is_draw); }
 
 std::vector<Node*> draws_and_writes(torch::jit::Graph& graph) {
@@ -66,6 +73,8 @@ KeptEffects::~KeptEffects() {
 
 void keep_dead_effects(torch::jit::Graph& graph) {
   for (Node* node : draws_and_writes(graph)) {
+    // What is still in its loop, torch leaves there as it does for the host.
+    if (!is_draw(node) && is_in_loop(node)) continue;
     if (std::none_of(node->outputs().begin(), node->outputs().end(), [](const auto* value) { return value->hasUses(); })) {
       keep(graph, node);
     }

@@ -296,7 +296,6 @@ struct Write {
       return make("aten::full_like", {old, node->input(1), none, none, none, none, none});
     }
     Node* pure = graph.create(c10::Symbol::fromQualString(name), node->inputs());
-    pure->copyMetadata(node);
     if (!pure->maybeSchema() || !is_pure(pure)) {
       pure->destroy();
       return nullptr;

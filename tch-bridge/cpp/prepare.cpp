@@ -61,7 +61,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   hoist_attributes(*graph, module.module, assigned);
   fold_scalars(*graph, module.module, assigned, folded);
   {
-    KeptEffects draws(*graph);
+    KeptEffects kept(*graph);
     torch::jit::ConstantPropagationImmutableTypes(graph);
     torch::jit::LowerSimpleTuples(graph);
   }
@@ -72,7 +72,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
 
 void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
   {
-    KeptEffects draws(*graph);
+    KeptEffects kept(*graph);
     fold_nones(graph);
     Neutral neutral(*graph);
     torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
@@ -84,7 +84,7 @@ void tidy(const std::shared_ptr<torch::jit::Graph>& graph) {
     torch::jit::RemoveListMutation(graph);
   }
   {
-    KeptEffects draws(*graph);
+    KeptEffects kept(*graph);
     torch::jit::EliminateDeadCode(graph);
   }
   split_packings(graph);

@@ -78,6 +78,8 @@ impl Checksums {
         let all = unsafe { std::slice::from_raw_parts_mut(memory.host().cast::<u64>(), words(table.parts)) };
         let (listed, sums) = all.split_at_mut(1 + 2 * table.parts);
         listed[0] = parts as u64;
+        // Sums of an earlier call are none of this one.
+        sums.fill(0);
         let pieces = runs.iter().flat_map(|run| {
             let piece =
                 move |from: usize| [run.address as u64 + from as u64, part.min(run.bytes - from) as u64];
