@@ -1,14 +1,13 @@
 //! `tch-trt cache`: what is kept on disk from process to process.
 
-use super::failure::Failure;
-use super::terminal::{Style, table};
-use super::{Document, finish};
 use clap::{Args, Subcommand};
 use partitioner::{count, quantity};
 use serde::Serialize;
-use std::process::ExitCode;
 use std::time::SystemTime;
 use trt_subgraph::cache::{Cache, Entry, LIMIT, Removal, VARIABLE};
+use trt_tool::Failure;
+use trt_tool::terminal::{Style, table};
+use trt_tool::{Document, finish};
 
 /// Arguments of `cache`.
 #[derive(Args)]
@@ -71,7 +70,7 @@ struct Facts {
 }
 
 impl CacheCommand {
-    pub(crate) fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> u8 {
         match &self.command {
             Command::List(args) => {
                 finish(kept("kept", |c| Removal { removed: c.list(), ..Removal::default() }), args.json)

@@ -1,11 +1,12 @@
 //! `tch-trt completions`: the script that teaches a shell to complete the command line.
 
-use super::failure::Failure;
-use super::terminal::Style;
-use super::{Cli, Document};
+use super::Cli;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use serde::Serialize;
+use trt_tool::Document;
+use trt_tool::Failure;
+use trt_tool::terminal::Style;
 
 /// Arguments of `completions`.
 #[derive(Args)]

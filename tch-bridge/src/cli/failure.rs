@@ -1,71 +1,15 @@
-//! Why a command found nothing: always something that the user can change.
+//! What libtorch and the bridge say, as a command's failure.
 
 use crate::Error;
 use crate::jit::JitError;
-use serde::Serialize;
 use std::error::Error as _;
-use std::fmt;
 use std::path::Path;
-use trt_subgraph::files;
+use trt_tool::Failure;
 
-/// One sentence for the user.
-#[derive(Debug, Serialize)]
-pub(crate) struct Failure {
-    error: String,
-}
-
-impl Failure {
-    /// The file cannot be read or written.
-    pub(crate) fn file(path: &Path, why: impl fmt::Display) -> Failure {
-        Failure { error: format!("{}: {why}", path.display()) }
-    }
-
-    /// Writes a file, whole or not at all.
-    pub(crate) fn or_written(path: &Path, text: &str) -> Result<(), Failure> {
-        let fail = |e: std::io::Error| Failure::unwritten(path, e);
-        files::write(path, |other| std::fs::write(other, text).map_err(fail), fail)
-    }
-
-    /// The file could not be written, as far as one can tell before there is anything to write.
-    pub(crate) fn unless_writable(path: &Path) -> Result<(), Failure> {
-        files::may_write(path).map_err(|e| Failure::unwritten(path, e))
-    }
-
-    /// The same of files in a folder, which may have to be made.
-    pub(crate) fn unless_fillable(folder: &Path) -> Result<(), Failure> {
-        files::may_fill(folder).map_err(|e| Failure::unwritten(folder, e))
-    }
-
-    /// The file cannot be written.
-    pub(crate) fn unwritten(path: &Path, why: impl fmt::Display) -> Failure {
-        Failure { error: format!("cannot write {}: {why}", path.display()) }
-    }
-
-    /// The shared library cannot be opened. The linker's own words begin with its name, most often.
-    pub(crate) fn library(path: &Path, why: &libloading::Error) -> Failure {
-        let why = why.source().map_or_else(|| why.to_string(), ToString::to_string);
-        if why.starts_with(&*path.to_string_lossy()) { why.into() } else { Failure::file(path, why) }
-    }
-
-    /// The command line is not understood: the first sentence of what clap says of it.
-    pub(crate) fn usage(error: &clap::Error) -> Failure {
-        let text = error.render().to_string();
-        let sentence = text.split("\n\n").next().unwrap_or_default();
-        let lines: Vec<&str> = sentence.trim_start_matches("error: ").lines().map(str::trim).collect();
-        Failure { error: lines.join(" ") }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error)
-    }
-}
-
-impl From<String> for Failure {
-    fn from(error: String) -> Failure {
-        Failure { error }
-    }
+/// The shared library cannot be opened. The linker's own words begin with its name, most often.
+pub(crate) fn of_library(path: &Path, why: &libloading::Error) -> Failure {
+    let why = why.source().map_or_else(|| why.to_string(), ToString::to_string);
+    if why.starts_with(&*path.to_string_lossy()) { why.into() } else { Failure::file(path, why) }
 }
 
 impl From<Error> for Failure {
@@ -73,9 +17,9 @@ impl From<Error> for Failure {
         match e {
             Error::Torch(e) => e.into(),
             // The option that opens a library has a name here.
-            _ => Failure {
-                error: e.to_string().replace("load its library first", "give its library by --library FILE"),
-            },
+            _ => Failure::from(
+                e.to_string().replace("load its library first", "give its library by --library FILE"),
+            ),
         }
     }
 }
@@ -90,7 +34,7 @@ impl From<JitError> for Failure {
             }
             _ => e.to_string(),
         };
-        Failure { error }
+        Failure::from(error)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the commands on a model share: its file, its inputs, the options of its engines.
 
-use super::failure::Failure;
+use super::failure;
 use super::leaves::map_tensors;
 use super::spec::{Filling, InputSpec, Point};
 use crate::jit::{self, Argument, Method, Module};
@@ -13,6 +13,7 @@ use partitioner::Coverage;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tch::{Device, IValue, Kind, Tensor};
+use trt_tool::Failure;
 
 /// A model and the inputs to call it with.
 #[derive(Args)]
@@ -227,7 +228,7 @@ fn open_library(path: &Path) -> Result<(), Failure> {
     let file = std::path::absolute(path).ok().filter(|file| file.is_file());
     // SAFETY: the library's initialisers run, which is what the user asks for.
     let library = unsafe { Library::open(Some(file.as_deref().unwrap_or(path)), RTLD_NOW | RTLD_GLOBAL) };
-    std::mem::forget(library.map_err(|e| Failure::library(path, &e))?);
+    std::mem::forget(library.map_err(|e| failure::of_library(path, &e))?);
     Ok(())
 }
 

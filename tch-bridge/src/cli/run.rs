@@ -1,16 +1,17 @@
 //! `tch-trt run`: one call on tensors from a file.
 
-use super::failure::Failure;
 use super::leaves::leaves;
 use super::model::ModelArgs;
-use super::terminal::{Style, table};
-use super::{Document, archive, inspect, logging};
+use super::{archive, inspect};
 use crate::switch;
 use clap::Args;
 use partitioner::count;
 use serde::Serialize;
 use std::path::PathBuf;
 use tch::IValue;
+use trt_tool::Failure;
+use trt_tool::terminal::{Style, table};
+use trt_tool::{Document, logging};
 
 /// Arguments of `run`.
 #[derive(Args)]

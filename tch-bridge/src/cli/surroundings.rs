@@ -1,13 +1,13 @@
 //! `tch-trt backends` and `tch-trt env`: what this machine can run, and what the environment asks for.
 
-use super::Document;
-use super::failure::Failure;
-use super::terminal::{Style, table};
 use crate::backend::{self, Runners};
 use crate::{Options, env};
 use clap::Args;
 use serde::Serialize;
 use tch::Device;
+use trt_tool::Document;
+use trt_tool::Failure;
+use trt_tool::terminal::{Style, table};
 
 /// Arguments of `backends` and `env`.
 #[derive(Args)]

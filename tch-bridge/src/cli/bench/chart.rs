@@ -1,9 +1,9 @@
 //! The latencies as a picture: for each contender, which part of its calls took no longer than so long.
 
 use super::Measurement;
-use super::statistics::percentile;
 use std::fmt::Write;
 use std::path::Path;
+use trt_tool::statistics::percentile;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;

@@ -1,11 +1,11 @@
 //! Where the time of a call goes: the steps of each engine, and the host around them.
 
-use super::super::failure::Failure;
 use super::contender::{Arguments, Contender};
 use crate::variant::Stitched;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use trt_subgraph::backend::StepTime;
+use trt_tool::Failure;
 
 /// Mean times of the profiled calls, in microseconds.
 #[derive(Serialize)]

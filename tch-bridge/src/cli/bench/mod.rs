@@ -4,14 +4,11 @@ mod chart;
 mod contender;
 mod layers;
 mod machine;
-pub(super) mod statistics;
 mod text;
 
-use super::failure::Failure;
+use super::inspect;
 use super::model::{Loaded, ModelArgs, UNFIT};
 use super::spec::{Filling, Point};
-use super::terminal::progress;
-use super::{inspect, logging, terminal};
 use crate::switch;
 use clap::Args;
 use contender::{Arguments, Contender, Rival};
@@ -19,11 +16,14 @@ use layers::Layers;
 use machine::{Memory, Usage};
 use partitioner::count;
 use serde::Serialize;
-use statistics::{Statistics, median};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tch::{Device, IValue};
 use trt_subgraph::backend::cuda::Meter;
+use trt_tool::Failure;
+use trt_tool::statistics::{Statistics, median};
+use trt_tool::terminal::progress;
+use trt_tool::{logging, terminal};
 
 /// Contenders take turns this often.
 const ROUNDS: u32 = 10;
@@ -37,10 +37,10 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     streams: u32,
     /// Seconds of timing for each contender
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = trt_tool::seconds, allow_negative_numbers = true)]
     duration: f64,
     /// Seconds of warm-up for each contender
-    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = trt_tool::seconds, allow_negative_numbers = true)]
     warmup: f64,
     /// Time these too, in turns with the engines
     #[arg(long, value_enum, value_name = "WHOM", value_delimiter = ',')]
@@ -54,11 +54,6 @@ pub(crate) struct Bench {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-pub(super) fn seconds(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "seconds, such as 2.5".to_string())?;
-    if (0.0..=86_400.0).contains(&value) { Ok(value) } else { Err("seconds from 0 to 86400".into()) }
 }
 
 /// What was measured.

@@ -1,9 +1,9 @@
 //! A measurement as text.
 
-use super::super::Document;
-use super::super::terminal::{Style, cut, table, without_folders};
 use super::{Layers, Measurement, Timing};
 use partitioner::{count, quantity};
+use trt_tool::Document;
+use trt_tool::terminal::{Style, cut, table, without_folders};
 
 impl Document for Measurement {
     fn passed(&self) -> bool {

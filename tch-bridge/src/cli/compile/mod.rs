@@ -2,12 +2,9 @@
 
 mod sets;
 
-use super::Document;
-use super::failure::Failure;
+use super::inspect;
 use super::model::ModelArgs;
 use super::spec::{Filling, InputSpec, Point};
-use super::terminal::{Style, progress, table};
-use super::{inspect, logging};
 use crate::report::{EngineReport, MethodReport, State};
 use crate::{Report, SavedWeights};
 use clap::{Args, ValueEnum};
@@ -16,6 +13,10 @@ use partitioner::{count, quantity};
 use serde::Serialize;
 use sets::{ArgumentRanges, bounds, points, ranges, sets};
 use std::path::PathBuf;
+use trt_tool::Document;
+use trt_tool::Failure;
+use trt_tool::logging;
+use trt_tool::terminal::{Style, progress, table};
 
 /// Arguments of `compile`.
 #[derive(Args)]

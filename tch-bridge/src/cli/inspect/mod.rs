@@ -4,15 +4,15 @@ mod inspection;
 mod page;
 mod text;
 
-use super::failure::Failure;
-use super::logging;
 use super::model::ModelArgs;
 use super::spec::{Filling, Point};
-use super::terminal::progress;
 use clap::Args;
 use inspection::Inspection;
 pub(crate) use inspection::type_text;
 use std::path::{Path, PathBuf};
+use trt_tool::Failure;
+use trt_tool::logging;
+use trt_tool::terminal::progress;
 
 /// Arguments of `inspect`.
 #[derive(Args)]

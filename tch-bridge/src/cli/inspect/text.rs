@@ -1,10 +1,10 @@
 //! An inspection as text.
 
-use super::super::Document;
-use super::super::terminal::{Style, cut, percent, table, without_folders};
 use super::inspection::{EngineFacts, Inspection, NodeFacts};
 use partitioner::{count, quantity};
 use std::collections::BTreeSet;
+use trt_tool::Document;
+use trt_tool::terminal::{Style, cut, percent, table, without_folders};
 
 impl Document for Inspection {
     fn text(&self, style: Style) -> String {

@@ -5,8 +5,6 @@
 //! asked alone, with the host's values as its inputs, so that errors of earlier engines do not add up. Its calls are narrowed by
 //! bisection, first from the end, then from the start; what is found differs, and differs no longer without its first or last call.
 
-use super::super::failure::Failure;
-use super::super::terminal::Style;
 use super::super::{archive, verify::compare::describe};
 use super::compare::{Comparison, Tolerance, compare};
 use super::part::{Part, Whole};
@@ -19,6 +17,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use tch::{IValue, Tensor};
+use trt_tool::Failure;
+use trt_tool::terminal::Style;
 
 /// The smallest part that differs.
 #[derive(Serialize)]

@@ -8,12 +8,10 @@ mod part;
 mod tests;
 mod text;
 
-use super::failure::Failure;
 use super::leaves::{copies, leaves};
 use super::model::{Loaded, ModelArgs, UNFIT};
 use super::spec::{Filling, Point, Shapes, Spread, is_float, kind_name};
-use super::terminal::{percent, progress};
-use super::{archive, inspect, logging};
+use super::{archive, inspect};
 use crate::jit::words;
 use crate::switch;
 use bisect::Finding;
@@ -23,6 +21,9 @@ use judge::Judge;
 use serde::Serialize;
 use std::path::PathBuf;
 use tch::{IValue, Kind};
+use trt_tool::Failure;
+use trt_tool::logging;
+use trt_tool::terminal::{percent, progress};
 
 /// Arguments of `verify`.
 #[derive(Args)]

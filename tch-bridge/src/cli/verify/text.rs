@@ -1,11 +1,11 @@
 //! A verification as text.
 
-use super::super::Document;
 use super::super::spec::kind_name;
-use super::super::terminal::{Style, percent, table};
 use super::{Comparison, Run, Verification};
 use partitioner::count;
 use std::collections::BTreeSet;
+use trt_tool::Document;
+use trt_tool::terminal::{Style, percent, table};
 
 impl Document for Verification {
     fn passed(&self) -> bool {

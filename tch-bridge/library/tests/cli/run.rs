@@ -173,7 +173,7 @@ def forward(self, x, wide: bool):
         assert!(got.to_kind(Kind::Double).allclose(&want.to_kind(Kind::Double), 1e-5, 1e-6, false), "{at}");
     }
     let said = run(false, &folder.path("other.npz"), 2).to_string();
-    assert!(said.contains("`output.5` has elements of BFloat16, for which .npz has no type"), "{said}");
+    assert!(said.contains("`output.5` has elements of bf16, for which .npz has no type"), "{said}");
     run(false, &folder.path("other.safetensors"), 0);
 }
 

@@ -13,18 +13,23 @@ struct Kept {
 static KEPT: OnceLock<Kept> = OnceLock::new();
 
 /// Shows errors, and what `RUST_LOG` asks for.
-pub(crate) fn init() {
+pub fn init() {
     let mut shown = env_logger::Builder::from_env(Env::default().default_filter_or("error"));
     let shown = shown.format(|to, record| writeln!(to, "{}: {}", record.level(), record.args())).build();
     let most = shown.filter().max(LevelFilter::Warn);
     let kept = KEPT.get_or_init(|| Kept { shown, warnings: Mutex::default() });
-    if log::set_logger(kept).is_ok() {
-        log::set_max_level(most);
-    }
+    // A logger that is set already asks `of_program`.
+    drop(log::set_logger(kept));
+    log::set_max_level(most);
+}
+
+/// The log that [`init`] set up, if it was called.
+pub fn of_program() -> Option<&'static dyn Log> {
+    KEPT.get().map(|kept| kept as &dyn Log)
 }
 
 /// What was warned of so far, in one line; `unknown` where nothing was.
-pub(crate) fn reason(unknown: &str) -> String {
+pub fn reason(unknown: &str) -> String {
     let warnings = KEPT.get().map(|kept| kept.warnings.lock().unwrap_or_else(PoisonError::into_inner));
     match warnings {
         Some(warnings) if !warnings.is_empty() => warnings.join("; "),
@@ -33,14 +38,14 @@ pub(crate) fn reason(unknown: &str) -> String {
 }
 
 /// Each warning so far, once.
-pub(crate) fn warnings() -> Vec<String> {
+pub fn warnings() -> Vec<String> {
     KEPT.get()
         .map(|kept| kept.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone())
         .unwrap_or_default()
 }
 
 /// Does this, whose warnings are not the user's.
-pub(crate) fn without_warnings<T>(work: impl FnOnce() -> T) -> T {
+pub fn without_warnings<T>(work: impl FnOnce() -> T) -> T {
     let before = warnings().len();
     let done = work();
     if let Some(kept) = KEPT.get() {

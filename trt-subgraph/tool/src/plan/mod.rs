@@ -1,21 +1,40 @@
-//! `tch-trt plan`: saved plans, in files and in shared memory. libtorch only reads and writes tensors here.
+//! `tch-trt plan`: saved plans, in files and in shared memory.
 
 mod bench;
 mod info;
 mod run;
 mod share;
 
-use super::failure::Failure;
-use super::finish;
-use clap::{Args, Subcommand};
+use crate::document::panic_message;
+use crate::{Failure, finish, start};
+use clap::{Args, Parser, Subcommand};
 use std::path::Path;
-use std::process::ExitCode;
 use trt_subgraph::backend::{Backend, CompileOptions, choose};
 use trt_subgraph::plan::Plan;
 
+/// The program where it was asked for a plan alone.
+#[derive(Parser)]
+#[command(name = "tch-trt", version, max_term_width = 110)]
+struct Program {
+    #[command(subcommand)]
+    command: Only,
+}
+
+#[derive(Subcommand)]
+enum Only {
+    /// Saved plans: look, run, time, share between processes
+    Plan(PlanCommand),
+}
+
+/// Runs the program on the process's arguments, of which the first is `plan`.
+pub fn main() -> u8 {
+    let run = |Program { command: Only::Plan(args) }| args.run();
+    start(run, panic_message)
+}
+
 /// Arguments of `plan`.
 #[derive(Args)]
-pub(crate) struct PlanCommand {
+pub struct PlanCommand {
     #[command(subcommand)]
     command: Command,
 }
@@ -35,7 +54,8 @@ enum Command {
 }
 
 impl PlanCommand {
-    pub(crate) fn run(&self) -> ExitCode {
+    /// Runs it, prints what it found, and gives the exit status.
+    pub fn run(&self) -> u8 {
         match &self.command {
             Command::Info(args) => finish(args.run(), args.json),
             Command::Run(args) => finish(args.run(), args.json),

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 /// The files that readers meet, in the order of their names.
 fn guides() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let pages = root.join("docs").read_dir().unwrap().map(|entry| entry.unwrap().path());
     let mut pages: Vec<PathBuf> = pages.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
     pages.push(root.join("README.md"));

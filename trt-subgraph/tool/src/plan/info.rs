@@ -1,9 +1,9 @@
 //! `tch-trt plan info`.
 
-use super::super::Document;
-use super::super::failure::Failure;
-use super::super::terminal::{Style, one_line, table};
 use super::Source;
+use crate::Document;
+use crate::Failure;
+use crate::terminal::{Style, one_line, table};
 use clap::Args;
 use partitioner::{count, quantity};
 use serde::Serialize;

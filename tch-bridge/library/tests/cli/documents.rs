@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use tch::{Device, Kind, Tensor};
 
-const DOCUMENT: &str = include_str!("../../../docs/tool.md");
+const DOCUMENT: &str = include_str!("../../../../docs/tool.md");
 
 /// Path to type of each row in the table under `### JSON of NAME`.
 fn described(name: &str) -> BTreeMap<String, String> {

@@ -9,41 +9,48 @@ const COLOURS: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[3
 
 /// Whether to colour.
 #[derive(Clone, Copy)]
-pub(crate) struct Style {
+pub struct Style {
     coloured: bool,
 }
 
 impl Style {
-    pub(crate) fn of_stdout() -> Style {
+    /// That of the output stream: coloured on a terminal, unless `NO_COLOR` is set.
+    pub fn of_stdout() -> Style {
         Style { coloured: std::io::stdout().is_terminal() && wanted() }
     }
 
-    pub(crate) fn of_stderr() -> Style {
+    /// That of the error stream.
+    pub fn of_stderr() -> Style {
         Style { coloured: std::io::stderr().is_terminal() && wanted() }
     }
 
-    pub(crate) fn bold(self, text: &str) -> String {
+    /// The text in bold.
+    pub fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    pub(crate) fn dim(self, text: &str) -> String {
+    /// The text in a weaker colour.
+    pub fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
-    pub(crate) fn red(self, text: &str) -> String {
+    /// The text in red.
+    pub fn red(self, text: &str) -> String {
         self.paint("31", text)
     }
 
-    pub(crate) fn green(self, text: &str) -> String {
+    /// The text in green.
+    pub fn green(self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    pub(crate) fn yellow(self, text: &str) -> String {
+    /// The text in yellow.
+    pub fn yellow(self, text: &str) -> String {
         self.paint("33", text)
     }
 
     /// What may be printed in this style.
-    pub(crate) fn printable(self, text: &str) -> String {
+    pub fn printable(self, text: &str) -> String {
         printable(text, self.coloured)
     }
 
@@ -58,7 +65,7 @@ fn wanted() -> bool {
 }
 
 /// A bar on the error stream for `steps` steps, or a spinner where their number is 0; hidden where that is no terminal.
-pub(crate) fn progress(steps: u64, what: &'static str) -> ProgressBar {
+pub fn progress(steps: u64, what: &'static str) -> ProgressBar {
     let target = match std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
         false => ProgressDrawTarget::hidden(),
@@ -75,7 +82,7 @@ pub(crate) fn progress(steps: u64, what: &'static str) -> ProgressBar {
 }
 
 /// One line in which places have lost their folders: `aten::relu at /a/b/model.py:3` as `aten::relu at model.py:3`. Divisions stay.
-pub(crate) fn without_folders(text: &str) -> String {
+pub fn without_folders(text: &str) -> String {
     let is_place = |name: &str| {
         let line = name.split_once(':').map(|(_, line)| line);
         line.is_some_and(|line| line.starts_with(|c: char| c.is_ascii_digit()))
@@ -88,7 +95,7 @@ pub(crate) fn without_folders(text: &str) -> String {
 }
 
 /// A part from 0 to 1 in per cent, which is 0 or 100 only where the part is 0 or 1.
-pub(crate) fn percent(part: f64) -> String {
+pub fn percent(part: f64) -> String {
     match 100.0 * part {
         all if all > 0.0 && all < 0.01 => "under 0.01 %".to_string(),
         all if all > 0.0 && all < 0.1 || all > 99.9 && all < 99.99 => format!("{all:.2} %"),
@@ -99,7 +106,7 @@ pub(crate) fn percent(part: f64) -> String {
 
 /// The text without what a terminal would obey: control characters as Rust writes them, but for ends of lines, tabs and, where
 /// `coloured`, the colours of [`Style`]. Names in files may hold anything.
-pub(crate) fn printable(text: &str, coloured: bool) -> String {
+pub fn printable(text: &str, coloured: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -116,12 +123,12 @@ pub(crate) fn printable(text: &str, coloured: bool) -> String {
 }
 
 /// The text as one line of such characters.
-pub(crate) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     printable(text, false).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// The text, at most `length` characters of it where a terminal shows it.
-pub(crate) fn cut(text: &str, length: usize) -> String {
+pub fn cut(text: &str, length: usize) -> String {
     if !std::io::stdout().is_terminal() || text.chars().count() <= length {
         return text.to_string();
     }
@@ -129,7 +136,7 @@ pub(crate) fn cut(text: &str, length: usize) -> String {
 }
 
 /// A table with numbers aligned right and words aligned left. The first row is the head.
-pub(crate) fn table(rows: &[Vec<String>]) -> String {
+pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cells = |c: usize| rows.iter().filter_map(move |r| r.get(c));
     let widths: Vec<usize> =

@@ -26,7 +26,7 @@ pub(crate) fn saved(folder: &Folder) -> String {
     path
 }
 
-fn inputs(folder: &Folder) -> (Tensor, String) {
+pub(crate) fn inputs(folder: &Folder) -> (Tensor, String) {
     let x = Tensor::arange(32, (Kind::Float, Device::Cpu)).view([4, 8]) / 7.0;
     Tensor::write_npz(&[("x", &x)], folder.path("in.npz")).unwrap();
     (x, folder.path("in.npz"))

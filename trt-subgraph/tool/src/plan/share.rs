@@ -1,9 +1,9 @@
 //! `tch-trt plan share` and `unshare`.
 
-use super::super::Document;
-use super::super::failure::Failure;
-use super::super::terminal::{Style, one_line};
 use super::{Source, told};
+use crate::Document;
+use crate::Failure;
+use crate::terminal::{Style, one_line};
 use clap::Args;
 use partitioner::quantity;
 use serde::Serialize;

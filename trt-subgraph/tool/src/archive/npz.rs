@@ -1,36 +1,36 @@
 //! NumPy's .npz archives. Reading: of each array the header is checked against the bytes that are there, arrays in Fortran's order
 //! and of either byte order are taken. The form is <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
-use crate::jit::words;
+use super::{Array, Element};
 use std::error::Error;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use tch::{Kind, Tensor};
+use trt_subgraph::DType;
 use zip::result::ZipError;
 use zip::write::FileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 type Fault = Box<dyn Error>;
 
-/// What numbers of these names are: NumPy's name without byte order, torch's type, bytes of what a byte order turns round.
-const TYPES: [(&str, Kind, usize); 11] = [
-    ("b1", Kind::Bool, 1),
-    ("u1", Kind::Uint8, 1),
-    ("i1", Kind::Int8, 1),
-    ("i2", Kind::Int16, 2),
-    ("i4", Kind::Int, 4),
-    ("i8", Kind::Int64, 8),
-    ("f2", Kind::Half, 2),
-    ("f4", Kind::Float, 4),
-    ("f8", Kind::Double, 8),
-    ("c8", Kind::ComplexFloat, 4),
-    ("c16", Kind::ComplexDouble, 8),
+/// What numbers of these names are, under NumPy's name without byte order.
+const TYPES: [(&str, Element); 11] = [
+    ("b1", Element::Real(DType::Bool)),
+    ("u1", Element::Real(DType::U8)),
+    ("i1", Element::Real(DType::I8)),
+    ("i2", Element::Real(DType::I16)),
+    ("i4", Element::Real(DType::I32)),
+    ("i8", Element::Real(DType::I64)),
+    ("f2", Element::Real(DType::F16)),
+    ("f4", Element::Real(DType::F32)),
+    ("f8", Element::Real(DType::F64)),
+    ("c8", Element::Complex(DType::F32)),
+    ("c16", Element::Complex(DType::F64)),
 ];
 
 /// All arrays of an archive, in its order.
-pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Fault> {
+pub(super) fn read(path: &Path) -> Result<Vec<(String, Array)>, Fault> {
     let damaged = |e: ZipError| match e {
         ZipError::InvalidArchive(why) => cut_short(why),
         ZipError::Io(e) if e.kind() == ErrorKind::UnexpectedEof => cut_short("it ends too soon"),
@@ -56,41 +56,37 @@ fn cut_short(why: &str) -> Fault {
     format!("the .npz archive is truncated or damaged ({why}); copy or write it again").into()
 }
 
-/// Writes an archive of dense tensors.
-pub(super) fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Fault> {
+/// Writes an archive of these tensors.
+pub(super) fn write(path: &Path, tensors: &[(String, Array)]) -> Result<(), Fault> {
     // One that is dropped before it is finished tries to finish, and prints that it cannot.
     let mut archive = ManuallyDrop::new(ZipWriter::new(File::create(path)?));
     let stored = FileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
     for (name, tensor) in tensors {
-        let kind = tensor.kind();
-        let (element, ..) = TYPES.iter().find(|(_, known, _)| *known == kind).ok_or_else(|| {
-            format!(
-                "`{name}` has elements of {kind:?}, for which .npz has no type; .safetensors may have one"
-            )
+        let element = tensor.element();
+        let (named, _) = TYPES.iter().find(|(_, known)| *known == element).ok_or_else(|| {
+            format!("`{name}` has elements of {element}, for which .npz has no type; .safetensors has one")
         })?;
-        let order = if kind.elt_size_in_bytes() == 1 { '|' } else { '<' };
-        let axes: String = tensor.size().iter().map(|size| format!("{size},")).collect();
+        let order = if element.size() == 1 { '|' } else { '<' };
+        let axes: String = tensor.shape().iter().map(|size| format!("{size},")).collect();
         let mut header =
-            format!("{{'descr': '{order}{element}', 'fortran_order': False, 'shape': ({axes}), }}");
+            format!("{{'descr': '{order}{named}', 'fortran_order': False, 'shape': ({axes}), }}");
         // Data begins at a multiple of 64 bytes, after a line's end.
         const AHEAD: usize = 10;
         let end = (AHEAD + header.len() + 1).next_multiple_of(64);
         header.extend(std::iter::repeat_n(' ', end - AHEAD - header.len() - 1));
         header.push('\n');
-        let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
-        tensor.f_copy_data_u8(&mut bytes, tensor.numel()).map_err(|e| words(&e))?;
         archive.start_file(format!("{name}.npy"), stored)?;
         archive.write_all(b"\x93NUMPY\x01\x00")?;
         archive.write_all(&u16::try_from(header.len())?.to_le_bytes())?;
         archive.write_all(header.as_bytes())?;
-        archive.write_all(&bytes)?;
+        archive.write_all(tensor.bytes())?;
     }
     archive.finish()?.sync_all()?;
     Ok(())
 }
 
 /// One array, which with its header takes `size` bytes.
-fn array(from: &mut dyn Read, size: u64) -> Result<Tensor, Fault> {
+fn array(from: &mut dyn Read, size: u64) -> Result<Array, Fault> {
     let mut start = [0; 10];
     if from.read_exact(&mut start).is_err() || !start.starts_with(b"\x93NUMPY") {
         return Err("this is no array in NumPy's form".into());
@@ -114,12 +110,12 @@ fn array(from: &mut dyn Read, size: u64) -> Result<Tensor, Fault> {
     from.take(length).read_to_string(&mut header)?;
     let header = Header::parse(&header).ok_or_else(|| format!("its header is not understood: {header}"))?;
     let named =
-        TYPES.iter().find(|(name, ..)| *name == header.element.trim_start_matches(['<', '>', '=', '|']));
-    let (_, kind, unit) = *named.ok_or_else(|| {
+        TYPES.iter().find(|(name, _)| *name == header.element.trim_start_matches(['<', '>', '=', '|']));
+    let &(_, element) = named.ok_or_else(|| {
         let known: Vec<&str> = TYPES.iter().map(|t| t.0).collect();
         format!("elements of type {} are not taken; these are: {}", header.element, known.join(", "))
     })?;
-    let wanted = header.shape.iter().try_fold(kind.elt_size_in_bytes() as u64, |n, &d| n.checked_mul(d));
+    let wanted = header.shape.iter().try_fold(element.size() as u64, |n, &d| n.checked_mul(d));
     let wanted = wanted.ok_or("its shape is too large")?;
     let found = size.saturating_sub(before + length);
     if found != wanted {
@@ -128,17 +124,32 @@ fn array(from: &mut dyn Read, size: u64) -> Result<Tensor, Fault> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)?;
     if header.element.starts_with('>') {
-        bytes.chunks_exact_mut(unit).for_each(<[u8]>::reverse);
+        let (Element::Real(part) | Element::Complex(part)) = element;
+        bytes.chunks_exact_mut(part.size()).for_each(<[u8]>::reverse);
     }
-    let mut shape: Vec<i64> = header.shape.iter().map(|&d| d as i64).collect();
+    let shape: Vec<usize> = header.shape.iter().map(|&d| d as usize).collect();
     if header.fortran {
-        shape.reverse();
+        bytes = row_major(&bytes, &shape, element.size());
     }
-    let tensor = Tensor::f_from_data_size(&bytes, &shape, kind).map_err(|e| words(&e))?;
-    let turned: Vec<i64> = (0..shape.len() as i64).rev().collect();
-    let tensor =
-        if header.fortran { tensor.f_permute(turned).and_then(|t| t.f_contiguous()) } else { Ok(tensor) };
-    Ok(tensor.map_err(|e| words(&e))?)
+    Ok(Array::new(element, shape, bytes).ok_or("its shape is too large")?)
+}
+
+/// The elements, of `size` bytes each, whose first axis was the innermost, with the last axis innermost.
+fn row_major(bytes: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut place = vec![0; shape.len()];
+    for _ in 0..bytes.len() / size {
+        let at = place.iter().zip(shape).rev().fold(0, |at, (i, d)| at * d + i);
+        out.extend_from_slice(&bytes[at * size..][..size]);
+        for (i, d) in place.iter_mut().zip(shape).rev() {
+            *i += 1;
+            if *i < *d {
+                break;
+            }
+            *i = 0;
+        }
+    }
+    out
 }
 
 /// `{'descr': '<f4', 'fortran_order': False, 'shape': (4, 8), }`
@@ -189,24 +200,33 @@ mod tests {
         [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
     }
 
-    fn read(header: &str, data: &[u8]) -> Result<Tensor, String> {
+    fn read(header: &str, data: &[u8]) -> Result<Array, String> {
         let bytes = bytes(header, data);
         array(&mut &bytes[..], bytes.len() as u64).map_err(|e| e.to_string())
     }
 
     #[test]
     fn arrays_of_either_order_are_read() {
+        let rows = |shape: &[usize], values: &[i16]| {
+            let bytes = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+            Array::new(Element::Real(DType::I16), shape.to_vec(), bytes).unwrap()
+        };
         let data: Vec<u8> = (0..6i16).flat_map(i16::to_le_bytes).collect();
-        let rows = read("{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), }\n", &data).unwrap();
-        assert_eq!(rows, Tensor::from_slice(&[0i16, 1, 2, 3, 4, 5]).view([2, 3]));
-        let columns = read("{'descr': '<i2', 'fortran_order': True, 'shape': (2, 3), }\n", &data).unwrap();
-        assert_eq!(columns, Tensor::from_slice(&[0i16, 2, 4, 1, 3, 5]).view([2, 3]));
-        assert!(columns.is_contiguous());
+        let read_as = |order: &str, shape: &str| {
+            read(&format!("{{'descr': '<i2', 'fortran_order': {order}, 'shape': {shape}, }}\n"), &data)
+                .unwrap()
+        };
+        assert_eq!(read_as("False", "(2, 3)"), rows(&[2, 3], &[0, 1, 2, 3, 4, 5]));
+        assert_eq!(read_as("True", "(2, 3)"), rows(&[2, 3], &[0, 2, 4, 1, 3, 5]));
+        assert_eq!(read_as("True", "(1, 3, 2)"), rows(&[1, 3, 2], &[0, 3, 1, 4, 2, 5]));
         let data: Vec<u8> = (0..6i16).flat_map(i16::to_be_bytes).collect();
         let turned = read("{'shape': (6,), 'fortran_order': False, 'descr': '>i2'}", &data).unwrap();
-        assert_eq!(turned, Tensor::from_slice(&[0i16, 1, 2, 3, 4, 5]));
+        assert_eq!(turned, rows(&[6], &[0, 1, 2, 3, 4, 5]));
         let number = read("{'descr': '<f8', 'fortran_order': True, 'shape': ()}", &2.5f64.to_le_bytes());
-        assert_eq!(number.unwrap().double_value(&[]), 2.5);
+        assert_eq!(number.unwrap().bytes(), 2.5f64.to_ne_bytes());
+        let parts: Vec<u8> = [1f32, 2.0].iter().flat_map(|v| v.to_be_bytes()).collect();
+        let pair = read("{'descr': '>c8', 'fortran_order': False, 'shape': (1,)}", &parts).unwrap();
+        assert_eq!(pair.bytes(), [1f32, 2.0].map(f32::to_ne_bytes).concat());
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! `tch-trt plan run`.
 
-use super::super::failure::Failure;
-use super::super::terminal::{Style, table};
-use super::super::{Document, archive};
 use super::{Source, told};
-use crate::jit::words;
-use crate::types::{dtype_of_kind, kind_of_dtype};
+use crate::Document;
+use crate::Failure;
+use crate::archive::{self, Array, Element};
+use crate::terminal::{Style, table};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use tch::Tensor;
 use trt_subgraph::session::Session;
 use trt_subgraph::{Literal, TensorType};
 
@@ -56,8 +54,10 @@ impl Run {
         let mut session = session.map_err(|e| told(&self.source.plan, e))?;
         let failed = |e: &dyn std::fmt::Display| Failure::file(&self.given, e);
         let mut missing: Vec<&str> = plan.inputs().iter().map(|p| p.name.as_str()).collect();
-        for (name, tensor) in archive::read(&self.given)? {
-            let value = literal(&tensor).map_err(|e| failed(&format!("`{name}`: {e}")))?;
+        for (name, array) in archive::read(&self.given)? {
+            let value = literal(&array).ok_or_else(|| {
+                failed(&format!("`{name}`: elements of type {} are not taken", array.element()))
+            })?;
             session.set(&name, &value).map_err(|e| failed(&e))?;
             missing.retain(|m| *m != name);
         }
@@ -68,9 +68,9 @@ impl Run {
         let mut outputs = Vec::new();
         for port in plan.outputs() {
             let value = session.get(&port.name).map_err(|e| told(&self.source.plan, e))?;
-            let sizes: Vec<i64> = port.ty.shape.iter().map(|&n| n as i64).collect();
-            let tensor = Tensor::f_from_data_size(value.bytes(), &sizes, kind_of_dtype(port.ty.dtype));
-            outputs.push((port.name.clone(), tensor.map_err(|e| failed(&words(&e)))?));
+            let element = Element::Real(port.ty.dtype);
+            let array = Array::new(element, port.ty.shape.to_vec(), value.bytes().to_vec());
+            outputs.push((port.name.clone(), array.expect("a literal has the bytes of its type")));
         }
         archive::write(&self.output, &outputs)?;
         let output = |p: &trt_subgraph::plan::Port| Output { name: p.name.clone(), ty: p.ty.to_string() };
@@ -83,15 +83,10 @@ impl Run {
     }
 }
 
-/// The tensor's elements on the host, row-major.
-fn literal(tensor: &Tensor) -> Result<Literal, String> {
-    let kind = tensor.kind();
-    let dtype = dtype_of_kind(kind).ok_or_else(|| format!("elements of type {kind:?} are not taken"))?;
-    let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
-    let mut out = Literal::zeros(TensorType::new(dtype, shape));
-    let dense = tch::no_grad(|| tensor.f_contiguous()).map_err(|e| words(&e))?;
-    dense.f_copy_data_u8(out.bytes_mut(), dense.numel()).map_err(|e| words(&e))?;
-    Ok(out)
+/// The same tensor as a plan takes it; `None` of elements that no plan takes.
+fn literal(array: &Array) -> Option<Literal> {
+    let Element::Real(dtype) = array.element() else { return None };
+    Literal::from_bytes(TensorType::new(dtype, array.shape()), array.bytes())
 }
 
 impl Document for Ran {

@@ -1,10 +1,10 @@
 //! `tch-trt plan bench`.
 
-use super::super::Document;
-use super::super::bench::statistics::{Statistics, median};
-use super::super::failure::Failure;
-use super::super::terminal::{Style, progress, table};
 use super::{Source, told};
+use crate::Document;
+use crate::Failure;
+use crate::statistics::{Statistics, median};
+use crate::terminal::{Style, progress, table};
 use clap::Args;
 use partitioner::quantity;
 use serde::Serialize;
@@ -21,10 +21,10 @@ pub(super) struct Bench {
     #[command(flatten)]
     source: Source,
     /// Seconds of timing
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = super::super::bench::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = crate::seconds, allow_negative_numbers = true)]
     duration: f64,
     /// Seconds of warm-up
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = super::super::bench::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = crate::seconds, allow_negative_numbers = true)]
     warmup: f64,
     /// Print JSON
     #[arg(long)]

@@ -5,20 +5,28 @@ use std::time::Duration;
 
 /// Latencies of one contender, in microseconds.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Statistics {
-    pub(crate) calls: usize,
-    pub(crate) min_us: f64,
-    pub(crate) mean_us: f64,
-    pub(crate) median_us: f64,
-    pub(crate) p90_us: f64,
-    pub(crate) p95_us: f64,
-    pub(crate) p99_us: f64,
-    pub(crate) max_us: f64,
+pub struct Statistics {
+    /// How many calls there were.
+    pub calls: usize,
+    /// The shortest.
+    pub min_us: f64,
+    /// Their mean.
+    pub mean_us: f64,
+    /// The middle one.
+    pub median_us: f64,
+    /// What 90 % of them do not exceed.
+    pub p90_us: f64,
+    /// What 95 % do not exceed.
+    pub p95_us: f64,
+    /// What 99 % do not exceed.
+    pub p99_us: f64,
+    /// The longest.
+    pub max_us: f64,
 }
 
 impl Statistics {
     /// Of these latencies, which it sorts; `None` where there are none.
-    pub(crate) fn of(latencies: &mut [Duration]) -> Option<Statistics> {
+    pub fn of(latencies: &mut [Duration]) -> Option<Statistics> {
         latencies.sort_unstable();
         let us = |d: Duration| d.as_secs_f64() * 1e6;
         let (first, last) = (latencies.first()?, latencies.last()?);
@@ -37,13 +45,13 @@ impl Statistics {
 }
 
 /// The smallest of sorted latencies that at least `percent` of them do not exceed (nearest rank).
-pub(crate) fn percentile(sorted: &[Duration], percent: f64) -> Duration {
+pub fn percentile(sorted: &[Duration], percent: f64) -> Duration {
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
 /// The middle of some numbers, the mean of the two middle ones where their number is even; `None` of nothing.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
+pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (low, high) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);

@@ -1,5 +1,6 @@
 //! The program as its users see it: what it prints, writes and returns.
 
+mod alone;
 mod bench;
 mod cache;
 mod command_line;
@@ -98,6 +99,11 @@ pub fn tool_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied()).args(arguments).output().unwrap()
+}
+
+/// What was written to a stream.
+pub fn said(stream: &[u8]) -> String {
+    String::from_utf8_lossy(stream).into_owned()
 }
 
 /// The text on the output stream, with the exit status that is expected.
