@@ -99,7 +99,8 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
     }
     let bulks = tensor::bulks(a, layer, clusters, cuts.saturating_add(1));
     let outdone = !bulks.is_empty() && cuts != usize::MAX;
-    out.extend(bulks.into_iter().map(|bulk| -> Arc<dyn Way> { Arc::new(ByBulkCopies(bulk)) }));
+    let bulks = bulks.into_iter().chain(tensor::bulks_of_areas(a, layer, clusters, cuts.saturating_add(1)));
+    out.extend(bulks.map(|bulk| -> Arc<dyn Way> { Arc::new(ByBulkCopies(bulk)) }));
     if let Some(form) = tensor::row_form(a, layer, tf32) {
         let cuts = tensor::cuts(form, &a.target, clusters, cuts);
         out.extend(cuts.into_iter().map(|cut| -> Arc<dyn Way> { Arc::new(OfRows(cut)) }));

@@ -86,6 +86,21 @@ template <int N, int QUARTERS = 4, class T> void multiply_tiles(f32 (*s)[4], con
                 for (int i = 0; i < 2; ++i) s[j][c] += device::at(&left, i, type) * device::at(&right, i, type);
             }
 }
+template <int N, int QUARTERS, int STEP, class T> void multiply_area(f32 (*s)[4], const unsigned char* a, const unsigned char* b, T type) {
+    const int lane = device::running % 32, warp = device::running % device::block / 32 % 4;
+    auto word = [](const unsigned char* row, int k) {
+        unsigned w;
+        std::memcpy(&w, row + ((k / 8 ^ (uint64_t)row / 128 % 8) * 16) + k % 8 * 2, 4);
+        return w;
+    };
+    for (int j = 0; j < N; ++j)
+        for (int c = 0; c < 4; ++c)
+            for (int k = 0; k < 16 * QUARTERS; k += 2) {
+                const int row = warp * 16 + lane / 4 + c / 2 * 8;
+                const unsigned left = word(a + (row / 8 * STEP + row % 8) * 128, k), right = word(b + (j * 8 + lane % 4 * 2 + c % 2) * 128, k);
+                for (int i = 0; i < 2; ++i) s[j][c] += device::at(&left, i, type) * device::at(&right, i, type);
+            }
+}
 
 DEVICE void gather_eights(f32* to, const f32 (*s)[4], int half) {
     device::show(s);
@@ -159,9 +174,24 @@ DEVICE void begin_box(unsigned char* to, const Boxes& from, u64* done, unsigned,
         for (int y = 0; y < extents[1]; ++y) from.row(to, z * extents[1] + y, extents[0], {i, j + y, k + z});
     device::arrived(done, deep * extents[1] * extents[0] * 2);
 }
+DEVICE void begin_area(unsigned char* to, const Boxes& from, u64* done, int i, int j, int k, int l) {
+    const int64_t* const extents = from.moved();
+    int row = 0;
+    for (int image = 0; image < extents[3]; ++image)
+        for (int z = 0; z < extents[2]; ++z)
+            for (int y = 0; y < extents[1]; ++y) from.row(to, row++, extents[0], {i, j + y, k + z, l + image});
+    device::arrived(done, row * extents[0] * 2);
+}
 DEVICE void send_box(const unsigned char* from, const Boxes& to, int i, int j) {
     const int64_t* const extents = to.moved();
     for (int y = 0; y < extents[1]; ++y) to.row_back(from, y, extents[0], {i, j + y});
+}
+DEVICE void send_area(const unsigned char* from, const Boxes& to, int i, int j, int k, int l) {
+    const int64_t* const extents = to.moved();
+    int row = 0;
+    for (int image = 0; image < extents[3]; ++image)
+        for (int z = 0; z < extents[2]; ++z)
+            for (int y = 0; y < extents[1]; ++y) to.row_back(from, row++, extents[0], {i, j + y, k + z, l + image});
 }
 DEVICE void end_boxes() {}
 DEVICE void await_boxes_read() {}

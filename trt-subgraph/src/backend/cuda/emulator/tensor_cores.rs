@@ -162,7 +162,9 @@ fn products_by_bulk_copies() {
         let on = |multiprocessors| {
             let (target, list) = (Target { capability: 90, multiprocessors }, Mutex::new(Vec::new()));
             super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
-            list.into_inner().expect("nobody panicked")
+            let mut ways = list.into_inner().expect("nobody panicked");
+            ways.retain(|way| !way.name().contains("of areas"));
+            ways
         };
         let alone = |way: &Arc<dyn Way>| {
             let name = way.name();
@@ -185,6 +187,69 @@ fn products_by_bulk_copies() {
         "beside, results sent",
     ] {
         assert!(tiles.iter().any(|name| name.ends_with(how)), "{how}: {tiles:?}");
+    }
+}
+
+/// Taps that read what came once: tiles of eight places and of whole lines, of several images, paddings of each side, channels that fill no
+/// unit, teams that take turns, sums that blocks share.
+#[test]
+fn convolutions_by_areas() {
+    let c = |padding: [(usize, usize); 2], dilation: [usize; 2]| {
+        LayerKind::Convolution(Convolution {
+            stride: vec![1; 2],
+            padding: padding.to_vec(),
+            dilation: dilation.to_vec(),
+            groups: 1,
+            transposed: false,
+            output_padding: vec![0; 2],
+        })
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    let cases = [
+        (DType::F16, c([(1, 1); 2], [1; 2]), &[2, 16, 9, 7][..], &[40, 16, 3, 3][..], 9),
+        (DType::BF16, c([(1, 1); 2], [1; 2]), &[3, 72, 7, 8], &[32, 72, 3, 2], 12),
+        (DType::F16, c([(2, 0), (1, 3)], [1, 2]), &[1, 130, 4, 5], &[17, 130, 3, 2], 12),
+        (DType::BF16, c([(1, 1); 2], [1; 2]), &[1, 8, 6, 28], &[64, 8, 2, 3], 9),
+        (DType::F16, c([(0, 4), (3, 1)], [1; 2]), &[5, 8, 4, 6], &[96, 8, 1, 4], 9),
+    ];
+    for (at, (dtype, kind, x, w, every)) in cases.into_iter().enumerate() {
+        let mut b = Builder::new();
+        let (given, w) = (b.input(ty(dtype, x)), b.parameter("w", ty(dtype, w)));
+        let own = LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs));
+        let x = b.add(own.clone(), &[given]).expect("well typed");
+        let types = [b.ty(x).clone(), b.ty(w).clone()];
+        let result = infer(&kind, None, &types.each_ref()).expect("well typed").remove(0);
+        let more = if at % 2 == 1 {
+            // What may come by bulk copies as well.
+            let shape = [0, 2, 3, 1].map(|axis| result.shape[axis]);
+            let rows = b.input(ty(dtype, &shape));
+            let image = b.add(LayerKind::Permute { axes: vec![0, 3, 1, 2] }, &[rows]).expect("well typed");
+            b.add(own.clone(), &[image]).expect("well typed")
+        } else {
+            b.input(result)
+        };
+        let mut y = b.fused(kind, &[x, w, more], Some(Expr::binary(Binary::Add))).expect("well typed");
+        if at % 3 != 2 {
+            y = vec![b.add(own, &y).expect("well typed")];
+        }
+        let network = b.finish(y);
+        let run = super::narrow::split(&network).run;
+        let on = |multiprocessors| {
+            let (target, list) = (Target { capability: 90, multiprocessors }, Mutex::new(Vec::new()));
+            super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
+            let ways = list.into_inner().expect("nobody panicked");
+            ways.into_iter().filter(|way| way.name().contains("of areas")).collect::<Vec<_>>()
+        };
+        let alone = |way: &Arc<dyn Way>| !way.name().contains("clusters of 2x1");
+        let several = |way: &Arc<dyn Way>| way.name().contains("shared");
+        let found = on(1).into_iter().filter(|way| alone(way) && !several(way)).step_by(every);
+        for way in found.chain(on(132).into_iter().filter(several).step_by(every)) {
+            seen.insert(way.name());
+            agrees_within(&network, Choice::Settled(way.clone()), 4e-3);
+        }
+    }
+    for how in ["by turns", "areas of 1x8x8", "areas of 2x8x8", "shared by 2", "brought", "sent"] {
+        assert!(seen.iter().any(|name| name.contains(how)), "{how}: {seen:?}");
     }
 }
 

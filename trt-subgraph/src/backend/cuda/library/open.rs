@@ -36,7 +36,8 @@ pub fn open(names: &[&str]) -> Result<Library, String> {
     Err(why)
 }
 
-/// Where to look before the dynamic linker does: what the user names, then where CUDA libraries that the process has come from.
+/// Where to look before the dynamic linker does: what the user names, then where CUDA libraries that the process has come from, then
+/// beside libtorch.
 fn folders() -> Vec<PathBuf> {
     let named = std::env::var_os(VARIABLE).unwrap_or_default();
     let mut out: Vec<PathBuf> = std::env::split_paths(&named).filter(|f| !f.as_os_str().is_empty()).collect();
@@ -50,6 +51,12 @@ fn folders() -> Vec<PathBuf> {
             out.push(folder.to_path_buf());
         }
     }
+    // Those of pip's libtorch, where a process without it is told its folder.
+    let searched = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let of_pip =
+        |f: PathBuf| ["cu13", "cudnn"].map(|package| f.join("../../nvidia").join(package).join("lib"));
+    let folders = std::env::split_paths(&searched).filter(|f| f.join("libtorch_cuda.so").exists());
+    out.extend(folders.flat_map(of_pip).filter(|f| f.is_dir()));
     out
 }
 

@@ -134,6 +134,14 @@ template <int N, int QUARTERS = 4, class T> DEVICE void multiply_tiles(f32 (*s)[
     for (int part = 0; part < QUARTERS; ++part) multiply_tile(s, left + 2 * part, right + 2 * part, type, Width<N>());
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
+// The same where eight rows of `a` after each other start at any one, and the next eight STEP rows after them; units lie in the order of
+// the number that their row has in shared memory.
+template <int N, int QUARTERS, int STEP, class T> DEVICE void multiply_area(f32 (*s)[4], const void* a, const void* b, T type) {
+    const u64 left = (u64)(shared_address(a) >> 4 & 0x3fff) | 1ull << 16 | (u64)(STEP * 8) << 32 | 1ull << 62, right = described(b);
+    #pragma unroll
+    for (int part = 0; part < QUARTERS; ++part) multiply_tile(s, left + 2 * part, right + 2 * part, type, Width<N>());
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
 // Shared memory of a size that is said at the launch.
 #define DYNAMIC_SHARED(name, bytes) extern __shared__ __align__(1024) unsigned char name[]
 
@@ -206,10 +214,19 @@ DEVICE void begin_box(void* to, const Boxes& from, u64* done, unsigned blocks, i
         asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
                      ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(i), "r"(j), "r"(k) : "memory");
 }
+// The same of four axes, into our shared memory alone.
+DEVICE void begin_area(void* to, const Boxes& from, u64* done, int i, int j, int k, int l) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
+                 ::"r"(shared_address(to)), "l"(&from), "r"(shared_address(done)), "r"(i), "r"(j), "r"(k), "r"(l) : "memory");
+}
 // Begins to copy a box out of shared memory to these elements on, as far as they exist; what was begun since the last `end_boxes` is a group.
 DEVICE void send_box(const void* from, const Boxes& to, int i, int j) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];"
                  ::"l"(&to), "r"(shared_address(from)), "r"(i), "r"(j) : "memory");
+}
+DEVICE void send_area(const void* from, const Boxes& to, int i, int j, int k, int l) {
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];"
+                 ::"l"(&to), "r"(shared_address(from)), "r"(i), "r"(j), "r"(k), "r"(l) : "memory");
 }
 DEVICE void end_boxes() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // Waits until all that this thread sent has been read, or written.

@@ -5,6 +5,7 @@ use super::super::super::super::super::boxes::ROW;
 use super::super::super::super::super::target::Target;
 use super::super::cut::GAP;
 use super::super::{Form, form};
+use super::area::Area;
 use super::factors::rows;
 use super::{folded, near};
 use crate::DType;
@@ -34,6 +35,8 @@ pub struct Bulk {
     pub folded: bool,
     /// Blocks of a cluster that each have a part of the sums of one tile.
     pub shares: usize,
+    /// Is a tile one of a convolution whose taps share what its windows see?
+    pub area: Option<Area>,
 }
 
 /// Most stages.
@@ -61,16 +64,32 @@ impl Bulk {
 
     /// Bytes of a stage.
     pub fn stage(&self) -> usize {
-        (self.tile[0] + self.tile[1]) * ROW
+        self.columns_at() + self.tile[1] * ROW
+    }
+
+    /// Where the columns are in it, which follow the rows.
+    pub fn columns_at(&self) -> usize {
+        if self.area.is_some() { 0 } else { self.tile[0] * ROW }
+    }
+
+    /// Where the areas are in shared memory.
+    pub fn areas(&self) -> usize {
+        self.stages * self.stage()
+    }
+
+    /// Where in shared memory it is what lies near of tiles.
+    pub fn near_at(&self) -> usize {
+        self.areas() + self.area.map_or(0, |area| area.buffers * area.bytes(self.tile[0]))
     }
 
     pub fn shared(&self) -> usize {
-        self.barriers() + (2 * self.stages + 3 * self.teams) * 8
+        self.barriers()
+            + (2 * self.stages + 3 * self.teams + self.area.map_or(0, |area| 2 * area.buffers)) * 8
     }
 
     /// Where the barriers are in shared memory.
     pub fn barriers(&self) -> usize {
-        self.stages * self.stage() + self.teams * self.near()
+        self.near_at() + self.teams * self.near()
     }
 
     /// Columns of a box of what lies near: as many as a row of 128 bytes has, or half as many where those do not fill a part.
@@ -93,10 +112,17 @@ impl Bulk {
         self.tile[1] + GAP
     }
 
+    /// Tiles along the rows and the columns.
+    fn all_tiles(&self, form: Form) -> [usize; 2] {
+        let rows = self.area.map_or_else(|| form.m.div_ceil(self.tile[0]), |area| area.tiles());
+        [rows, form.n.div_ceil(self.tile[1])]
+    }
+
     /// Clusters along the rows and the columns.
     pub fn clusters(&self, form: Form) -> [usize; 2] {
-        let along = |size: usize, axis: usize| size.div_ceil(self.tile[axis]).div_ceil(self.cluster[axis]);
-        [along(form.m, 0), along(form.n, 1)]
+        let along = |tiles: usize, axis: usize| tiles.div_ceil(self.cluster[axis]);
+        let [high, wide] = self.all_tiles(form);
+        [along(high, 0), along(wide, 1)]
     }
 
     /// Tiles of all clusters.
@@ -124,8 +150,9 @@ impl Bulk {
             (false, false) => "",
         };
         let of = if self.folded { ", of a folded image" } else { "" };
+        let seen = self.area.map_or(String::new(), |area| area.name());
         let by = if self.shares > 1 { format!(", sums shared by {}", self.shares) } else { String::new() };
-        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{with}{of}{by}")
+        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{seen}{with}{of}{by}")
     }
 
     /// Cycles that the product takes, about. The rates are those that fit timings on an H200.
@@ -146,11 +173,13 @@ impl Bulk {
         const SHARED: f64 = 1500.0;
         let ([rows, columns], turns) = (self.tile, self.teams > 1);
         let area = (rows * columns) as f64;
-        let bytes = ((rows / self.cluster[1] + columns / self.cluster[0]) * ROW) as f64;
+        let of_rows = self.area.map_or(rows * ROW / self.cluster[1], |area| area.comes_at_a_tap());
+        let bytes = (of_rows + columns / self.cluster[0] * ROW) as f64;
         let each = self.tiles(form).div_ceil(target.multiprocessors) as f64;
         let steps = steps.div_ceil(self.shares);
         let rounds = (each / self.beside as f64).ceil();
-        let step = (area * ROW as f64 / MULTIPLIED[usize::from(turns)]).max(bytes / COPIED);
+        let multiplied = MULTIPLIED[usize::from(turns || self.area.is_some())];
+        let step = (area * ROW as f64 / multiplied).max(bytes / COPIED);
         let products = steps as f64 * (each * step).max(rounds * STEP);
         let end = area / STORED[usize::from(turns)] / if self.sends { SENT } else { 1.0 };
         if self.shares > 1 {
@@ -169,11 +198,9 @@ const FARTHEST: usize = 127;
 /// The cuts that promise most, at most `most`; none where bulk copies cannot bring the factors.
 pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> Vec<Bulk> {
     /// Of tiles and of warpgroups' parts: rows, columns; and teams.
-    const TILES: [([usize; 2], [usize; 2], usize); 18] = [
+    const TILES: [([usize; 2], [usize; 2], usize); 16] = [
         ([128, 128], [128, 128], 2),
         ([128, 128], [64, 128], 2),
-        ([128, 160], [64, 160], 2),
-        ([128, 192], [128, 96], 2),
         ([128, 96], [128, 96], 2),
         ([256, 64], [128, 64], 2),
         ([128, 64], [128, 64], 2),
@@ -225,8 +252,19 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
             for beside in [1, 2] {
                 let room = a.target.shared() / beside - 2048;
                 let (brings, sends) = (brings && shares == 1, sends && shares == 1);
-                let mut bulk =
-                    Bulk { tile, part, cluster, teams, stages: 1, beside, brings, sends, folded, shares };
+                let mut bulk = Bulk {
+                    tile,
+                    part,
+                    cluster,
+                    teams,
+                    stages: 1,
+                    beside,
+                    brings,
+                    sends,
+                    folded,
+                    shares,
+                    area: None,
+                };
                 let all = if teams > 1 { STAGES } else { (steps / shares).max(1) };
                 let left = room.saturating_sub(teams * bulk.near());
                 bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
@@ -235,6 +273,79 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
                     || blocks <= a.target.multiprocessors;
                 if bulk.shared() <= room && bulk.stages >= all.min(3) && !(beside > 1 && crowded) {
                     found.push((bulk.cost(form, steps, &a.target), bulk));
+                }
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    found.into_iter().take(most).map(|(_, bulk)| bulk).collect()
+}
+
+/// The cuts of a convolution into tiles whose taps share what their windows see, at most `most` that promise most.
+pub fn bulks_of_areas(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> Vec<Bulk> {
+    /// Of tiles and of warpgroups' parts: rows, columns; and teams.
+    const TILES: [([usize; 2], [usize; 2], usize); 15] = [
+        ([128, 128], [128, 128], 2),
+        ([128, 128], [64, 128], 2),
+        ([128, 96], [128, 96], 2),
+        ([256, 64], [128, 64], 2),
+        ([128, 64], [128, 64], 2),
+        ([256, 128], [128, 128], 1),
+        ([128, 160], [64, 160], 1),
+        ([64, 160], [64, 160], 1),
+        ([128, 128], [64, 128], 1),
+        ([64, 128], [64, 128], 1),
+        ([128, 96], [64, 96], 1),
+        ([256, 64], [128, 64], 1),
+        ([128, 64], [64, 64], 1),
+        ([64, 64], [64, 64], 1),
+        ([64, 32], [64, 32], 1),
+    ];
+    /// Tiles of a cluster, and blocks for each.
+    const CLUSTERS: [([usize; 2], usize); 5] =
+        [([1, 1], 1), ([2, 1], 1), ([1, 1], 2), ([1, 1], 3), ([1, 1], 4)];
+    let Some(form) = bulk_form(a, layer) else { return vec![] };
+    let steps = form.k.div_ceil(ROW);
+    let (brings, sends) = (near::brings(a, layer), near::sends(a, layer));
+    let mut found: Vec<(f64, Bulk)> = Vec::new();
+    for (tile, part, teams) in TILES {
+        for area in Area::all(a, layer, tile[0]) {
+            for (cluster, shares) in CLUSTERS {
+                let blocks = area.tiles() * form.n.div_ceil(tile[1]) * shares;
+                let together = cluster[0] * shares;
+                let whole = area.tiles() >= cluster[0] && (tile[1] / cluster[0]).is_multiple_of(8);
+                // Fewer clusters run at the same time than there is room for: they do not reach from one part of the device into another.
+                let room = a.target.multiprocessors * if shares > 2 { 5 } else { 6 } / 6;
+                let spread = shares == 1 || blocks <= room && steps >= 4 * shares;
+                let takes_turns = teams == 1 || blocks > a.target.multiprocessors;
+                if together > 1 && !(clusters && teams == 1) || !(whole && spread && takes_turns) {
+                    continue;
+                }
+                for beside in [1, 2] {
+                    let room = a.target.shared() / beside - 2048;
+                    let (brings, sends) = (brings && shares == 1, sends && shares == 1 && !area.lines());
+                    let area = Some(area.of_teams(teams));
+                    let mut bulk = Bulk {
+                        tile,
+                        part,
+                        cluster,
+                        teams,
+                        stages: 1,
+                        beside,
+                        brings,
+                        sends,
+                        folded: false,
+                        shares,
+                        area,
+                    };
+                    let all = if teams > 1 { STAGES } else { (steps / shares).max(1) };
+                    let left = room.saturating_sub(bulk.shared() - bulk.stage() + 256);
+                    bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
+                    let crowded = bulk.workers() * (part[0] * part[1] / 128 + 32) * beside > 48 << 10
+                        || blocks <= a.target.multiprocessors;
+                    if bulk.shared() <= room && bulk.stages >= all.min(3) && !(beside > 1 && crowded) {
+                        found.push((bulk.cost(form, steps, &a.target), bulk));
+                    }
                 }
             }
         }

@@ -79,7 +79,10 @@ pub fn factors(
             let [down, along] = [corner(0), corner(1)];
             let corners = [[along[0], down[0]], [along[1], down[1]]];
             let steps = [c.stride[1] as u32, c.stride[0] as u32];
-            let shape = Shape::Windows { corners, steps, places: per_left };
+            let shape = match bulk.area {
+                None => Shape::Windows { corners, steps, places: per_left },
+                Some(area) => Shape::Box(area.extents()),
+            };
             let all_taps = (taps[0] * taps[1]) as u64;
             let right = Boxes {
                 dtype,

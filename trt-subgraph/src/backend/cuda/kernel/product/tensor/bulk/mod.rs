@@ -3,14 +3,17 @@
 //!
 //! Either every block has one tile, and neighbours form a cluster whose tiles share rows or columns, each of which is read once. Or a block
 //! stays on its multiprocessor and two teams of warpgroups take turns at its tiles: one multiplies while the other stores.
+//!
+//! Of an image come either the windows' places at every tap, or, once for all taps, the area that a tile's windows see.
 
+mod area;
 mod cut;
 mod factors;
 mod folded;
 mod near;
 mod shared;
 
-pub use cut::{Bulk, bulks};
+pub use cut::{Bulk, bulks, bulks_of_areas};
 
 use super::super::super::super::assemble::{Assembler, Fault};
 use super::super::super::super::boxes::ROW;
@@ -20,6 +23,7 @@ use super::super::Product;
 use super::product;
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind};
+use area::Area;
 use cut::bulk_form;
 use factors::{Factors, factors};
 use near::Near;
@@ -60,7 +64,7 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let (ty, pack) = (p.index(), p.tail.pack(p.column_axis).min(8));
     let Bulk { tile: [rows, columns], part: [high, wide], cluster: [along, across], teams, stages, .. } =
         bulk;
-    let clusters = bulk.clusters(form);
+    let (clusters, area) = (bulk.clusters(form), bulk.area);
     let (workers, threads, cluster) = (bulk.workers(), bulk.threads(), bulk.blocks_of_cluster());
     let steps = f.taps[0] * f.taps[1] * f.steps;
     let mut draft = Draft::new(p.what);
@@ -85,7 +89,54 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
         "const {ty} m0 = (tile / {both} * {along} + rank_m) * {rows}, n0 = (tile / {cluster} % {of_columns} * {across} + rank_n) * {columns};\n",
         both = clusters[1] * cluster,
         of_columns = clusters[1],
-    );
+    ) + &area.map_or(String::new(), |area| area.corner(rows));
+    let (of_areas, begun_areas) = area.map_or_else(Default::default, |area| area.begin(bulk));
+    let (eighths, element) = (wide / 8, storage_type(x.dtype));
+    let part = |code: fn(&Area) -> String| area.map_or(String::new(), |area| code(&area));
+    // A warpgroup's steps, or some of them.
+    let multiplied = |low: &str, high_end: &str, quarters: usize| {
+        let multiply = match area {
+            None => format!(
+                "multiply_tiles<{eighths}, {quarters}>(sums[i], from + (wm / 64 + i) * {}, from + ({rows} + wn) * {ROW}, {element}());",
+                64 * ROW
+            ),
+            Some(area) => format!(
+                "multiply_area<{eighths}, {quarters}, {}>(sums[i], {}, from + wn * {ROW}, {element}());",
+                area.step(),
+                area.left(rows)
+            ),
+        };
+        format!(
+            "#pragma unroll 1
+for (int s = {low}; s < {high_end}; ++s) {{
+    const unsigned char* const from = pool + at * {stage};
+{area_awaited}    await_bytes(&full[at], again);
+    #pragma unroll
+    for (int i = 0; i < {subtiles}; ++i) begin_products<{eighths}>(sums[i]);
+    #pragma unroll
+    for (int i = 0; i < {subtiles}; ++i)
+        {multiply}
+    wait_products<{subtiles}, {eighths}>(sums[0]);
+    if (s > first{still_wanted}) {{
+{release}    }}
+{area_released}    before = at;
+    if (++at == {stages}) at = 0, again ^= 1;
+{area_next}}}
+",
+            stage = bulk.stage(),
+            subtiles = high / 64,
+            // Of a block of one tile, nobody waits for the last stages.
+            still_wanted = if teams > 1 { String::new() } else { format!(" && s - 1 + {stages} < last") },
+            release = indent(&indent(&release(bulk))),
+            area_awaited = indent(&part(Area::awaited)),
+            area_released = indent(&part(Area::released)),
+            area_next = indent(&part(Area::next)),
+        )
+    };
+    let products = match area {
+        None => multiplied("first", "last", f.quarters),
+        Some(area) => area.steps(bulk, x.shape[1], multiplied),
+    };
     let mut body = format!("DYNAMIC_SHARED(pool, {});\n", bulk.shared());
     if bulk.shares > 1 {
         body.push_str(&shared::place(bulk));
@@ -93,7 +144,7 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let _ = write!(
         body,
         "u64 *const full = reinterpret_cast<u64*>(pool + {barriers}), *const empty = full + {stages}, *const next = empty + {stages};
-{declared}const int rank = BLOCK % {cluster}, rank_m = rank % {along}, rank_n = rank / {along} % {across};
+{declared}{of_areas}const int rank = BLOCK % {cluster}, rank_m = rank % {along}, rank_n = rank / {along} % {across};
 const int first = {steps} * (rank % {shares}) / {shares}, last = {steps} * (rank % {shares} + 1) / {shares};
 const bool names = THREAD == {workers};
 const int lane = THREAD % 32, group = THREAD / 128 % {groups}, team = THREAD / {per_team};
@@ -104,16 +155,16 @@ if (THREAD == 0) {{
         begin_barrier(&empty[s], {arrivals});
     }}
     for (int t = 0; t < {teams}; ++t) begin_barrier(&next[t], {groups});
-{begun}    show_barriers();
+{begun}{begun_areas}    show_barriers();
 }}
 {meet}{ahead_of_all}await_previous();
 if (names) {{
-    int at = 0, again = 1;
+    int at = 0, again = 1{and_area};
     #pragma unroll 1
     for ({ty} tile = BLOCK; tile < {all}; tile += {blocks}) {{
 {where_it_is}{per_tile}        #pragma unroll 1
         for (int s = first; s < last; ++s) {{
-            if ({beyond}) {{
+{fetched}            if ({beyond}) {{
                 await_bytes(&empty[at], again);
                 expect_bytes(&full[at], {stage});
 {right}            }}
@@ -126,22 +177,7 @@ if (names) {{
         const {ty} b = 0, tile = BLOCK + ({ty})turn * {blocks};
 {where_it_is}{loaded}        f32 sums[{subtiles}][{eighths}][4] = {{}};
         int at = turn * {steps} % {stages}, again = turn * {steps} / {stages} & 1, before = at;
-{my_turn}        #pragma unroll 1
-        for (int s = first; s < last; ++s) {{
-            const unsigned char* const from = pool + at * {stage};
-            await_bytes(&full[at], again);
-            #pragma unroll
-            for (int i = 0; i < {subtiles}; ++i) begin_products<{eighths}>(sums[i]);
-            #pragma unroll
-            for (int i = 0; i < {subtiles}; ++i)
-                multiply_tiles<{eighths}, {quarters}>(sums[i], from + (wm / 64 + i) * {subtile}, from + ({rows} + wn) * {ROW}, {element}());
-            wait_products<{subtiles}, {eighths}>(sums[0]);
-            if (s > first{still_wanted}) {{
-{release}            }}
-            before = at;
-            if (++at == {stages}) at = 0, again ^= 1;
-        }}
-{others_turn}        #pragma unroll
+{my_turn}{products}{others_turn}        #pragma unroll
         for (int i = 0; i < {subtiles}; ++i) wait_products<0, {eighths}>(sums[i]);
 {release_last}{awaited}{store}{left_to_others}    }}
 {ended}}}
@@ -168,8 +204,6 @@ if (names) {{
         left = indent(&indent(&indent(&copies.left))),
         loaded = indent(&indent(&store.ahead)),
         subtiles = high / 64,
-        eighths = wide / 8,
-        quarters = f.quarters,
         my_turn = match teams {
             1 => String::new(),
             _ => "        await_bytes(&next[team], (turn / 2 + team + 1) & 1);\n".to_string(),
@@ -178,12 +212,13 @@ if (names) {{
             1 => String::new(),
             _ => "        if (THREAD % 128 == 0) arrive(&next[1 - team]);\n".to_string(),
         },
-        subtile = 64 * ROW,
-        element = storage_type(x.dtype),
-        // Of a block of one tile, nobody waits for the last stages.
-        still_wanted = if teams > 1 { String::new() } else { format!(" && s - 1 + {stages} < last") },
-        release = indent(&indent(&indent(&indent(&release(bulk))))),
-        release_last = if teams > 1 { indent(&indent(&release(bulk))) } else { String::new() },
+        and_area = if area.is_some() { ", area = 0, in_use = 1" } else { "" },
+        fetched = indent(&indent(&indent(&area.map_or(String::new(), |area| area.fetch(bulk))))),
+        products = indent(&indent(&products)),
+        release_last = match teams {
+            1 => String::new(),
+            _ => indent(&indent(&format!("{}{}", release(bulk), part(Area::left_to_others)))),
+        },
         store = indent(&indent(&store.code)),
     );
     if bulk.shares > 1 {
@@ -205,7 +240,7 @@ struct Stores {
 /// products where that is little and there is one tile, else for some before they are stored, so that they wait for memory once.
 fn stores(p: &Product, bulk: Bulk, pack: usize) -> Stores {
     let ([high, wide], ty, along) = (bulk.part, p.index(), (p.column_axis, pack));
-    let packs = 8 / pack;
+    let (packs, (place, exists)) = (8 / pack, place(p, bulk));
     // Loops over a warpgroup's part, the first one outermost, and how many packs each turn of them has.
     let loops = [
         format!("for (int i = 0; i < {}; ++i)", high / 64),
@@ -222,14 +257,14 @@ fn stores(p: &Product, bulk: Bulk, pack: usize) -> Stores {
         let body = format!(
             "{gather}#pragma unroll
 for (int part = 0; part < {packs}; ++part) {{
-    const int r = {};
-    const {ty} m = m0 + wm + i * 64 + half * 8 + lane / 4, n = n0 + wn + (eight + lane % 4) * 8 + part * {pack};
-    if (m < {} && n < {}) {{
+    const int r = {}, row = wm + i * 64 + half * 8 + lane / 4;
+{}    const {ty} n = n0 + wn + (eight + lane % 4) * 8 + part * {pack};
+    if ({exists} && n < {}) {{
 {}    }}
 }}
 ",
             number.join(" + "),
-            p.m,
+            indent(&place),
             p.n,
             indent(&indent(&format!("{}{what}", p.place))),
         );
@@ -248,6 +283,14 @@ for (int part = 0; part < {packs}; ++part) {{
         return Stores { ahead: arrays + &load, code: store };
     }
     Stores { ahead: String::new(), code: nested(&loops[..first], &format!("{arrays}{load}{store}")) }
+}
+
+/// Code that says which row of the product `row` of a tile is, and whether there is such a one.
+fn place(p: &Product, bulk: Bulk) -> (String, String) {
+    match bulk.area {
+        Some(area) => area.place(p.index(), bulk),
+        None => (format!("const {} m = m0 + row;\n", p.index()), format!("m < {}", p.m)),
+    }
 }
 
 /// Unrolled loops, the first one outermost, around `body`.
@@ -287,8 +330,12 @@ impl Copies {
         let left_to = shared(format!("{every}u << rank_m"), across == 1);
         let right_to = shared(format!("{}u << rank_n * {along}", (1 << along) - 1), along == 1);
         let to_left = format!("pool + at * {stage} + rank_n * {}", per_left * ROW);
-        let to_right = format!("pool + at * {stage} + {} + rank_m * {}", rows * ROW, per_right * ROW);
-        let (k, tap) = (format!("s % {} * {}", f.steps, ROW / 2), format!("s / {}", f.steps));
+        let to_right = format!("pool + at * {stage} + {} + rank_m * {}", bulk.columns_at(), per_right * ROW);
+        let all_taps = f.taps[0] * f.taps[1];
+        let (k, tap) = match bulk.area {
+            None => (format!("s % {} * {}", f.steps, ROW / 2), format!("s / {}", f.steps)),
+            Some(_) => (format!("s / {all_taps} * {}", ROW / 2), format!("s % {all_taps}")),
+        };
         let (first_row, first_column) =
             (format!("m0 + rank_n * {per_left}"), format!("n0 + rank_m * {per_right}"));
         let Some(w) = &f.windows else {
@@ -298,6 +345,10 @@ impl Copies {
                 right: format!("begin_box({to_right}, w, &full[at], {right_to}, {k}, {first_column});\n"),
             };
         };
+        let right = format!("begin_box({to_right}, w, &full[at], {right_to}, {k}, {tap}, {first_column});\n");
+        if bulk.area.is_some() {
+            return Copies { per_tile: String::new(), left: String::new(), right };
+        }
         let ([high, wide], taps) = (w.places, f.taps[1]);
         Copies {
             per_tile: format!(
@@ -314,7 +365,7 @@ begin_windows({to_left}, x, &full[at], {left_to}, {k}, column, row, image, tap %
 ",
                 w.dilation[1], w.dilation[0],
             ),
-            right: format!("begin_box({to_right}, w, &full[at], {right_to}, {k}, {tap}, {first_column});\n"),
+            right,
         }
     }
 

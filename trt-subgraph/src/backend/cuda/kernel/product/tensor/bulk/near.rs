@@ -45,14 +45,19 @@ fn matrix(view: &View) -> Option<isize> {
     (halves && in_units).then(|| rows(view))?
 }
 
-/// A matrix in boxes of so many rows and columns, if it is one and not the caller's.
-fn boxes(a: &Assembler, view: &View, [high, wide]: [usize; 2]) -> Option<Boxes> {
+/// A matrix in boxes of so many columns and rows, if it is one and not the caller's. Rows may have several axes, each of so many.
+fn boxes(a: &Assembler, view: &View, wide: usize, all: &[usize], rows: &[usize]) -> Option<Boxes> {
     let row = matrix(view).filter(|_| view.rank() == 2 && !a.is_given(view.slot))?;
+    let strides = all.iter().scan(2 * row.unsigned_abs() as u64, |next, &size| {
+        let stride = *next;
+        *next *= size as u64;
+        Some(stride)
+    });
     Some(Boxes {
         dtype: view.dtype,
-        sizes: vec![view.shape[1] as u64, view.shape[0] as u64],
-        strides: vec![2 * row.unsigned_abs() as u64],
-        shape: Shape::Box(vec![wide as u32, high as u32]),
+        sizes: [&view.shape[1..2], all].concat().iter().map(|&n| n as u64).collect(),
+        strides: strides.collect(),
+        shape: Shape::Box([&[wide], rows].concat().iter().map(|&n| n as u32).collect()),
     })
 }
 
@@ -81,26 +86,31 @@ impl Near {
         let mut near = Near::default();
         let (high, teams, unit) = (bulk.tile[0], bulk.teams, bulk.unit());
         let row = 2 * unit;
-        let start = bulk.stages * bulk.stage();
+        let start = bulk.near_at();
         let bytes = bulk.near();
         if bytes == 0 || p.tail.pack(p.column_axis) != 8 {
             return near;
         }
         let place = format!("unsigned char* const near = pool + {start} + team * {bytes};\n");
+        let [all, of_tile, of_part] = match bulk.area {
+            Some(area) => area.results().map(|axes| axes.to_vec()),
+            None => [vec![p.m], vec![high], vec![64]],
+        };
         if bulk.sends
-            && let Some(boxes) = boxes(a, &p.tail.out, [64, unit])
+            && let Some(boxes) = boxes(a, &p.tail.out, unit, &all, &of_part)
         {
             draft.boxes_written("y", &p.tail.out, boxes);
             p.tail.kept = Some("&now.at[q]".to_string());
             near.sends = true;
             near.awaited =
                 format!("{place}if (THREAD % 128 == 0) await_boxes_read();\nwarpgroup_barrier();\n");
-            near.left = send(bulk, p.m, p.n);
+            near.left = send(bulk, p);
             near.ended = "if (THREAD % 128 == 0) await_boxes_written();\n".to_string();
         }
         let operands = p.tail.operands.iter().enumerate();
-        let fits =
-            |view: &View| (view.dtype == p.tail.out.dtype).then(|| boxes(a, view, [high, unit])).flatten();
+        let fits = |view: &View| {
+            (view.dtype == p.tail.out.dtype).then(|| boxes(a, view, unit, &all, &of_tile)).flatten()
+        };
         let found = operands.filter(|_| bulk.brings).find_map(|(i, view)| Some((i, fits(view)?)));
         let Some((operand, boxes)) = found else { return near };
         let view = p.tail.operands[operand].clone();
@@ -108,7 +118,7 @@ impl Near {
         let at = match near.sends {
             true => "&was[i].at[q]".to_string(),
             false => format!(
-                "near + (n - n0) / {unit} * {} + swizzled<{row}>((m - m0) * {row} + (n - n0) % {unit} * 2)",
+                "near + (n - n0) / {unit} * {} + swizzled<{row}>(row * {row} + (n - n0) % {unit} * 2)",
                 high * row,
             ),
         };
@@ -123,15 +133,21 @@ impl Near {
 ",
             if near.sends { 1 } else { 128 } * bulk.groups()
         );
+        let parts = bulk.tile[1].div_ceil(unit);
+        let begin = if bulk.area.is_some() { "begin_area" } else { "begin_box" };
         near.named = format!(
             "const int turn = (tile - BLOCK) / {blocks}, to = turn % {teams};
 await_bytes(&left[to], (turn / {teams} & 1) ^ 1);
-expect_bytes(&there[to], {bytes});
-for (int part = 0; part < {}; ++part)
-    begin_box(pool + {start} + to * {bytes} + part * {}, brought, &there[to], 0, n0 + part * {unit}, m0);
+expect_bytes(&there[to], {});
+for (int part = 0; part < {parts}; ++part)
+    {begin}(pool + {start} + to * {bytes} + part * {}, brought, &there[to], {};
 ",
-            bulk.tile[1].div_ceil(unit),
+            parts * of_tile.iter().product::<usize>() * unit * 2,
             high * unit * 2,
+            match bulk.area {
+                None => format!("0, n0 + part * {unit}, m0)"),
+                Some(_) => format!("n0 + part * {unit}, place0, line0, image0)"),
+            },
         );
         near.awaited = format!("{place}await_bytes(&there[team], turn / {teams} & 1);\n");
         match near.sends {
@@ -143,8 +159,12 @@ for (int part = 0; part < {}; ++part)
 }
 
 /// A warpgroup's part goes where it belongs: a thread of it sends what all have written.
-fn send(bulk: Bulk, rows: usize, columns: usize) -> String {
+fn send(bulk: Bulk, p: &Product) -> String {
     let ([high, wide], unit) = (bulk.part, bulk.unit());
+    let (send, exists, to) = match bulk.area {
+        None => ("send_box", format!("m < {} && ", p.m), "m".to_string()),
+        Some(area) => ("send_area", String::new(), area.corner_of_part()),
+    };
     format!(
         "show_copies();
 warpgroup_barrier();
@@ -152,13 +172,14 @@ if (THREAD % 128 == 0) {{
     for (int i = 0; i < {}; ++i)
         for (int part = 0; part < {}; ++part) {{
             const int m = m0 + wm + i * 64, n = n0 + wn + part * {unit};
-            if (m < {rows} && n < {columns}) send_box(near + (wn / {unit} + part) * {} + (wm + i * 64) * {}, y, n, m);
+            if ({exists}n < {}) {send}(near + (wn / {unit} + part) * {} + (wm + i * 64) * {}, y, n, {to});
         }}
     end_boxes();
 }}
 ",
         high / 64,
         wide / unit,
+        p.n,
         bulk.tile[0] * unit * 2,
         unit * 2,
     )
@@ -173,9 +194,11 @@ pub fn finish(p: &Product, bulk: Bulk, near: &Near) -> String {
     let others = p.tail.operands.iter().enumerate();
     let mut others = others.filter(|(i, _)| p.tail.brought.as_ref().is_none_or(|(brought, _)| brought != i));
     let by_row = others.any(|(_, view)| view.strides[0] != 0 && view.shape[0] > 1);
-    let limits = [(by_row, "m", p.m, bulk.tile[0]), (true, "n", p.n, bulk.tile[1])];
-    let limits = limits.iter().filter(|(matters, _, size, tile)| *matters && !size.is_multiple_of(*tile));
-    let limits: Vec<String> = limits.map(|(_, name, size, _)| format!("{name} < {size}")).collect();
+    let (place, exists) = super::place(p, bulk);
+    let rows_fit = bulk.area.is_none() && p.m.is_multiple_of(bulk.tile[0]);
+    let limits = [(by_row && !rows_fit, exists), (!p.n.is_multiple_of(bulk.tile[1]), format!("n < {}", p.n))];
+    let limits: Vec<String> =
+        limits.into_iter().filter(|(matters, _)| *matters).map(|(_, limit)| limit).collect();
     let each = |what: &str| {
         let what = match limits.is_empty() {
             true => what.to_string(),
@@ -184,11 +207,11 @@ pub fn finish(p: &Product, bulk: Bulk, near: &Near) -> String {
         format!(
             "#pragma unroll
 for (int q = 0; q < 4; ++q) {{
-    const int r = i * 4 + q;
-    const {ty} m = m0 + wm + i * 64 + q % 2 * 8 + lane / 4, n = n0 + wn + (eight + q / 2) * 8 + lane % 4 * 2;
+    const int r = i * 4 + q, row = wm + i * 64 + q % 2 * 8 + lane / 4;
+    const {ty} n = n0 + wn + (eight + q / 2) * 8 + lane % 4 * 2;
 {}}}
 ",
-            indent(&format!("{}{what}", p.place))
+            indent(&format!("{place}{}{what}", p.place))
         )
     };
     let every =

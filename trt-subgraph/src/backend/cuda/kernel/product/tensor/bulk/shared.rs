@@ -25,17 +25,15 @@ for (int i = 0; i < {}; ++i)
 
 /// Where they are.
 pub fn place(bulk: Bulk) -> String {
-    format!("f32* const results = reinterpret_cast<f32*>(pool + {});\n", bulk.stages * bulk.stage())
+    format!("f32* const results = reinterpret_cast<f32*>(pool + {});\n", bulk.near_at())
 }
 
 /// A block's share of the rows is stored when all have their sums there; nobody leaves before all are done.
 pub fn finish(p: &Product, bulk: Bulk, where_it_is: &str, pack: usize) -> String {
     let ([rows, columns], ty) = (bulk.tile, p.index());
     let tile = Tile { rows, columns, pitch: bulk.pitch(), shares: bulk.shares, threads: bulk.workers() };
-    let place = format!(
-        "const {ty} m = m0 + row, n = n0 + column;\nconst bool exists = m < {} && n < {};\n",
-        p.m, p.n
-    );
+    let (place, exists) = super::place(p, bulk);
+    let place = format!("{place}const {ty} n = n0 + column;\nconst bool exists = {exists} && n < {};\n", p.n);
     let results = stored(p, tile, &place, "rank", pack);
     format!(
         "cluster_barrier();
