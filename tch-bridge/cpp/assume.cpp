@@ -107,7 +107,8 @@ class Known {
       return scalar(node->input()) && in_both_branches(value, [&](const Value* made) { return kind(made); });
     }
     if (node->kind() == prim::unchecked_cast || node->kind() == prim::ListUnpack) return kind(node->input(0));
-    if (!node->kind().is_aten() || !node->blocks().empty() ||
+    bool keeps_form = is_any_of(node, {"trt::laid_as"});
+    if ((!node->kind().is_aten() && !keeps_form) || !node->blocks().empty() ||
         is_any_of(node, {"aten::squeeze", "aten::index", "aten::nonzero", "aten::masked_select", "aten::_unwrap_optional",
                          "aten::__getitem__", "aten::get", "aten::pop", "aten::select_copy", "aten::item"})) {
       return false;

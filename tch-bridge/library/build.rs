@@ -6,5 +6,9 @@ fn main() {
     println!("cargo::rerun-if-env-changed=DEP_TCH_TRT_RPATH");
     if let Ok(libtorch) = std::env::var("DEP_TCH_TRT_RPATH") {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{libtorch}");
+        // Where pip's libtorch has CUDA's libraries: `tch-trt plan` does without the libtorch that knows.
+        for package in ["cu13", "cudnn"] {
+            println!("cargo::rustc-link-arg-bins=-Wl,-rpath,{libtorch}/../../nvidia/{package}/lib");
+        }
     }
 }

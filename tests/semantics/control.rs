@@ -2,6 +2,7 @@
 
 use tch::IValue;
 use tch_bridge::jit::Initial;
+use tch_bridge::report::State;
 use tests::engines_on;
 use tests::script::{Script, floats, tensor};
 
@@ -169,6 +170,18 @@ fn checks_on_ranks() {
 }
 
 #[test]
+fn checks_on_ranks_of_what_was_written_in_place_leave_one_engine() {
+    let _on = engines_on();
+    let source = "def forward(self, x):\n    y = torch.relu_(torch.matmul(x, self.w) * 2.0)\n    assert len(y.size()) > 1, 'rows'\n    return torch.exp(y).mean(-1) + 1.0\n";
+    let script = Script::new(source, &[("w", Initial::Parameter(floats(&[3, 4])))]);
+    script.agrees(&[&[tensor(floats(&[2, 3]))]]);
+    let report = script.module.report();
+    let State::Divided { whole, .. } = &report.methods[0].state else { panic!("{report}") };
+    assert!(*whole, "{report}");
+    script.agrees(&[&[tensor(floats(&[5, 3]))], &[tensor(floats(&[3]))], &[tensor(floats(&[1, 2, 3]))]]);
+}
+
+#[test]
 fn branches_on_modes() {
     let _on = engines_on();
     let source = "def forward(self, x):\n    why = ''\n    if torch.is_grad_enabled():\n        why = 'gradients are recorded'\n    y = torch.tanh(x @ self.w) * 2.0\n    if len(why) == 0:\n        y = torch.exp(y) + 1.0\n    return torch.sigmoid(y) * 3.0\n";
@@ -265,4 +278,34 @@ fn values_from_the_first_call_are_not_kept() {
     check(
         "s = 'a' if n > 2 else 'b'\ny = torch.tanh(x) * (2.0 if s == 'a' else 3.0)\nreturn torch.exp(y) + 1.0",
     );
+}
+
+#[test]
+fn changes_that_last_keep_their_place_among_what_fails() {
+    let _on = engines_on();
+    let x = |rows: i64| tensor(floats(&[rows, 6]));
+    let number = IValue::Int;
+    // What fails stands after the change, before it, on both sides.
+    let after = "def forward(self, x, n: int):\n    y = x.relu() * 2.0\n    self.b.add_(1)\n    return torch.exp(y).view(n, -1) * 2\n";
+    let script = Script::new(after, &[("b", Initial::Buffer(floats(&[6])))]);
+    script.agrees(&[&[x(4), number(4)], &[x(4), number(5)], &[x(4), number(3)]]);
+    let argument = "def forward(self, x, y):\n    z = torch.tanh(y) * 2\n    x.add_(1)\n    return torch.exp(z).view(2, 12) * 2\n";
+    Script::new(argument, &[]).agrees(&[&[x(4), x(4)], &[x(4), x(5)], &[x(4), x(4)]]);
+    let before = "def forward(self, x):\n    z = torch.exp(torch.tanh(x) * 2).view(2, 12) * 1.5\n    self.n += 1\n    return torch.sigmoid(z) * self.n\n";
+    let script = Script::new(before, &[("n", Initial::Value(IValue::Int(0)))]);
+    script.agrees(&[&[x(4)], &[x(5)], &[x(4)], &[x(3)], &[x(4)]]);
+    let both = "def forward(self, x, n: int):\n    y = torch.exp(x.relu()) * 2.0\n    self.c += 1\n    z = torch.tanh(y.view(n, -1)) * 2.0\n    self.c += 10\n    return torch.sigmoid(z) * self.c\n";
+    let script = Script::new(both, &[("c", Initial::Value(IValue::Int(0)))]);
+    script.agrees(&[&[x(4), number(4)], &[x(4), number(5)], &[x(4), number(4)]]);
+}
+
+#[test]
+fn guards_come_before_what_they_guard() {
+    let _on = engines_on();
+    let source = "def forward(self, x, n: int):\n    y = torch.exp(x.relu()) * 2.0\n    assert n != 5, 'five'\n    return torch.tanh(y).view(n, -1) * 2\n";
+    let script = Script::new(source, &[]);
+    let call = |n: i64| [tensor(floats(&[4, 6])), IValue::Int(n)];
+    script.agrees(&[&call(4), &call(5), &call(3)]);
+    let told = script.module.forward_is(&call(5)).expect_err("it raises").to_string();
+    assert!(told.contains("five"), "{told}");
 }

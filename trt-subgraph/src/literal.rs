@@ -26,6 +26,9 @@ impl Literal {
         }
         let mut out = Literal::zeros(ty);
         out.bytes_mut().copy_from_slice(bytes);
+        if out.ty.dtype == DType::Bool {
+            out.bytes_mut().iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+        }
         Some(out)
     }
 

@@ -44,6 +44,9 @@ extern "C" fn start_log() {
     if log::set_boxed_logger(Box::new(Outlet(logger))).is_ok() {
         log::set_max_level(most);
     }
+    if let Some(why) = tch_bridge::jit::foreign_libtorch() {
+        log::error!("{why}");
+    }
 }
 
 // SAFETY: the dynamic linker calls each pointer in this section once, as a function without arguments or result; it unwinds

@@ -17,9 +17,10 @@ mod surroundings;
 mod verify;
 
 use crate::jit::engine::panic_message;
+use crate::jit::foreign_libtorch;
 use clap::{Parser, Subcommand};
 use trt_tool::plan::PlanCommand;
-use trt_tool::{finish, start};
+use trt_tool::{fail, finish, json_is_wanted, start};
 
 /// Look at, check and time TorchScript modules whose subgraphs run in engines.
 #[derive(Parser)]
@@ -55,7 +56,11 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> u8 {
-    start(|Cli { command }| run(&command), panic_message)
+    let run = |Cli { command }| match foreign_libtorch() {
+        Some(why) => fail(&why.into(), json_is_wanted()),
+        None => run(&command),
+    };
+    start(run, panic_message)
 }
 
 fn run(command: &Command) -> u8 {

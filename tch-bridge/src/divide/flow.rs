@@ -2,6 +2,7 @@
 
 use super::call::{op_name, place_of};
 use super::known::Knowledge;
+use super::lasting::Lasting;
 use crate::Options;
 use crate::jit::{BlockId, Fact, Node, NodeId, ValueId, ValueType};
 use partitioner::{Code, Cost, Crossing, FlowGraph, Role, Verdict};
@@ -40,7 +41,7 @@ pub(crate) fn flow(
         leans: vec![],
     };
     let mut ids: HashMap<ValueId, partitioner::ValueId> = HashMap::new();
-    let mut places = Places::default();
+    let (mut places, mut lasting) = (Places::default(), Lasting::default());
     let graph = knowledge.graph;
     let made = graph[block].nodes.iter().flat_map(|&id| &graph[id].outputs);
     let ran = made.clone().count() == 0 || made.clone().any(|&v| knowledge.fact(v).is_some());
@@ -82,6 +83,7 @@ pub(crate) fn flow(
         } else if touched(node, &reads).any(|v| graph[v].written) {
             places.touched(&mut out.graph, flow_node)?;
         }
+        lasting.next(graph, node, &mut out.graph, flow_node)?;
         let mut captured = reads;
         captured.extend(captures(knowledge, node));
         for value in captured {

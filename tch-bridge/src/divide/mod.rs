@@ -5,6 +5,7 @@ mod apart;
 mod call;
 mod flow;
 mod known;
+mod lasting;
 
 #[cfg(feature = "tool")]
 pub(crate) use known::literal_of;

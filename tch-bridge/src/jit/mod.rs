@@ -17,6 +17,7 @@ mod stitch;
 mod tensor;
 pub(crate) mod trace;
 mod value;
+mod version;
 pub(crate) mod watch;
 
 pub use engine::{Call, EngineError, EngineLoader, HostEngine, Outcome, Outputs, set_engine_loader};
@@ -35,4 +36,5 @@ pub use operators::{call_operator, operator_exists};
 pub use places::{Owner, Places};
 pub use stitch::{Cluster, Item, Order};
 pub use tensor::{Handover, Recording, TensorView, current_stream, host_is_watched, tf32_on};
+pub use version::foreign_libtorch;
 pub use watch::{Run, Sum, Watched, WatchedState};

@@ -83,6 +83,8 @@ pub enum State {
         blocks: Vec<BlockReport>,
         /// What stands behind each engine, in the order of the blocks' engines.
         engines: Vec<EngineReport>,
+        /// Is it nothing but one engine, from its arguments to its one result?
+        whole: bool,
         /// Time to divide, rewrite and build the first engines.
         build: Duration,
     },
@@ -265,7 +267,12 @@ fn divided(method: &str, stitched: &Stitched) -> State {
         }
     });
     let engines = stitched.clusters.iter().map(|cluster| EngineReport::of(cluster));
-    State::Divided { blocks: blocks.collect(), engines: engines.collect(), build: stitched.build }
+    State::Divided {
+        blocks: blocks.collect(),
+        engines: engines.collect(),
+        whole: stitched.whole.is_some(),
+        build: stitched.build,
+    }
 }
 
 fn shape(specialisation: &crate::engine::Specialisation) -> ShapeReport {

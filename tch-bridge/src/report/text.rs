@@ -41,7 +41,7 @@ impl fmt::Display for MethodReport {
         match &self.state {
             State::Building => writeln!(f, "{}: engines are being built, the host serves", self.method),
             State::Failed(why) => writeln!(f, "{}: the host serves every call: {why}", self.method),
-            State::Divided { blocks, engines, build } => {
+            State::Divided { blocks, engines, build, .. } => {
                 writeln!(f, "{}: {}, built in {build:.1?}", self.method, count(engines.len(), "engine"))?;
                 for (at, block) in blocks.iter().enumerate() {
                     let Some(alike) = alike(blocks, at) else { continue };

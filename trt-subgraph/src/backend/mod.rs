@@ -9,23 +9,25 @@ pub mod cpu;
 pub mod cuda;
 mod dynamic;
 pub mod ending;
+mod error;
 mod level;
+mod options;
 pub mod reference;
 mod staging;
 mod view;
 mod wanted;
 
 pub use choice::{BACKENDS, choose};
+pub use error::{CompileError, RunError, Unavailable};
 pub use level::Level;
+pub use options::{CompileOptions, Tf32};
 pub use staging::{Call, HostStaging, Staging};
 
 use crate::Bytes;
 use crate::network::{Layer, Network, TensorType};
 use crate::source::Refusal;
-use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::ffi::c_void;
-use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -254,55 +256,6 @@ impl Weights for Vec<crate::Literal> {
     }
 }
 
-/// How to compile.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CompileOptions {
-    /// Threads that one call may use on a CPU; 0 means as many as the machine has.
-    pub threads: usize,
-    /// Ordinal of the GPU.
-    pub device: usize,
-    /// Whether a GPU engine of several steps replays a graph, rather than launching them one by one.
-    pub graph: bool,
-    /// Where f32 factors may be rounded to TF32 on a GPU.
-    pub tf32: Tf32,
-    /// How much is tried to find the fastest ways.
-    pub level: Level,
-}
-
-impl Default for CompileOptions {
-    fn default() -> CompileOptions {
-        CompileOptions { threads: 0, device: 0, graph: true, tf32: Tf32::default(), level: Level::default() }
-    }
-}
-
-/// Where f32 factors may be rounded to TF32 (10 bits of mantissa); sums stay f32. The default is torch's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Tf32 {
-    /// In convolutions: `torch.backends.cudnn.allow_tf32`.
-    pub convolution: bool,
-    /// In matrix products: `torch.backends.cuda.matmul.allow_tf32`.
-    pub product: bool,
-}
-
-impl Default for Tf32 {
-    fn default() -> Tf32 {
-        Tf32 { convolution: true, product: false }
-    }
-}
-
-impl fmt::Display for Tf32 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.convolution, self.product) {
-            (false, false) => "no TF32",
-            (true, false) => "TF32 in convolutions",
-            (false, true) => "TF32 in products",
-            (true, true) => "TF32 in convolutions and products",
-        })
-    }
-}
-
 /// What an engine holds, for reports.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct EngineInfo {
@@ -313,111 +266,3 @@ pub struct EngineInfo {
     /// Bytes of working memory, of each fork.
     pub arena_bytes: usize,
 }
-
-/// A backend that cannot run here: why, and what would mend it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unavailable {
-    /// The backend.
-    pub backend: &'static str,
-    /// One sentence.
-    pub why: String,
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} backend is not available: {}", self.backend, self.why)
-    }
-}
-
-impl std::error::Error for Unavailable {}
-
-/// Why a network did not compile. Never the model's fault: the host serves instead.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CompileError {
-    /// The backend does not run here.
-    Unavailable(Unavailable),
-    /// A library refused a layer.
-    Layer {
-        /// The layer, with its origin.
-        layer: String,
-        /// The library's words.
-        why: String,
-    },
-    /// The `prepare` network failed on the given weights.
-    Prepare(RunError),
-}
-
-impl fmt::Display for CompileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CompileError::Unavailable(u) => u.fmt(f),
-            CompileError::Layer { layer, why } => write!(f, "{layer} did not compile: {why}"),
-            CompileError::Prepare(e) => write!(f, "preparing the weights failed: {e}"),
-        }
-    }
-}
-
-impl std::error::Error for CompileError {}
-
-/// Why a call failed. The host path serves it instead and gives its own error if there is one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RunError {
-    /// An index is out of range.
-    Index {
-        /// The layer's origin.
-        layer: String,
-        /// The index.
-        index: i64,
-        /// The size of the indexed axis.
-        size: usize,
-    },
-    /// Not as many parameters or inputs as the network has.
-    Count {
-        /// `parameter` or `input`.
-        what: &'static str,
-        /// The network's number.
-        expected: usize,
-        /// The given number.
-        found: usize,
-    },
-    /// A parameter or input of another type than the network declares.
-    Type {
-        /// `parameter` or `input`.
-        what: &'static str,
-        /// Which one.
-        at: usize,
-        /// The declared type.
-        expected: TensorType,
-        /// The given type.
-        found: TensorType,
-    },
-    /// A library or the device failed.
-    Device(String),
-    /// The device does no more work in this process; what failed first is not always what is at fault.
-    Lost(String),
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RunError::Index { layer, index, size } => {
-                write!(f, "{layer}: index {index} is out of range for an axis of size {size}")
-            }
-            RunError::Count { what, expected, found } => {
-                write!(f, "the network has {expected} {what}s, {found} were given")
-            }
-            RunError::Type { what, at, expected, found } => {
-                write!(f, "{what} {at} is {found}, the network has {expected}")
-            }
-            RunError::Device(why) => f.write_str(why),
-            RunError::Lost(why) => {
-                write!(
-                    f,
-                    "{why}. The GPU does no more work in this process, whoever asks; CUDA_LAUNCH_BLOCKING=1 in the environment of the next one has the kernel named that is at fault"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RunError {}

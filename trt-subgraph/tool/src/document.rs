@@ -29,14 +29,15 @@ pub fn start<C: Parser>(run: impl FnOnce(C) -> u8, words: fn(&(dyn Any + Send)) 
     };
     // Where tch has no other way it panics with torch's error, C++ stack and all.
     std::panic::set_hook(Box::new(|panic| log::debug!("{panic}")));
-    catch_unwind(AssertUnwindSafe(|| run(command)))
-        .unwrap_or_else(|panic| fail(&format!("tch-trt gave up: {}", words(panic.as_ref())).into(), false))
+    catch_unwind(AssertUnwindSafe(|| run(command))).unwrap_or_else(|panic| {
+        fail(&format!("tch-trt gave up: {}", words(panic.as_ref())).into(), json_is_wanted())
+    })
 }
 
 /// Prints help, or what is wrong with the command line, which cannot say yet whether it wants JSON.
 fn usage(error: &clap::Error) -> u8 {
     drop(error.print());
-    let json = error.use_stderr() && std::env::args_os().any(|argument| argument == "--json");
+    let json = error.use_stderr() && json_is_wanted();
     print(
         &if json { pretty(&Failure::usage(error)) } else { String::new() },
         u8::from(error.use_stderr()) * 2,
@@ -57,7 +58,7 @@ pub fn finish<D: Document>(found: Result<D, Failure>, json: bool) -> u8 {
 /// Says why a command found nothing, and gives the exit status.
 pub fn fail(failure: &Failure, json: bool) -> u8 {
     let style = Style::of_stderr();
-    eprintln!("{} {}", style.red("error:"), style.printable(&failure.to_string()));
+    tell(&style.printable(&failure.to_string()));
     if json { print(&pretty(failure), 2) } else { 2 }
 }
 
@@ -67,11 +68,21 @@ fn print(text: &str, status: u8) -> u8 {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         // A reader that has gone, as `head` does, is no fault of ours.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("{} cannot print: {e}", Style::of_stderr().red("error:"));
+            tell(&format!("cannot print: {e}"));
             2
         }
         _ => status,
     }
+}
+
+/// Says on the error stream what is wrong, where anybody listens.
+fn tell(why: &str) {
+    drop(writeln!(std::io::stderr(), "{} {why}", Style::of_stderr().red("error:")));
+}
+
+/// Does the command line ask for JSON? Where it could not be read, too.
+pub fn json_is_wanted() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
 }
 
 fn pretty(value: &impl Serialize) -> String {

@@ -13,5 +13,5 @@ pub mod plan;
 pub mod statistics;
 pub mod terminal;
 
-pub use document::{Document, fail, finish, seconds, start};
+pub use document::{Document, fail, finish, json_is_wanted, seconds, start};
 pub use failure::Failure;

@@ -83,6 +83,8 @@ struct Form {
     /// Operators that compute and stay on the host, with the reason.
     host: Vec<HostOperator>,
     engines: Vec<Engine>,
+    /// Is it nothing but one engine, from its arguments to its one result?
+    whole: bool,
 }
 
 #[derive(Serialize)]
@@ -200,8 +202,8 @@ fn engines_of<'a>(report: &'a Report, method: &'a str) -> impl Iterator<Item = &
 
 impl Form {
     fn of(method: &MethodReport) -> Result<Form, Failure> {
-        let (blocks, engines) = match &method.state {
-            State::Divided { blocks, engines, .. } => (blocks, engines),
+        let (blocks, engines, whole) = match &method.state {
+            State::Divided { blocks, engines, whole, .. } => (blocks, engines, *whole),
             State::Failed(why) => return Err(format!("the method could not be compiled: {why}").into()),
             State::Building => return Err("the method is still being compiled".to_string().into()),
         };
@@ -221,7 +223,7 @@ impl Form {
                 }));
             }
         }
-        Ok(Form { coverage, host, engines: engines.iter().map(Engine::of).collect() })
+        Ok(Form { coverage, host, engines: engines.iter().map(Engine::of).collect(), whole })
     }
 
     fn is_full(&self) -> bool {
@@ -293,6 +295,12 @@ impl Document for Compiled {
                 }
                 for plan in &self.plans {
                     out += &format!("plan {plan}\n");
+                }
+                if !self.plans.is_empty() && self.forms.iter().any(|form| !form.whole) {
+                    out += &format!(
+                        "{} what the host does before, between and after engines is in no plan: `tch-trt inspect` lists it\n",
+                        style.yellow("note:")
+                    );
                 }
                 if self.plans.is_empty() && self.wants_plans {
                     out += "no plan: there is no engine\n";

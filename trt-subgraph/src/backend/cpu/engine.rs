@@ -9,6 +9,7 @@ use super::program::{Program, Source, WEIGHTS};
 use super::saved::{Packed, Recipe};
 use super::step::{Address, Call};
 use super::team::Team;
+use super::truths;
 use super::wanted::Wanted;
 use crate::Bytes;
 use crate::backend::{
@@ -138,6 +139,9 @@ impl CpuEngine {
     ) -> Result<(), RunError> {
         self.renew();
         let compiled = &*self.compiled;
+        // SAFETY: whoever runs an engine promises its inputs.
+        let mended = unsafe { truths::mended(&compiled.signature.inputs, io.inputs) };
+        let io = &mended.as_ref().map_or(*io, |m| Io { inputs: &m.addresses, outputs: io.outputs });
         let [_, team, alone] = &compiled.teams;
         if compiled.parts == 1 {
             compiled.bind(&mut self.lanes[0], io, 0);
@@ -230,9 +234,14 @@ impl Compiled {
         let arena = spare.arena.take().unwrap_or_else(|| Buffer::zeroed(program.arena));
         let mut addresses = program.addresses(&arena, 0);
         addresses[WEIGHTS.0 as usize] = Address::new(fresh.address());
+        let mut mended = Vec::new();
         for (to, slot) in addresses.iter_mut().zip(&program.slots) {
             if let Source::Parameter(i) = slot {
-                *to = Address::new(weights.parameter(*i).data.cast_mut());
+                let given = weights.parameter(*i);
+                // SAFETY: its data is of its type.
+                let copy = unsafe { truths::mended_one(given.ty, given.data) };
+                *to = Address::new(copy.as_ref().map_or(given.data, |copy| copy.as_ptr()).cast_mut());
+                mended.extend(copy);
             }
         }
         let memories = self.memories(program).map_err(CompileError::Prepare)?;

@@ -3,7 +3,8 @@
 //!
 //! Networks become flat lists of steps over one arena. Tensors of more than two axes keep their channels innermost from
 //! convolution to convolution, also in concatenations; movement is views; weights are packed once; epilogues are applied to
-//! results that are still in registers or cache. Nothing is allocated, locked or looked up in a call.
+//! results that are still in registers or cache. Nothing is allocated, locked or looked up in a call,
+//! but for copies of truth values that are neither 0 nor 1.
 
 mod apart;
 mod assemble;
@@ -31,6 +32,7 @@ mod tactic;
 mod team;
 #[cfg(test)]
 mod tests;
+mod truths;
 mod wanted;
 
 pub use isa::{Isa, VARIABLE as ISA_VARIABLE};

@@ -7,6 +7,7 @@ mod norms;
 mod parts;
 mod picked_rows;
 mod runs;
+mod truths;
 
 use super::engine::CpuEngine;
 use super::expr::Isa;

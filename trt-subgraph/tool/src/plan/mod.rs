@@ -32,6 +32,11 @@ pub fn main() -> u8 {
     start(run, panic_message)
 }
 
+/// Prints the program's name and version.
+pub fn version() -> u8 {
+    start(|Program { .. }| 0, panic_message)
+}
+
 /// Arguments of `plan`.
 #[derive(Args)]
 pub struct PlanCommand {

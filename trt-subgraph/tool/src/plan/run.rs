@@ -4,6 +4,7 @@ use super::{Source, told};
 use crate::Document;
 use crate::Failure;
 use crate::archive::{self, Array, Element};
+use crate::logging;
 use crate::terminal::{Style, table};
 use clap::Args;
 use serde::Serialize;
@@ -35,6 +36,8 @@ pub(super) struct Ran {
     outputs: Vec<Output>,
     /// Where the outputs went.
     file: String,
+    /// What was warned of, such as an engine in the plan that is of another machine.
+    notes: Vec<String>,
 }
 
 /// One output.
@@ -55,6 +58,12 @@ impl Run {
         let failed = |e: &dyn std::fmt::Display| Failure::file(&self.given, e);
         let mut missing: Vec<&str> = plan.inputs().iter().map(|p| p.name.as_str()).collect();
         for (name, array) in archive::read(&self.given)? {
+            // What NumPy calls arrays that were given none.
+            let numbered = || plan.inputs().get(name.strip_prefix("arr_")?.parse::<usize>().ok()?);
+            let name = match plan.inputs().iter().any(|p| p.name == name) {
+                true => name,
+                false => numbered().map_or(name, |p| p.name.clone()),
+            };
             let value = literal(&array).ok_or_else(|| {
                 failed(&format!("`{name}`: elements of type {} are not taken", array.element()))
             })?;
@@ -79,6 +88,7 @@ impl Run {
             backend: backend.name(),
             outputs: plan.outputs().iter().map(output).collect(),
             file: self.output.display().to_string(),
+            notes: logging::warnings(),
         })
     }
 }
@@ -94,6 +104,9 @@ impl Document for Ran {
         let rows: Vec<Vec<String>> =
             self.outputs.iter().map(|o| vec![o.name.clone(), o.ty.clone()]).collect();
         let mut out = format!("{} on {}\n{}", style.bold(&self.plan), self.backend, table(&rows));
+        for note in &self.notes {
+            out += &format!("{} {note}\n", style.yellow("note:"));
+        }
         out += &format!("written to {}\n", self.file);
         out
     }

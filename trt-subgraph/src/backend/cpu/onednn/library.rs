@@ -1,7 +1,7 @@
 //! Finding and loading oneDNN.
 //!
 //! Tried in order: `TRT_ONEDNN_LIBRARY` (a file, or a folder that holds `libdnnl.so.3`); `libdnnl.so.3` where the dynamic
-//! linker looks (run paths of the executable, `LD_LIBRARY_PATH`, the system); the file that `TRT_ONEDNN_LIBRARY` named when
+//! linker looks (run paths of the executable, `LD_LIBRARY_PATH`, the system); beside the executable, and in `../lib` from there; the file that `TRT_ONEDNN_LIBRARY` named when
 //! this crate was built, else the one that the project's set-up had put beside its sources by then.
 
 use super::sys::{self, Api};
@@ -49,7 +49,11 @@ fn find() -> Result<OneDnn, String> {
         Ok(loaded) => return Ok(loaded),
         Err(why) => why,
     };
-    if let Some(loaded) = option_env!("TRT_SUBGRAPH_ONEDNN").and_then(|path| load(Path::new(path)).ok()) {
+    let program = std::env::current_exe().unwrap_or_default();
+    let beside = ["", "../lib"].map(|folder| program.with_file_name(folder).join(FILE));
+    let known = option_env!("TRT_SUBGRAPH_ONEDNN").map(PathBuf::from);
+    let mut files = beside.into_iter().chain(known).filter(|file| file.is_file());
+    if let Some(loaded) = files.find_map(|file| load(&file).ok()) {
         return Ok(loaded);
     }
     Err(format!("no oneDNN 3 was found ({why}); `make setup` gets one, or name yours with {VARIABLE}"))
