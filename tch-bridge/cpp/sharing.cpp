@@ -2,6 +2,7 @@
 //
 // torch's alias analysis lumps together all that ever was in a list; here memory is followed from the node that made it
 // through views, packings and branches to the results.
+#include <memory>
 #include <set>
 
 #include "tch-bridge/cpp/graph.h"
@@ -27,6 +28,12 @@ bool passes_memory(const Node* node) {
          (node->kind().is_aten() && node->maybeSchema() && node->blocks().empty());
 }
 
+// What changes its first argument, a list or a dict, to hold the others.
+bool puts_into(const Node* node) {
+  const auto* schema = node->maybeSchema();
+  return schema && schema->is_mutable() && !node->input(0)->type()->isSubtypeOf(*c10::TensorType::get());
+}
+
 struct Tracer {
   const torch::jit::Block* body;
   // Where the memory leaves to the caller: packings and returns, by argument.
@@ -34,6 +41,8 @@ struct Tracer {
   std::set<const Value*> followed;
   // Somebody may keep it: an attribute, a list that grows, a loop.
   bool kept = false;
+  // Lists and dicts that were followed because it was put into them.
+  std::shared_ptr<std::set<const Value*>> holders = std::make_shared<std::set<const Value*>>();
 
   // Returns whether the caller gets memory of `value` from one of its uses; notes each such use in `exits`.
   bool follow(const Value* value) {
@@ -61,9 +70,19 @@ struct Tracer {
       kept = true;
       return true;
     }
+    if (puts_into(user) && use.offset > 0) return follow_holder(user->input(0));
     bool leaves = false;
     for (const Value* output : user->outputs()) leaves |= follow(output);
     if (leaves && is_packing(user)) exits.emplace(user, use.offset);
+    return leaves;
+  }
+
+  // Memory that was put into a list or dict is kept where the caller gets that.
+  bool follow_holder(const Value* holder) {
+    if (!holders->insert(holder).second) return false;
+    Tracer other{body, {}, {}, false, holders};
+    bool leaves = other.follow(holder);
+    kept |= leaves || other.kept;
     return leaves;
   }
 };
@@ -91,11 +110,11 @@ bool find_makers(const Value* value, std::set<const Value*>& makers, std::set<co
 
 bool is_shared(const Value* value) {
   const torch::jit::Block* body = value->owningGraph()->block();
-  Tracer own{body, {}, {}, false};
+  Tracer own{body};
   if (!own.follow(value)) return false;
   std::set<const Value*> makers, seen;
   if (own.kept || !find_makers(value, makers, seen)) return true;
-  Tracer all{body, {}, {}, false};
+  Tracer all{body};
   for (const Value* maker : makers) all.follow(maker);
   return all.kept || all.exits.size() > own.exits.size() || own.exits.size() > 1;
 }

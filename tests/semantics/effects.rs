@@ -137,6 +137,7 @@ fn results_share_memory_through_branches_and_lists() {
         "a, b = z.chunk(2, 0)\n    return a, z, b",
         "a, b = torch.split(z, 1)\n    return z, (b, a.t())",
         "d = {'a': z}\n    return d, z[0]",
+        "w = z.to(6)\n    l = [z * 1.0]\n    l.append(w)\n    if n > 100:\n        l.append(x)\n    return z, l",
     ] {
         let source =
             format!("def forward(self, x, n: int):\n    z = torch.tanh(x) * 2.0 + 1.0\n    {body}\n");
