@@ -28,7 +28,7 @@ pub(crate) fn schedule(flow: &Adjacency, clusters: &[Cluster]) -> Vec<Step> {
     }
     let starts = |v: &u32| leader[*v as usize] == *v && missing[*v as usize] == 0;
     let turn = |v: u32| match &step[v as usize] {
-        Step::Cluster(index) => Reverse((clusters[*index].nodes.iter().max().map_or(v, |last| last.0), v)),
+        Step::Cluster(index) => Reverse((clusters[*index].nodes.last().map_or(v, |last| last.0), v)),
         Step::Host(_) => Reverse((v, v)),
     };
     let mut ready: BinaryHeap<_> = (0..flow.len() as u32).filter(starts).map(turn).collect();

@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, Array)>, String> {
 
 /// Writes a file of these tensors.
 pub(super) fn write(path: &Path, tensors: &[(String, Array)]) -> Result<(), String> {
-    let one = |(name, array): &(String, Array)| {
+    fn one((name, array): &(String, Array)) -> Result<(&str, Written<'_>), String> {
         let known = TYPES.iter().find(|(.., dtype)| Element::Real(*dtype) == array.element());
         let &(_, dtype, _) = known.ok_or_else(|| {
             format!(
@@ -48,19 +48,19 @@ pub(super) fn write(path: &Path, tensors: &[(String, Array)]) -> Result<(), Stri
                 array.element()
             )
         })?;
-        Ok((name.clone(), Written { dtype, array: array.clone() }))
-    };
+        Ok((name, Written { dtype, array }))
+    }
     let tensors = tensors.iter().map(one).collect::<Result<Vec<_>, String>>()?;
     let none: Option<HashMap<String, String>> = None;
     safetensors::serialize_to_file(tensors, &none, path).map_err(|e| in_words(&e))
 }
 
-struct Written {
+struct Written<'a> {
     dtype: Dtype,
-    array: Array,
+    array: &'a Array,
 }
 
-impl View for Written {
+impl View for Written<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }

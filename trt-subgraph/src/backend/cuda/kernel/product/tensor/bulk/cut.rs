@@ -277,8 +277,7 @@ pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> V
             }
         }
     }
-    found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    found.into_iter().take(most).map(|(_, bulk)| bulk).collect()
+    best(found, most)
 }
 
 /// The cuts of a convolution into tiles whose taps share what their windows see, at most `most` that promise most.
@@ -350,6 +349,11 @@ pub fn bulks_of_areas(a: &mut Assembler, layer: &Layer, clusters: bool, most: us
             }
         }
     }
+    best(found, most)
+}
+
+/// Those that cost least, at most `most`.
+fn best(mut found: Vec<(f64, Bulk)>, most: usize) -> Vec<Bulk> {
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     found.into_iter().take(most).map(|(_, bulk)| bulk).collect()
 }
