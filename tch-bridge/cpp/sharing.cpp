@@ -110,11 +110,11 @@ bool find_makers(const Value* value, std::set<const Value*>& makers, std::set<co
 
 bool is_shared(const Value* value) {
   const torch::jit::Block* body = value->owningGraph()->block();
-  Tracer own{body};
+  Tracer own{body, {}, {}};
   if (!own.follow(value)) return false;
   std::set<const Value*> makers, seen;
   if (own.kept || !find_makers(value, makers, seen)) return true;
-  Tracer all{body};
+  Tracer all{body, {}, {}};
   for (const Value* maker : makers) all.follow(maker);
   return all.kept || all.exits.size() > own.exits.size() || own.exits.size() > 1;
 }

@@ -66,6 +66,33 @@ fn whole_numbers_wrap_around() {
 }
 
 #[test]
+fn floats_that_no_whole_number_holds_become_the_hosts() {
+    let _on = engines_on();
+    let beyond = [
+        3e9 + 1.0,
+        -3e9 - 1.0,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        1e19,
+        300.7,
+        -200.2,
+        7e4,
+        2f64.powi(31),
+    ];
+    for code in [0, 1, 2, 3, 4] {
+        let source = format!(
+            "def forward(self, x):
+    return x.to({code}), (x * 2.0).to({code}) + 1, x.sum(1, dtype={code}), x.prod(0, dtype={code}), x.cumsum(1, dtype={code})\n"
+        );
+        let script = Script::new(&source, &[]);
+        for kind in [Kind::Double, Kind::Float, Kind::Half, Kind::BFloat16] {
+            script.same(&[&[tensor(Tensor::from_slice(&beyond).reshape([5, 2]).to_kind(kind))]]);
+        }
+    }
+}
+
+#[test]
 fn int64_and_float64_are_never_narrowed() {
     let _on = engines_on();
     let script = Script::new("def forward(self, x, y):\n    return x + 1, x * 3 - y, (x - y) // 2\n", &[]);

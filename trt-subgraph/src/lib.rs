@@ -23,6 +23,7 @@ mod random;
 pub mod schedule;
 pub mod session;
 pub mod source;
+mod truncate;
 
 pub use bytes::Bytes;
 pub use compare::{Difference, compare, tolerance};

@@ -75,7 +75,7 @@ fn average(lower: &mut Lower, args: &Args, spatial: usize) -> Result<Vec<Item>, 
 }
 
 /// The windows of one axis laid side by side: the picked positions, and their number for each window. Shorter windows repeat their
-/// last position, which changes neither their maximum nor where it is found first.
+/// last position, which changes neither their maximum nor where it is found first, nor where the last NaN is.
 fn unrolled(size: usize, outputs: usize) -> (Vec<usize>, usize) {
     let windows = windows(size, outputs);
     let longest = windows.iter().map(|w| w.1).max().unwrap_or(1);

@@ -105,6 +105,11 @@ fn cdist(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
         let why = "the table of differences is too large".to_string();
         return Err(Refusal::Attribute { arg: "x1".into(), why });
     }
+    // The host's maximum of differences passes over NaN.
+    let table = match p {
+        f64::INFINITY => pointwise(lower, [table], lower.dtype(table), |[d]| d.unary(Unary::IsNan).select(0.0, d))?,
+        _ => table,
+    };
     one(norm(lower, table, p, false)?)
 }
 

@@ -1,6 +1,6 @@
 //! Windows over spatial axes.
 
-use super::tensor::{Data, Element, Tensor, beats, strides};
+use super::tensor::{Data, Element, Tensor, strides};
 use crate::TensorType;
 use crate::network::layer::{Pool, PoolOp};
 
@@ -11,7 +11,7 @@ struct Window {
     cells: usize,
 }
 
-/// The values of every window, and with `indices` the positions of their maxima. A window of padding alone has the average 0
+/// The values of every window, and with `indices` the positions of their maxima: of the first among equals, of the last NaN. A window of padding alone has the average 0
 /// and the maximum minus infinity (or the least integer) at position 0.
 pub(super) fn pool(p: &Pool, x: &Tensor, ty: &TensorType) -> Vec<Data> {
     let plane: usize = x.ty.shape[2..].iter().product();
@@ -55,7 +55,7 @@ fn maxima<T: Element>(
     let largest = |(plane, w): (&[T], &Window)| {
         let first = w.at.first().map_or((least, 0), |&i| (plane[i], i as i64));
         let wider = |best: (T, i64), &i: &usize| {
-            if beats(plane[i], best.0, true) { (plane[i], i as i64) } else { best }
+            if plane[i].is_nan() || plane[i] > best.0 { (plane[i], i as i64) } else { best }
         };
         w.at.iter().fold(first, wider)
     };

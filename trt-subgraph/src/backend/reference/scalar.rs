@@ -7,6 +7,7 @@ use super::tensor::{round, wrap};
 use crate::DType;
 use crate::network::Expr;
 use crate::network::expr::{Binary, Node, Ref, Scalar, Unary};
+use crate::truncate::truncated;
 
 /// The result of `expr` for operands `inputs`. `dtypes` are the types of the nodes ([`Expr::dtypes`]); `steps` is scratch.
 pub(super) fn evaluate(expr: &Expr, dtypes: &[DType], inputs: &[Scalar], steps: &mut Vec<Scalar>) -> Scalar {
@@ -46,7 +47,7 @@ fn cast(to: DType, value: Scalar) -> Scalar {
     match (value, to) {
         (v, DType::Bool) => Scalar::Int(truth(v) as i64),
         (Scalar::Float(v), d) if d.is_float() => Scalar::Float(round(d, v)),
-        (Scalar::Float(v), _) => Scalar::Int(v as i64),
+        (Scalar::Float(v), _) => Scalar::Int(truncated(to, v)),
         (Scalar::Int(v), DType::F64) => Scalar::Float(v as f64),
         (Scalar::Int(v), d) if d.is_float() => Scalar::Float(round(d, v as f32 as f64)),
         (Scalar::Int(v), _) => Scalar::Int(v),

@@ -5,6 +5,7 @@ use super::lane::Lane;
 use super::registers::{map, operand, result};
 use super::{floats, integers};
 use crate::network::expr::{Binary, Unary};
+use crate::truncate::Truncate;
 use half::{bf16, f16};
 
 /// What an instruction computes.
@@ -200,33 +201,33 @@ unsafe fn select_of<T: Copy>(i: &Instruction, at: &[*mut u8], n: usize) {
 }
 
 macro_rules! convert_from {
-    ($T:ident, $zero:literal, $to:ident, $i:ident, $at:ident, $n:ident, |$x:ident| $int:expr) => {
+    ($T:ident, $zero:literal, $to:ident, $i:ident, $at:ident, $n:ident, |$x:ident| $narrow:expr, $wide:expr) => {
         match $to {
             Lane::Bool => map!($T => u8, $i, $at, $n, |$x| ($x != $zero) as u8),
-            Lane::U8 => map!($T => u8, $i, $at, $n, |$x| $int as u8),
-            Lane::I8 => map!($T => i8, $i, $at, $n, |$x| $int as i8),
-            Lane::I16 => map!($T => i16, $i, $at, $n, |$x| $int as i16),
-            Lane::I32 => map!($T => i32, $i, $at, $n, |$x| $int as i32),
-            Lane::I64 => map!($T => i64, $i, $at, $n, |$x| $int as i64),
+            Lane::U8 => map!($T => u8, $i, $at, $n, |$x| $wide as u8),
+            Lane::I8 => map!($T => i8, $i, $at, $n, |$x| $narrow as i8),
+            Lane::I16 => map!($T => i16, $i, $at, $n, |$x| $narrow as i16),
+            Lane::I32 => map!($T => i32, $i, $at, $n, |$x| $narrow as i32),
+            Lane::I64 => map!($T => i64, $i, $at, $n, |$x| $wide as i64),
             Lane::F32 => map!($T => f32, $i, $at, $n, |$x| $x as f32),
             Lane::F64 => map!($T => f64, $i, $at, $n, |$x| $x as f64),
         }
     };
 }
 
-/// Floats become integers by way of i64, so that they wrap as integers do.
+/// Floats become integers by way of i32 and i64, as [`crate::truncate`] says.
 #[inline(always)]
 unsafe fn convert_any<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
     let Operation::Convert(to) = i.operation else {
         unreachable!("a conversion");
     };
     match i.lane {
-        Lane::Bool | Lane::U8 => convert_from!(u8, 0, to, i, at, n, |x| x),
-        Lane::I8 => convert_from!(i8, 0, to, i, at, n, |x| x),
-        Lane::I16 => convert_from!(i16, 0, to, i, at, n, |x| x),
-        Lane::I32 => convert_from!(i32, 0, to, i, at, n, |x| x),
-        Lane::I64 => convert_from!(i64, 0, to, i, at, n, |x| x),
-        Lane::F32 => convert_from!(f32, 0.0, to, i, at, n, |x| (x as i64)),
-        Lane::F64 => convert_from!(f64, 0.0, to, i, at, n, |x| (x as i64)),
+        Lane::Bool | Lane::U8 => convert_from!(u8, 0, to, i, at, n, |x| x, x),
+        Lane::I8 => convert_from!(i8, 0, to, i, at, n, |x| x, x),
+        Lane::I16 => convert_from!(i16, 0, to, i, at, n, |x| x, x),
+        Lane::I32 => convert_from!(i32, 0, to, i, at, n, |x| x, x),
+        Lane::I64 => convert_from!(i64, 0, to, i, at, n, |x| x, x),
+        Lane::F32 => convert_from!(f32, 0.0, to, i, at, n, |x| x.to_i32(), x.to_i64()),
+        Lane::F64 => convert_from!(f64, 0.0, to, i, at, n, |x| x.to_i32(), x.to_i64()),
     }
 }

@@ -80,14 +80,14 @@ pub fn exp2<const FMA: bool>(x: f32) -> f32 {
     scale(1.0 + expm1_reduced::<FMA>((x - nf) * LN_2), n)
 }
 
-/// e^x - 1.
+/// e^x - 1, with the sign of `x`.
 #[inline(always)]
 pub fn expm1<const FMA: bool>(x: f32) -> f32 {
     let x = clamp(x, -30.0, 89.0);
     let (nf, n) = nearest(x * LOG2_E);
     let r = fma::<FMA>(nf, -LN2_LOW, fma::<FMA>(nf, -LN2_HIGH, x));
     let half = power_of_two(n - 1);
-    2.0 * fma::<FMA>(half, expm1_reduced::<FMA>(r), half - 0.5)
+    (2.0 * fma::<FMA>(half, expm1_reduced::<FMA>(r), half - 0.5)).copysign(x)
 }
 
 /// `x = 2^e * (1 + f)` with `1 + f` in [sqrt 1/2, sqrt 2): gives (e, f). For positive finite `x`.

@@ -266,10 +266,8 @@ fn plane_at(w: &Windows, view: &View, steps: [isize; 3], mut item: usize) -> isi
     at + item as isize * view.strides[0]
 }
 
-pooling!(pool_f32, f32, f32::NEG_INFINITY, |m, v| v > m || (v.is_nan() && !m.is_nan()), |s| |n: usize| *s /=
-    n as f32);
-pooling!(pool_f64, f64, f64::NEG_INFINITY, |m, v| v > m || (v.is_nan() && !m.is_nan()), |s| |n: usize| *s /=
-    n as f64);
+pooling!(pool_f32, f32, f32::NEG_INFINITY, |m, v| v > m || v.is_nan(), |s| |n: usize| *s /= n as f32);
+pooling!(pool_f64, f64, f64::NEG_INFINITY, |m, v| v > m || v.is_nan(), |s| |n: usize| *s /= n as f64);
 pooling!(pool_u8, u8, u8::MIN, |m, v| v > m, |s| |n: usize| *s /= n as u8);
 pooling!(pool_i8, i8, i8::MIN, |m, v| v > m, |s| |n: usize| *s /= n as i8);
 pooling!(pool_i16, i16, i16::MIN, |m, v| v > m, |s| |n: usize| *s /= n as i16);

@@ -59,7 +59,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
     let _ = writeln!(body, "for (int j = 0; j < {lanes}; ++j) {{ best[j] = {start}; at[j] = 0; }}");
     let step = match max {
         true => format!(
-            "if (inside == 0 || (v > best[j] && !is_nan(best[j])) || (is_nan(v) && !is_nan(best[j]))) {{ best[j] = v; at[j] = {}; }}",
+            "if (inside == 0 || v > best[j] || is_nan(v)) {{ best[j] = v; at[j] = {}; }}",
             plane_position(&x)
         ),
         false => "best[j] += v;".to_string(),

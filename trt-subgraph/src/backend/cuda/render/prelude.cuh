@@ -58,8 +58,6 @@ template <class T> DEVICE void put(T& to, T v) { to = v; }
 // Conversions.
 DEVICE f32 round_f16(f32 v) { f16 h; put(h, v); return get(h); }
 DEVICE f32 round_bf16(f32 v) { bf16 h; put(h, v); return get(h); }
-DEVICE i64 to_int(f32 v) { return v != v ? 0 : __float2ll_rz(v); }
-DEVICE i64 to_int(f64 v) { return v != v ? 0 : __double2ll_rz(v); }
 
 DEVICE f32 nan_of(f32) { return __int_as_float(0x7fc00000); }
 DEVICE f64 nan_of(f64) { return __longlong_as_double(0x7ff8000000000000LL); }

@@ -122,7 +122,8 @@ fn cast(from: DType, to: DType, a: &str) -> String {
         DType::Bool => format!("{a} != 0"),
         DType::F16 | DType::BF16 => format!("round_{}((f32){a})", to.name()),
         d if d.is_float() => format!("({}){a}", d.name()),
-        d if from.is_float() => format!("({})to_int({a})", d.name()),
+        DType::U8 if from.is_float() => format!("(u8)(i64){a}"),
+        // What does not fit becomes what it becomes in libtorch, whose code leaves it to the device as well.
         d => format!("({}){a}", d.name()),
     }
 }

@@ -1,0 +1,43 @@
+//! Floats as integers, as libtorch's code for the processor makes them: cut off towards zero; what the integer does not
+//! hold, NaN among it, becomes what the processor's own instruction gives.
+
+use crate::DType;
+
+/// A float that becomes an integer.
+pub(crate) trait Truncate: Copy {
+    /// In i32, by way of which i16 and i8 are made.
+    fn to_i32(self) -> i32;
+    /// In i64, by way of which u8 is made.
+    fn to_i64(self) -> i64;
+}
+
+macro_rules! truncate {
+    ($($T:ident),*) => { $(
+        impl Truncate for $T {
+            #[inline(always)]
+            fn to_i32(self) -> i32 {
+                if cfg!(target_arch = "x86_64") && !(self.abs() < 2147483648.0) { i32::MIN } else { self as i32 }
+            }
+            #[inline(always)]
+            fn to_i64(self) -> i64 {
+                if cfg!(target_arch = "x86_64") && !(self.abs() < 9223372036854775808.0) {
+                    i64::MIN
+                } else {
+                    self as i64
+                }
+            }
+        }
+    )* };
+}
+truncate!(f32, f64);
+
+/// `value` as an element of the integer type `to`.
+pub(crate) fn truncated(to: DType, value: f64) -> i64 {
+    match to {
+        DType::I64 => value.to_i64(),
+        DType::U8 => value.to_i64() as u8 as i64,
+        DType::I8 => value.to_i32() as i8 as i64,
+        DType::I16 => value.to_i32() as i16 as i64,
+        _ => value.to_i32() as i64,
+    }
+}
