@@ -22,7 +22,7 @@ pub fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 macro_rules! horner {
-    ($fma:ident, $x:expr, $first:literal $(, $rest:literal)*) => {{
+    ($fma:ident, $x:expr, $first:expr $(, $rest:expr)*) => {{
         let value: f32 = $first;
         $(let value = fma::<$fma>(value, $x, $rest);)*
         value
@@ -173,38 +173,39 @@ pub fn tanh<const FMA: bool>(x: f32) -> f32 {
     y.copysign(x)
 }
 
-/// Error function: a polynomial up to 1, and `1 - e^-q` beyond.
+/// Error function: `1 - 2^-t`, where `t / |x|` is a polynomial; both factors of what is small keep their digits.
 #[inline(always)]
 pub fn erf<const FMA: bool>(x: f32) -> f32 {
     let a = x.abs();
-    let s = x * x;
-    let p = horner!(
+    let a = if a > 4.0 { 4.0 } else { a };
+    let t = a * horner!(
         FMA,
-        s,
-        7.853_858e-5,
-        -0.000_801_019_25,
-        0.005_188_327_6,
-        -0.026_853_812,
-        0.112_835_85,
-        -0.376_126_26,
-        0.128_379_17
+        a,
+        -1.335_395_9e-5,
+        0.000_169_720_4,
+        -0.000_912_990_3,
+        0.002_405_011_6,
+        -0.000_231_401_98,
+        -0.027_632_032,
+        0.148_277_06,
+        0.918_447_6,
+        1.627_907
     );
-    let small = fma::<FMA>(a, p, a);
-    let a4 = clamp(a, 0.0, 4.0);
-    let q = horner!(
+    let (nf, n) = nearest(-t);
+    let f = -t - nf;
+    // 2^f - 1
+    let p = f * horner!(
         FMA,
-        a4,
-        -0.000_192_426_1,
-        0.003_008_537_4,
-        -0.022_087_642,
-        0.103_640_325,
-        0.637_517,
-        1.127_475,
-        0.000_244_713_6
+        f,
+        0.000_154_035_12,
+        0.001_339_073_5,
+        0.009_618_238,
+        0.055_503_573,
+        0.240_226_49,
+        LN_2
     );
-    let large = 1.0 - exp::<FMA>(-q);
-    let y = if a < 1.0 { small } else { large };
-    y.copysign(x)
+    let half = power_of_two(n - 1);
+    (2.0 * fma::<FMA>(-half, p, 0.5 - half)).copysign(x)
 }
 
 /// 1 / (1 + e^-x).

@@ -114,11 +114,9 @@ impl Formula {
             unsafe { fill(self.code.registers[register as usize], value, at[register as usize], CHUNK) };
         }
         let (first, count) = part.columns;
-        // Whole positions at once where they are one run and short.
-        let (width, rows) = match part.pitch == count as isize && count <= CHUNK / 2 {
-            true => (count, CHUNK / count.max(1)),
-            false => (count.min(CHUNK), 1),
-        };
+        // Several positions at once where they are short.
+        let (width, rows) =
+            if count <= CHUNK / 2 { (count, CHUNK / count.max(1)) } else { (count.min(CHUNK), 1) };
         for column in (0..count).step_by(width.max(1)) {
             let width = width.min(count - column);
             let mut loaded = 0;
@@ -151,9 +149,15 @@ impl Formula {
     ) {
         let n = c.rows * c.width;
         let to = out.at::<f32>(c.position * pitch + c.column);
+        let is_run = c.rows == 1 || pitch == c.width as isize;
+        let (runs, run) = if is_run { (1, n) } else { (c.rows, c.width) };
+        let line = |k: usize| to.wrapping_offset(k as isize * pitch);
         if let Some(own) = self.code.inputs.first().copied().flatten() {
-            // SAFETY: the chunk is one run of the result; the register has room for it.
-            unsafe { std::ptr::copy_nonoverlapping(to.cast_const(), at[own as usize].cast::<f32>(), n) };
+            let register = at[own as usize].cast::<f32>();
+            for k in 0..runs {
+                // SAFETY: a run of the result; the register has room for the chunk.
+                unsafe { std::ptr::copy_nonoverlapping(line(k).cast_const(), register.add(k * run), run) };
+            }
         }
         for o in &self.operands {
             let [row_step, column_step] = o.steps;
@@ -174,16 +178,20 @@ impl Formula {
         }
         let result = self.code.result as usize;
         let computed = self.code.instructions.iter().any(|i| i.to == self.code.result);
-        let before = at[result];
-        if computed {
+        let register = at[result];
+        let in_place = computed && is_run;
+        if in_place {
             at[result] = to.cast();
         }
         // SAFETY: registers hold or have room for a chunk; the result's place is nobody's operand.
         unsafe { execute(self.isa, &self.code.instructions, at, n) };
-        at[result] = before;
-        if !computed {
-            // SAFETY: the result is an operand or a literal of f32 in a register.
-            unsafe { std::ptr::copy_nonoverlapping(before.cast::<f32>().cast_const(), to, n) };
+        at[result] = register;
+        if !in_place {
+            let register = register.cast::<f32>().cast_const();
+            for k in 0..runs {
+                // SAFETY: the chunk's result is in its register, in f32; runs of the result are this thread's.
+                unsafe { std::ptr::copy_nonoverlapping(register.add(k * run), line(k), run) };
+            }
         }
     }
 }

@@ -267,17 +267,13 @@ impl Sweep {
                     unsafe { kernel(&tile) };
                     done += rows;
                 }
+                if let Some(formula) = self.finish.formula.as_ref().filter(|_| is_last) {
+                    let columns = (group * outputs + panel.first, panel.columns);
+                    let part = Part { thread, positions: (from, count), columns, pitch: self.pitch };
+                    // SAFETY: the part is this thread's, and complete.
+                    unsafe { formula.apply(addresses, at.out, &part) };
+                }
             }
-        }
-        if let (Some(formula), Some(end)) = (&self.finish.formula, panels.last()) {
-            let left = panels[0].first;
-            let columns = match self.window.groups {
-                1 => (left, end.first + end.columns - left),
-                groups => (0, groups * outputs),
-            };
-            let part = Part { thread, positions: (from, count), columns, pitch: self.pitch };
-            // SAFETY: the part is this thread's, and complete.
-            unsafe { formula.apply(addresses, at.out, &part) };
         }
     }
 
