@@ -1,7 +1,8 @@
 """Engines against what else a user could run on a GPU: one process, equal arguments, in turns, answers compared.
 
 Eager and frozen modules and modules with engines replay a CUDA graph of one call; torch.compile makes its own. Times are medians
-between events after consecutive calls, energy what the driver counts during many of them. A row's roofline is the least time that
+between events after consecutive calls, which wait on the GPU until they are all queued: what a short call takes there, not what it
+takes Python to launch it. Energy is what the driver counts during many calls. A row's roofline is the least time that
 the GPU's measured peaks allow for the network's operations, or for reading its parameters and arguments once.
 """
 
@@ -28,6 +29,9 @@ TITLE = "Times of captured graphs on a GPU, b: batch"
 DTYPES = {"f32": torch.float32, "f16": torch.float16}
 # Greatest distance from the host's answer in float64, beside the host's own in the same type.
 TIMES_HOSTS_ERROR = 4
+# Calls that are launched before the first of them starts, and cycles of the GPU in a second, at most.
+QUEUED = 50
+CLOCK = 2e9
 # What f32 factors of convolutions lose where libtorch may round them to TF32, whether it does for these sizes or not.
 TF32 = 2**-10
 
@@ -123,21 +127,33 @@ def distance(results, exact):
 
 
 def turn(call, seconds):
-    """Milliseconds from the end of one call to the end of the next."""
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(12)]
-    for event in events:
-        call()
-        event.record()
-    torch.cuda.synchronize()
-    one = max(events[1].elapsed_time(events[-1]) / (len(events) - 2), 1e-3)
-    count = max(10, min(2000, int(seconds * 1e3 / one)))
+    """Milliseconds from the end of one call to the end of the next, on the GPU."""
+    first = 10
+    queued(call, first, 0)
+    times, launching = queued(call, first, 0)
+    one = max(statistics.median(times), 1e-3)
+    # A call that takes the GPU longer than Python waits for its turn anyway.
+    wait = 1.5 * launching / first * QUEUED if one < 2e3 * launching / first else 0
+    count, times = max(10, min(2000, int(seconds * 1e3 / one))), []
+    while len(times) < count:
+        times += queued(call, min(count - len(times), QUEUED), wait)[0]
+    return statistics.median(times)
+
+
+def queued(call, count, wait):
+    """Milliseconds of each of so many calls that start when `wait` seconds are over, and the seconds that launching them took."""
     events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    torch.cuda.synchronize()
+    if wait:
+        torch.cuda._sleep(int(wait * CLOCK))
+    start = time.perf_counter()
     events[0].record()
     for event in events[1:]:
         call()
         event.record()
+    launching = time.perf_counter() - start
     torch.cuda.synchronize()
-    return statistics.median(a.elapsed_time(b) for a, b in zip(events, events[1:]))
+    return [a.elapsed_time(b) for a, b in zip(events, events[1:])], launching
 
 
 @torch.no_grad()

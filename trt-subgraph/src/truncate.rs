@@ -16,15 +16,13 @@ macro_rules! truncate {
         impl Truncate for $T {
             #[inline(always)]
             fn to_i32(self) -> i32 {
-                if cfg!(target_arch = "x86_64") && !(self.abs() < 2147483648.0) { i32::MIN } else { self as i32 }
+                let fits = self.abs() < 2147483648.0;
+                if fits || cfg!(not(target_arch = "x86_64")) { self as i32 } else { i32::MIN }
             }
             #[inline(always)]
             fn to_i64(self) -> i64 {
-                if cfg!(target_arch = "x86_64") && !(self.abs() < 9223372036854775808.0) {
-                    i64::MIN
-                } else {
-                    self as i64
-                }
+                let fits = self.abs() < 9223372036854775808.0;
+                if fits || cfg!(not(target_arch = "x86_64")) { self as i64 } else { i64::MIN }
             }
         }
     )* };

@@ -67,7 +67,9 @@ fn cached(kernel: &Kernel, origins: &[String], target: &Target) -> Result<Arc<Ve
         return Ok(code.clone());
     }
     dump(|| module([(0, kernel, origins)]), target);
+    let start = std::time::Instant::now();
     let code = Arc::new(kept(&text, target)?);
+    log::trace!("{}: {:.1?} to compile {} bytes", key.0, start.elapsed(), text.len());
     known().insert(key, code.clone());
     Ok(code)
 }
@@ -80,6 +82,12 @@ fn alone(kernel: &Kernel) -> String {
 /// The digest of a kernel's text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Text([u64; 2]);
+
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}{:016x}", self.0[0], self.0[1])
+    }
+}
 
 impl Text {
     /// Of a kernel alone.

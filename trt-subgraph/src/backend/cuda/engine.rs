@@ -12,7 +12,7 @@ use super::program::{Program, Source};
 use super::queue::{Queue, is_blocking};
 use super::replay::Replay;
 use super::stream::OwnStream;
-use super::tactic::{Choice, Way};
+use super::tactic::{Asked, Choice, Way};
 use super::timer::{Alone, Timer};
 use crate::backend::{
     CompileError, CompileOptions, Engine, EngineInfo, Io, Level, Profile, RunError, Signature, StepTime,
@@ -108,7 +108,7 @@ impl CudaEngine {
     ) -> Result<Vec<(String, CudaEngine)>, CompileError> {
         let timer = Timer::of(device, options.tf32, options.level).map_err(modules)?;
         let list = Mutex::new(Vec::new());
-        CudaEngine::choosing(network, device, weights, options, Choice::Listed(&timer, None, &list))?;
+        CudaEngine::choosing(network, device, weights, options, Choice::Listed(&timer, Asked::All, &list))?;
         let ways = list.into_inner().unwrap_or_else(PoisonError::into_inner);
         let engine = |way: Arc<dyn Way>| {
             let name = way.name();

@@ -13,7 +13,7 @@ use super::assemble::{Assembler, Fault};
 use super::compile::{Compiled, Text, compile, know};
 use super::device::Device;
 use super::program::{Action, Program, Source};
-use super::tactic::{Way, own_ways, ways};
+use super::tactic::{Asked, Way, own_ways, ways};
 use super::target::Target;
 use super::timer::Timer;
 use crate::Bytes;
@@ -147,7 +147,7 @@ impl Told<'_> {
         let missing = || format!("there is no way '{name}' here");
         let (device, level) = self.libraries.ok_or_else(missing)?;
         let timer = Timer::of(device, self.tf32, level)?;
-        ways(a, &timer, layer, self.tf32, Some(name)).pop().ok_or_else(missing)
+        ways(a, &timer, layer, self.tf32, Asked::Named(name)).pop().ok_or_else(missing)
     }
 }
 

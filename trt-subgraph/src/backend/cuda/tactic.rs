@@ -29,6 +29,18 @@ pub trait Way: Send + Sync {
     fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault>;
 }
 
+/// Which ways of a layer are asked for.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Asked<'a> {
+    All,
+    /// By kernels of our own.
+    Own,
+    /// By libraries.
+    Libraries,
+    /// That of this name.
+    Named(&'a str),
+}
+
 /// Who chooses.
 #[derive(Clone)]
 pub enum Choice<'a> {
@@ -44,8 +56,8 @@ pub enum Choice<'a> {
     Timed(&'a Timer),
     /// Nobody yet: layers that are to be timed are put on the list, and run by our own kernel on tensor cores where that takes them.
     Foreseen(&'a Timer, &'a Mutex<Vec<Alone>>),
-    /// Our own kernel; every way, or the one of this name, is put on the list.
-    Listed(&'a Timer, Option<&'a str>, &'a Mutex<Vec<Arc<dyn Way>>>),
+    /// Our own kernel; the ways that are asked for are put on the list.
+    Listed(&'a Timer, Asked<'a>, &'a Mutex<Vec<Arc<dyn Way>>>),
     /// Our own kernel; every one of our own is put on the list, where there need be no device.
     Rehearsed(&'a Mutex<Vec<Arc<dyn Way>>>),
 }
@@ -62,24 +74,20 @@ impl Choice<'_> {
     }
 }
 
-/// Every way to run this layer here, our own kernel first; with `only` the one of that name, if there is one.
-pub fn ways(
-    a: &mut Assembler,
-    timer: &Timer,
-    layer: &Layer,
-    tf32: Tf32,
-    only: Option<&str>,
-) -> Vec<Arc<dyn Way>> {
+/// The ways to run this layer here that are asked for, our own first.
+pub fn ways(a: &mut Assembler, timer: &Timer, layer: &Layer, tf32: Tf32, asked: Asked) -> Vec<Arc<dyn Way>> {
     let cuts = if timer.level == Level::Exhaustive { usize::MAX } else { CUTS };
-    let mut out = own_ways(a, layer, tf32, cuts);
+    let mut out = if asked == Asked::Libraries { vec![] } else { own_ways(a, layer, tf32, cuts) };
+    let name = if let Asked::Named(name) = asked { Some(name) } else { None };
     match &layer.kind {
-        LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, only)),
+        _ if asked == Asked::Own => {}
+        LayerKind::Convolution(c) => out.extend(dnn::ways(a, timer, layer, c, tf32.convolution, name)),
         LayerKind::MatMul { transpose_a, transpose_b } => {
             out.extend(lt::ways(a, timer, layer, (*transpose_a, *transpose_b), tf32.product));
         }
         _ => {}
     }
-    out.retain(|way| only.is_none_or(|name| way.name() == name));
+    out.retain(|way| name.is_none_or(|name| way.name() == name));
     out
 }
 
@@ -108,9 +116,13 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
     out.extend(
         on_tensor_cores(a, layer, tf32, clusters, cuts)
             .into_iter()
-            .filter(|way| !(outdone && way.0.is_of_warpgroups_alone()))
+            .filter(|way| !(outdone && way.0.is_of_warpgroups()))
             .map(|way| -> Arc<dyn Way> { Arc::new(way) }),
     );
+    // The first does without tensor cores.
+    if out.len() > 1 && cuts != usize::MAX && is_large(a, layer) && tensor::form(a, layer, tf32).is_some() {
+        out.remove(0);
+    }
     out
 }
 
@@ -203,13 +215,22 @@ fn is_short(a: &Assembler, layer: &Layer) -> bool {
 
 /// Has its result so few elements that a warp may well sum one alone?
 fn is_small(a: &Assembler, layer: &Layer) -> bool {
-    let (ty, w) = (a.network.ty(layer.outputs[0]), a.network.ty(layer.inputs[1]));
-    let terms = match &layer.kind {
+    terms(a, layer) >= 32 && a.network.ty(layer.outputs[0]).elements() * 32 <= 4 * a.target.busy()
+}
+
+/// Has it so many multiplications that only tensor cores can be fastest?
+fn is_large(a: &Assembler, layer: &Layer) -> bool {
+    a.network.ty(layer.outputs[0]).elements().saturating_mul(terms(a, layer)) >= 1 << 23
+}
+
+/// Products that make one element of the result; 0 where that is not asked.
+fn terms(a: &Assembler, layer: &Layer) -> usize {
+    let w = a.network.ty(layer.inputs[1]);
+    match &layer.kind {
         LayerKind::Convolution(c) if !c.transposed => w.shape[1..].iter().product(),
         LayerKind::MatMul { transpose_b, .. } => w.shape[w.rank() - if *transpose_b { 1 } else { 2 }],
         _ => 0,
-    };
-    terms >= 32 && ty.elements() * 32 <= 4 * a.target.busy()
+    }
 }
 
 /// Our own kernels without tensor cores.
@@ -256,8 +277,8 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
             list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);
             Arc::new(Own(Kernel::Suitable))
         }
-        Choice::Listed(timer, only, list) => {
-            let ways = ways(a, timer, layer, timer.tf32, only);
+        Choice::Listed(timer, asked, list) => {
+            let ways = ways(a, timer, layer, timer.tf32, asked);
             list.lock().unwrap_or_else(PoisonError::into_inner).extend(ways);
             Arc::new(Own(Kernel::Suitable))
         }

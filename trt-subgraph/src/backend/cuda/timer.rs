@@ -10,7 +10,7 @@ use super::memory::Buffer;
 use super::program::{Program, Source};
 use super::queue::Queue;
 use super::replay::Replay;
-use super::tactic::{Choice, Own, Way};
+use super::tactic::{Asked, Choice, Own, Way};
 use super::target::Target;
 use crate::backend::ending;
 use crate::backend::view::View;
@@ -140,18 +140,26 @@ impl Timer {
         }
         drop(chosen);
         let layers = unknown;
-        let ways: Vec<Vec<Arc<dyn Way>>> = side_by_side(&layers, |alone| alone.ways(self, None));
+        let own: Vec<Vec<Arc<dyn Way>>> = side_by_side(&layers, |alone| alone.ways(self, Asked::Own));
         let listed = start.elapsed();
-        let pairs: Vec<(usize, Arc<dyn Way>)> = ways
+        // Libraries wait for each other: their turns come between those of the compiler.
+        let own: Vec<(usize, Option<Arc<dyn Way>>)> = own
             .into_iter()
             .enumerate()
-            .flat_map(|(at, ways)| ways.into_iter().map(move |way| (at, way)))
+            .flat_map(|(at, ways)| ways.into_iter().map(move |way| (at, Some(way))))
             .collect();
-        let ready = side_by_side(&pairs, |(at, way)| layers[*at].ready(way, self.device.target));
-        let count = pairs.len();
+        let tasks = spread(own, (0..layers.len()).map(|at| (at, None)).collect());
+        let made = side_by_side(&tasks, |(at, way)| match way {
+            Some(way) => vec![self.candidate(&layers[*at], way)],
+            None => {
+                let ways = layers[*at].ways(self, Asked::Libraries);
+                ways.iter().map(|way| self.candidate(&layers[*at], way)).collect()
+            }
+        });
+        let count: usize = made.iter().map(Vec::len).sum();
         let mut compiled: Vec<Vec<Candidate>> = layers.iter().map(|_| vec![]).collect();
-        for ((at, way), ready) in pairs.into_iter().zip(ready) {
-            compiled[at].push(Candidate { way, ready });
+        for ((at, _), candidates) in tasks.into_iter().zip(made) {
+            compiled[at].extend(candidates);
         }
         // Another thread may have foreseen the same: one of both is enough.
         let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +175,7 @@ impl Timer {
     /// The way that an earlier process found fastest under the very same circumstances.
     fn remembered(&self, alone: &Alone) -> Option<Arc<dyn Way>> {
         let name = Cache::of_process()?.get(CACHED, self.circumstances(&alone.key).as_bytes())?;
-        alone.ways(self, Some(std::str::from_utf8(&name).ok()?)).pop()
+        alone.ways(self, Asked::Named(std::str::from_utf8(&name).ok()?)).pop()
     }
 
     /// Everything that decides which way is fastest.
@@ -182,9 +190,12 @@ impl Timer {
 
     /// The ways of a layer, compiled.
     fn candidates(&self, alone: &Alone) -> Vec<Candidate> {
-        let ways = alone.ways(self, None);
-        let ready = side_by_side(&ways, |way| alone.ready(way, self.device.target));
-        ways.into_iter().zip(ready).map(|(way, ready)| Candidate { way, ready }).collect()
+        let ways = alone.ways(self, Asked::All);
+        side_by_side(&ways, |way| self.candidate(alone, way))
+    }
+
+    fn candidate(&self, alone: &Alone, way: &Arc<dyn Way>) -> Candidate {
+        Candidate { way: way.clone(), ready: alone.ready(way, self.device.target) }
     }
 
     /// Milliseconds of the layer, run this way.
@@ -210,6 +221,21 @@ impl Timer {
         // SAFETY: the memory is the buffers' above.
         Ok(unsafe { replay.time(ROUNDS) }? / REPEATS as f32)
     }
+}
+
+/// `few` among `many`, as evenly as can be, both in their order.
+fn spread<T>(many: Vec<T>, few: Vec<T>) -> Vec<T> {
+    let mut out: Vec<T> = Vec::with_capacity(many.len() + few.len());
+    let (all, count) = (many.len(), few.len());
+    let mut few = few.into_iter().enumerate().peekable();
+    for (at, item) in many.into_iter().enumerate() {
+        while let Some((_, early)) = few.next_if(|(i, _)| i * all <= at * count) {
+            out.push(early);
+        }
+        out.push(item);
+    }
+    out.extend(few.map(|(_, late)| late));
+    out
 }
 
 /// A layer alone in one way, with machine code.
@@ -273,12 +299,13 @@ impl Alone {
         assembler
     }
 
-    /// Every way to run it, or the one of this name.
-    fn ways(&self, timer: &Timer, only: Option<&str>) -> Vec<Arc<dyn Way>> {
+    /// The ways to run it that are asked for.
+    fn ways(&self, timer: &Timer, asked: Asked) -> Vec<Arc<dyn Way>> {
         // In whatever thread this is.
         let Ok(_relaxed) = timer.device.enter_relaxed() else { return vec![] };
         let list = Mutex::new(Vec::new());
-        if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, only, &list)).run() {
+        if let Err((_, why)) = self.assembler(timer.device.target, Choice::Listed(timer, asked, &list)).run()
+        {
             log::debug!("a layer alone: {why}");
         }
         list.into_inner().unwrap_or_else(PoisonError::into_inner)

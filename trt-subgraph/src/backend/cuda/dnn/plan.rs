@@ -1,4 +1,4 @@
-//! Execution plans: what cuDNN offers for a problem, built side by side.
+//! Execution plans: what cuDNN offers for a problem.
 
 use super::super::device::Device;
 use super::super::library::{Address, Cudnn, Handles};
@@ -14,14 +14,14 @@ use cudarc::cudnn::sys::{
 };
 use cudarc::driver::sys::CUstream;
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// A built plan.
 pub struct Plan {
     dnn: &'static Cudnn,
     execution: Descriptor,
     /// What the plan was made from stays alive with it.
-    graph: Graph,
+    graph: Arc<Graph>,
     _engine: Descriptor,
     operands: usize,
     /// Bytes of working memory.
@@ -50,24 +50,20 @@ pub fn plans(
 ) -> Result<Vec<Plan>, String> {
     let dnn = Cudnn::get()?;
     let handles = Handles::new(device)?;
+    let _current = device.enter()?;
     let most = if level == Level::Exhaustive { CONFIGURATIONS } else { PLANS };
-    let count = configurations(dnn, &handles, p)?.1.len().min(most);
-    let out: Mutex<Vec<(usize, Plan)>> = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for rank in (0..count).filter(|rank| only.is_none_or(|only| only == *rank)) {
-            let out = &out;
-            scope.spawn(move || {
-                let made = device.enter_relaxed().and_then(|_relaxed| plan(dnn, device, p, rank));
-                match made {
-                    Ok(plan) => out.lock().unwrap_or_else(PoisonError::into_inner).push((rank, plan)),
-                    Err(why) => log::debug!("cuDNN plan {rank}: {why}"),
-                }
-            });
+    let (graph, configurations) = configurations(dnn, &handles, p)?;
+    let graph = Arc::new(graph);
+    let mut out = Vec::new();
+    for (rank, engine) in configurations.into_iter().enumerate().take(most) {
+        if only.is_none_or(|only| only == rank) {
+            match plan(dnn, &handles, p, graph.clone(), (rank, engine)) {
+                Ok(plan) => out.push(plan),
+                Err(why) => log::debug!("cuDNN plan {rank}: {why}"),
+            }
         }
-    });
-    let mut out = out.into_inner().unwrap_or_else(PoisonError::into_inner);
-    out.sort_by_key(|(rank, _)| *rank);
-    Ok(out.into_iter().map(|(_, plan)| plan).collect())
+    }
+    Ok(out)
 }
 
 /// The graph, and the engine configurations that keep its precision.
@@ -112,11 +108,13 @@ fn number(configuration: &Descriptor) -> Result<i64, String> {
     engine.first().ok_or("no engine")?.integer(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX)
 }
 
-fn plan(dnn: &'static Cudnn, device: &Arc<Device>, p: &Problem, rank: usize) -> Result<Plan, String> {
-    let _current = device.enter()?;
-    let handles = Handles::new(device)?;
-    let (graph, configurations) = configurations(dnn, &handles, p)?;
-    let engine = configurations.into_iter().nth(rank).ok_or("no such configuration")?;
+fn plan(
+    dnn: &'static Cudnn,
+    handles: &Handles,
+    p: &Problem,
+    graph: Arc<Graph>,
+    (rank, engine): (usize, Descriptor),
+) -> Result<Plan, String> {
     let execution = Descriptor::new(dnn, Object::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
         .handle(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handles.dnn)?
         .descriptors(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[&engine])?

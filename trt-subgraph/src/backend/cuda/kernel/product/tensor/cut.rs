@@ -61,9 +61,9 @@ impl Cut {
         (self.stages * self.stage()).max(self.rows * self.pitch() * 4)
     }
 
-    /// Do warpgroups multiply whole tiles? Where bulk copies can bring the factors they are faster.
-    pub fn is_of_warpgroups_alone(&self) -> bool {
-        self.unit == Unit::Warpgroup && self.shares == 1
+    /// Do warpgroups multiply? Where bulk copies can bring the factors they are faster.
+    pub fn is_of_warpgroups(&self) -> bool {
+        self.unit == Unit::Warpgroup
     }
 
     /// For reports, and to be found again by.
