@@ -35,6 +35,7 @@ mod settle;
 mod switch;
 mod sys;
 mod types;
+mod unmet;
 mod variant;
 
 pub use bounds::Bounds;

@@ -4,13 +4,12 @@ use crate::backend::Runners;
 use crate::engine::ClusterEngine;
 use crate::jit::{Argument, Initial, JitError, Module};
 use crate::method::MethodState;
-use crate::nearest::suggestion;
 use crate::report::{Left, LoadedReport};
 use crate::saved;
 use crate::variant::Builder;
 #[cfg(feature = "tool")]
 use crate::variant::Variant;
-use crate::{Error, Options, Report, notice};
+use crate::{Error, Options, Report, notice, unmet};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::Path;
@@ -126,8 +125,8 @@ impl TrtModule {
         let options = options.resolved()?;
         crate::is_enabled()?;
         options.unknown_ops().for_each(notice::once);
-        check_submodules(&host, &options)?;
-        check_bounds(&host, &options)?;
+        unmet::submodules(&host, &options)?;
+        unmet::bounds(&host, &options)?;
         let runners = Runners::new(&options)?;
         host.engines().iter().for_each(|(_, engine)| engine.set_waiting(options.wait));
         let host = Arc::new(host);
@@ -356,36 +355,6 @@ impl TrtModule {
         methods.insert(name.to_string(), state.clone());
         Ok(state)
     }
-}
-
-/// Has the module the submodules that are to stay on the host?
-fn check_submodules(host: &Module, options: &Options) -> Result<(), Error> {
-    if options.exclude_modules.is_empty() {
-        return Ok(());
-    }
-    let all = host.submodule_names();
-    let Some(path) = options.exclude_modules.iter().find(|path| !all.contains(path)) else { return Ok(()) };
-    let outermost: Vec<&str> = all.iter().map(String::as_str).filter(|p| !p.contains('.')).take(8).collect();
-    let there = match outermost.is_empty() {
-        true => "it has none".to_string(),
-        false => format!("its outermost ones are {}", outermost.join(", ")),
-    };
-    let there = there + &suggestion(path, all.iter().map(String::as_str));
-    Err(Error::Submodule { path: path.clone(), there })
-}
-
-/// Are the bounds such, and of arguments that a method takes?
-fn check_bounds(host: &Module, options: &Options) -> Result<(), Error> {
-    if options.bounds.is_empty() {
-        return Ok(());
-    }
-    let mut arguments = Vec::new();
-    for method in saved::own_methods(host) {
-        arguments.extend(host.method(&method)?.arguments().into_iter().map(|a| a.name));
-    }
-    arguments.sort();
-    arguments.dedup();
-    options.bounds.iter().try_for_each(|bounds| bounds.check(&arguments))
 }
 
 impl std::fmt::Debug for TrtModule {

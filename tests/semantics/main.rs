@@ -7,6 +7,7 @@ mod effects;
 mod indices;
 mod layout;
 mod memory;
+mod order;
 mod overlaps;
 mod shapes;
 mod sizes;

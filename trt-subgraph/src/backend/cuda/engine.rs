@@ -7,10 +7,9 @@ use super::library::Address;
 use super::load::Loaded;
 use super::memory::{Buffer, Record, is_on};
 use super::narrow;
-use super::order::{Order, Orders};
+use super::order::Orders;
 use super::program::{Program, Source};
 use super::queue::{Queue, is_blocking};
-use super::replay::Replay;
 use super::stream::OwnStream;
 use super::tactic::{Asked, Choice, Way};
 use super::timer::{Alone, Timer};
@@ -21,9 +20,12 @@ use crate::backend::{
 use crate::network::Network;
 use cudarc::driver::sys::CUstream;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 mod kept;
+mod state;
+
+use state::{State, addresses};
 
 /// What forks share.
 struct Shared {
@@ -51,15 +53,6 @@ pub struct CudaEngine {
     shared: Arc<Shared>,
     /// Made at the first call, so that a fork cannot fail.
     state: Option<State>,
-}
-
-struct State {
-    arena: Buffer,
-    record: Record,
-    queue: Queue,
-    /// The steps as a graph, where there are several.
-    replay: Option<Replay>,
-    order: Order,
 }
 
 impl CudaEngine {
@@ -200,72 +193,6 @@ impl Shared {
 
 fn modules(why: String) -> CompileError {
     CompileError::Layer { layer: "the engine's kernels".to_string(), why }
-}
-
-impl State {
-    fn new(shared: &Shared) -> Result<State, String> {
-        let weights = shared.weights.get().ok_or("an engine without weights")?;
-        let arena = Buffer::new(&shared.device, shared.run.program.arena)?;
-        let record = Record::new(&shared.device)?;
-        let addresses = addresses(&shared.run.program, &arena, weights, &record);
-        let queue = Queue::new(&shared.run, &addresses)?;
-        let order = Order::new(&shared.device, &shared.orders)?;
-        let mut state = State { arena, record, queue, replay: None, order };
-        state.record_graph(shared)?;
-        Ok(state)
-    }
-
-    /// What kernels found wrong since the last call.
-    fn fault(&self, shared: &Shared) -> Result<(), RunError> {
-        let Some((at, index, size)) = self.record.take() else { return Ok(()) };
-        let layer = shared.origins.get(at).cloned().unwrap_or_default();
-        Err(RunError::Index { layer, index, size })
-    }
-
-    /// The time of all steps in a row, and of each. `None` where the caller's tensors do not lie as steps want them. Leaves the outputs
-    /// unspecified.
-    ///
-    /// # Safety
-    /// `io` has the program's tensors on the device, and nobody else uses them or this state now.
-    unsafe fn times(
-        &mut self,
-        shared: &Shared,
-        io: &Io<'_>,
-    ) -> Result<Option<(Duration, Vec<Duration>)>, String> {
-        /// How often a step is repeated in a graph, and such a graph timed.
-        const REPEATS: (usize, usize) = (20, 3);
-        if !self.queue.bind(io) {
-            return Ok(None);
-        }
-        let count = shared.run.program.steps.len();
-        let time = |chain: &mut dyn Iterator<Item = usize>, repeats: usize| {
-            // SAFETY: the caller's promise.
-            let ms = unsafe { Replay::of(&shared.run, &self.queue, chain)?.time(REPEATS.1) }?;
-            Ok::<_, String>(Duration::from_secs_f64(f64::from(ms) / 1e3 / repeats as f64))
-        };
-        let whole = time(&mut (0..count), 1)?;
-        let each = (0..count).map(|at| time(&mut std::iter::repeat_n(at, REPEATS.0), REPEATS.0));
-        Ok(Some((whole, each.collect::<Result<_, _>>()?)))
-    }
-
-    fn record_graph(&mut self, shared: &Shared) -> Result<(), String> {
-        self.replay = None;
-        if shared.graph && shared.run.program.steps.len() > 1 {
-            self.replay = Replay::new(&shared.run, &self.queue)?;
-        }
-        Ok(())
-    }
-}
-
-/// The address of every slot that stays the same from call to call; others are 0.
-fn addresses(program: &Program, arena: &Buffer, weights: &Buffer, record: &Record) -> Vec<Address> {
-    let address = |(slot, offset): (&Source, &usize)| match slot {
-        Source::Weights => weights.address(),
-        Source::Fault => record.address(),
-        Source::Arena(_) => arena.address() + *offset as Address,
-        Source::Constant(_) | Source::Input(_) | Source::Output(_) | Source::Parameter(_) => 0,
-    };
-    program.slots.iter().zip(&program.offsets).map(address).collect()
 }
 
 impl Shared {
