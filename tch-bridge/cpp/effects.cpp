@@ -44,13 +44,6 @@ bool is_write(const Node* node) {
          schema->arguments()[0].alias_info() != nullptr && schema->arguments()[0].alias_info()->isWrite();
 }
 
-bool is_in_loop(const Node* node) {
-  for (; node != nullptr; node = node->owningBlock()->owningNode()) {
-    if (node->kind() == torch::jit::prim::Loop) return true;
-  }
-  return false;
-}
-
 std::vector<Node*> draws(torch::jit::Graph& graph) { return all(graph, is_draw); }
 
 std::vector<Node*> draws_and_writes(torch::jit::Graph& graph) {

@@ -315,9 +315,19 @@ struct Write {
     return graph.insertNode(graph.create(c10::Symbol::fromQualString("trt::laid_as"), {value, base}))->output();
   }
 
+  // Whether nobody sees what is written, though the host may fail on the way: `view` does where memory does not allow it.
+  bool may_only_fail() const {
+    if (std::none_of(chain.begin(), chain.end(), [](const Node* view) { return is_any_of(view, {"aten::view"}); })) return false;
+    auto is_seen = [&](const Value* value) {
+      return std::any_of(value->uses().begin(), value->uses().end(), [&](const Use& use) { return is_after(use.user); });
+    };
+    if (is_seen(base) || node->output()->hasUses()) return false;
+    return std::none_of(views.begin(), views.end(), [&](const Node* view) { return is_seen(view->output()); });
+  }
+
   bool replace() {
     std::string name = functional_name(node);
-    if (name.empty() || !find_base() || overlaps_partly() || !accounts_for(base, true)) return false;
+    if (name.empty() || !find_base() || overlaps_partly() || !accounts_for(base, true) || may_only_fail()) return false;
     torch::jit::WithInsertPoint guard(node);
     Node* before = node->prev();
     Value* value = result(name);

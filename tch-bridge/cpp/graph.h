@@ -68,6 +68,14 @@ void drop_idle_assignments(torch::jit::Graph& graph);
 // The names of attributes that the graph, or a method of the module or its submodules, sets.
 std::unordered_set<std::string> assigned_attributes(torch::jit::Graph& graph, const torch::jit::Module& owner);
 
+// Whether it is a loop or may run several times because it is within one.
+inline bool is_in_loop(const torch::jit::Node* node) {
+  for (; node != nullptr; node = node->owningBlock()->owningNode()) {
+    if (node->kind() == torch::jit::prim::Loop) return true;
+  }
+  return false;
+}
+
 // Calls `visit` for each node, those of sub-blocks included, in order.
 template <typename Visit>
 void each_node(torch::jit::Block* block, const Visit& visit) {

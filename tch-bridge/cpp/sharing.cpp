@@ -36,7 +36,7 @@ bool puts_into(const Node* node) {
 
 struct Tracer {
   const torch::jit::Block* body;
-  // Where the memory leaves to the caller: packings and returns, by argument.
+  // Where the memory leaves to the caller: packings, what puts it into lists and dicts, and returns, by argument.
   std::set<std::pair<const Node*, size_t>> exits;
   std::set<const Value*> followed;
   // Somebody may keep it: an attribute, a list that grows, a loop.
@@ -70,19 +70,25 @@ struct Tracer {
       kept = true;
       return true;
     }
-    if (puts_into(user) && use.offset > 0) return follow_holder(user->input(0));
+    if (puts_into(user) && use.offset > 0) {
+      bool leaves = follow_holder(user->input(0));
+      if (leaves) exits.emplace(user, use.offset);
+      // Each round may put an alias of the same memory there.
+      kept |= leaves && is_in_loop(user);
+      return leaves;
+    }
     bool leaves = false;
     for (const Value* output : user->outputs()) leaves |= follow(output);
     if (leaves && is_packing(user)) exits.emplace(user, use.offset);
     return leaves;
   }
 
-  // Memory that was put into a list or dict is kept where the caller gets that.
+  // Returns whether the caller gets a list or dict that it was put into.
   bool follow_holder(const Value* holder) {
-    if (!holders->insert(holder).second) return false;
+    if (!holders->insert(holder).second) return true;
     Tracer other{body, {}, {}, false, holders};
     bool leaves = other.follow(holder);
-    kept |= leaves || other.kept;
+    kept |= other.kept;
     return leaves;
   }
 };

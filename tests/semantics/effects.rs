@@ -138,6 +138,9 @@ fn results_share_memory_through_branches_and_lists() {
         "a, b = torch.split(z, 1)\n    return z, (b, a.t())",
         "d = {'a': z}\n    return d, z[0]",
         "w = z.to(6)\n    l = [z * 1.0]\n    l.append(w)\n    if n > 100:\n        l.append(x)\n    return z, l",
+        "l: List[Tensor] = []\n    for i in range(n):\n        l.append(z.to(6))\n    return l, n",
+        "l: List[Tensor] = []\n    m: List[Tensor] = []\n    l.append(z)\n    m.append(z.to(6))\n    if n > 100:\n        l.append(x)\n        m.append(x)\n    return l, m",
+        "d: Dict[str, Tensor] = {}\n    if n > 0:\n        d['b'] = z.to(6)\n    d['c'] = z\n    return d, n",
     ] {
         let source =
             format!("def forward(self, x, n: int):\n    z = torch.tanh(x) * 2.0 + 1.0\n    {body}\n");

@@ -97,3 +97,14 @@ fn statistics_are_updated_in_training() {
     let script = Script::new(source, &attributes);
     script.agrees(&[&[tensor(floats(&[4, 3, 5]))], &[tensor(floats(&[2, 3, 5]))]]);
 }
+
+#[test]
+fn a_write_that_nobody_sees_may_still_fail() {
+    let _on = engines_on();
+    let source = "def forward(self, x):
+    y = x * 2.0
+    y.view(-1).zero_()
+    return torch.tanh(x) + 1.5\n";
+    let script = Script::new(source, &[]);
+    script.agrees(&[&[tensor(floats(&[3, 4]))], &[tensor(floats(&[3, 4]).tr())]]);
+}

@@ -13,7 +13,7 @@ use partitioner::Coverage;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tch::{Device, IValue, Kind, Tensor};
-use trt_tool::Failure;
+use trt_tool::{Failure, logging};
 
 /// A model and the inputs to call it with.
 #[derive(Args)]
@@ -137,7 +137,9 @@ impl EngineArgs {
 }
 
 /// Why engines that came with a file did not serve, where no warning says it.
-pub(crate) const UNFIT: &str = "the file was compiled for arguments of other element types, ranks or orders in memory, or for other branches";
+const UNFIT: &str = "the file was compiled for arguments of other element types, ranks or orders in memory, or for other branches";
+/// Why a file without engines has none.
+const NONE: &str = "the file has no engine: when it was compiled nothing was taken; `tch-trt inspect` of the model that it was made from tells why";
 
 /// A loaded model.
 pub(crate) struct Loaded {
@@ -194,6 +196,11 @@ impl Loaded {
     pub(crate) fn saved_engines(&self) -> Vec<EngineReport> {
         let all = if self.as_saved { self.module.report().loaded } else { Vec::new() };
         all.into_iter().filter_map(|loaded| loaded.engine).collect()
+    }
+
+    /// Why no engine of the file serves.
+    pub(crate) fn unserved(&self) -> String {
+        if self.module.report().loaded.is_empty() { NONE.to_string() } else { logging::reason(UNFIT) }
     }
 
     /// What engines hold of the method, its compiled forms added up; `None` where there is none, and of engines that came with the file.
@@ -280,6 +287,10 @@ impl ModelArgs {
             let like = jit::like_operator(op);
             let form = "a name is like aten::gelu or aten::add.Tensor";
             return Err(format!("--exclude-op {op}: torch has no such operator ({form}){like}").into());
+        }
+        if self.engines.parity_guard.is_some() && self.engines.chosen_precision()? == Precision::Model {
+            let why = "--parity-guard holds engines in fewer bits against f32: it goes with --precision f16 or bf16";
+            return Err(why.to_string().into());
         }
         let mut options = self.engines.options();
         let read = TrtModule::read_host(&self.model, Some(self.device))?;

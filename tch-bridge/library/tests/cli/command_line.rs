@@ -41,6 +41,7 @@ fn bad_usage_and_bad_input_give_status_2_and_say_what_to_do() {
         (["--agreement", "2"], "a number from 0 to 1"),
         (["--exclude-op", "aten::gellu"], "is aten::gelu or"),
         (["--exclude-op", "relux"], "is aten::relu"),
+        (["--parity-guard", "0.01"], "it goes with --precision f16 or bf16"),
         (["--library", "no/such/library.so"], "no/such/library.so: cannot open"),
     ] {
         let said = usage(&more);

@@ -166,6 +166,17 @@ fn why_no_engine_of_a_file_serves_is_told() {
 }
 
 #[test]
+fn files_without_engines_are_called_that() {
+    let folder = Folder::new();
+    let model = folder.model("small.pt", "def forward(self, x):\n    return x + 1.0\n");
+    let saved = folder.path("saved.pt");
+    let said = text(&["compile", &model, "-i", "(4,16)", "-o", &saved], 0);
+    assert!(said.contains("there is no engine in it"), "{said}");
+    let said = text(&["verify", &saved, "-i", "(4,16)", "--runs", "1"], 1);
+    assert!(said.contains("the file has no engine"), "{said}");
+}
+
+#[test]
 fn values_are_called_what_they_are() {
     let folder = Folder::new();
     let source =

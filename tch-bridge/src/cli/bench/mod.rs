@@ -7,7 +7,7 @@ mod machine;
 mod text;
 
 use super::inspect;
-use super::model::{Loaded, ModelArgs, UNFIT};
+use super::model::{Loaded, ModelArgs};
 use super::spec::{Filling, Point};
 use crate::switch;
 use clap::Args;
@@ -276,10 +276,9 @@ impl Bench {
                 notes.extend(logging::warnings());
             }
             notes.push(match saved {
-                true => format!(
-                    "no engine of the file served: the host does everything: {}",
-                    logging::reason(UNFIT)
-                ),
+                true => {
+                    format!("no engine of the file served: the host does everything: {}", loaded.unserved())
+                }
                 false => "there is no engine: the host serves everything; `tch-trt inspect` tells why".into(),
             });
         } else {

@@ -286,6 +286,12 @@ impl Document for Compiled {
         match &self.file {
             Some(file) => {
                 out += &format!("written to {file}, {}\n", quantity(self.bytes as f64, "B"));
+                if self.forms.iter().all(|form| form.engines.is_empty()) {
+                    out += &format!(
+                        "{} there is no engine in it: libtorch does everything, on every machine\n",
+                        style.yellow("note:")
+                    );
+                }
                 match (self.weights, self.embedded) {
                     (SavedWeights::Reference, _) => {}
                     (SavedWeights::Embed, 0) => {

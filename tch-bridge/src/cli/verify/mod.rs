@@ -9,7 +9,7 @@ mod tests;
 mod text;
 
 use super::leaves::{copies, leaves};
-use super::model::{Loaded, ModelArgs, UNFIT};
+use super::model::{Loaded, ModelArgs};
 use super::spec::{Filling, Point, Shapes, Spread, is_float, kind_name};
 use super::{archive, inspect};
 use crate::jit::words;
@@ -307,7 +307,7 @@ impl Verify {
         let mut notes = Vec::new();
         if served == 0 {
             let why = match loaded.as_saved {
-                true => logging::reason(UNFIT),
+                true => loaded.unserved(),
                 false => "`tch-trt inspect` tells why".into(),
             };
             notes.push(format!("no engine served a call: the host was compared with itself: {why}"));

@@ -109,11 +109,12 @@ impl Formula {
         for (a, &offset) in at.iter_mut().zip(&self.registers) {
             *a = scratch.at(offset as isize);
         }
+        let (first, count) = part.columns;
+        let largest = CHUNK.min(count.saturating_mul(part.positions.1));
         for &(register, value) in &self.code.constants {
             // SAFETY: a register has room for a chunk.
-            unsafe { fill(self.code.registers[register as usize], value, at[register as usize], CHUNK) };
+            unsafe { fill(self.code.registers[register as usize], value, at[register as usize], largest) };
         }
-        let (first, count) = part.columns;
         // Several positions at once where they are short.
         let (width, rows) =
             if count <= CHUNK / 2 { (count, CHUNK / count.max(1)) } else { (count.min(CHUNK), 1) };
