@@ -149,13 +149,20 @@ bool holds_still(const c10::IValue& found, const c10::IValue& wanted) {
 std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::jit::Module& owner,
                                         const std::unordered_set<std::string>& assigned) {
   std::vector<std::pair<Node*, Place>> reads;
+  // Lists that somebody may change: an empty one waits for that.
+  std::vector<c10::IValue> changing;
   each_node(graph.block(), [&](Node* node) {
     if (node->kind() != prim::GetAttr) return;
-    const auto& uses = node->output()->uses();
-    if (!std::all_of(uses.begin(), uses.end(), takes_values)) return;
     auto place = resolve(*node, graph, owner);
-    if (place && place->value().isTensorList()) reads.emplace_back(node, *place);
+    if (!place || !place->value().isTensorList()) return;
+    const auto& uses = node->output()->uses();
+    bool only_read = std::all_of(uses.begin(), uses.end(), takes_values) && !place->value().toListRef().empty();
+    if (only_read) reads.emplace_back(node, *place);
+    else changing.push_back(place->value());
   });
+  reads.erase(std::remove_if(reads.begin(), reads.end(), [&](const std::pair<Node*, Place>& read) {
+    return std::any_of(changing.begin(), changing.end(), [&](const c10::IValue& list) { return list.is(read.second.value()); });
+  }), reads.end());
   std::vector<Folded> folded;
   if (reads.empty()) return folded;
   std::map<Extent, std::vector<std::string>> paths;

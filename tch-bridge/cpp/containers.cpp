@@ -231,8 +231,10 @@ void make_functional(JitGraph& graph, Block* block) {
 
 bool takes_values(const Use& use) {
   const auto* schema = use.user->maybeSchema();
-  return schema && use.user->kind().is_aten() && use.user->blocks().empty() && use.offset < schema->arguments().size() &&
-         !schema->arguments()[use.offset].alias_info();
+  if (!schema || !use.user->kind().is_aten() || !use.user->blocks().empty()) return false;
+  // What is beyond the arguments that have names is printed.
+  if (use.offset >= schema->arguments().size()) return schema->is_vararg();
+  return !schema->arguments()[use.offset].alias_info();
 }
 
 bool only_reads(const Use& use) {

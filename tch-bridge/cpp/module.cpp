@@ -3,6 +3,8 @@
 #include <set>
 #include <sstream>
 
+#include <caffe2/serialize/file_adapter.h>
+#include <caffe2/serialize/inline_container.h>
 #include <caffe2/serialize/read_adapter_interface.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/inliner.h>
@@ -117,23 +119,36 @@ IValue coerce(IValue value, const c10::TypePtr& formal) {
   return value;
 }
 
+// The module, and the files that its maker put beside it.
+std::unique_ptr<Module> load(std::shared_ptr<caffe2::serialize::ReadAdapterInterface> reader, rust::Slice<const RawDevice> device) {
+  torch::jit::ExtraFilesMap extra;
+  const std::string folder = "extra/";
+  caffe2::serialize::PyTorchStreamReader archive(reader);
+  for (const std::string& name : archive.getAllRecords()) {
+    if (name.compare(0, folder.size(), folder) == 0) extra.emplace(name.substr(folder.size()), "");
+  }
+  auto module = owned(torch::jit::load(std::move(reader), optional_device(device), extra));
+  module->extra = std::move(extra);
+  return module;
+}
+
 }  // namespace
 
 std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> device) {
-  return owned(torch::jit::load(std::string(path), optional_device(device)));
+  return load(std::make_shared<caffe2::serialize::FileAdapter>(std::string(path)), device);
 }
 
 std::unique_ptr<Module> load_bytes(rust::Slice<const uint8_t> bytes, rust::Slice<const RawDevice> device) {
-  std::shared_ptr<caffe2::serialize::ReadAdapterInterface> reader = std::make_shared<Bytes>(bytes);
-  return owned(torch::jit::load(std::move(reader), optional_device(device)));
+  return load(std::make_shared<Bytes>(bytes), device);
 }
 
 std::unique_ptr<std::string> save_bytes(const Module& module) {
   auto bytes = std::make_unique<std::string>();
-  torch::jit::ExportModule(module.module, [&](const void* data, size_t size) {
+  auto append = [&](const void* data, size_t size) {
     bytes->append(static_cast<const char*>(data), size);
     return size;
-  });
+  };
+  torch::jit::ExportModule(module.module, append, module.extra);
   return bytes;
 }
 
@@ -168,6 +183,16 @@ void define(const Module& module, rust::Str source) {
   }
 }
 
+// A copy of a hook of `from`, of the type of `fork`.
+torch::jit::Function* clone_hook(torch::jit::Function& hook, const torch::jit::Module& from, const torch::jit::Module& fork) {
+  auto remap = [&](const c10::TypePtr& type) { return type == from.type() ? c10::TypePtr(fork.type()) : type; };
+  auto graph = torch::jit::toGraphFunction(hook).graph()->copy();
+  graph->remapTypes(remap);
+  auto* copy = fork._ivalue()->compilation_unit()->create_function(c10::QualifiedName(*fork.type()->name(), hook.name()), graph);
+  copy->setSchema(hook.getSchema().cloneWithRemappedTypes(remap));
+  return copy;
+}
+
 std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::String> dropped) {
   const auto& from = module.module;
   auto type = from.type();
@@ -186,7 +211,12 @@ std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::
   for (torch::jit::Function* function : type->methods()) {
     if (!is_dropped(function->name())) fork.clone_method(from, function->name());
   }
-  return owned(std::move(fork));
+  // Python runs them around `forward`.
+  for (auto* hook : type->getForwardPreHooks()) fork.type()->addForwardPreHook(clone_hook(*hook, from, fork));
+  for (auto* hook : type->getForwardHooks()) fork.type()->addForwardHook(clone_hook(*hook, from, fork));
+  auto made = owned(std::move(fork));
+  made->extra = module.extra;
+  return made;
 }
 
 std::unique_ptr<Module> shell(const Module& module) {

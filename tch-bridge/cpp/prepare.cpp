@@ -1,5 +1,7 @@
 // A copy of a method's graph in the form that `extract`, `observe` and `stitch` expect: calls inlined, each
 // attribute read once and first, scalars that are attributes folded, private in-place operators functional.
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/jit/passes/autocast.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/inliner.h>
@@ -43,6 +45,27 @@ struct Neutral {
   std::vector<std::pair<c10::IValue, torch::jit::Value*>> stand_ins;
 };
 
+// Says in the graph what `with torch.autocast(...)` casts within it, as torch's executor does before it runs one. Whether the thread
+// itself casts is no matter of the graph: such calls are the host's.
+void spell_out_casts(std::shared_ptr<torch::jit::Graph>& graph) {
+  bool scopes = false;
+  each_node(graph->block(), [&](torch::jit::Node* node) { scopes |= node->kind() == torch::jit::prim::Enter; });
+  if (!scopes || !torch::jit::autocastEnabled()) return;
+  KeptEffects kept(*graph);
+  torch::jit::ConstantPropagationImmutableTypes(graph);
+  struct Outside {
+    Outside() {
+      for (auto [device, on] : was) at::autocast::set_autocast_enabled(device, false);
+    }
+    ~Outside() {
+      for (auto [device, on] : was) at::autocast::set_autocast_enabled(device, on);
+    }
+    std::array<std::pair<at::DeviceType, bool>, 2> was{{{at::kCPU, at::autocast::is_autocast_enabled(at::kCPU)},
+                                                       {at::kCUDA, at::autocast::is_autocast_enabled(at::kCUDA)}}};
+  } outside;
+  torch::jit::Autocast(graph);
+}
+
 }  // namespace
 
 std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
@@ -53,6 +76,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   torch::jit::Inline(*graph);
   torch::jit::EraseShapeInformation(graph);
   torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+  spell_out_casts(graph);
   drop_dead_draws(graph);
   note_looped_writes(*graph);
   drop_idle_assignments(*graph);

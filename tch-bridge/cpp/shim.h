@@ -50,6 +50,8 @@ struct Stack {
 
 struct Module {
   torch::jit::Module module;
+  // What else was in its file, by name.
+  torch::jit::ExtraFilesMap extra = {};
 };
 
 struct Method {

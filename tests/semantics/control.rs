@@ -4,6 +4,7 @@ use tch::IValue;
 use tch_bridge::jit::Initial;
 use tch_bridge::report::State;
 use tests::engines_on;
+use tests::measure::copied;
 use tests::script::{Script, floats, tensor};
 
 /// Runs `body` as `forward(self, x, n: int)` on positive and negative vectors, with different counts.
@@ -308,4 +309,28 @@ fn guards_come_before_what_they_guard() {
     script.agrees(&[&call(4), &call(5), &call(3)]);
     let told = script.module.forward_is(&call(5)).expect_err("it raises").to_string();
     assert!(told.contains("five"), "{told}");
+}
+
+#[test]
+fn tuples_of_branches_that_arguments_decide() {
+    let _on = engines_on();
+    let source = "def forward(self, x, y: Optional[Tensor], k: Optional[int]):
+    if y is None:
+        r = (x * 3.0, y)
+    else:
+        r = (x + y, y * 2.0)
+    if k is not None:
+        b = r[1]
+        if b is None:
+            r = (r[0] * 3.0, b)
+        else:
+            r = (r[0] + b, b * 2.0)
+    return r[0], r[0].exp()\n";
+    let script = Script::new(source, &[]);
+    let x = || tensor(floats(&[4, 8]));
+    for y in [x(), IValue::None] {
+        for k in [IValue::Int(2), IValue::None] {
+            script.same(&[&[x(), copied(&y), copied(&k)]]);
+        }
+    }
 }

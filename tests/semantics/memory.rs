@@ -200,3 +200,17 @@ fn an_attribute_that_the_graph_sets_is_what_it_set() {
     let script = Script::new(&format!("def forward(self, x):\n{}", indented(body)), &[("kept", kept())]);
     script.same(&[&[tensor(floats(&[2, 3]))], &[tensor(floats(&[2, 3]))], &[tensor(floats(&[2, 3]))]]);
 }
+
+#[test]
+fn lists_of_tensors_that_grow_in_attributes_are_read_as_they_are() {
+    let _on = engines_on();
+    let empty = || Initial::Value(IValue::TensorList(Vec::new()));
+    for body in [
+        "y = torch.tanh(x) * 2.0\n    self.l.append(y)\n    return torch.exp(y) * len(self.l)",
+        "y = torch.tanh(x) * 2.0\n    if len(self.l) == 0:\n        self.l.append(y)\n    else:\n        self.l[0].add_(1.0)\n    return torch.exp(y) + self.l[0]",
+        "y = torch.tanh(x) * 2.0\n    self.l.append(y)\n    return torch.exp(torch.cat(self.l, 0)) + 1.0",
+    ] {
+        let script = Script::new(&format!("def forward(self, x):\n    {body}\n"), &[("l", empty())]);
+        script.agrees(&[&[tensor(floats(&[2, 3]))]]);
+    }
+}

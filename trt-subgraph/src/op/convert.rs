@@ -60,6 +60,30 @@ fn on(lower: &mut Lower, args: &Args, device: &str) -> Result<Vec<Item>, Refusal
     one(args.tensor("self")?)
 }
 
+/// What the graph of `with torch.autocast(...)` does on this device, if anything: in fewer bits what is in f32.
+fn narrowed(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let x = args.tensor("self")?;
+    let [enabled, dtype] =
+        if on_gpu(lower) { ["cuda_enabled", "cuda_dtype"] } else { ["cpu_enabled", "cpu_dtype"] };
+    let asked = args.opt_dtype(lower, dtype)?.filter(|_| lower.dtype(x) == DType::F32);
+    match asked {
+        Some(dtype) if args.flag(enabled)? => one(lower.cast(x, dtype)?),
+        _ => one(x),
+    }
+}
+
+/// The same the other way round: in f32 what is in f16 or bf16.
+fn widened(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
+    let x = args.tensor("self")?;
+    let enabled = args.flag(if on_gpu(lower) { "cuda_enabled" } else { "cpu_enabled" })?;
+    let is_narrow = matches!(lower.dtype(x), DType::F16 | DType::BF16);
+    one(if enabled && is_narrow { lower.cast(x, DType::F32)? } else { x })
+}
+
+fn on_gpu(lower: &Lower) -> bool {
+    lower.device.0.starts_with("cuda")
+}
+
 /// The bridge's own: the tensor with the element type of another, and its strides, which mean nothing here. Whether the host allows a write that
 /// changes the type, it tells itself.
 fn laid_as(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
@@ -106,6 +130,18 @@ pub(super) const OPS: &[Def] = &[
             "aten::resolve_neg(Tensor(a) self) -> Tensor(a)",
         ],
         lower: same,
+    },
+    Def {
+        schemas: &[
+            "aten::_autocast_to_reduced_precision(Tensor(a) self, bool cuda_enabled, bool cpu_enabled, ScalarType cuda_dtype, ScalarType cpu_dtype) -> Tensor(a)",
+        ],
+        lower: narrowed,
+    },
+    Def {
+        schemas: &[
+            "aten::_autocast_to_full_precision(Tensor(a) self, bool cuda_enabled, bool cpu_enabled) -> Tensor(a)",
+        ],
+        lower: widened,
     },
     Def { schemas: &["trt::laid_as(Tensor(a) self, Tensor base) -> Tensor(a)"], lower: laid_as },
     Def { schemas: &["aten::positive(Tensor(a) self) -> Tensor(a)"], lower: positive },

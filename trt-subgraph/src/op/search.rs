@@ -1,5 +1,6 @@
 //! Membership, and places in sorted sequences: every element against every candidate, so for short lists.
 
+use super::formula::pointwise;
 use super::promote::{Value, elementwise, result_type};
 use super::reduce::over;
 use super::view::with_axis;
@@ -51,6 +52,18 @@ fn isin(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     })
 }
 
+/// NaN, which is sorted last, as the largest number before it: what lies behind that lies behind both.
+fn without_nan(lower: &mut Lower, sorted: ValueId) -> Result<ValueId, Refusal> {
+    let (dtype, axis) = (lower.dtype(sorted), lower.shape(sorted).len() - 1);
+    if !dtype.is_float() || lower.ty(sorted).elements() == 0 {
+        return Ok(sorted);
+    }
+    let numbers =
+        pointwise(lower, [sorted], dtype, |[s]| s.unary(Unary::IsNan).select(f64::NEG_INFINITY, s))?;
+    let largest = over(lower, numbers, ReduceOp::Max, &[axis], true)?;
+    pointwise(lower, [sorted, largest], dtype, |[s, l]| s.unary(Unary::IsNan).select(l, s))
+}
+
 /// How many entries of a sorted sequence lie before each element: those below it, with `right` also those equal.
 fn place(lower: &mut Lower, args: &Args, sequence: &str) -> Result<Vec<Item>, Refusal> {
     if args.has("sorter") {
@@ -59,9 +72,12 @@ fn place(lower: &mut Lower, args: &Args, sequence: &str) -> Result<Vec<Item>, Re
     let (x, sorted) = (args.tensor("self")?, args.tensor(sequence)?);
     let right = args.flag("right")? || args.opt_str("side")? == Some("right");
     let (lead, shape) = (lower.shape(sorted).to_vec(), lower.shape(x).to_vec());
+    if lead.is_empty() {
+        return Err(Refusal::Invalid("a 0-d tensor is no sequence".into()));
+    }
+    let sorted = without_nan(lower, sorted)?;
     let sorted = match lead.len() {
         1 => sorted,
-        0 => return Err(Refusal::Invalid("a 0-d tensor is no sequence".into())),
         rank if shape.len() == rank && shape[..rank - 1] == lead[..rank - 1] => {
             with_axis(lower, sorted, rank - 1)?
         }

@@ -1,6 +1,8 @@
 """Modules of torch's own: `make FOLDER` traces and scripts them, else those of the folder with engines are checked."""
 
 import copy
+from typing import Tuple
+
 import torch
 from torch import nn
 
@@ -84,6 +86,27 @@ class Nested(nn.Module):
         return self.second(x)
 
 
+class Surrounded(nn.Module):
+    """Casts of its own, hooks around it, and a file beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            x = self.layer(nn.functional.gelu(self.layer(x)))
+        return x
+
+
+def doubled(self, given: Tuple[torch.Tensor]) -> Tuple[torch.Tensor]:
+    return (given[0] * 2,)
+
+
+def tenfold(self, given: Tuple[torch.Tensor], result: torch.Tensor) -> torch.Tensor:
+    return result * 10
+
+
 INPUTS = {
     "convolutions": torch.randn(2, 3, 12, 12),
     "recurrent": torch.randn(2, 7, 6),
@@ -101,6 +124,10 @@ def make(folder):
     torch.jit.script(Recurrent()).save(f"{folder}/recurrent.pt")
     torch.jit.script(Counting()).save(f"{folder}/counting.pt")
     torch.jit.script(Nested()).save(f"{folder}/nested.pt")
+    net = Surrounded()
+    net.register_forward_pre_hook(doubled)
+    net.register_forward_hook(tenfold)
+    torch.jit.save(torch.jit.script(net), f"{folder}/surrounded.pt", _extra_files={"labels.txt": "a,b"})
     torch.jit.trace(Nested().eval(), INPUTS["nested"]).save(f"{folder}/traced.pt")
     torch.jit.trace(Constants().eval(), INPUTS["constants"]).save(f"{folder}/constants.pt")
 
@@ -147,6 +174,16 @@ def check(folder):
             assert served(other) > 0
             # Another element type is the host's.
             same(model.double()(x.double()), original.double()(x.double()))
+    # What surrounds a network stays with it.
+    extra, x = {"labels.txt": ""}, torch.randn(4, 64)
+    model = torch.jit.load(f"{folder}/surrounded.trt.pt", _extra_files=extra).eval()
+    original = torch.jit.load(f"{folder}/surrounded.pt").eval()
+    assert extra["labels.txt"] == b"a,b", extra
+    torch.ops.trt.build(model)
+    with torch.no_grad():
+        got, want = model(x), original(x)
+    assert served(model) > 0 and got.dtype == want.dtype == torch.bfloat16, torch.ops.trt.report(model)
+    assert (got - want).abs().max() <= 0.02 * want.abs().max(), (got, want)
     # Freezing keeps the answers, whoever serves.
     model = load(f"{folder}/convolutions.trt.pt")
     with torch.no_grad():

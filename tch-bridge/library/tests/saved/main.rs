@@ -139,12 +139,13 @@ fn networks_of_torch_keep_their_state_and_train() {
     if run("network.py", &["make", &at], &[]).is_none() {
         return;
     }
-    let inputs: [(&str, &[i64]); 5] = [
+    let inputs: [(&str, &[i64]); 6] = [
         ("convolutions", &[2, 3, 12, 12]),
         ("recurrent", &[2, 7, 6]),
         ("counting", &[3, 100]),
         ("constants", &[3, 100]),
         ("nested", &[3, 8]),
+        ("surrounded", &[4, 64]),
     ];
     for (name, shape) in inputs {
         let options = Options { take_all: true, ..Options::waiting() };
