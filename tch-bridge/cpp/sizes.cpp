@@ -168,10 +168,10 @@ std::unique_ptr<Graph> settle_sizes(const Graph& from, const Stack& arguments, b
     bool any = fold_settled(graph, arguments.values, apart);
     std::optional<KeptEffects> draws(std::in_place, *graph.graph);
     torch::jit::ConstantPropagationImmutableTypes(graph.graph);
-    decided |= control_nodes(*graph.graph) < before;
+    bool fewer = control_nodes(*graph.graph) < before;
     bool laid_out = lay_out_loops(graph.graph->block());
-    decided |= laid_out;
-    if (!any && !laid_out) break;
+    decided |= fewer || laid_out;
+    if (!any && !fewer && !laid_out) break;
     torch::jit::ConstantPropagationImmutableTypes(graph.graph);
     forget_modes(graph.graph->block());
     torch::jit::LowerSimpleTuples(graph.graph);
