@@ -7,7 +7,7 @@ use tch::nn::{self, ModuleT, OptimizerConfig, VarStore};
 use tch::{Device, IValue, Kind, Tensor};
 use tch_bridge::jit::{Initial, Module};
 use tch_bridge::{Options, TrtModule};
-use tests::{EnginesOn, engines_on, options, served};
+use tests::{BEYOND, EnginesOn, engines_on, options, served};
 
 const GPU: Device = Device::Cuda(0);
 
@@ -66,22 +66,10 @@ fn the_cuda_backend_serves_tensors_on_a_gpu() {
 #[test]
 fn floats_that_no_whole_number_holds_become_the_hosts() {
     let Some(_on) = on_gpu() else { return };
-    let beyond = [
-        3e9 + 1.0,
-        -3e9 - 1.0,
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-        1e19,
-        300.7,
-        -200.2,
-        7e4,
-        40000.0,
-    ];
     for (code, name) in [(0, "u8"), (1, "i8"), (2, "i16"), (3, "i32"), (4, "i64")] {
         let module = script(&format!("def forward(self, x): return (x * 1.0).to({code}) + 0"), &[]);
         for kind in [Kind::Double, Kind::Float, Kind::Half, Kind::BFloat16] {
-            let x = Tensor::from_slice(&beyond).to_kind(kind).to_device(GPU);
+            let x = Tensor::from_slice(&BEYOND).to_kind(kind).to_device(GPU);
             println!("{kind:?} as {name}");
             compare(&module, &[x], 0.0);
         }

@@ -51,6 +51,22 @@ pub fn logged() -> String {
     std::mem::take(&mut *LOG.0.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Floats that some integer type does not hold.
+pub const BEYOND: [f64; 12] = [
+    3e9 + 1.0,
+    -3e9 - 1.0,
+    f64::NAN,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    1e19,
+    300.7,
+    -200.2,
+    -129.5,
+    40000.0,
+    7e4,
+    2147483648.0,
+];
+
 /// Every element type that the host computes with and engines take.
 pub const KINDS: [Kind; 10] = [
     Kind::Float,

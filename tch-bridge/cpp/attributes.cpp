@@ -156,13 +156,16 @@ std::vector<Folded> expand_tensor_lists(torch::jit::Graph& graph, const torch::j
     auto place = resolve(*node, graph, owner);
     if (!place || !place->value().isTensorList()) return;
     const auto& uses = node->output()->uses();
-    bool only_read = std::all_of(uses.begin(), uses.end(), takes_values) && !place->value().toListRef().empty();
-    if (only_read) reads.emplace_back(node, *place);
-    else changing.push_back(place->value());
+    if (std::all_of(uses.begin(), uses.end(), takes_values) && !place->value().toListRef().empty()) {
+      reads.emplace_back(node, *place);
+    } else {
+      changing.push_back(place->value());
+    }
   });
-  reads.erase(std::remove_if(reads.begin(), reads.end(), [&](const std::pair<Node*, Place>& read) {
+  auto changes = [&](const std::pair<Node*, Place>& read) {
     return std::any_of(changing.begin(), changing.end(), [&](const c10::IValue& list) { return list.is(read.second.value()); });
-  }), reads.end());
+  };
+  reads.erase(std::remove_if(reads.begin(), reads.end(), changes), reads.end());
   std::vector<Folded> folded;
   if (reads.empty()) return folded;
   std::map<Extent, std::vector<std::string>> paths;

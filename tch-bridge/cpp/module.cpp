@@ -132,6 +132,16 @@ std::unique_ptr<Module> load(std::shared_ptr<caffe2::serialize::ReadAdapterInter
   return module;
 }
 
+// A copy of a hook of `from`, of the type of `fork`.
+torch::jit::Function* clone_hook(torch::jit::Function& hook, const torch::jit::Module& from, const torch::jit::Module& fork) {
+  auto remap = [&](const c10::TypePtr& type) { return type == from.type() ? c10::TypePtr(fork.type()) : type; };
+  auto graph = torch::jit::toGraphFunction(hook).graph()->copy();
+  graph->remapTypes(remap);
+  auto* copy = fork._ivalue()->compilation_unit()->create_function(c10::QualifiedName(*fork.type()->name(), hook.name()), graph);
+  copy->setSchema(hook.getSchema().cloneWithRemappedTypes(remap));
+  return copy;
+}
+
 }  // namespace
 
 std::unique_ptr<Module> load_path(rust::Str path, rust::Slice<const RawDevice> device) {
@@ -181,16 +191,6 @@ void define(const Module& module, rust::Str source) {
   } catch (const std::exception& e) {
     throw Failure(FailureKind::Source, e.what());
   }
-}
-
-// A copy of a hook of `from`, of the type of `fork`.
-torch::jit::Function* clone_hook(torch::jit::Function& hook, const torch::jit::Module& from, const torch::jit::Module& fork) {
-  auto remap = [&](const c10::TypePtr& type) { return type == from.type() ? c10::TypePtr(fork.type()) : type; };
-  auto graph = torch::jit::toGraphFunction(hook).graph()->copy();
-  graph->remapTypes(remap);
-  auto* copy = fork._ivalue()->compilation_unit()->create_function(c10::QualifiedName(*fork.type()->name(), hook.name()), graph);
-  copy->setSchema(hook.getSchema().cloneWithRemappedTypes(remap));
-  return copy;
 }
 
 std::unique_ptr<Module> fork_type(const Module& module, rust::Slice<const rust::String> dropped) {

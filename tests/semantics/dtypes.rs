@@ -2,7 +2,7 @@
 
 use tch::{IValue, Kind, Tensor};
 use tests::script::{Script, floats, tensor};
-use tests::{KINDS, engines_on};
+use tests::{BEYOND, KINDS, engines_on};
 
 /// The number that TorchScript knows each kind by.
 const CODES: [i64; 10] = [6, 7, 5, 15, 4, 3, 2, 1, 0, 11];
@@ -68,18 +68,6 @@ fn whole_numbers_wrap_around() {
 #[test]
 fn floats_that_no_whole_number_holds_become_the_hosts() {
     let _on = engines_on();
-    let beyond = [
-        3e9 + 1.0,
-        -3e9 - 1.0,
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-        1e19,
-        300.7,
-        -200.2,
-        7e4,
-        2f64.powi(31),
-    ];
     for code in [0, 1, 2, 3, 4] {
         let source = format!(
             "def forward(self, x):
@@ -87,8 +75,19 @@ fn floats_that_no_whole_number_holds_become_the_hosts() {
         );
         let script = Script::new(&source, &[]);
         for kind in [Kind::Double, Kind::Float, Kind::Half, Kind::BFloat16] {
-            script.same(&[&[tensor(Tensor::from_slice(&beyond).reshape([5, 2]).to_kind(kind))]]);
+            script.same(&[&[tensor(Tensor::from_slice(&BEYOND).reshape([6, 2]).to_kind(kind))]]);
         }
+    }
+}
+
+#[test]
+fn zeros_have_the_hosts_signs() {
+    let _on = engines_on();
+    let x = Tensor::from_slice(&[-0.0f32, 0.0, -0.1, 0.1, -0.5, 0.5, -2.0, 2.0]);
+    for function in ["elu(x)", "selu(x)", "celu(x)", "expm1(x)"] {
+        // Infinities tell the signs.
+        let script = Script::new(&format!("def forward(self, x):\n    return 1.0 / torch.{function}\n"), &[]);
+        script.agrees(&[&[tensor(x.shallow_clone())]]);
     }
 }
 

@@ -29,13 +29,7 @@ macro_rules! truncate {
 }
 truncate!(f32, f64);
 
-/// `value` as an element of the integer type `to`.
+/// `value` as an integer that has still to be wrapped to the type `to`.
 pub(crate) fn truncated(to: DType, value: f64) -> i64 {
-    match to {
-        DType::I64 => value.to_i64(),
-        DType::U8 => value.to_i64() as u8 as i64,
-        DType::I8 => value.to_i32() as i8 as i64,
-        DType::I16 => value.to_i32() as i16 as i64,
-        _ => value.to_i32() as i64,
-    }
+    if matches!(to, DType::I64 | DType::U8) { value.to_i64() } else { value.to_i32() as i64 }
 }

@@ -51,9 +51,14 @@ fn positive(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(x)
 }
 
+/// Is everything on a device of this kind?
+fn is_on(lower: &Lower, kind: &str) -> bool {
+    lower.device.0.split(':').next() == Some(kind)
+}
+
 /// The tensor itself if it is on the named device already.
 fn on(lower: &mut Lower, args: &Args, device: &str) -> Result<Vec<Item>, Refusal> {
-    if lower.device.0.split(':').next() != Some(device) {
+    if !is_on(lower, device) {
         let why = format!("the tensor is on {}", lower.device.0);
         return Err(Refusal::Attribute { arg: "device".into(), why });
     }
@@ -63,8 +68,8 @@ fn on(lower: &mut Lower, args: &Args, device: &str) -> Result<Vec<Item>, Refusal
 /// What the graph of `with torch.autocast(...)` does on this device, if anything: in fewer bits what is in f32.
 fn narrowed(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let x = args.tensor("self")?;
-    let [enabled, dtype] =
-        if on_gpu(lower) { ["cuda_enabled", "cuda_dtype"] } else { ["cpu_enabled", "cpu_dtype"] };
+    let (enabled, dtype) =
+        if is_on(lower, "cuda") { ("cuda_enabled", "cuda_dtype") } else { ("cpu_enabled", "cpu_dtype") };
     let asked = args.opt_dtype(lower, dtype)?.filter(|_| lower.dtype(x) == DType::F32);
     match asked {
         Some(dtype) if args.flag(enabled)? => one(lower.cast(x, dtype)?),
@@ -75,13 +80,9 @@ fn narrowed(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
 /// The same the other way round: in f32 what is in f16 or bf16.
 fn widened(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let x = args.tensor("self")?;
-    let enabled = args.flag(if on_gpu(lower) { "cuda_enabled" } else { "cpu_enabled" })?;
+    let enabled = args.flag(if is_on(lower, "cuda") { "cuda_enabled" } else { "cpu_enabled" })?;
     let is_narrow = matches!(lower.dtype(x), DType::F16 | DType::BF16);
     one(if enabled && is_narrow { lower.cast(x, DType::F32)? } else { x })
-}
-
-fn on_gpu(lower: &Lower) -> bool {
-    lower.device.0.starts_with("cuda")
 }
 
 /// The bridge's own: the tensor with the element type of another, and its strides, which mean nothing here. Whether the host allows a write that

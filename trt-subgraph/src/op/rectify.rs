@@ -95,7 +95,7 @@ fn softshrink(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     if limit < 0.0 {
         return Err(Refusal::Invalid(format!("'lambd' is {limit}, expected no less than 0")));
     }
-    activation(lower, args, |x| x.gt(limit).select(x - limit, x.lt(-limit).select(x + limit, x.abs() * 0.0)))
+    activation(lower, args, |x| x.gt(limit).select(x - limit, x.lt(-limit).select(x + limit, x * 0.0)))
 }
 
 pub(super) const OPS: &[Def] = &[

@@ -340,3 +340,16 @@ fn key(a: &mut Assembler, layer: &Layer) -> String {
     }
     format!("{out}; {}", a.network.ty(layer.outputs[0]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn few_lie_evenly_among_many() {
+        assert_eq!(spread(vec![1, 2, 3, 4, 5, 6], vec![10, 20, 30]), [10, 1, 2, 20, 3, 4, 30, 5, 6]);
+        assert_eq!(spread(vec![1], vec![10, 20, 30]), [10, 1, 20, 30]);
+        assert_eq!(spread(vec![], vec![10, 20]), [10, 20]);
+        assert_eq!(spread(vec![1, 2], vec![]), [1, 2]);
+    }
+}

@@ -11,8 +11,8 @@ struct Window {
     cells: usize,
 }
 
-/// The values of every window, and with `indices` the positions of their maxima: of the first among equals, of the last NaN. A window of padding alone has the average 0
-/// and the maximum minus infinity (or the least integer) at position 0.
+/// The values of every window, and with `indices` the positions of their maxima: of the first among equals, of the last NaN.
+/// A window of padding alone has the average 0 and the maximum minus infinity (or the least integer) at position 0.
 pub(super) fn pool(p: &Pool, x: &Tensor, ty: &TensorType) -> Vec<Data> {
     let plane: usize = x.ty.shape[2..].iter().product();
     let windows = windows(p, &x.ty.shape[2..], &ty.shape[2..]);

@@ -279,7 +279,9 @@ mod tests {
         assert_eq!((log1p::<true>(-1.0), log1p::<true>(inf)), (-inf, inf));
         assert_eq!(log::<true>(f32::from_bits(1)), f32::from_bits(1).ln());
         assert_eq!((tanh::<true>(inf), tanh::<true>(-inf), erf::<true>(-inf)), (1.0, -1.0, -1.0));
-        assert!(tanh::<true>(-0.0).is_sign_negative() && erf::<true>(-0.0).is_sign_negative());
+        for f in [tanh::<true>, erf::<true>, expm1::<true>, expm1::<false>] {
+            assert!(f(-0.0).is_sign_negative() && f(0.0).is_sign_positive());
+        }
         assert_eq!((sigmoid::<true>(inf), sigmoid::<true>(-inf)), (1.0, 0.0));
     }
 }
