@@ -56,7 +56,9 @@ class Energy:
             self.library = ctypes.CDLL("libnvidia-ml.so.1")
             self.device = ctypes.c_void_p()
             self.works = self.library.nvmlInit_v2() == 0
-            self.works = self.works and self.library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self.device)) == 0
+            # The driver counts all devices, torch those that CUDA_VISIBLE_DEVICES names.
+            name = f"GPU-{torch.cuda.get_device_properties(0).uuid}".encode()
+            self.works = self.works and self.library.nvmlDeviceGetHandleByUUID(name, ctypes.byref(self.device)) == 0
         except OSError:
             self.works = False
 
@@ -170,7 +172,8 @@ def row(name, dtype, options, peaks, energy):
     out = {"network": name, "dtype": dtype, "host_error": distance(host, exact), "contenders": {}}
     out.update(items=given[0].shape[0], least_ms=peaks.least_ms(module, given, dtype))
     ready = {}
-    for contender in options.contenders.split(","):
+    # torch.compile takes the products' workspace from torch, which graphs that were captured before still use.
+    for contender in sorted(options.contenders.split(","), key=lambda c: c != "compiled"):
         start = time.perf_counter()
         try:
             call = CONTENDERS[contender](module, given, options.tool)
@@ -186,7 +189,10 @@ def row(name, dtype, options, peaks, energy):
     for at in range(options.rounds if ready else 0):
         order = list(ready)[at % len(ready) :] + list(ready)[: at % len(ready)]
         for contender in order:
-            turns[contender].append(turn(ready[contender], options.seconds / options.rounds))
+            try:
+                turns[contender].append(turn(ready[contender], options.seconds / options.rounds))
+            except RuntimeError as error:  # the device is lost with it, so nothing more is measured
+                raise SystemExit(f"{name} {dtype}: {contender} failed in round {at}: {error}") from error
     for contender, times in turns.items():
         entry = out["contenders"][contender]
         # The answer after thousands of calls in a row counts as the first one does.
