@@ -311,27 +311,54 @@ fn submodules_stay_on_the_host_with_what_they_call() {
     }
 }
 
+/// Whether the program served the model with engines, and what it said.
+fn serves(program: &str, model: &str) -> (bool, String) {
+    let ran = Command::new(program)
+        .arg(model)
+        .arg("4,8")
+        .env("LD_LIBRARY_PATH", library().parent().expect("it is in a folder"))
+        .output()
+        .expect("it runs");
+    (ran.status.success(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned())
+}
+
 #[test]
 fn cpp_runs_a_saved_module() {
     let folder = Folder::new("cpp");
     let (model, program, library) = (saved(&folder), folder.path("serve"), library());
-    let torch = PathBuf::from(std::env::var_os("LIBTORCH").expect("the build needs it too"));
-    let torch = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(torch);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cpp/serve.cpp");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let torch = root.join(PathBuf::from(std::env::var_os("LIBTORCH").expect("the build needs it too")));
+    let example = root.join("examples/serve_cpp");
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let mut compile = Command::new(compiler);
-    compile.args(["-std=c++17", "-O0", "-o", &program]).arg(source);
+    compile.args(["-std=c++17", "-O0", "-o"]).arg(&program).arg(example.join("serve.cpp"));
     compile.arg("-isystem").arg(torch.join("include"));
     compile.arg("-isystem").arg(torch.join("include/torch/csrc/api/include"));
     compile.arg("-L").arg(torch.join("lib")).arg("-Wl,--no-as-needed").arg(&library);
     compile.args(["-ltorch", "-ltorch_cpu", "-lc10", "-Wl,-rpath"]).arg(torch.join("lib"));
     let compiled = compile.output().expect("there is a C++ compiler");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    let ran = Command::new(program)
-        .arg(model)
-        .env("LD_LIBRARY_PATH", library.parent().expect("it is in a folder"))
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{said}");
+    let (served, said) = serves(&program, &model);
+    assert!(served && said.contains("served all 20 calls") && said.contains("agree"), "{said}");
+
+    let plain = folder.path("plain.pt");
+    Module::from_source::<&str>("def forward(self, x):\n    return torch.relu(x)\n", &[])
+        .expect("the source compiles")
+        .to_cmodule()
+        .save(&plain)
+        .expect("it is written");
+    let (served, said) = serves(&program, &plain);
+    assert!(!served && said.contains("0 engines are ready; they did not serve"), "{said}");
+
+    // The same by CMake, where there is one.
+    let build = folder.path("build");
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(&example).arg("-B").arg(&build);
+    configure.arg(format!("-DTORCH={}", torch.display())).arg(format!("-DTCH_TRT={}", library.display()));
+    let Ok(configured) = configure.output() else { return eprintln!("not run: there is no cmake") };
+    assert!(configured.status.success(), "{}", String::from_utf8_lossy(&configured.stderr));
+    let built = Command::new("cmake").arg("--build").arg(&build).output().expect("it ran before");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let (served, said) = serves(&format!("{build}/serve"), &model);
+    assert!(served, "{said}");
 }
