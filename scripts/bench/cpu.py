@@ -33,6 +33,7 @@ from networks import NETWORKS, OF_SWEEPS
 from timing import measure, sound
 
 TITLE = "Times on a CPU, f32, b: batch"
+TITLE_OF_SWEEPS = "Times on a CPU against batch and depth, f32, both axes logarithmic"
 PARTS = ("table", "sweeps", "alone", "callers")
 # How often in a process of their own: of the first, times are of interest, of the second, memory.
 ALONE = {"resnet50 b1": 3, "resnet50 b16": 1}
@@ -96,7 +97,7 @@ def run(options, matches, write):
     if "sweeps" in options.part and (wanted := sweeps.wanted(matches)):
         found = sweeps.points(wanted, known, options)
         write("cpu-scaling.json", {"median_ms": found})
-        write("cpu-scaling.svg", picture(found, CONTENDERS))
+        write("cpu-scaling.svg", picture(TITLE_OF_SWEEPS, found, CONTENDERS))
         print(sweeps.table(found), flush=True)
     good = all(sound(rows) for rows in known.values())
     if "alone" in options.part and (names := [n for n in ALONE if matches(n)]):

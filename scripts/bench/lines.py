@@ -5,7 +5,7 @@ import math
 from chart import COLOURS
 
 WIDTH, HEIGHT = 300, 300
-LEFT, TOP, GAP, FOOT = 60, 70, 80, 60
+LEFT, TOP, GAP, FOOT = 60, 96, 80, 60
 STYLE = "text{font:12px sans-serif}.n{font-size:10px}.t{font-weight:bold}"
 
 
@@ -50,17 +50,18 @@ def panel(title, lines, colours, left):
     return "".join(out)
 
 
-def picture(found, contenders):
+def picture(title, found, contenders):
     """Every sweep beside the others, as SVG. `found[sweep][contender][size]` is in milliseconds; a sweep's name ends in its unit."""
     colours = dict(zip(contenders, COLOURS))
     found = {title: lines for title, lines in found.items() if len(set().union(*lines.values())) > 1}
     drawn = [panel(title, lines, colours, LEFT + at * (WIDTH + GAP)) for at, (title, lines) in enumerate(found.items())]
     shown = [c for c in contenders if any(lines.get(c) for lines in found.values())]
     legend = [
-        f'<rect x="{LEFT + i * 115}" y="14" width="10" height="10" fill="{colours[c]}"/>'
-        f'<text x="{LEFT + 14 + i * 115}" y="23">{c}</text>'
+        f'<rect x="{LEFT + i * 115}" y="38" width="10" height="10" fill="{colours[c]}"/>'
+        f'<text x="{LEFT + 14 + i * 115}" y="47">{c}</text>'
         for i, c in enumerate(shown)
     ]
     width = max(LEFT + len(found) * (WIDTH + GAP), LEFT + 115 * len(shown))
     size = f'width="{width}" height="{TOP + HEIGHT + FOOT}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{STYLE}</style>{"".join(legend + drawn)}</svg>\n'
+    head = f'<rect width="100%" height="100%" fill="#fff"/><text x="{LEFT}" y="22" class="t">{title}</text>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{STYLE}</style>{head}{"".join(legend + drawn)}</svg>\n'
