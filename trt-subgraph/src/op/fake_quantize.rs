@@ -25,9 +25,16 @@ fn range(lower: &Lower, args: &Args) -> Result<(f64, f64), Refusal> {
     Ok((low as f64, high as f64))
 }
 
-/// `(clamp(round(x / scale) + zero) - zero) * scale`, given the reciprocal of the scale and the range less `zero`.
-fn rounded<'f, T: Operand<'f>>(x: Term<'f>, inverse: T, scale: T, low: T, high: T) -> Term<'f> {
-    (x * inverse).unary(Unary::Round).max(low).min(high) * scale
+/// `(clamp(round(x / scale) + zero) - zero) * scale`, given the reciprocal of the scale and the range less `zero`. NaN gets the least value.
+fn rounded<'f, T: Operand<'f> + Copy>(x: Term<'f>, inverse: T, scale: T, low: T, high: T) -> Term<'f> {
+    let whole = (x * inverse).unary(Unary::Round);
+    whole.gt(low).select(whole, low).min(high) * scale
+}
+
+/// The same as the host computes it with values for each position of an axis, by way of i64: what that does not hold gets the least value.
+fn rounded_in_i64<'f, T: Operand<'f> + Copy>(x: Term<'f>, inverse: T, scale: T, low: T, high: T) -> Term<'f> {
+    let whole = (x * inverse).unary(Unary::Round);
+    whole.abs().lt(2f64.powi(63)).select(whole, low).max(low).min(high) * scale
 }
 
 fn per_tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
@@ -42,7 +49,7 @@ fn per_tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     one(pointwise(lower, [x], dtype, |[x]| rounded(x, inverse, scale, low - zero, high - zero))?)
 }
 
-/// Scale (f32) and (integer) zero point are tensors, one value each or one for each position of an axis.
+/// Scale (f32) and (integer) zero point are tensors, one value each (no `shape`) or one for each position of an axis.
 fn by_tensors(lower: &mut Lower, args: &Args, shape: &[usize]) -> Result<ValueId, Refusal> {
     let x = quantisable(lower, args)?;
     let (low, high) = range(lower, args)?;
@@ -62,6 +69,7 @@ fn by_tensors(lower: &mut Lower, args: &Args, shape: &[usize]) -> Result<ValueId
     }
     let (scale, zero) = (lower.reshape(scale, shape)?, lower.reshape(zero, shape)?);
     pointwise(lower, [x, scale, zero], dtype, |[x, scale, zero]| {
+        let rounded = if shape.is_empty() { rounded } else { rounded_in_i64 };
         rounded(x, 1.0 / scale, scale, low - zero, high - zero)
     })
 }
