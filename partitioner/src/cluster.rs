@@ -106,7 +106,7 @@ impl Cluster {
     /// What the policy has against the cluster.
     pub(crate) fn objection(&self, policy: &Policy) -> Option<Stay> {
         let (compute, needed) = (self.tally.kernels, policy.needed());
-        if compute < needed {
+        if compute < needed && self.tally.cost.operations < policy.enough_operations {
             Some(Stay::TooSmall { compute, needed })
         } else if self.gain_ns > policy.min_gain_ns {
             None

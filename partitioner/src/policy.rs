@@ -12,6 +12,8 @@ use serde::Serialize;
 pub struct Policy {
     /// Fewest kernels of compute nodes in a cluster; 0 means 1.
     pub min_block_size: usize,
+    /// Operations from which on a cluster may have fewer kernels: a large product is worth an engine of its own.
+    pub enough_operations: f64,
     /// Least time won per call, in ns, for a cluster to be kept; the gain must be above it.
     pub min_gain_ns: f64,
     /// Time for the host to reach a kernel, in ns.
@@ -39,6 +41,7 @@ impl Policy {
     pub const fn cpu() -> Self {
         Policy {
             min_block_size: 3,
+            enough_operations: 100_000.0,
             min_gain_ns: 0.0,
             host_dispatch_ns: 2_000.0,
             engine_launch_ns: 6_000.0,
@@ -56,6 +59,7 @@ impl Policy {
     pub const fn cuda() -> Self {
         Policy {
             min_block_size: 3,
+            enough_operations: 1e9,
             min_gain_ns: 0.0,
             host_dispatch_ns: 5_000.0,
             engine_launch_ns: 10_000.0,
@@ -73,6 +77,7 @@ impl Policy {
     pub const fn take_all() -> Self {
         Policy {
             min_block_size: 1,
+            enough_operations: f64::INFINITY,
             min_gain_ns: f64::NEG_INFINITY,
             host_dispatch_ns: 1.0,
             engine_launch_ns: 0.0,

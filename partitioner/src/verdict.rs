@@ -105,7 +105,8 @@ pub enum Stay {
     NotConvex,
     /// A view, constant or size at the border of a cluster, free on the host.
     Free,
-    /// Its cluster has fewer compute nodes than [`crate::Policy::min_block_size`].
+    /// Its cluster has fewer compute nodes than [`crate::Policy::min_block_size`], and not
+    /// [`crate::Policy::enough_operations`].
     TooSmall {
         /// Compute nodes of the cluster.
         compute: usize,

@@ -222,6 +222,19 @@ mod worth {
     }
 
     #[test]
+    fn a_node_of_many_operations_is_a_cluster() {
+        use partitioner::{Cost, Crossing, FlowGraph, Node, Role, Verdict};
+        for (operations, clusters) in [(999.0, 0), (1000.0, 1)] {
+            let mut graph = FlowGraph::new();
+            let cost = Cost { operations, bytes: 4.0 };
+            let node = graph.add(Node { cost, ..dags::node("linear", Verdict::Accept, Role::Compute) });
+            graph.produce(node, Crossing::Free, 4.0, "").expect("the node exists");
+            let policy = Policy { min_block_size: 3, enough_operations: 1000.0, ..Policy::take_all() };
+            assert_eq!(partition(&graph, &policy).clusters.len(), clusters);
+        }
+    }
+
+    #[test]
     fn the_default_policies_take_large_work_and_leave_small() {
         use partitioner::{Cost, Node, Role, Tally, Verdict};
         for policy in [Policy::cpu(), Policy::cuda()] {

@@ -102,6 +102,7 @@ fn priced(policy: Policy, options: &Options) -> Policy {
     let mut policy = if options.take_all { Policy::take_all() } else { policy };
     if let Some(least) = options.min_block_size {
         policy.min_block_size = least;
+        policy.enough_operations = f64::INFINITY;
     }
     policy
 }

@@ -130,7 +130,8 @@ pub struct Options {
     pub guard: Option<ParityGuard>,
     /// How much is tried to find the fastest way of running each layer; `None` follows `TRT_LEVEL`.
     pub level: Option<Level>,
-    /// The fewest computing operators of a cluster; `None` follows `TRT_MIN_BLOCK_SIZE`, then the backend's policy.
+    /// The fewest computing operators of a cluster; `None` follows `TRT_MIN_BLOCK_SIZE`, then the backend's policy, which takes three, or fewer
+    /// with a large product.
     pub min_block_size: Option<usize>,
     /// Keep every legal cluster, whatever the cost model says of it.
     pub take_all: bool,

@@ -62,7 +62,8 @@ pub(crate) fn flow(
             Ok(ok) => (Verdict::Accept, ok.role, ok.kernels, ok.cost, ok.results, false),
             Err((code, why)) => {
                 let effect = has_effect(knowledge, node, &reads);
-                let cost = host_cost(knowledge, node);
+                // What does not run takes no time.
+                let cost = if code == Code::NotSeen { Cost::default() } else { host_cost(knowledge, node) };
                 (Verdict::refuse(code, why), host_role(knowledge, node), 1, cost, vec![], effect)
             }
         };

@@ -63,7 +63,7 @@ impl Panels {
 
     /// Elements of a group.
     pub fn elements(&self) -> usize {
-        self.list.iter().map(|p| self.width(p) * self.depth).sum()
+        self.list.last().map_or(0, |last| last.offset + self.width(last) * self.depth)
     }
 
     /// Columns that a panel has room for.
@@ -97,6 +97,8 @@ mod tests {
                         next += panel.columns;
                     }
                     assert_eq!(next, columns);
+                    let widths = panels.list.iter().map(|p| panels.width(p));
+                    assert_eq!(panels.elements(), widths.sum::<usize>() * 700);
                 }
             }
         }

@@ -21,6 +21,7 @@ mod reduce;
 mod rows;
 mod scan;
 mod softmax;
+mod strips;
 mod topk;
 
 pub use copy::Copy;

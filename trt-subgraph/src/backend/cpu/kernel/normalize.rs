@@ -2,12 +2,13 @@
 
 use super::bias::peel_off;
 use super::rows::{Rows, joined};
+use super::strips::{self, LANES, Lanes, Strips};
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::expr::{Isa, dispatch};
 use crate::backend::cpu::step::{Call, Step};
-use crate::backend::cpu::view::View;
+use crate::backend::cpu::view::{Slot, View};
 use crate::network::expr::Binary;
 use crate::network::{Expr, Layer};
 
@@ -17,10 +18,13 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axes: &[usize], eps: f64, rms:
     let mut rest = layer.epilogue.clone();
     let [gain, shift] = [Binary::Mul, Binary::Add].map(|function| along(a, layer, axes, function, &mut rest));
     a.result_with(layer, rest.as_ref(), x.dtype, &order, |a, out| {
-        let rows = Rows::new(a, x, out, axes);
-        let mut touches = rows.touches().to_vec();
+        let groups = match Strips::new(a, &x, &out, axes) {
+            Some(strips) => Groups::Strips(strips),
+            None => Groups::Rows(Rows::new(a, x, out, axes)),
+        };
+        let mut touches = groups.touches().to_vec();
         touches.extend([&gain, &shift].into_iter().flatten().map(|view| view.slot));
-        a.emit(Normalize { rows, eps, rms, gain, shift, isa: a.machine.isa }, &touches);
+        a.emit(Normalize { groups, eps, rms, gain, shift, isa: a.machine.isa }, &touches);
         Ok(())
     })
 }
@@ -58,8 +62,30 @@ fn along(
     Some(view)
 }
 
+/// One at a time, or many.
+enum Groups {
+    Rows(Rows),
+    Strips(Strips),
+}
+
+impl Groups {
+    fn touches(&self) -> [Slot; 3] {
+        match self {
+            Groups::Rows(rows) => rows.touches(),
+            Groups::Strips(strips) => strips.touches(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Groups::Rows(rows) => rows.len(),
+            Groups::Strips(strips) => strips.len(),
+        }
+    }
+}
+
 struct Normalize {
-    rows: Rows,
+    groups: Groups,
     eps: f64,
     rms: bool,
     /// Multiplied with, and added to, each row.
@@ -70,15 +96,22 @@ struct Normalize {
 
 impl Step for Normalize {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let (eps, rms, n) = (self.eps, self.rms, self.rows.len());
+        let (eps, rms, n) = (self.eps, self.rms, self.groups.len());
         // SAFETY: the caller gives all tensors; these are dense rows of f32.
         let vector = |view: &View| unsafe { std::slice::from_raw_parts(call.of(view).at::<f32>(0), n) };
         let [gain, shift] = [&self.gain, &self.shift].map(|view| view.as_ref().map(vector));
         // SAFETY: the caller's promise; rows of f32 or f64 as their type says; `isa` is the machine's.
         unsafe {
-            match self.rows.dtype() {
-                DType::F64 => self.rows.each::<f64>(call, 6, |x, y| row_f64(self.isa, x, y, eps, rms)),
-                _ => self.rows.each::<f32>(call, 2, |x, y| row_f32(self.isa, x, y, eps, rms, gain, shift)),
+            match &self.groups {
+                Groups::Strips(strips) => {
+                    strips.each(call, 2, |strip| strip_f32(self.isa, strip, eps, rms, gain, shift))
+                }
+                Groups::Rows(rows) if rows.dtype() == DType::F64 => {
+                    rows.each::<f64>(call, 6, |x, y| row_f64(self.isa, x, y, eps, rms))
+                }
+                Groups::Rows(rows) => {
+                    rows.each::<f32>(call, 2, |x, y| row_f32(self.isa, x, y, eps, rms, gain, shift))
+                }
             }
         }
         Ok(())
@@ -87,7 +120,11 @@ impl Step for Normalize {
     fn describe(&self) -> String {
         let gain = self.gain.as_ref().map_or("", |_| " * factors");
         let shift = self.shift.as_ref().map_or("", |_| " + summands");
-        format!("normalize over {} elements{gain}{shift}, {}", self.rows.len(), self.isa.name())
+        let at_once = match &self.groups {
+            Groups::Rows(_) => String::new(),
+            Groups::Strips(_) => format!(", {LANES} groups at once"),
+        };
+        format!("normalize over {} elements{gain}{shift}{at_once}, {}", self.groups.len(), self.isa.name())
     }
 }
 
@@ -95,6 +132,11 @@ dispatch! {
     /// # Safety
     /// `isa` is supported by the machine.
     unsafe fn row_f32 => normalize(x: &[f32], y: &mut [f32], eps: f64, rms: bool, gain: Option<&[f32]>, shift: Option<&[f32]>)
+}
+dispatch! {
+    /// # Safety
+    /// `isa` is supported by the machine.
+    unsafe fn strip_f32 => normalize_strip(strip: &mut [Lanes], eps: f64, rms: bool, gain: Option<&[f32]>, shift: Option<&[f32]>)
 }
 dispatch! {
     /// # Safety
@@ -137,6 +179,55 @@ unsafe fn normalize<const FMA: bool>(
     if let Some(shift) = shift {
         y.iter_mut().zip(shift).for_each(|(y, &s)| *y += s);
     }
+}
+
+/// As [`normalize`], of each lane, in its place.
+#[inline(always)]
+unsafe fn normalize_strip<const FMA: bool>(
+    strip: &mut [Lanes],
+    eps: f64,
+    rms: bool,
+    gain: Option<&[f32]>,
+    shift: Option<&[f32]>,
+) {
+    let n = strip.len() as f64;
+    let mut centre = [0f32; LANES];
+    if !rms {
+        let [sum] = strips::sums(strip, |_, v| [v]);
+        centre = sum.map(|s| (f64::from(s) / n) as f32);
+    }
+    let [rest, squares] = strips::sums(strip, |lane, v| {
+        let distance = v - centre[lane];
+        [distance, distance * distance]
+    });
+    let (mut scales, mut offsets) = ([0f32; LANES], [0f32; LANES]);
+    for lane in 0..LANES {
+        let off = if rms { 0.0 } else { f64::from(rest[lane]) / n };
+        let scale = 1.0 / (f64::from(squares[lane]) / n - off * off + eps).sqrt();
+        (scales[lane], offsets[lane]) = (scale as f32, (-off * scale) as f32);
+    }
+    for lane in 0..LANES {
+        if !HELD.contains(&f64::from(squares[lane])) {
+            normalize_lane(strip, lane, eps, rms);
+            (centre[lane], scales[lane], offsets[lane]) = (0.0, 1.0, -0.0);
+        }
+    }
+    for (i, element) in strip.iter_mut().enumerate() {
+        // What is added to no effect: zeros keep their signs.
+        let (gain, shift) = (gain.map_or(1.0, |g| g[i]), shift.map_or(-0.0, |s| s[i]));
+        for lane in 0..LANES {
+            element[lane] = ((element[lane] - centre[lane]) * scales[lane] + offsets[lane]) * gain + shift;
+        }
+    }
+}
+
+/// One lane of a strip, in f64.
+fn normalize_lane(strip: &mut [Lanes], lane: usize, eps: f64, rms: bool) {
+    let n = strip.len() as f64;
+    let values = || strip.iter().map(|element| f64::from(element[lane]));
+    let mean = if rms { 0.0 } else { values().sum::<f64>() / n };
+    let scale = 1.0 / (values().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n + eps).sqrt();
+    strip.iter_mut().for_each(|element| element[lane] = ((f64::from(element[lane]) - mean) * scale) as f32);
 }
 
 /// The sums of two functions of each element.

@@ -1,8 +1,8 @@
 //! Reductions over any axes.
 //!
 //! Every element of the result is a sum, product or extremum over nested loops. Where the innermost kept axis is contiguous
-//! in memory, a strip of neighbouring results is accumulated at once; otherwise one result at a time, over runs. Floating-point
-//! sums and products accumulate in f64.
+//! in memory, or runs are short, a strip of neighbouring results is accumulated at once; otherwise one result at a time, over runs.
+//! Floating-point sums and products accumulate in f64.
 
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
@@ -15,6 +15,8 @@ use crate::network::layer::ReduceOp;
 
 /// Results that are accumulated at once.
 const STRIP: usize = 64;
+/// Elements of a run up to which many results at once take less time than one, whose accumulators have to be joined.
+const SHORT: usize = 24;
 /// Elements below which a second thread costs more than it gives.
 const GRAIN: usize = 32 * 1024;
 
@@ -159,7 +161,8 @@ impl Reduce {
     }
 
     fn by_runs(&self) -> bool {
-        self.run.1[0] == 1 && (self.strip.1[1] != 1 || self.strip.0 == 1)
+        let is_short = self.run.0 <= SHORT && self.strip.0 >= SHORT;
+        self.run.1[0] == 1 && (self.strip.1[1] != 1 || self.strip.0 == 1) && !is_short
     }
 
     fn items(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use super::attention;
 use super::rows::{Rows, joined};
+use super::strips::{self, LANES, Lanes, Strips};
 use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::{Assembler, Fault};
@@ -24,15 +25,38 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, axis: usize, log: bool) -> Res
 
 /// Emits the step.
 pub fn emit(a: &mut Assembler, x: View, out: View, axis: usize, log: bool) {
+    let isa = a.machine.isa;
+    if let Some(groups) = Strips::new(a, &x, &out, &[axis]) {
+        let touches = groups.touches();
+        return a.emit(SoftmaxOfStrips { groups, log, isa }, &touches);
+    }
     let rows = Rows::new(a, x, out, &[axis]);
     let touches = rows.touches();
-    a.emit(Softmax { rows, log, isa: a.machine.isa }, &touches);
+    a.emit(Softmax { rows, log, isa }, &touches);
 }
 
 struct Softmax {
     rows: Rows,
     log: bool,
     isa: Isa,
+}
+
+struct SoftmaxOfStrips {
+    groups: Strips,
+    log: bool,
+    isa: Isa,
+}
+
+impl Step for SoftmaxOfStrips {
+    unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
+        // SAFETY: the caller's promise; `isa` is the machine's.
+        unsafe { self.groups.each(call, 12, |strip| strip_f32(self.isa, strip, self.log)) };
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("softmax over {} elements, {LANES} groups at once, {}", self.groups.len(), self.isa.name())
+    }
 }
 
 impl Step for Softmax {
@@ -56,6 +80,12 @@ dispatch! {
     /// # Safety
     /// `isa` is supported by the machine.
     unsafe fn row_f32 => softmax(x: &[f32], y: &mut [f32], log: bool)
+}
+
+dispatch! {
+    /// # Safety
+    /// `isa` is supported by the machine.
+    unsafe fn strip_f32 => softmax_of_strip(strip: &mut [Lanes], log: bool)
 }
 
 dispatch! {
@@ -91,6 +121,31 @@ unsafe fn softmax<const FMA: bool>(x: &[f32], y: &mut [f32], log: bool) {
     } else {
         let scale = (1.0 / sum) as f32;
         y.iter_mut().for_each(|y| *y *= scale);
+    }
+}
+
+/// The softmax of each lane, in its place.
+#[inline(always)]
+unsafe fn softmax_of_strip<const FMA: bool>(strip: &mut [Lanes], log: bool) {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for element in strip.iter() {
+        most.iter_mut().zip(element).for_each(|(m, &v)| *m = if v > *m { v } else { *m });
+    }
+    if log {
+        let [sum] = strips::sums(strip, |lane, v| [math::exp::<FMA>(v - most[lane])]);
+        let shift = sum.map(|s| f64::from(s).ln() as f32);
+        for element in strip {
+            (0..LANES).for_each(|lane| element[lane] = (element[lane] - most[lane]) - shift[lane]);
+        }
+    } else {
+        for element in strip.iter_mut() {
+            element.iter_mut().zip(most).for_each(|(v, m)| *v = math::exp::<FMA>(*v - m));
+        }
+        let [sum] = strips::sums(strip, |_, v| [v]);
+        let scale = sum.map(|s| 1.0 / s);
+        for element in strip {
+            element.iter_mut().zip(scale).for_each(|(v, s)| *v *= s);
+        }
     }
 }
 
