@@ -2,6 +2,7 @@
 //! of that is in cache. Keys and values are brought into panels by the thread that needs them.
 
 use super::batch::Batch;
+use super::change::{Change, Changer};
 use super::pack::pack_even;
 use super::panels::Panels;
 use super::tile::{self, ROWS, Tile};
@@ -24,6 +25,9 @@ pub struct Scores {
     pub x: View,
     pub b: View,
     pub factor: f32,
+    /// What is done to them before their softmax, and to that.
+    pub before: Option<Change>,
+    pub after: Option<Change>,
 }
 
 /// `out[.., m, e] = softmax over n of (scores[.., m, n]) * v[.., n, e]` for all leading axes, which all tensors have.
@@ -39,15 +43,12 @@ pub struct Attend {
     pitch: usize,
     /// Parts of the lines that are worked on apart.
     parts: usize,
+    /// What is done before the softmax, and after it.
+    changes: [Option<Changer>; 2],
     scratch: Slot,
 }
 
 impl Attend {
-    /// Does a block of scores with so many keys fit a part of the cache?
-    pub fn fits(keys: usize, cache: usize) -> bool {
-        4 * BLOCK * keys <= cache / 4
-    }
-
     /// Emits the step.
     pub fn emit(a: &mut Assembler, scores: Scores, v: View, out: View) {
         let rank = out.rank();
@@ -63,8 +64,11 @@ impl Attend {
         let pitch = n.next_multiple_of(tile::lanes(isa));
         let elements = Attend::elements(&keys, &values, pitch);
         let scratch = a.scratch(threads * 4 * elements);
-        let touches = [scores.x.slot, scores.b.slot, v.slot, out.slot, scratch];
-        let step = Attend { isa, scores, v, out, items, keys, values, pitch, parts, scratch };
+        let shape = [&out.shape[..rank - 1], &[n]].concat();
+        let changes = [&scores.before, &scores.after].map(|c| c.as_ref().map(|c| Changer::new(a, c, &shape)));
+        let mut touches = vec![scores.x.slot, scores.b.slot, v.slot, out.slot, scratch];
+        touches.extend(changes.iter().flatten().flat_map(Changer::touches));
+        let step = Attend { isa, scores, v, out, items, keys, values, pitch, parts, changes, scratch };
         a.emit(step, &touches);
     }
 
@@ -75,7 +79,13 @@ impl Attend {
 
     /// # Safety
     /// As for [`Step::run`]; the item is this thread's, and so is `mine`, with room for all panels and a block of scores.
-    unsafe fn item(&self, [out, x, b, v]: [Address; 4], mine: *mut f32, item: usize) {
+    unsafe fn item(
+        &self,
+        addresses: &[Address],
+        [out, x, b, v]: [Address; 4],
+        (thread, mine): (usize, *mut f32),
+        item: usize,
+    ) {
         let r = self.out.rank();
         let [to, from, second, third] = self.items.offsets(item / self.parts);
         let (lines, part) = (self.out.shape[r - 2], item % self.parts);
@@ -103,21 +113,54 @@ impl Attend {
         for line in (first..last).step_by(BLOCK) {
             let count = BLOCK.min(last - line);
             let queries = x.at::<f32>(from + line as isize * x_pitch).cast_const();
+            let whose = item / self.parts;
+            let reach = match &self.changes {
+                // SAFETY: these lines are there.
+                [Some(before), None] => unsafe { before.reach(addresses, whose, (line, count), n) },
+                _ => n,
+            };
+            let change = |changer: &Option<Changer>| {
+                if let Some(changer) = changer {
+                    let block = (scores, self.pitch, reach);
+                    // SAFETY: the block is this thread's, so many scores in each line.
+                    unsafe { changer.apply(addresses, (thread, whose), (line, count), block) };
+                }
+            };
             // SAFETY: lines of the queries, all keys, and this thread's block; lines of the result, which are this thread's.
             unsafe {
-                self.product(&self.keys, packed[0], (queries, x_pitch), (scores, pitch, true), count);
+                let terms = self.keys.depth;
+                self.product(
+                    &self.keys,
+                    packed[0],
+                    (queries, x_pitch, terms),
+                    (scores, pitch, true),
+                    count,
+                    reach,
+                );
+                change(&self.changes[0]);
                 for row in 0..count {
                     let row = std::slice::from_raw_parts_mut(scores.add(row * self.pitch), n);
-                    softmax_in_place(self.isa, row);
+                    softmax_in_place(self.isa, &mut row[..reach]);
+                    row[reach..].fill(0.0);
                 }
+                change(&self.changes[1]);
                 let result = out.at::<f32>(to + line as isize * self.out.strides[r - 2]);
                 let result = (result, self.out.strides[r - 2], false);
-                self.product(&self.values, packed[1], (scores.cast_const(), pitch), result, count);
+                let columns = self.out.shape[r - 1];
+                self.product(
+                    &self.values,
+                    packed[1],
+                    (scores.cast_const(), pitch, reach),
+                    result,
+                    count,
+                    columns,
+                );
             }
         }
     }
 
-    /// The product of `count` lines with all panels. `whole`: the result has room for whole vectors.
+    /// The product of `count` lines of so many terms with the panels that begin before column `reach`. `whole`: the result has room for whole
+    /// vectors.
     ///
     /// # Safety
     /// All of it is there; the result is this thread's.
@@ -125,11 +168,14 @@ impl Attend {
         &self,
         panels: &Panels,
         packed: *const f32,
-        (a, a_pitch): (*const f32, isize),
+        (a, a_pitch, terms): (*const f32, isize, usize),
         (out, pitch, whole): (*mut f32, isize, bool),
         count: usize,
+        reach: usize,
     ) {
-        for panel in &panels.list {
+        for panel in panels.list.iter().filter(|p| p.first < reach) {
+            // Columns that lie one after the other are as long as all terms.
+            let terms = if panel.vectors == 0 { panels.depth } else { terms };
             let kernels = panels.kernels(self.isa, panel);
             let mut line = 0;
             while line < count {
@@ -141,7 +187,7 @@ impl Attend {
                 let out = out.wrapping_offset(line as isize * pitch + panel.first as isize);
                 let columns = if whole { panels.width(panel) } else { panel.columns };
                 let b = packed.wrapping_add(panel.offset);
-                let tile = Tile::of_run(lines, rows, panels.depth, b, out, pitch, columns);
+                let tile = Tile::of_run(lines, rows, terms, b, out, pitch, columns);
                 // SAFETY: the caller's promise.
                 unsafe { kernel(&tile) };
                 line += rows;
@@ -165,7 +211,7 @@ impl Step for Attend {
             let mine = scratch.at::<f32>((thread * elements) as isize);
             for item in part {
                 // SAFETY: the caller gives all tensors; items are disjoint parts of the result.
-                unsafe { self.item(at, mine, item) };
+                unsafe { self.item(call.addresses, at, (thread, mine), item) };
             }
         });
         Ok(())
@@ -175,6 +221,7 @@ impl Step for Attend {
         let r = self.out.rank();
         let (m, e) = (self.out.shape[r - 2], self.out.shape[r - 1]);
         let (d, n) = (self.keys.depth, self.values.depth);
-        format!("{} times attention: {m}x{d}x{n}, softmax, {m}x{n}x{e}", self.items.len())
+        let [before, after] = self.changes.each_ref().map(|c| if c.is_some() { " masked," } else { "" });
+        format!("{} times attention: {m}x{d}x{n},{before} softmax,{after} {m}x{n}x{e}", self.items.len())
     }
 }

@@ -4,7 +4,7 @@
 //! order in which tiles read the second operand, [`pack`] puts it there; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done
 //! to a result while it is in cache. [`sweep`] is the step that walks the result, [`winograd`] one with fewer multiplications
 //! for windows of 3x3, [`cells`] one for windows that reach far over the border, [`batch`] one for products of two tensors of which neither is a weight, [`attend`] two of those
-//! with a softmax between them, [`runs`] one for runs of rows with a matrix each, [`depthwise`] one for channels
+//! with a softmax between them and a [`change`] before or after it, [`runs`] one for runs of rows with a matrix each, [`depthwise`] one for channels
 //! that are filtered alone. [`ahead`] brings weights near before they are read.
 
 #![allow(
@@ -16,6 +16,7 @@ pub mod ahead;
 pub mod attend;
 pub mod batch;
 pub mod cells;
+pub mod change;
 pub mod depthwise;
 pub mod finish;
 pub mod formula;

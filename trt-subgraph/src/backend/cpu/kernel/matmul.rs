@@ -60,10 +60,11 @@ fn batch(a: &mut Assembler, layer: &Layer, x: View, tb: bool) -> Result<(), Faul
     // What would not take the operand to the end of what f32 holds.
     let peeled = layer.epilogue.as_ref().and_then(peel_factor).filter(|(f, _)| MODEST.contains(&f.abs()));
     let (factor, rest) = peeled.unwrap_or_else(|| (1.0, layer.epilogue.clone()));
-    if rest.is_none() && attention::begins(a, layer) {
+    if attention::begins(a, layer) {
         let lead = a.network.ty(layer.outputs[0]).shape[..rank - 2].to_vec();
         let [x, b] = [&x, &b].map(|v| v.stretch(&[&lead, &v.shape[v.rank() - 2..]].concat()));
-        a.attended.insert(layer.outputs[0], Attention::of(Scores { x, b, factor }));
+        let before = rest.map(|expr| attention::change(a, expr, &layer.inputs[2..]));
+        a.attended.insert(layer.outputs[0], Attention::of(Scores { x, b, factor, before, after: None }));
         return Ok(());
     }
     a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {

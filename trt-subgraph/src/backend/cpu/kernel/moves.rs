@@ -1,6 +1,6 @@
 //! Pointwise layers, and layers that only move elements: views where strides can say it, copies where not.
 
-use super::lookup;
+use super::{attention, lookup};
 use crate::backend::cpu::assemble::{Assembler, Fault};
 use crate::backend::cpu::view::View;
 use crate::network::layer::Range;
@@ -8,7 +8,7 @@ use crate::network::{Expr, Layer};
 
 /// The result lies like the largest operand, so that most of the loop walks memory straight.
 pub fn pointwise(a: &mut Assembler, layer: &Layer, expr: &Expr) -> Result<(), Fault> {
-    if lookup::assemble(a, layer, expr) {
+    if lookup::assemble(a, layer, expr) || attention::masks(a, layer, expr) {
         return Ok(());
     }
     let value = layer.outputs[0];
