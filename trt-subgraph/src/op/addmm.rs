@@ -3,13 +3,15 @@
 use super::formula::pointwise;
 use super::matmul::{of_ranks, product};
 use super::{Def, one};
+use crate::DType;
 use crate::network::expr::Binary;
 use crate::network::layer::ReduceOp;
 use crate::network::{Expr, LayerKind, ValueId};
 use crate::source::{Args, Item, Lower, Refusal};
 
-/// `beta * self + alpha * product`; `self` broadcasts to the product and is not read when `beta` is 0.
-fn blend(lower: &mut Lower, args: &Args, product: ValueId) -> Result<Vec<Item>, Refusal> {
+/// `beta * self + alpha * product`; `self` broadcasts to the product and is not read when `beta` is 0. Where the host's routine `skips` it, the
+/// product of f32 or f64 is not read either when `alpha` is 0: what is no number in it does not count.
+fn blend(lower: &mut Lower, args: &Args, product: ValueId, skips: bool) -> Result<Vec<Item>, Refusal> {
     let this = args.tensor("self")?;
     let (beta, alpha) = (args.float("beta")?, args.float("alpha")?);
     let ty = lower.ty(product).clone();
@@ -22,7 +24,13 @@ fn blend(lower: &mut Lower, args: &Args, product: ValueId) -> Result<Vec<Item>, 
             return Err(Refusal::Attribute { arg: name.into(), why });
         }
     }
-    let out = if beta == 0.0 && alpha == 1.0 {
+    let out = if skips && alpha == 0.0 && matches!(ty.dtype, DType::F32 | DType::F64) {
+        let scaled = match beta {
+            0.0 => lower.scalar(ty.dtype, 0.0),
+            _ => pointwise(lower, [this], ty.dtype, |[s]| s * beta)?,
+        };
+        lower.broadcast(scaled, ty.shape.clone())?
+    } else if beta == 0.0 && alpha == 1.0 {
         product
     } else if beta == 0.0 {
         pointwise(lower, [product], ty.dtype, |[p]| p * alpha)?
@@ -47,7 +55,7 @@ fn ranked(
 ) -> Result<Vec<Item>, Refusal> {
     let (a, b) = of_ranks(lower, args, names, ranks)?;
     let out = product(lower, a, b)?;
-    blend(lower, args, out)
+    blend(lower, args, out, ranks[0] == 2)
 }
 
 /// The products of a batch, summed over it.
@@ -55,7 +63,7 @@ fn addbmm(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (a, b) = of_ranks(lower, args, ["batch1", "batch2"], [3, 3])?;
     let products = product(lower, a, b)?;
     let sum = lower.add(LayerKind::Reduce { op: ReduceOp::Sum, axes: vec![0], keep: false }, &[products])?;
-    blend(lower, args, sum)
+    blend(lower, args, sum, true)
 }
 
 /// The outer product of two vectors.
@@ -63,7 +71,7 @@ fn addr(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
     let (a, b) = of_ranks(lower, args, ["vec1", "vec2"], [1, 1])?;
     let column = lower.reshape(a, [lower.shape(a)[0], 1])?;
     let out = lower.pointwise(Expr::binary(Binary::Mul), &[column, b])?;
-    blend(lower, args, out)
+    blend(lower, args, out, false)
 }
 
 pub(super) const OPS: &[Def] = &[
