@@ -114,9 +114,12 @@ impl Changer {
         };
         let [line_step, column_step] =
             [(lines, 2), (columns, 1)].map(|(o, back)| o.view.strides[o.view.rank() - back]);
+        // Nothing is greater than NaN, nor is NaN greater than anything.
+        let most = |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
         let last =
-            (line..line + count).map(|at| number(lines, at, line_step)).fold(f32::NEG_INFINITY, f32::max);
-        (1..n).rev().find(|&at| number(columns, at, column_step) <= last).map_or(1, |at| at + 1)
+            (line..line + count).map(|at| number(lines, at, line_step)).reduce(most).unwrap_or(f32::NAN);
+        let masked = |&at: &usize| number(columns, at, column_step) > last;
+        n - (1..n).rev().take_while(masked).count()
     }
 
     /// Changes `count` lines from `line` on of an item, which lie at `scores`, `pitch` elements apart.
