@@ -1,6 +1,7 @@
 // A prepared graph with clusters as a new method of a module: each cluster's nodes become the else-branch of
 //   %ok, %tensors, %ints = trt::try_run(inputs, ints, engine, the module)
 //   outputs = prim::If(%ok) { unpack } else { the nodes }
+// Where inputs could be None the first of these is in a branch of its own, which is taken if none is.
 #include "tch-bridge/cpp/graph.h"
 #include "tch-bridge/src/sys.rs.h"
 
@@ -48,9 +49,10 @@ struct Stitcher {
 
   std::vector<Value*> values(const rust::Vec<uint32_t>& ids, const c10::TypePtr& type) {
     std::vector<Value*> out;
+    auto optional = c10::OptionalType::create(type);
     for (uint32_t id : ids) {
       out.push_back(index.value(id));
-      if (!out.back()->type()->isSubtypeOf(*type)) {
+      if (!out.back()->type()->isSubtypeOf(*optional)) {
         throw Failure(FailureKind::Graph, "%" + out.back()->debugName() + " crosses the border of a cluster as " +
                                               type->str() + " but is " + out.back()->type()->str());
       }
@@ -83,13 +85,7 @@ struct Stitcher {
     auto int_outputs = values(cluster.int_outputs, c10::IntType::get());
     Value* engine = engine_value(cluster, number);
     torch::jit::WithInsertPoint guard(end);
-    Value* tensor_list = graph->insertNode(graph->createList(c10::TensorType::get(), inputs))->output();
-    Value* int_list = graph->insertNode(graph->createList(c10::IntType::get(), ints))->output();
-    Node* call = graph->insertNode(
-        graph->create(c10::Symbol::fromQualString("trt::try_run"), {tensor_list, int_list, engine, graph->inputs()[0]}, 3));
-    call->output(0)->setType(c10::BoolType::get());
-    call->output(1)->setType(c10::ListType::ofTensors());
-    call->output(2)->setType(c10::ListType::ofInts());
+    Node* call = guarded(inputs, ints, engine);
     Node* choice = graph->insertNode(graph->create(prim::If, {call->output(0)}, 0));
     Block* served = choice->addBlock();
     Block* host = choice->addBlock();
@@ -102,6 +98,76 @@ struct Stitcher {
     expose(choice, host, outputs);
     expose(choice, host, int_outputs);
     check_closed(cluster, host);
+  }
+
+  // The attempt, or what fails without one where inputs are None.
+  Node* guarded(std::vector<Value*> inputs, std::vector<Value*> ints, Value* engine) {
+    std::vector<Value*> given;
+    for (const auto& list : {inputs, ints}) {
+      std::copy_if(list.begin(), list.end(), std::back_inserter(given), is_optional);
+    }
+    if (given.empty()) return attempt(inputs, ints, engine);
+    Value* none = graph->insertConstant(c10::IValue());
+    Value* all = nullptr;
+    for (Value* value : given) {
+      Value* is_there = flag("aten::__isnot__", {value, none});
+      all = all ? flag("aten::__and__", {all, is_there}) : is_there;
+    }
+    Node* choice = graph->insertNode(graph->create(prim::If, {all}, 0));
+    auto finish = [&](Block* block, std::vector<Value*> results) {
+      for (Value* result : results) block->registerOutput(result);
+    };
+    {
+      Block* block = choice->addBlock();
+      torch::jit::WithInsertPoint inner(block);
+      for (auto* list : {&inputs, &ints}) {
+        for (Value*& value : *list) value = is_optional(value) ? present(value) : value;
+      }
+      Node* call = attempt(inputs, ints, engine);
+      finish(block, {call->output(0), call->output(1), call->output(2)});
+    }
+    {
+      Block* block = choice->addBlock();
+      torch::jit::WithInsertPoint inner(block);
+      Value* tensors = graph->insertNode(graph->createList(c10::TensorType::get(), {}))->output();
+      Value* numbers = graph->insertNode(graph->createList(c10::IntType::get(), {}))->output();
+      finish(block, {graph->insertConstant(false), tensors, numbers});
+    }
+    for (const auto& type : attempt_types()) choice->addOutput()->setType(type);
+    return choice;
+  }
+
+  Node* attempt(const std::vector<Value*>& inputs, const std::vector<Value*>& ints, Value* engine) {
+    Value* tensor_list = graph->insertNode(graph->createList(c10::TensorType::get(), inputs))->output();
+    Value* int_list = graph->insertNode(graph->createList(c10::IntType::get(), ints))->output();
+    Node* call = graph->insertNode(
+        graph->create(c10::Symbol::fromQualString("trt::try_run"), {tensor_list, int_list, engine, graph->inputs()[0]}, 3));
+    auto types = attempt_types();
+    for (size_t i = 0; i < types.size(); ++i) call->output(i)->setType(types[i]);
+    return call;
+  }
+
+  static std::array<c10::TypePtr, 3> attempt_types() {
+    return {c10::BoolType::get(), c10::ListType::ofTensors(), c10::ListType::ofInts()};
+  }
+
+  static bool is_optional(const Value* value) { return value->type()->kind() == c10::TypeKind::OptionalType; }
+
+  Value* flag(const char* name, std::vector<Value*> operands) {
+    Node* node = graph->insertNode(graph->create(c10::Symbol::fromQualString(name), operands, 1));
+    return node->output()->setType(c10::BoolType::get());
+  }
+
+  Value* present(Value* value) {
+    Node* node = graph->insertNode(graph->create(prim::unchecked_cast, {value}, 1));
+    return node->output()->setType(value->type()->expectRef<c10::OptionalType>().getElementType());
+  }
+
+  // Does the value tell whether an engine served?
+  static bool tells_served(const Value* value) {
+    const Node* node = value->node();
+    if (node->kind() == prim::If) node = node->blocks().at(0)->outputs().at(value->offset())->node();
+    return is_any_of(node, {"trt::try_run"});
   }
 
   void unpack(Block* served, Value* list, size_t count) {
@@ -164,9 +230,9 @@ struct Stitcher {
   // The outermost else-branch of a cluster that holds the node.
   Block* host_branch(Node* node) {
     for (Block* at = node->owningBlock(); at && at->owningNode(); at = at->owningNode()->owningBlock()) {
-      Node* condition = at->owningNode()->kind() == prim::If ? at->owningNode()->input()->node() : nullptr;
-      if (condition && condition->kind().toQualString() == std::string("trt::try_run") &&
-          at == at->owningNode()->blocks()[1] && node != at->return_node()) {
+      bool is_host = at->owningNode()->kind() == prim::If && tells_served(at->owningNode()->input()) &&
+                     at == at->owningNode()->blocks()[1];
+      if (is_host && node != at->return_node()) {
         return at;
       }
     }

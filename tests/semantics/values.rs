@@ -210,3 +210,26 @@ fn a_neutral_number_in_an_attribute_is_still_a_number() {
     drop(sum.shallow_clone().fill_(7.0));
     assert_eq!(z, &before, "a sum is memory of its own");
 }
+
+#[test]
+fn what_may_be_none_crosses_where_it_is_not() {
+    let source = "def forward(self, x):
+    w: Optional[Tensor] = None
+    axis: Optional[int] = None
+    if float(x.sum()) > 0.0:
+        w = x.sum(0)
+        axis = 1
+    y = torch.layer_norm(torch.tanh(x) * 3.0, [3], w, None)
+    return y, torch.argmax(y + x, axis)
+";
+    let _on = engines_on();
+    let some = |rows| [tensor(floats(&[rows, 3]).abs())];
+    let none = || [tensor(-floats(&[4, 3]).abs())];
+    let taken = "(tanh, mul.Scalar, layer_norm, add.Tensor, argmax)";
+    for (calls, is_taken) in [([some(4), none(), some(2)], true), ([none(), some(4), none()], false)] {
+        let script = Script::new(source, &[]);
+        script.agrees(&calls.each_ref().map(|c| &c[..]));
+        let report = script.module.report().to_string();
+        assert_eq!(report.contains(taken), is_taken, "{report}");
+    }
+}

@@ -93,9 +93,10 @@ impl<'a> Knowledge<'a> {
         SourceDevice(device_text(self.device))
     }
 
-    /// May it cross the border of a cluster: a dense tensor on the engines' device, or an int that is the same in each iteration?
+    /// May it cross the border of a cluster: a dense tensor on the engines' device, or an int that is the same in each iteration? What could
+    /// be None and was not is asked for at each call.
     pub(crate) fn crosses(&self, value: ValueId) -> bool {
-        match (&self.graph[value].ty, self.fact(value)) {
+        match (self.graph[value].ty.present(), self.fact(value)) {
             (ValueType::Tensor, Some(Fact::Tensor { plain, device, .. })) => {
                 *plain && *device == Some(self.device)
             }

@@ -123,7 +123,7 @@ fn describe(knowledge: &Knowledge<'_>, flow: &Flow, partition: &Partition, index
             place: call::place_of(node),
         });
     }
-    let is_int = |v: &ValueId| graph[*v].ty == ValueType::Int;
+    let is_int = |v: &ValueId| *graph[*v].ty.present() == ValueType::Int;
     let values =
         |ids: &[partitioner::ValueId]| ids.iter().map(|v| flow.values[v.index()]).collect::<Vec<_>>();
     let (ints, inputs): (Vec<_>, Vec<_>) = values(&cluster.inputs).into_iter().partition(is_int);

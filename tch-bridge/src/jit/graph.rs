@@ -169,6 +169,11 @@ pub enum ValueType {
 }
 
 impl ValueType {
+    /// What it is where it is not None.
+    pub fn present(&self) -> &ValueType {
+        if let ValueType::Optional(inner) = self { inner } else { self }
+    }
+
     /// Reads torch's annotation syntax, such as `List[Optional[Tensor]]`.
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
