@@ -37,14 +37,14 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A few cores of a desktop or server: dispatch of about 2 us, a call of an engine about 6 us.
+    /// A few cores of a desktop or server: dispatch of about 2 us, a call of an engine about 3 us, lists and branch of the interpreter included.
     pub const fn cpu() -> Self {
         Policy {
             min_block_size: 3,
             enough_operations: 100_000.0,
             min_gain_ns: 0.0,
             host_dispatch_ns: 2_000.0,
-            engine_launch_ns: 6_000.0,
+            engine_launch_ns: 3_000.0,
             engine_step_ns: 300.0,
             host_bytes_per_ns: 10.0,
             host_operations_per_ns: 50.0,
