@@ -114,7 +114,7 @@ struct Stitcher {
       all = all ? flag("aten::__and__", {all, is_there}) : is_there;
     }
     Node* choice = graph->insertNode(graph->create(prim::If, {all}, 0));
-    auto finish = [&](Block* block, std::vector<Value*> results) {
+    auto ends_with = [](Block* block, std::vector<Value*> results) {
       for (Value* result : results) block->registerOutput(result);
     };
     {
@@ -124,14 +124,14 @@ struct Stitcher {
         for (Value*& value : *list) value = is_optional(value) ? present(value) : value;
       }
       Node* call = attempt(inputs, ints, engine);
-      finish(block, {call->output(0), call->output(1), call->output(2)});
+      ends_with(block, {call->output(0), call->output(1), call->output(2)});
     }
     {
       Block* block = choice->addBlock();
       torch::jit::WithInsertPoint inner(block);
       Value* tensors = graph->insertNode(graph->createList(c10::TensorType::get(), {}))->output();
       Value* numbers = graph->insertNode(graph->createList(c10::IntType::get(), {}))->output();
-      finish(block, {graph->insertConstant(false), tensors, numbers});
+      ends_with(block, {graph->insertConstant(false), tensors, numbers});
     }
     for (const auto& type : attempt_types()) choice->addOutput()->setType(type);
     return choice;

@@ -233,3 +233,22 @@ fn what_may_be_none_crosses_where_it_is_not() {
         assert_eq!(report.contains(taken), is_taken, "{report}");
     }
 }
+
+#[test]
+fn what_is_none_at_first() {
+    let source = "def forward(self, x):
+    w: Optional[Tensor] = None
+    axis: Optional[int] = None
+    total = x
+    for i in range(3):
+        y = torch.layer_norm(torch.tanh(total) * 3.0, [3], w, None)
+        total = total + y * 0.5 + torch.argmax(y, axis).sum()
+        if float(total.sum()) > -1000.0 + 100.0 * i:
+            w = total.sum(0)
+            axis = 1
+        else:
+            w = None
+    return total
+";
+    check(source, &[&[x()], &[tensor(-floats(&[4, 3]).abs() * 100.0)], &[tensor(floats(&[2, 3]))]]);
+}

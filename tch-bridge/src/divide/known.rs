@@ -83,11 +83,6 @@ impl<'a> Knowledge<'a> {
         }
     }
 
-    /// Did the value differ between iterations of a loop?
-    fn varies(&self, value: ValueId) -> bool {
-        self.seen[value.0 as usize].is_some_and(|s| s.first != s.last)
-    }
-
     /// The device in torch's notation.
     pub(crate) fn device_name(&self) -> SourceDevice {
         SourceDevice(device_text(self.device))
@@ -96,11 +91,13 @@ impl<'a> Knowledge<'a> {
     /// May it cross the border of a cluster: a dense tensor on the engines' device, or an int that is the same in each iteration? What could
     /// be None and was not is asked for at each call.
     pub(crate) fn crosses(&self, value: ValueId) -> bool {
-        match (self.graph[value].ty.present(), self.fact(value)) {
-            (ValueType::Tensor, Some(Fact::Tensor { plain, device, .. })) => {
+        let Some(seen) = self.seen[value.0 as usize] else { return false };
+        match (self.graph[value].ty.present(), &seen.first, &seen.last) {
+            // What is known is known of the first.
+            (ValueType::Tensor, Fact::Tensor { .. }, Fact::Tensor { plain, device, .. }) => {
                 *plain && *device == Some(self.device)
             }
-            (ValueType::Int, Some(Fact::Int(_))) => !self.varies(value),
+            (ValueType::Int, Fact::Int(first), Fact::Int(last)) => first == last,
             _ => false,
         }
     }
