@@ -1,17 +1,15 @@
 //! Any expression of a line of scores while it is in cache: a mask before their softmax, or after it.
 
+use super::registers::{CHUNK, Registers};
 use crate::DType;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::{Code, Isa, execute};
-use crate::backend::cpu::memory::{Grid, fill, load};
+use crate::backend::cpu::memory::{Grid, load};
 use crate::backend::cpu::nest::Nest;
 use crate::backend::cpu::step::{Address, place};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::Expr;
 use crate::network::expr::{Binary, Node, Scalar};
-
-/// Elements that are worked on at once, at most.
-const CHUNK: usize = 512;
 
 /// What is to be done: `score = expr(score, operands)`, all of f32 but the operands, which have any type and broadcast to the scores.
 #[derive(Clone, Debug)]
@@ -56,10 +54,7 @@ pub struct Changer {
     operands: Vec<Operand>,
     /// Numbers of the lines and of the columns, in f32: scores whose column's is greater are -infinity.
     causal: Option<[Operand; 2]>,
-    /// Where each register is in a thread's scratch, behind the table of addresses.
-    registers: Vec<usize>,
-    thread_bytes: usize,
-    scratch: Slot,
+    registers: Registers,
 }
 
 impl Changer {
@@ -80,19 +75,13 @@ impl Changer {
                 && steps[1] == 0
                 && others[0] == 0
         });
-        let mut thread_bytes = (code.registers.len() * size_of::<usize>()).next_multiple_of(64);
-        let mut registers = Vec::new();
-        for lane in &code.registers {
-            registers.push(thread_bytes);
-            thread_bytes += CHUNK * lane.size();
-        }
-        let scratch = a.scratch(thread_bytes * a.machine.threads);
-        Changer { code, isa: a.machine.isa, operands, causal, registers, thread_bytes, scratch }
+        let registers = Registers::new(a, &code);
+        Changer { code, isa: a.machine.isa, operands, causal, registers }
     }
 
     /// The slots that it touches.
     pub fn touches(&self) -> impl Iterator<Item = Slot> {
-        self.operands.iter().map(|o| o.view.slot).chain([self.scratch])
+        self.operands.iter().map(|o| o.view.slot).chain([self.registers.scratch])
     }
 
     /// How many of the `n` columns come before those that are -infinity in all of `count` lines from `line` on of an item. At least 1.
@@ -133,19 +122,8 @@ impl Changer {
         (line, count): (usize, usize),
         (scores, pitch, n): (*mut f32, usize, usize),
     ) {
-        let scratch = place(addresses, self.scratch, (thread * self.thread_bytes) as isize);
-        // SAFETY: the table lies at the start of this thread's scratch, which is aligned to 64.
-        let at =
-            unsafe { std::slice::from_raw_parts_mut(scratch.at::<*mut u8>(0), self.code.registers.len()) };
-        for (a, &offset) in at.iter_mut().zip(&self.registers) {
-            *a = scratch.at(offset as isize);
-        }
-        for &(register, value) in &self.code.constants {
-            // SAFETY: a register has room for a chunk.
-            unsafe {
-                fill(self.code.registers[register as usize], value, at[register as usize], CHUNK.min(n))
-            };
-        }
+        // SAFETY: this thread's; a chunk at most.
+        let at = unsafe { &mut *self.registers.table(addresses, thread, &self.code, CHUNK.min(n)) };
         for row in 0..count {
             for column in (0..n).step_by(CHUNK) {
                 let width = CHUNK.min(n - column);

@@ -1,16 +1,13 @@
 //! Any expression of a result that has just been computed and is still in cache: what the registers of a tile cannot do.
 
+use super::registers::{CHUNK, Registers};
 use super::window;
 use crate::DType;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::expr::{Code, Isa, execute};
-use crate::backend::cpu::memory::fill;
 use crate::backend::cpu::step::{Address, place};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::{Expr, Layer};
-
-/// Elements that are worked on at once, at most.
-const CHUNK: usize = 512;
 
 /// An operand besides the result itself.
 struct Operand {
@@ -25,10 +22,7 @@ pub struct Formula {
     code: Code,
     isa: Isa,
     operands: Vec<Operand>,
-    /// Where each register is in a thread's scratch, behind the table of addresses.
-    registers: Vec<usize>,
-    thread_bytes: usize,
-    scratch: Slot,
+    registers: Registers,
 }
 
 /// The part of a result that a thread has just computed.
@@ -79,19 +73,13 @@ impl Formula {
             };
             operands.push(operand);
         }
-        let mut thread_bytes = (code.registers.len() * size_of::<usize>()).next_multiple_of(64);
-        let mut registers = Vec::new();
-        for lane in &code.registers {
-            registers.push(thread_bytes);
-            thread_bytes += CHUNK * lane.size();
-        }
-        let scratch = a.scratch(thread_bytes * a.machine.threads);
-        Some(Formula { code, isa: a.machine.isa, operands, registers, thread_bytes, scratch })
+        let registers = Registers::new(a, &code);
+        Some(Formula { code, isa: a.machine.isa, operands, registers })
     }
 
     /// The slots that it touches.
     pub fn touches(&self) -> impl Iterator<Item = Slot> {
-        self.operands.iter().map(|o| o.view.slot).chain([self.scratch])
+        self.operands.iter().map(|o| o.view.slot).chain([self.registers.scratch])
     }
 
     /// Instructions for each element.
@@ -102,19 +90,10 @@ impl Formula {
     /// # Safety
     /// As for a step that touches [`Formula::touches`]; `out` is the result's first element, the part is this thread's.
     pub unsafe fn apply(&self, addresses: &[Address], out: Address, part: &Part) {
-        let scratch = place(addresses, self.scratch, (part.thread * self.thread_bytes) as isize);
-        // SAFETY: the table lies at the start of this thread's scratch, which is aligned to 64.
-        let at =
-            unsafe { std::slice::from_raw_parts_mut(scratch.at::<*mut u8>(0), self.code.registers.len()) };
-        for (a, &offset) in at.iter_mut().zip(&self.registers) {
-            *a = scratch.at(offset as isize);
-        }
         let (first, count) = part.columns;
         let largest = CHUNK.min(count.saturating_mul(part.positions.1));
-        for &(register, value) in &self.code.constants {
-            // SAFETY: a register has room for a chunk.
-            unsafe { fill(self.code.registers[register as usize], value, at[register as usize], largest) };
-        }
+        // SAFETY: this thread's; a chunk at most.
+        let at = unsafe { &mut *self.registers.table(addresses, part.thread, &self.code, largest) };
         // Several positions at once where they are short.
         let (width, rows) =
             if count <= CHUNK / 2 { (count, CHUNK / count.max(1)) } else { (count.min(CHUNK), 1) };

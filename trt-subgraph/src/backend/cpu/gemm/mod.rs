@@ -2,7 +2,7 @@
 //!
 //! [`tile`] is the inner kernel, [`thin`] that for a few columns, [`lanes`] their vectors. [`panels`] is the
 //! order in which tiles read the second operand, [`pack`] puts it there; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done
-//! to a result while it is in cache. [`sweep`] is the step that walks the result, [`winograd`] one with fewer multiplications
+//! to a result while it is in cache, in [`registers`]. [`sweep`] is the step that walks the result, [`winograd`] one with fewer multiplications
 //! for windows of 3x3, [`cells`] one for windows that reach far over the border, [`batch`] one for products of two tensors of which neither is a weight, [`attend`] two of those
 //! with a softmax between them and a [`change`] before or after it, [`runs`] one for runs of rows with a matrix each, [`depthwise`] one for channels
 //! that are filtered alone. [`ahead`] brings weights near before they are read.
@@ -23,6 +23,7 @@ pub mod formula;
 pub mod lanes;
 pub mod pack;
 pub mod panels;
+pub mod registers;
 pub mod runs;
 pub mod sweep;
 pub mod thin;
