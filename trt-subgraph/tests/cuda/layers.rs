@@ -67,6 +67,22 @@ pub fn positive(
     (b.finish(vec![y]), parameters, inputs)
 }
 
+/// A product of positive numbers of f32, `m` rows by `n` columns, with a bias.
+pub fn positive_product([m, k, n]: [usize; 3]) -> (Network, Vec<Literal>, Vec<Literal>) {
+    let (mut b, mut random) = (Builder::new(), Random::new(1));
+    let [x, w, bias] = [vec![m, k], vec![n, k], vec![n]].map(|shape| TensorType::new(DType::F32, shape));
+    let scale = 0.5 / k as f64;
+    let inputs = vec![random.literal_in(x.clone(), 0.5, 1.5)];
+    let parameters = vec![
+        random.literal_in(w.clone(), 0.5 * scale, 1.5 * scale),
+        random.literal_in(bias.clone(), 0.5, 1.0),
+    ];
+    let operands = [b.input(x), b.parameter("w", w), b.parameter("b", bias)];
+    let kind = LayerKind::MatMul { transpose_a: false, transpose_b: true };
+    let y = b.fused(kind, &operands, Some(Expr::binary(Binary::Add))).expect("well typed");
+    (b.finish(y), parameters, inputs)
+}
+
 struct Sample {
     b: Builder,
     random: Random,

@@ -87,3 +87,29 @@ fn no_way_to_run_a_layer_shifts_its_results() {
     }
     assert!(failures.is_empty(), "{} shifts:\n{}", failures.len(), failures.join("\n"));
 }
+
+/// However f32 is multiplied, what is lost is what f32 loses: not a bit of a factor, and nothing to one side over long sums.
+#[test]
+fn every_way_to_multiply_f32_is_as_exact() {
+    let Some(device) = gpu() else { return };
+    let (mut failures, mut in_parts) = (Vec::new(), 0);
+    for size in [[197, 768, 192], [130, 3072, 136], [1024, 1028, 64]] {
+        let (network, parameters, inputs) = layers::positive_product(size);
+        let expected = evaluate(&network, &parameters, &inputs).expect("a sample runs")[0].to_f64();
+        let engines = Cuda.every_way(&network, &parameters, &CompileOptions::default()).expect("compiles");
+        for (name, mut engine) in engines {
+            let found = call(&device, &mut *engine, &inputs).expect("runs")[0].to_f64();
+            let errors: Vec<f64> = found.iter().zip(&expected).map(|(f, e)| (f - e) / e).collect();
+            let shift = errors.iter().sum::<f64>() / errors.len() as f64;
+            let most = errors.iter().fold(0.0f64, |most, e| most.max(e.abs()));
+            let line = format!("{size:?} {name}: shifted by {shift:.1e}, at most {most:.1e}");
+            eprintln!("{line}");
+            in_parts += usize::from(name.contains("in parts"));
+            if shift.abs() > 1e-6 || most > 4e-6 {
+                failures.push(line);
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} are less exact:\n{}", failures.len(), failures.join("\n"));
+    assert!(in_parts > 0 || device.target.capability != 90, "nothing was multiplied in parts");
+}

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 /// A tensor in boxes of 128 or 64 bytes along its first axis, units of 16 bytes of each such row in the order of the row's number.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Boxes {
-    /// A type of two bytes.
+    /// F16, BF16 or F32.
     pub dtype: DType,
     /// Elements along each axis, the one that lies dense first.
     pub sizes: Vec<u64>,
@@ -45,11 +45,16 @@ impl Boxes {
     pub fn encode(&self, driver: &Driver, address: Address) -> Result<CUtensorMap, String> {
         /// Of `CUtensorMapDataType`, `CUtensorMapSwizzle` and `CUtensorMapL2promotion`.
         const HALF: u32 = 6;
+        const SINGLE: u32 = 7;
         const BRAIN: u32 = 9;
         const ROWS_OF_64: u32 = 2;
         const ROWS_OF_128: u32 = 3;
         const PROMOTED_TO_256: u32 = 3;
-        let ty = if self.dtype == DType::BF16 { BRAIN } else { HALF };
+        let ty = match self.dtype {
+            DType::BF16 => BRAIN,
+            DType::F32 => SINGLE,
+            _ => HALF,
+        };
         let (rank, at) = (self.sizes.len(), address as *mut c_void);
         let mut map = CUtensorMap { opaque: [0; 16] };
         let (sizes, strides) = (self.sizes.as_ptr(), self.strides.as_ptr());

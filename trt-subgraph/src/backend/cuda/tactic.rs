@@ -108,6 +108,12 @@ pub fn own_ways(a: &mut Assembler, layer: &Layer, tf32: Tf32, cuts: usize) -> Ve
     let bulks = tensor::bulks(a, layer, clusters, cuts.saturating_add(1));
     let outdone = !bulks.is_empty() && cuts != usize::MAX;
     let bulks = bulks.into_iter().chain(tensor::bulks_of_areas(a, layer, clusters, cuts.saturating_add(1)));
+    // TF32 is faster still, where it is allowed.
+    let in_parts = match tf32.product {
+        true => vec![],
+        false => tensor::bulks_in_parts(a, layer, clusters, cuts.saturating_add(1)),
+    };
+    let bulks = bulks.chain(in_parts);
     out.extend(bulks.map(|bulk| -> Arc<dyn Way> { Arc::new(ByBulkCopies(bulk)) }));
     if let Some(form) = tensor::row_form(a, layer, tf32) {
         let cuts = tensor::cuts(form, &a.target, clusters, cuts);
@@ -190,8 +196,15 @@ fn on_tensor_cores(
 
 /// Our own kernel: on tensor cores where they take the layer.
 fn best_guess(a: &mut Assembler, layer: &Layer, tf32: Tf32, clusters: bool) -> Arc<dyn Way> {
-    match on_tensor_cores(a, layer, tf32, clusters, 1).into_iter().next() {
-        Some(way) => Arc::new(way),
+    if let Some(way) = on_tensor_cores(a, layer, tf32, clusters, 1).into_iter().next() {
+        return Arc::new(way);
+    }
+    let in_parts = match is_large(a, layer) {
+        true => tensor::bulks_in_parts(a, layer, clusters, 1),
+        false => vec![],
+    };
+    match in_parts.into_iter().next() {
+        Some(bulk) => Arc::new(ByBulkCopies(bulk)),
         None => Arc::new(Own(Kernel::Suitable)),
     }
 }

@@ -6,6 +6,7 @@
 mod chains;
 mod checksums;
 mod gates;
+mod parts;
 mod runs;
 mod tensor_cores;
 mod tests;

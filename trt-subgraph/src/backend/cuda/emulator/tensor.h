@@ -102,6 +102,31 @@ template <int N, int QUARTERS, int STEP, class T> void multiply_area(f32 (*s)[4]
             }
 }
 
+template <int N> DEVICE void give_registers() {}
+template <int N> DEVICE void take_registers() {}
+template <int N, int QUARTERS> void multiply_parts(f32 (*s)[4], const unsigned char* a, int box, const unsigned char* b, int part_bytes) {
+    const int lane = device::running % 32, warp = device::running % device::block / 32 % 4;
+    for (int j = 0; j < N; ++j)
+        for (int c = 0; c < 4; ++c) {
+            f32 sum = 0;
+            for (int k = 0; k < 16 * QUARTERS; ++k) {
+                const int row = warp * 16 + lane / 4 + c / 2 * 8, column = j * 8 + lane % 4 * 2 + c % 2, lane_of = k % 8 / 2;
+                f32 x, left[3], right[3];
+                std::memcpy(&x, a + k / 32 * box + row * 128 + ((lane_of * 2 + k / 16 % 2) ^ row & 7) * 16 + (k % 16 / 8 * 2 + k % 2) * 4, 4);
+                for (int i = 0; i < 3; ++i) {
+                    unsigned short half;
+                    std::memcpy(&half, b + i * part_bytes + column * 128 + (k / 8 ^ column & 7) * 16 + k % 8 * 2, 2);
+                    right[i] = device::bits<float>((unsigned)half << 16);
+                    left[i] = device::bits<float>((unsigned)device::to_bf16(x) << 16);
+                    x -= left[i];
+                }
+                for (int i = 2; i >= 0; --i)
+                    for (int l = 0; l <= i; ++l) sum += left[l] * right[i - l];
+            }
+            s[j][c] = sum;
+        }
+}
+
 DEVICE void gather_eights(f32* to, const f32 (*s)[4], int half) {
     device::show(s);
     const int lane = device::running % 32;
@@ -120,6 +145,10 @@ struct Boxes {
     int64_t size(int axis) const { return at[2 + axis]; }
     int64_t step(int axis) const { return at[2 + axes() + axis]; }
     const int64_t* moved() const { return at + 2 + 2 * axes(); }
+    // Where element `e` of a row lies.
+    int place(int row, int wide, int e) const {
+        return (wide * step(0) == 128 ? swizzled<128> : swizzled<64>)((row * wide + e) * step(0));
+    }
     // Row `row`, of so many elements, of a place in shared memory to this element on and the next ones, as far as they exist.
     void row_back(const unsigned char* from, int row, int wide, std::vector<int64_t> to) const {
         for (int e = 0; e < wide; ++e, ++to[0]) {
@@ -129,20 +158,20 @@ struct Boxes {
                 exists = exists && to[axis] >= 0 && to[axis] < size(axis);
                 offset += to[axis] * step(axis);
             }
-            if (exists) std::memcpy((char*)at[0] + offset, from + (wide == 64 ? swizzled<128> : swizzled<64>)((row * wide + e) * 2), 2);
+            if (exists) std::memcpy((char*)at[0] + offset, from + place(row, wide, e), step(0));
         }
     }
     // So many elements from this one on as row `row` of a place in shared memory; zeros beyond the ends.
     void row(unsigned char* to, int row, int wide, std::vector<int64_t> from) const {
         for (int e = 0; e < wide; ++e, ++from[0]) {
-            unsigned char* const place = to + (wide == 64 ? swizzled<128> : swizzled<64>)((row * wide + e) * 2);
+            unsigned char* const element = to + place(row, wide, e);
             int64_t offset = 0;
             bool exists = true;
             for (int axis = 0; axis < axes(); ++axis) {
                 exists = exists && from[axis] >= 0 && from[axis] < size(axis);
                 offset += from[axis] * step(axis);
             }
-            if (exists) std::memcpy(place, (const char*)at[0] + offset, 2); else std::memset(place, 0, 2);
+            if (exists) std::memcpy(element, (const char*)at[0] + offset, step(0)); else std::memset(element, 0, step(0));
         }
     }
 };
@@ -172,7 +201,7 @@ DEVICE void begin_box(unsigned char* to, const Boxes& from, u64* done, unsigned,
     const int deep = from.axes() > 2 ? extents[2] : 1;
     for (int z = 0; z < deep; ++z)
         for (int y = 0; y < extents[1]; ++y) from.row(to, z * extents[1] + y, extents[0], {i, j + y, k + z});
-    device::arrived(done, deep * extents[1] * extents[0] * 2);
+    device::arrived(done, deep * extents[1] * extents[0] * from.step(0));
 }
 DEVICE void begin_area(unsigned char* to, const Boxes& from, u64* done, int i, int j, int k, int l) {
     const int64_t* const extents = from.moved();
@@ -180,7 +209,7 @@ DEVICE void begin_area(unsigned char* to, const Boxes& from, u64* done, int i, i
     for (int image = 0; image < extents[3]; ++image)
         for (int z = 0; z < extents[2]; ++z)
             for (int y = 0; y < extents[1]; ++y) from.row(to, row++, extents[0], {i, j + y, k + z, l + image});
-    device::arrived(done, row * extents[0] * 2);
+    device::arrived(done, row * extents[0] * from.step(0));
 }
 DEVICE void send_box(const unsigned char* from, const Boxes& to, int i, int j) {
     const int64_t* const extents = to.moved();

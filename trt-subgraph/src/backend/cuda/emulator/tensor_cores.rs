@@ -377,6 +377,6 @@ fn attention_in_one_kernel() {
         batch.outputs.push(y);
         kernels += 1;
     }
-    assert_eq!(attention::find(batch.b.network()).len(), kernels);
+    assert_eq!(attention::find(batch.b.network(), true).len(), kernels);
     batch.agrees();
 }

@@ -34,8 +34,8 @@ DEVICE Four load_transposed(const void* row) {
     return r;
 }
 // Two neighbours as halves in a word.
-DEVICE unsigned halves(f32 low, f32 high, f16) { return bits_f16(low) | (unsigned)bits_f16(high) << 16; }
-DEVICE unsigned halves(f32 low, f32 high, bf16) { return bits_bf16(low) | (unsigned)bits_bf16(high) << 16; }
+DEVICE unsigned halves(f32 low, f32 high, f16) { unsigned r; asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
+DEVICE unsigned halves(f32 low, f32 high, bf16) { unsigned r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
 
 // sums[16, 8] += a[16, 32 bytes] * b[8, 32 bytes] transposed, in fragments.
 DEVICE void multiply(f32* s, Four a, unsigned b0, unsigned b1, f16) {
@@ -141,6 +141,57 @@ template <int N, int QUARTERS, int STEP, class T> DEVICE void multiply_area(f32 
     #pragma unroll
     for (int part = 0; part < QUARTERS; ++part) multiply_tile(s, left + 2 * part, right + 2 * part, type, Width<N>());
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// The same where `a` is 32 bytes of each row in registers, as `multiply` has them; sums begin at zero unless `more`.
+#define REGISTER_PRODUCT(N, width, list, a0, a1, a2, a3, right, more, ...) \
+    DEVICE void multiply_registers(f32 (*s)[4], const unsigned* a, u64 b, int from, Width<N>) { \
+        asm volatile("{\n.reg .pred more;\nsetp.ne.b32 more, " more ", 0;\n" \
+                     "wgmma.mma_async.sync.aligned.m64" width "k16.f32.bf16.bf16 {" list "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " right ", more, 1, 1, 0;\n}" \
+                     : __VA_ARGS__ : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(from)); \
+    }
+REGISTER_PRODUCT(4, "n32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16", "%17", "%18", "%19", "%20", "%21", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]))
+REGISTER_PRODUCT(8, "n64", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31", "%32", "%33", "%34", "%35", "%36", "%37", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]))
+REGISTER_PRODUCT(12, "n96", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47", "%48", "%49", "%50", "%51", "%52", "%53", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]))
+REGISTER_PRODUCT(16, "n128", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63", "%64", "%65", "%66", "%67", "%68", "%69", SUMS(s[0]), SUMS(s[1]), SUMS(s[2]), SUMS(s[3]), SUMS(s[4]), SUMS(s[5]), SUMS(s[6]), SUMS(s[7]), SUMS(s[8]), SUMS(s[9]), SUMS(s[10]), SUMS(s[11]), SUMS(s[12]), SUMS(s[13]), SUMS(s[14]), SUMS(s[15]))
+// Warpgroups leave registers to others, or take those that are left, until each of their threads has so many.
+template <int N> DEVICE void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> DEVICE void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
+// The three parts of two neighbours, each what the ones before leave, rounded to bf16.
+DEVICE void in_parts(f32 low, f32 high, unsigned (*parts)[4], int at) {
+    #pragma unroll
+    for (int i = 0; i < 3; ++i) {
+        const unsigned two = halves(low, high, bf16());
+        parts[i][at] = two;
+        low -= __uint_as_float(two << 16);
+        high -= __uint_as_float(two & 0xffff0000u);
+    }
+}
+// s[64, 8 * N] = a[64, 64] * b[8 * N, 64] transposed, or of the first quarters: `a` is f32 in two boxes so many bytes apart, `b` three parts
+// of bf16, with those of 32 neighbours in the order in which lanes have those of `a`.
+template <int N, int QUARTERS> DEVICE void multiply_parts(f32 (*s)[4], const unsigned char* a, int box, const unsigned char* b, int part_bytes) {
+    const int lane = THREAD % 32, row = THREAD / 32 % 4 * 16 + lane / 4;
+    const u64 right = described(b), step = part_bytes >> 4;
+    unsigned parts[QUARTERS][3][4];
+    #pragma unroll
+    for (int q = 0; q < QUARTERS; ++q) {
+        const unsigned char* const from = a + q / 2 * box + row * 128 + ((lane % 4 * 2 + q % 2) ^ (row & 7)) * 16;
+        const Pack<f32, 4> upper = *(const Pack<f32, 4>*)from, lower = *(const Pack<f32, 4>*)(from + 8 * 128);
+        in_parts(upper.at[0], upper.at[1], parts[q], 0);
+        in_parts(lower.at[0], lower.at[1], parts[q], 1);
+        in_parts(upper.at[2], upper.at[3], parts[q], 2);
+        in_parts(lower.at[2], lower.at[3], parts[q], 3);
+        if (q == 0) keep<N>(s);
+        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        // The small ones first.
+        multiply_registers(s, parts[q][2], right + 2 * q, q, Width<N>());
+        multiply_registers(s, parts[q][0], right + 2 * q + 2 * step, 1, Width<N>());
+        multiply_registers(s, parts[q][1], right + 2 * q + step, 1, Width<N>());
+        multiply_registers(s, parts[q][1], right + 2 * q, 1, Width<N>());
+        multiply_registers(s, parts[q][0], right + 2 * q + step, 1, Width<N>());
+        multiply_registers(s, parts[q][0], right + 2 * q, 1, Width<N>());
+        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    }
+    wait_products<0, N>(s);
 }
 // Shared memory of a size that is said at the launch.
 #define DYNAMIC_SHARED(name, bytes) extern __shared__ __align__(1024) unsigned char name[]

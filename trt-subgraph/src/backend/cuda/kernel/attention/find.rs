@@ -10,7 +10,8 @@ use std::collections::HashMap;
 pub struct Attention {
     /// Position of the product of queries and keys.
     pub scores: usize,
-    /// Positions of the softmax and of what becomes of its result: a cast, where some queries' weights may be made 0.
+    /// Positions of the softmax and of what becomes of its result: a cast to halves, where some queries' weights may be made 0. Of f32, the
+    /// latter alone, or nothing: the softmax again.
     pub weights: [usize; 2],
 }
 
@@ -21,8 +22,8 @@ pub struct Keep {
     pub when: bool,
 }
 
-/// The attentions of a network, by the position of the product with the values.
-pub fn find(network: &Network) -> HashMap<usize, Attention> {
+/// The attentions of a network, by the position of the product with the values; those of f32 only where asked for.
+pub fn find(network: &Network, of_f32: bool) -> HashMap<usize, Attention> {
     let mut readers = vec![0usize; network.values.len()];
     let mut maker = vec![usize::MAX; network.values.len()];
     for (at, layer) in network.layers.iter().enumerate() {
@@ -38,22 +39,35 @@ pub fn find(network: &Network) -> HashMap<usize, Attention> {
     let mut out = HashMap::new();
     for (at, layer) in network.layers.iter().enumerate() {
         let LayerKind::MatMul { transpose_a: false, .. } = layer.kind else { continue };
-        let found = own(layer.inputs[0]).filter(|(_, c)| cast(network, c).is_some()).and_then(|(cast, c)| {
-            let (softmax, s) = own(c.inputs[0]).filter(|(_, s)| is_softmax(network, s))?;
+        let found = own(layer.inputs[0]).and_then(|(last, c)| {
+            let f32s = network.ty(layer.inputs[0]).dtype == DType::F32;
+            let (softmax, s) = match is_softmax(network, c) {
+                true if f32s => (last, c),
+                _ => {
+                    cast(network, c)?;
+                    own(c.inputs[0]).filter(|(_, s)| is_softmax(network, s))?
+                }
+            };
             let (scores, m) = own(s.inputs[0])?;
-            fits(network, m, layer).then_some(Attention { scores, weights: [softmax, cast] })
+            let wanted = of_f32 || network.ty(layer.inputs[1]).dtype != DType::F32;
+            (wanted && fits(network, m, layer)).then_some(Attention { scores, weights: [softmax, last] })
         });
         out.extend(found.map(|attention| (at, attention)));
     }
     out
 }
 
-/// Is the layer a cast of its first operand to halves? Then which of its rows are not made 0, if some may be.
+/// Is the layer a cast of its first operand to halves, or of f32 nothing? Then which of its rows are not made 0, if some may be.
 pub fn cast(network: &Network, layer: &Layer) -> Option<Option<Keep>> {
     let LayerKind::Pointwise(expr) = &layer.kind else { return None };
     let node = |at: u32| expr.nodes[at as usize];
-    let (Node::Cast(_, from), out) = (node(expr.root()), network.ty(layer.outputs[0])) else { return None };
-    if !matches!(out.dtype, DType::F16 | DType::BF16) || network.ty(layer.inputs[0]).shape != out.shape {
+    let out = network.ty(layer.outputs[0]);
+    let from = match (out.dtype, node(expr.root())) {
+        (DType::F16 | DType::BF16, Node::Cast(_, from)) => from,
+        (DType::F32, Node::Select(..)) => expr.root(),
+        _ => return None,
+    };
+    if network.ty(layer.inputs[0]).shape != out.shape {
         return None;
     }
     let zero = |at: u32| matches!(node(at), Node::Const(_, v) if v == Scalar::Float(0.0));
@@ -71,10 +85,10 @@ pub fn cast(network: &Network, layer: &Layer) -> Option<Option<Keep>> {
 fn is_softmax(network: &Network, layer: &Layer) -> bool {
     let LayerKind::Softmax { axis, log: false } = layer.kind else { return false };
     let ty = network.ty(layer.inputs[0]);
-    ty.dtype == DType::F32 && axis + 1 == ty.rank()
+    ty.dtype == DType::F32 && axis + 1 == ty.rank() && layer.epilogue.is_none()
 }
 
-/// Are both products of one type of halves, and their sizes those of the kernel?
+/// Are both products of one type, and their sizes those of the kernel?
 fn fits(network: &Network, scores: &Layer, result: &Layer) -> bool {
     let LayerKind::MatMul { transpose_a, .. } = scores.kind else { return false };
     let (q, k, v) =
@@ -82,10 +96,11 @@ fn fits(network: &Network, scores: &Layer, result: &Layer) -> bool {
     let (s, y) = (network.ty(scores.outputs[0]), network.ty(result.outputs[0]));
     let depth = q.shape[q.rank() - if transpose_a { 2 } else { 1 }];
     let width = y.shape[y.rank() - 1];
-    let halves = matches!(q.dtype, DType::F16 | DType::BF16) && k.dtype == q.dtype && v.dtype == q.dtype;
+    let one =
+        matches!(q.dtype, DType::F16 | DType::BF16 | DType::F32) && k.dtype == q.dtype && v.dtype == q.dtype;
     let size = |n: usize| (16..=128).contains(&n) && n.is_multiple_of(16);
     let together = s.shape[..s.rank() - 2] == y.shape[..y.rank() - 2];
-    halves && size(depth) && size(width) && s.elements() > 0 && y.elements() > 0 && together
+    one && size(depth) && size(width) && s.elements() > 0 && y.elements() > 0 && together
 }
 
 #[cfg(test)]
@@ -114,7 +129,7 @@ mod tests {
             b.constant(Literal::zeros(ty(DType::F16, &[5, 5])))
         };
         let y = b.add(product(false), &[weights, q]).unwrap();
-        find(&b.finish(vec![y])).len()
+        find(&b.finish(vec![y]), true).len()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Attention of halves in one kernel: `softmax(epilogue(q k^T)) v` without the scores in memory.
+//! Attention in one kernel, of halves or, in parts of halves, of f32: `softmax(epilogue(q k^T)) v` without the scores in memory.
 //!
 //! A warp takes 16 queries and walks over the keys in tiles, which the warps of a team share; maxima, totals and weighted sums of what was
 //! seen are mended when a later tile has a larger score (Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018; Dao et
@@ -6,6 +6,7 @@
 //! they meet the values, as the layers say.
 
 mod find;
+mod parts;
 mod share;
 
 pub use find::{Attention, find};
@@ -67,7 +68,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, attention: Attention) -> Resul
 /// The matrices with 16-byte units along their rows.
 fn in_units(a: &mut Assembler, view: View) -> Result<View, Fault> {
     let axis = view.rank() - 1;
-    if in_runs(&view, axis, 8) {
+    if in_runs(&view, axis, 16 / view.dtype.size()) {
         return Ok(view);
     }
     let to = a.temporary(&view.ty(), &(0..view.rank()).collect::<Vec<_>>());
@@ -100,10 +101,12 @@ impl Kernel {
         views.extend(of_scores.operands.iter().chain(of_keep));
         views.extend(tail.views());
         let ty = index_type(&views, tail.out.elements());
-        let bytes = |rows: usize, columns: usize| rows * (columns + GAP) * 2;
+        // Numbers are as many halves.
+        let (in_parts, parts) = (q.dtype == DType::F32, if q.dtype == DType::F32 { parts::PARTS } else { 1 });
+        let bytes = |rows: usize, columns: usize| rows * (columns + GAP) * 2 * parts;
         let tile = |stages: usize, keys: usize| stages * (bytes(keys, depth) + bytes(keys, width));
         let batch = self.batch.iter().product::<usize>();
-        let shares = Shares::of([batch, self.queries, self.keys], target, bytes(1, depth), &tile);
+        let shares = Shares::of([batch, self.queries, self.keys], target, bytes(1, depth), &tile, !in_parts);
         let Shares { warps, teams, stages, keys: tile_keys } = shares;
         let (queries, threads) = (QUERIES * warps, 32 * warps);
         let blocks = batch * self.queries.div_ceil(queries);
@@ -132,7 +135,7 @@ impl Kernel {
         tail.parameters_packed(&mut draft, r - 1, pack);
         let names: Vec<String> = (0..r - 2).map(|i| format!("c{i}")).collect();
         let origin = |v: &View| sum(&names, &v.strides[..r - 2]);
-        let element = storage_type(q.dtype);
+        let element = if in_parts { "bf16" } else { storage_type(q.dtype) };
         let (score_code, score) = self.score(&names, ty);
         // Keys beyond the last count nothing.
         let beyond = if self.keys.is_multiple_of(tile_keys) {
@@ -144,6 +147,11 @@ impl Kernel {
         positions.extend(["m".to_string(), "n".to_string()]);
         let store = tail.store_packed("values", &positions, (r - 1, pack), ty);
         let fetch = |name: &str, to: &str, view: &View, rows: usize, first: &str, limit: usize| {
+            let pitch = view.shape[r - 1] + GAP;
+            if in_parts {
+                let from = (name, &*origin(view), view);
+                return parts::fetch(from, (to, pitch), (rows, first, limit), threads, ty);
+            }
             let units = view.shape[r - 1] / 8;
             format!(
                 "#pragma unroll
@@ -155,7 +163,7 @@ for (int e = THREAD % {threads}; e < {}; e += {threads}) {{
 }}
 ",
                 rows * units,
-                view.shape[r - 1] + GAP,
+                pitch,
                 origin(view),
                 view.strides[r - 2],
             )
@@ -169,7 +177,9 @@ for (int e = THREAD % {threads}; e < {}; e += {threads}) {{
             fetch("k", "keys[stage]", k, tile_keys, &format!("tile * {tile_keys}"), self.keys),
             fetch("v", "values_of[stage]", v, tile_keys, &format!("tile * {tile_keys}"), self.keys),
         );
-        let (of_keys, of_values) = (tile_keys * (depth + GAP), tile_keys * (width + GAP));
+        let [of_keys, of_values] = [depth, width].map(|columns| bytes(tile_keys, columns) / 2);
+        let (deep, wide, many) = (depth / 16, width / 8, tile_keys / 8);
+        let exp = if in_parts { "expf" } else { "exp_near" };
         let mut body = format!(
             "DYNAMIC_SHARED(pool, {shared});
 const int lane = THREAD % 32, warp = THREAD / 32 % {warps}, team = THREAD / {threads};
@@ -177,7 +187,7 @@ const int lane = THREAD % 32, warp = THREAD / 32 % {warps}, team = THREAD / {thr
 {element}* const tiles = queries + {} + team * {};
 {element} (*const keys)[{of_keys}] = reinterpret_cast<{element} (*)[{of_keys}]>(tiles);
 {element} (*const values_of)[{of_values}] = reinterpret_cast<{element} (*)[{of_values}]>(tiles + {});\n",
-            queries * (depth + GAP),
+            bytes(queries, depth) / 2,
             stages * (of_keys + of_values),
             stages * of_keys,
         );
@@ -186,32 +196,20 @@ const int lane = THREAD % 32, warp = THREAD / 32 % {warps}, team = THREAD / {thr
         let _ = write!(
             body,
             "const {ty} m0 = block1 * {queries};
-auto fetch = [&](int stage, int tile) {{
+{apart}auto fetch = [&](int stage, int tile) {{
 {next}}};
 if (team == 0) {{
 {of_queries}}}
 fetch(0, team);
 wait_groups<0>();
 __syncthreads();
-Four left[{deep}];
-#pragma unroll
-for (int i = 0; i < {deep}; ++i)
-    left[i] = load_matrices(queries + (warp * 16 + lane % 16) * {depth_pitch} + i * 16 + lane / 16 * 8);
-const f32 none = -__int_as_float(0x7f800000);
+{left}const f32 none = -__int_as_float(0x7f800000);
 f32 sums[{wide}][4] = {{}}, top[2] = {{none, none}}, total[2] = {{}};
 for (int turn = 0; turn < {turns}; ++turn) {{
     const int stage = turn % {stages}, tile = turn * {teams} + team;
     {ahead}
     f32 scores[{many}][4] = {{}};
-    #pragma unroll
-    for (int i = 0; i < {deep}; ++i)
-        #pragma unroll
-        for (int j = 0; j < {many} / 2; ++j) {{
-            const Four right = load_matrices(keys[stage] + (j * 16 + lane / 16 * 8 + lane % 8) * {depth_pitch} + i * 16 + lane / 8 % 2 * 8);
-            multiply(scores[2 * j], left[i], right.at[0], right.at[1], {element}());
-            multiply(scores[2 * j + 1], left[i], right.at[2], right.at[3], {element}());
-        }}
-    #pragma unroll
+{products}    #pragma unroll
     for (int j = 0; j < {many}; ++j)
         #pragma unroll
         for (int c = 0; c < 4; ++c) {{
@@ -228,7 +226,7 @@ for (int turn = 0; turn < {turns}; ++turn) {{
         most = max_of(most, across_lanes(most, 1));
         most = max_of(most, across_lanes(most, 2));
         // Where nothing is left so far, the weights are 0.
-        const f32 base = most == none ? 0.0f : most, mend = exp_near(top[h] - base);
+        const f32 base = most == none ? 0.0f : most, mend = {exp}(top[h] - base);
         top[h] = most;
         total[h] *= mend;
         #pragma unroll
@@ -240,30 +238,18 @@ for (int turn = 0; turn < {turns}; ++turn) {{
         for (int j = 0; j < {many}; ++j)
             #pragma unroll
             for (int c = 2 * h; c < 2 * h + 2; ++c) {{
-                scores[j][c] = exp_near(scores[j][c] - base);
+                scores[j][c] = {exp}(scores[j][c] - base);
                 total[h] += scores[j][c];
             }}
     }}
-    #pragma unroll
-    for (int j = 0; j < {many} / 2; ++j) {{
-        const f32 *near = scores[2 * j], *far = scores[2 * j + 1];
-        const Four weights = {{halves(near[0], near[1], {element}()), halves(near[2], near[3], {element}()),
-                               halves(far[0], far[1], {element}()), halves(far[2], far[3], {element}())}};
-        #pragma unroll
-        for (int d = 0; d < {wide} / 2; ++d) {{
-            const Four right = load_transposed(values_of[stage] + (j * 16 + lane % 16) * {width_pitch} + d * 16 + lane / 16 * 8);
-            multiply(sums[2 * d], weights, right.at[0], right.at[1], {element}());
-            multiply(sums[2 * d + 1], weights, right.at[2], right.at[3], {element}());
-        }}
-    }}
-    {behind}
+{weigh}    {behind}
 }}
 #pragma unroll
 for (int h = 0; h < 2; ++h) {{
     total[h] += across_lanes(total[h], 1);
     total[h] += across_lanes(total[h], 2);
 }}
-{together}{kept}const f32 inverse[2] = {{1.0f / total[0], 1.0f / total[1]}};
+{again}{together}{kept}const f32 inverse[2] = {{1.0f / total[0], 1.0f / total[1]}};
 #pragma unroll
 for (int at = 0; at < {own_wide}; ++at) {{
     const int d = {own_first} + at;
@@ -281,23 +267,37 @@ for (int at = 0; at < {own_wide}; ++at) {{
             next = indent(&next),
             of_queries = indent(&fetch("q", "queries", q, queries, "m0", self.queries)),
             together = if teams > 1 {
-                together((teams, threads), (width / 8, own_wide), known, bytes(queries, depth))
+                together((teams, threads), (width / 8, own_wide), known, bytes(queries, depth), exp)
             } else {
                 String::new()
             },
             own_first = if teams > 1 { format!("team * {own_wide}") } else { "0".to_string() },
             exists = if own_wide * teams > width / 8 { format!("d < {} && ", width / 8) } else { String::new() },
             kept = self.kept(&names, ty),
+            apart = if in_parts {
+                format!("__shared__ int strange_here;\nif (THREAD == 0) strange_here = 0;\n{}", parts::APART)
+            } else {
+                String::new()
+            },
+            left = if in_parts { String::new() } else { fragments(deep, depth + GAP) },
+            products = indent(&match in_parts {
+                true => parts::scores((deep, many), depth + GAP, [queries, tile_keys]),
+                false => scores((deep, many), depth + GAP, element),
+            }),
+            weigh = indent(&match in_parts {
+                true => parts::values((many, wide), width + GAP, tile_keys),
+                false => weigh((many, wide), width + GAP, element),
+            }),
+            again = if in_parts {
+                self.again(queries, teams * threads, &names, wide, ty)
+            } else {
+                String::new()
+            },
             // Weights of 0 still make NaN of values that are not finite.
             value = match keep {
                 Some(_) => format!("kept[c / 2] ? {sum} * inverse[c / 2] : 0.0f * {sum}"),
                 None => format!("{sum} * inverse[c / 2]"),
             },
-            deep = depth / 16,
-            wide = width / 8,
-            many = tile_keys / 8,
-            depth_pitch = depth + GAP,
-            width_pitch = width + GAP,
             queries_count = self.queries,
             last_query = self.queries.max(1) - 1,
             n = if beyond.is_empty() { "n_own".to_string() } else { format!("min(n_own, ({ty}){})", self.keys - 1) },
@@ -348,4 +348,49 @@ for (int h = 0; h < 2; ++h) {{
         let own = compute_type(self.of_scores.typing[0]);
         self.of_scores.value("s", &format!("({own})scores[j][c]"), &positions, ty)
     }
+}
+
+/// Code that loads a warp's queries, of so many times 16 elements.
+fn fragments(deep: usize, pitch: usize) -> String {
+    format!(
+        "Four left[{deep}];
+#pragma unroll
+for (int i = 0; i < {deep}; ++i)
+    left[i] = load_matrices(queries + (warp * 16 + lane % 16) * {pitch} + i * 16 + lane / 16 * 8);
+"
+    )
+}
+
+/// Code that makes the scores of a tile.
+fn scores((deep, many): (usize, usize), pitch: usize, element: &str) -> String {
+    format!(
+        "#pragma unroll
+for (int i = 0; i < {deep}; ++i)
+    #pragma unroll
+    for (int j = 0; j < {many} / 2; ++j) {{
+        const Four right = load_matrices(keys[stage] + (j * 16 + lane / 16 * 8 + lane % 8) * {pitch} + i * 16 + lane / 8 % 2 * 8);
+        multiply(scores[2 * j], left[i], right.at[0], right.at[1], {element}());
+        multiply(scores[2 * j + 1], left[i], right.at[2], right.at[3], {element}());
+    }}
+"
+    )
+}
+
+/// Code that adds up the values of a tile by the weights.
+fn weigh((many, wide): (usize, usize), pitch: usize, element: &str) -> String {
+    format!(
+        "#pragma unroll
+for (int j = 0; j < {many} / 2; ++j) {{
+    const f32 *near = scores[2 * j], *far = scores[2 * j + 1];
+    const Four weights = {{halves(near[0], near[1], {element}()), halves(near[2], near[3], {element}()),
+                           halves(far[0], far[1], {element}()), halves(far[2], far[3], {element}())}};
+    #pragma unroll
+    for (int d = 0; d < {wide} / 2; ++d) {{
+        const Four right = load_transposed(values_of[stage] + (j * 16 + lane % 16) * {pitch} + d * 16 + lane / 16 * 8);
+        multiply(sums[2 * d], weights, right.at[0], right.at[1], {element}());
+        multiply(sums[2 * d + 1], weights, right.at[2], right.at[3], {element}());
+    }}
+}}
+"
+    )
 }

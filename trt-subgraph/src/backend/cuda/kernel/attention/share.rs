@@ -25,12 +25,14 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Of so many heads, queries and keys. A row of queries takes `row` bytes, and `tile` gives those of so many stages of so many keys.
+    /// Of so many heads, queries and keys. A row of queries takes `row` bytes, and `tile` gives those of so many stages of so many keys;
+    /// there is one, unless tiles may come while others are read.
     pub fn of(
         [batch, queries, keys]: [usize; 3],
         target: &Target,
         row: usize,
         tile: &dyn Fn(usize, usize) -> usize,
+        ahead: bool,
     ) -> Shares {
         let groups = queries.div_ceil(QUERIES).max(1);
         // Equal parts of the queries, each for at most so many warps.
@@ -50,6 +52,9 @@ impl Shares {
                 keys,
             })
             .find(|s| {
+                if s.stages > 1 && !ahead {
+                    return false;
+                }
                 // Several blocks of one team are to fit side by side.
                 let room =
                     if s.teams > 1 { target.shared() - 1024 } else { (target.shared() / 3).max(SHARED) };
@@ -65,6 +70,7 @@ pub fn together(
     (wide, own): (usize, usize),
     known: usize,
     start: usize,
+    exp: &str,
 ) -> String {
     let all = known * threads;
     format!(
@@ -90,7 +96,7 @@ for (int h = 0; h < 2; ++h) {{
     total[h] = 0.0f;
     #pragma unroll
     for (int t = 0; t < {teams}; ++t) {{
-        share[t][h] = exp_near(known[t * {all} + h * {threads}] - base);
+        share[t][h] = {exp}(known[t * {all} + h * {threads}] - base);
         total[h] += share[t][h] * known[t * {all} + (2 + h) * {threads}];
     }}
 }}
@@ -115,7 +121,7 @@ mod tests {
     fn few_blocks_are_shared_and_many_are_not() {
         let target = Target { capability: 90, multiprocessors: 132 };
         let tile = |stages: usize, keys: usize| stages * keys * 2 * 144;
-        let of = |batch, queries, keys| Shares::of([batch, queries, keys], &target, 144, &tile);
+        let of = |batch, queries, keys| Shares::of([batch, queries, keys], &target, 144, &tile, true);
         let few = of(12, 197, 197);
         assert_eq!((few.warps, few.teams, few.keys), (2, 4, 64));
         let many = of(384, 197, 197);

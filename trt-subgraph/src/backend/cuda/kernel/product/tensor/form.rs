@@ -45,7 +45,8 @@ pub fn product(a: &mut Assembler, layer: &Layer, depth: usize) -> Result<Product
     match &layer.kind {
         LayerKind::Convolution(c) => of_convolution(a, layer, c, unit, depth),
         LayerKind::MatMul { transpose_a, transpose_b } => {
-            of_matmul(a, layer, *transpose_a, *transpose_b, unit)
+            let right = right(a, layer.inputs[1], *transpose_b)?;
+            of_matmul(a, layer, (*transpose_a, *transpose_b), unit, right)
         }
         other => Err(format!("{} is no product", other.name())),
     }
@@ -113,11 +114,18 @@ fn inner_last(rank: usize, transposed: bool) -> Vec<usize> {
     order
 }
 
-fn of_matmul(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool, unit: usize) -> Result<Product, Fault> {
+/// The product with what serves as its right factor, transposed or not as that one is.
+pub fn of_matmul(
+    a: &mut Assembler,
+    layer: &Layer,
+    (ta, tb): (bool, bool),
+    unit: usize,
+    right: View,
+) -> Result<Product, Fault> {
     let f = factors(a, layer, ta, tb, unit).ok_or("its factors do not lie in units")?;
     let rank = f.batch.len() + 2;
     let left = matrices(&a.view(layer.inputs[0]), ta, &f.batch);
-    let right = matrices(&right(a, layer.inputs[1], tb)?, tb, &f.batch);
+    let right = matrices(&right, tb, &f.batch);
     let tail = a.tail(layer, &(0..rank).collect::<Vec<_>>())?;
     let (m, n) = (tail.out.shape[rank - 2], tail.out.shape[rank - 1]);
     let ty = index_type(&[&left, &right, &tail.out], tail.out.elements().max(n * f.k));

@@ -9,7 +9,7 @@ mod form;
 mod patch;
 mod rows;
 
-pub use bulk::{Bulk, bulks, bulks_of_areas, emit as emit_bulk};
+pub use bulk::{Bulk, bulks, bulks_in_parts, bulks_of_areas, emit as emit_bulk};
 pub use cut::{Cut, Form, cuts};
 pub use form::{form, product};
 pub use patch::{Patch, emit as emit_patch, patches};

@@ -1,16 +1,11 @@
 //! Into which tiles a product is cut whose factors come by bulk copies, and who multiplies.
 
-use super::super::super::super::super::assemble::Assembler;
 use super::super::super::super::super::boxes::ROW;
 use super::super::super::super::super::target::Target;
+use super::super::Form;
 use super::super::cut::GAP;
-use super::super::{Form, form};
 use super::area::Area;
-use super::factors::rows;
-use super::{folded, near};
-use crate::DType;
-use crate::backend::Tf32;
-use crate::network::{Layer, LayerKind};
+use super::parts::{PARTS, PRODUCTS, WIDER};
 
 /// How a product is cut into tiles, and these into what a warpgroup multiplies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,10 +32,9 @@ pub struct Bulk {
     pub shares: usize,
     /// Is a tile one of a convolution whose taps share what its windows see?
     pub area: Option<Area>,
+    /// Are the factors f32, each a sum of three parts?
+    pub in_parts: bool,
 }
-
-/// Most stages.
-const STAGES: usize = 8;
 
 impl Bulk {
     /// Warpgroups of a team.
@@ -53,9 +47,19 @@ impl Bulk {
         128 * self.groups() * self.teams
     }
 
-    /// Those, and a warp whose first lane names boxes.
+    /// Those, and a warp whose first lane names boxes; or a warpgroup, which gives its registers to them.
     pub fn threads(&self) -> usize {
-        self.workers() + 32
+        self.workers() + if self.moves_registers() { 128 } else { 32 }
+    }
+
+    /// Who of a warpgroup says that a stage is read: one for all where tensor cores read it, each warp where it reads for itself.
+    pub fn released_by(&self) -> usize {
+        if self.in_parts { 4 } else { 1 }
+    }
+
+    /// Do the threads that multiply want more registers than would be theirs?
+    pub fn moves_registers(&self) -> bool {
+        self.in_parts && self.groups() > 1
     }
 
     pub fn blocks_of_cluster(&self) -> usize {
@@ -64,12 +68,20 @@ impl Bulk {
 
     /// Bytes of a stage.
     pub fn stage(&self) -> usize {
-        self.columns_at() + self.tile[1] * ROW
+        self.columns_at() + self.tile[1] * ROW * if self.in_parts { PARTS } else { 1 }
     }
 
     /// Where the columns are in it, which follow the rows.
     pub fn columns_at(&self) -> usize {
-        if self.area.is_some() { 0 } else { self.tile[0] * ROW }
+        match self.area {
+            Some(_) => 0,
+            None => self.tile[0] * ROW * if self.in_parts { WIDER } else { 1 },
+        }
+    }
+
+    /// Registers of a thread: its sums, twice in parts, and others.
+    pub fn registers(&self) -> usize {
+        (self.part[0] * self.part[1] / 128 + 32) * if self.in_parts { 2 } else { 1 }
     }
 
     /// Where the areas are in shared memory.
@@ -152,13 +164,18 @@ impl Bulk {
         let of = if self.folded { ", of a folded image" } else { "" };
         let seen = self.area.map_or(String::new(), |area| area.name());
         let by = if self.shares > 1 { format!(", sums shared by {}", self.shares) } else { String::new() };
-        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{seen}{with}{of}{by}")
+        let parts = if self.in_parts { ", in parts" } else { "" };
+        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{seen}{with}{of}{parts}{by}")
     }
 
     /// Cycles that the product takes, about. The rates are those that fit timings on an H200.
-    fn cost(&self, form: Form, steps: usize, target: &Target) -> f64 {
+    pub fn cost(&self, form: Form, steps: usize, target: &Target) -> f64 {
         /// Products (of an element's bytes) a cycle, of blocks of one tile and of teams that take turns; at most 4096.
         const MULTIPLIED: [f64; 2] = [2300.0, 3300.0];
+        /// The same in parts, cycles that taking a row apart takes, and those of a step in which nobody else multiplies meanwhile.
+        const IN_PARTS: f64 = 4096.0 / PRODUCTS;
+        const APART: f64 = 5.0;
+        const ALONE: f64 = 550.0;
         /// Bytes a cycle out of the second-level cache.
         const COPIED: f64 = 44.0;
         /// Cycles of a step, however small.
@@ -173,14 +190,19 @@ impl Bulk {
         const SHARED: f64 = 1500.0;
         let ([rows, columns], turns) = (self.tile, self.teams > 1);
         let area = (rows * columns) as f64;
-        let of_rows = self.area.map_or(rows * ROW / self.cluster[1], |area| area.comes_at_a_tap());
-        let bytes = (of_rows + columns / self.cluster[0] * ROW) as f64;
+        let of_rows = self.area.map_or(self.columns_at() / self.cluster[1], |area| area.comes_at_a_tap());
+        let bytes = (of_rows + (self.stage() - self.columns_at()) / self.cluster[0]) as f64;
         let each = self.tiles(form).div_ceil(target.multiprocessors) as f64;
         let steps = steps.div_ceil(self.shares);
         let rounds = (each / self.beside as f64).ceil();
         let multiplied = MULTIPLIED[usize::from(turns || self.area.is_some())];
-        let step = (area * ROW as f64 / multiplied).max(bytes / COPIED);
-        let products = steps as f64 * (each * step).max(rounds * STEP);
+        let multiply = match self.in_parts {
+            true => area * ROW as f64 / IN_PARTS + rows as f64 * APART,
+            false => area * ROW as f64 / multiplied,
+        };
+        let step = multiply.max(bytes / COPIED);
+        let alone = if self.in_parts && self.groups() * self.beside == 1 { ALONE } else { 0.0 };
+        let products = steps as f64 * ((each * step).max(rounds * STEP) + rounds * alone);
         let end = area / STORED[usize::from(turns)] / if self.sends { SENT } else { 1.0 };
         if self.shares > 1 {
             BEGIN * rounds + products + each * (SHARED + end / self.shares as f64)
@@ -190,207 +212,4 @@ impl Bulk {
             BEGIN * rounds + products + each * end
         }
     }
-}
-
-/// Offsets from place to place of one window, and corners, that a copy can be told.
-const FARTHEST: usize = 127;
-
-/// The cuts that promise most, at most `most`; none where bulk copies cannot bring the factors.
-pub fn bulks(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> Vec<Bulk> {
-    /// Of tiles and of warpgroups' parts: rows, columns; and teams.
-    const TILES: [([usize; 2], [usize; 2], usize); 16] = [
-        ([128, 128], [128, 128], 2),
-        ([128, 128], [64, 128], 2),
-        ([128, 96], [128, 96], 2),
-        ([256, 64], [128, 64], 2),
-        ([128, 64], [128, 64], 2),
-        ([64, 128], [64, 128], 2),
-        ([256, 128], [128, 128], 1),
-        ([128, 128], [64, 128], 1),
-        ([256, 64], [128, 64], 1),
-        ([128, 64], [64, 64], 1),
-        ([64, 256], [64, 128], 1),
-        ([64, 128], [64, 128], 1),
-        ([64, 160], [64, 160], 1),
-        ([64, 64], [64, 64], 1),
-        ([128, 32], [64, 32], 1),
-        ([64, 32], [64, 32], 1),
-    ];
-    /// Tiles of a cluster, and blocks for each.
-    const CLUSTERS: [([usize; 2], usize); 8] = [
-        ([1, 1], 1),
-        ([2, 1], 1),
-        ([1, 2], 1),
-        ([2, 2], 1),
-        ([1, 1], 2),
-        ([1, 1], 3),
-        ([1, 1], 4),
-        ([1, 1], 6),
-    ];
-    let Some(form) = bulk_form(a, layer) else { return vec![] };
-    let few = folded::form(a, layer);
-    let (form, folded) = (few.unwrap_or(form), few.is_some());
-    let steps = form.k.div_ceil(ROW);
-    let (brings, sends) = (near::brings(a, layer), near::sends(a, layer));
-    let mut found: Vec<(f64, Bulk)> = Vec::new();
-    for (tile, part, teams) in TILES {
-        for (cluster, shares) in CLUSTERS {
-            let tiles = [form.m.div_ceil(tile[0]), form.n.div_ceil(tile[1])];
-            let blocks = tiles[0] * tiles[1];
-            // No row or column of a cluster's tiles lies beyond the product; parts of a box have whole groups of rows.
-            let fits = (0..2).all(|i| tiles[i] >= cluster[i] && (tile[i] / cluster[1 - i]).is_multiple_of(8));
-            if cluster != [1, 1] && !(clusters && fits && teams == 1)
-                || teams > 1 && blocks <= a.target.multiprocessors
-            {
-                continue;
-            }
-            // Sums are shared where there are too few tiles, and enough to sum.
-            let spread = blocks * shares <= a.target.multiprocessors && steps >= 4 * shares;
-            if shares > 1 && !(clusters && teams == 1 && spread) {
-                continue;
-            }
-            for beside in [1, 2] {
-                let room = a.target.shared() / beside - 2048;
-                let (brings, sends) = (brings && shares == 1, sends && shares == 1);
-                let mut bulk = Bulk {
-                    tile,
-                    part,
-                    cluster,
-                    teams,
-                    stages: 1,
-                    beside,
-                    brings,
-                    sends,
-                    folded,
-                    shares,
-                    area: None,
-                };
-                let all = if teams > 1 { STAGES } else { (steps / shares).max(1) };
-                let left = room.saturating_sub(teams * bulk.near());
-                bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
-                // So many threads with so many sums have no room for others.
-                let crowded = bulk.workers() * (part[0] * part[1] / 128 + 32) * beside > 48 << 10
-                    || blocks <= a.target.multiprocessors;
-                if bulk.shared() <= room && bulk.stages >= all.min(3) && !(beside > 1 && crowded) {
-                    found.push((bulk.cost(form, steps, &a.target), bulk));
-                }
-            }
-        }
-    }
-    best(found, most)
-}
-
-/// The cuts of a convolution into tiles whose taps share what their windows see, at most `most` that promise most.
-pub fn bulks_of_areas(a: &mut Assembler, layer: &Layer, clusters: bool, most: usize) -> Vec<Bulk> {
-    /// Of tiles and of warpgroups' parts: rows, columns; and teams.
-    const TILES: [([usize; 2], [usize; 2], usize); 15] = [
-        ([128, 128], [128, 128], 2),
-        ([128, 128], [64, 128], 2),
-        ([128, 96], [128, 96], 2),
-        ([256, 64], [128, 64], 2),
-        ([128, 64], [128, 64], 2),
-        ([256, 128], [128, 128], 1),
-        ([128, 160], [64, 160], 1),
-        ([64, 160], [64, 160], 1),
-        ([128, 128], [64, 128], 1),
-        ([64, 128], [64, 128], 1),
-        ([128, 96], [64, 96], 1),
-        ([256, 64], [128, 64], 1),
-        ([128, 64], [64, 64], 1),
-        ([64, 64], [64, 64], 1),
-        ([64, 32], [64, 32], 1),
-    ];
-    /// Tiles of a cluster, and blocks for each.
-    const CLUSTERS: [([usize; 2], usize); 5] =
-        [([1, 1], 1), ([2, 1], 1), ([1, 1], 2), ([1, 1], 3), ([1, 1], 4)];
-    let Some(form) = bulk_form(a, layer) else { return vec![] };
-    let steps = form.k.div_ceil(ROW);
-    let (brings, sends) = (near::brings(a, layer), near::sends(a, layer));
-    let mut found: Vec<(f64, Bulk)> = Vec::new();
-    for (tile, part, teams) in TILES {
-        for area in Area::all(a, layer, tile[0]) {
-            for (cluster, shares) in CLUSTERS {
-                let blocks = area.tiles() * form.n.div_ceil(tile[1]) * shares;
-                let together = cluster[0] * shares;
-                let whole = area.tiles() >= cluster[0] && (tile[1] / cluster[0]).is_multiple_of(8);
-                // Fewer clusters run at the same time than there is room for: they do not reach from one part of the device into another.
-                let room = a.target.multiprocessors * if shares > 2 { 5 } else { 6 } / 6;
-                let spread = shares == 1 || blocks <= room && steps >= 4 * shares;
-                let takes_turns = teams == 1 || blocks > a.target.multiprocessors;
-                if together > 1 && !(clusters && teams == 1) || !(whole && spread && takes_turns) {
-                    continue;
-                }
-                for beside in [1, 2] {
-                    let room = a.target.shared() / beside - 2048;
-                    let (brings, sends) = (brings && shares == 1, sends && shares == 1 && !area.lines());
-                    let area = Some(area.of_teams(teams));
-                    let mut bulk = Bulk {
-                        tile,
-                        part,
-                        cluster,
-                        teams,
-                        stages: 1,
-                        beside,
-                        brings,
-                        sends,
-                        folded: false,
-                        shares,
-                        area,
-                    };
-                    let all = if teams > 1 { STAGES } else { (steps / shares).max(1) };
-                    let left = room.saturating_sub(bulk.shared() - bulk.stage() + 256);
-                    bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
-                    let crowded = bulk.workers() * (part[0] * part[1] / 128 + 32) * beside > 48 << 10
-                        || blocks <= a.target.multiprocessors;
-                    if bulk.shared() <= room && bulk.stages >= all.min(3) && !(beside > 1 && crowded) {
-                        found.push((bulk.cost(form, steps, &a.target), bulk));
-                    }
-                }
-            }
-        }
-    }
-    best(found, most)
-}
-
-/// Those that cost least, at most `most`.
-fn best(mut found: Vec<(f64, Bulk)>, most: usize) -> Vec<Bulk> {
-    found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    found.into_iter().take(most).map(|(_, bulk)| bulk).collect()
-}
-
-/// The product's size, with `k` of whole boxes, where bulk copies can bring its factors.
-pub fn bulk_form(a: &mut Assembler, layer: &Layer) -> Option<Form> {
-    let form = form(a, layer, Tf32::default())?;
-    let halves = matches!(form.dtype, DType::F16 | DType::BF16);
-    // Copies are told places as numbers of 32 bits.
-    let countable = [form.m, form.n, form.k].iter().all(|n| (1..1 << 30).contains(n));
-    if a.target.capability != 90 || !halves || form.batch != 1 || !countable {
-        return None;
-    }
-    match &layer.kind {
-        LayerKind::Convolution(c) => {
-            let w = a.network.ty(layer.inputs[1]).shape.clone();
-            let reach = |i: usize| (w[i + 2] - 1) * c.dilation[i];
-            let told = |i: usize| {
-                let (before, after) = c.padding[i];
-                before.max(after).max(reach(i)) <= FARTHEST && (1..=8).contains(&c.stride[i])
-            };
-            let at_a_tap = w[1].next_multiple_of(8).div_ceil(64);
-            let fits = c.stride.len() == 2 && (0..2).all(told) && a.is_static(layer.inputs[1]);
-            fits.then(|| Form { k: w[2] * w[3] * at_a_tap * ROW, ..form })
-        }
-        LayerKind::MatMul { transpose_a, .. } => {
-            let (x, rank) = (a.view(layer.inputs[0]), a.network.ty(layer.inputs[0]).rank());
-            let x = if *transpose_a { x.permute(&swapped(rank)) } else { x };
-            rows(&x).map(|_| form)
-        }
-        _ => None,
-    }
-}
-
-/// The axes of matrices, the last two exchanged.
-fn swapped(rank: usize) -> Vec<usize> {
-    let mut axes: Vec<usize> = (0..rank).collect();
-    axes.swap(rank - 2, rank - 1);
-    axes
 }

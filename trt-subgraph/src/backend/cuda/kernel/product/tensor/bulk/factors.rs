@@ -3,7 +3,8 @@
 use super::super::super::super::super::assemble::Fault;
 use super::super::super::super::super::boxes::{Boxes, ROW, Shape};
 use super::super::super::Product;
-use super::Bulk;
+use super::{Bulk, parts};
+use crate::DType;
 use crate::backend::view::View;
 use crate::network::layer::Convolution;
 
@@ -101,6 +102,25 @@ pub fn factors(
                 steps: w.shape[1].div_ceil(unit as usize),
                 quarters: quarters(x.shape[1]),
             })
+        }
+        None if bulk.in_parts => {
+            let row = rows(x).ok_or("rows that do not follow each other")?.unsigned_abs() as u64;
+            let (size, padded) = (DType::F32.size() as u64, parts::padded(p.k) as u64);
+            let left = Boxes {
+                dtype: DType::F32,
+                sizes: vec![p.k as u64, p.m as u64],
+                strides: vec![size * row],
+                shape: Shape::Box(vec![unit / parts::WIDER as u32, per_left]),
+            };
+            let right = Boxes {
+                dtype: DType::BF16,
+                sizes: vec![padded, p.n as u64, parts::PARTS as u64],
+                strides: vec![2 * padded, 2 * padded * p.n as u64],
+                shape: Shape::Box(vec![unit, per_right, 1]),
+            };
+            let steps = p.k.div_ceil(unit as usize);
+            let quarters = parts::quarters(p.k);
+            Ok(Factors { left, right, windows: None, taps: [1, 1], steps, quarters })
         }
         None => {
             let row = rows(x).ok_or("rows that do not follow each other")?;

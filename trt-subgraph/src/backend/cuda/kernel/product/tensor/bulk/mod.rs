@@ -4,16 +4,21 @@
 //! Either every block has one tile, and neighbours form a cluster whose tiles share rows or columns, each of which is read once. Or a block
 //! stays on its multiprocessor and two teams of warpgroups take turns at its tiles: one multiplies while the other stores.
 //!
-//! Of an image come either the windows' places at every tap, or, once for all taps, the area that a tile's windows see.
+//! Of an image come either the windows' places at every tap, or, once for all taps, the area that a tile's windows see. Factors of f32 are
+//! multiplied in parts, which are halves.
 
 mod area;
+mod copies;
 mod cut;
 mod factors;
 mod folded;
+mod list;
 mod near;
+mod parts;
 mod shared;
 
-pub use cut::{Bulk, bulks, bulks_of_areas};
+pub use cut::Bulk;
+pub use list::{bulks, bulks_in_parts, bulks_of_areas};
 
 use super::super::super::super::assemble::{Assembler, Fault};
 use super::super::super::super::boxes::ROW;
@@ -24,8 +29,9 @@ use super::product;
 use crate::backend::view::View;
 use crate::network::{Layer, LayerKind};
 use area::Area;
-use cut::bulk_form;
-use factors::{Factors, factors};
+use copies::Copies;
+use factors::factors;
+use list::bulk_form;
 use near::Near;
 use std::fmt::Write;
 
@@ -35,7 +41,7 @@ fn settled(a: &mut Assembler, view: &View, axis: usize) -> Result<View, Fault> {
     let mut inner = view.clone();
     inner.strides[axis] = 1;
     let forward = (0..inner.rank()).all(|at| inner.shape[at] == 1 || inner.strides[at] >= 0);
-    if !forward || !in_runs(&inner, axis, 8) {
+    if !forward || !in_runs(&inner, axis, 16 / inner.dtype.size()) {
         return Err("a factor that does not lie in units of 16 bytes".to_string());
     }
     Ok(inner)
@@ -43,12 +49,16 @@ fn settled(a: &mut Assembler, view: &View, axis: usize) -> Result<View, Fault> {
 
 /// Emits the layer, which bulk copies can bring the factors of.
 pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
-    let form = if bulk.folded { folded::form(a, layer) } else { bulk_form(a, layer) };
-    let form = form.ok_or("a product that bulk copies do not bring")?;
-    let (mut p, seen) = match bulk.folded {
-        true => folded::product(a, layer).map(|(p, c)| (p, LayerKind::Convolution(c)))?,
-        false => (product(a, layer, ROW)?, layer.kind.clone()),
+    let (form, (mut p, seen)) = match bulk {
+        Bulk { folded: true, .. } => {
+            (folded::form(a, layer), folded::product(a, layer).map(|(p, c)| (p, LayerKind::Convolution(c)))?)
+        }
+        Bulk { in_parts: true, .. } => {
+            (parts::form(a, layer), (parts::product(a, layer)?, layer.kind.clone()))
+        }
+        _ => (bulk_form(a, layer), (product(a, layer, ROW)?, layer.kind.clone())),
     };
+    let form = form.ok_or("a product that bulk copies do not bring")?;
     let places = |shape: &[usize]| [shape[2], shape[3]];
     let convolution = match &seen {
         LayerKind::Convolution(c) => Some((c, places(&a.network.ty(layer.outputs[0]).shape))),
@@ -60,6 +70,7 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     };
     let x = settled(a, &p.a.view, left_axis)?;
     let w = settled(a, &p.b.view, right_axis)?;
+    let parts = bulk.in_parts.then(|| parts::all(&p));
     let f = factors(&p, convolution, bulk, &x, &w)?;
     let (ty, pack) = (p.index(), p.tail.pack(p.column_axis).min(8));
     let Bulk { tile: [rows, columns], part: [high, wide], cluster: [along, across], teams, stages, .. } =
@@ -72,7 +83,11 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let blocks = bulk.blocks(form, &a.target);
     (draft.grid, draft.shared) = ([blocks, 1, 1], bulk.shared());
     draft.boxes("x", &x, f.left.clone());
-    draft.boxes("w", &w, f.right.clone());
+    draft.boxes("w", parts.as_ref().unwrap_or(&w), f.right.clone());
+    let again = match &parts {
+        Some(parts) => parts::again(&mut draft, &p, bulk, (&x, parts))?,
+        None => String::new(),
+    };
     let near = Near::of(a, &mut draft, &mut p, bulk, blocks);
     p.tail.parameters_packed(&mut draft, p.column_axis, pack);
     let all = bulk.tiles(form);
@@ -95,6 +110,9 @@ pub fn emit(a: &mut Assembler, layer: &Layer, bulk: Bulk) -> Result<(), Fault> {
     let part = |code: fn(&Area) -> String| area.map_or(String::new(), |area| code(&area));
     // A warpgroup's steps, or some of them.
     let multiplied = |low: &str, high_end: &str, quarters: usize| {
+        if bulk.in_parts {
+            return parts::steps(bulk, (low, high_end), quarters);
+        }
         let multiply = match area {
             None => format!(
                 "multiply_tiles<{eighths}, {quarters}>(sums[i], from + (wm / 64 + i) * {}, from + ({rows} + wn) * {ROW}, {element}());",
@@ -158,7 +176,7 @@ if (THREAD == 0) {{
 {begun}{begun_areas}    show_barriers();
 }}
 {meet}{ahead_of_all}await_previous();
-if (names) {{
+{of_names}if (names) {{
     int at = 0, again = 1{and_area};
     #pragma unroll 1
     for ({ty} tile = BLOCK; tile < {all}; tile += {blocks}) {{
@@ -172,14 +190,14 @@ if (names) {{
         }}
 {named}    }}
 }} else if (THREAD < {workers}) {{
-    #pragma unroll 1
+{of_workers}    #pragma unroll 1
     for (int turn = team; BLOCK + ({ty})turn * {blocks} < {all}; turn += {teams}) {{
         const {ty} b = 0, tile = BLOCK + ({ty})turn * {blocks};
 {where_it_is}{loaded}        f32 sums[{subtiles}][{eighths}][4] = {{}};
         int at = turn * {steps} % {stages}, again = turn * {steps} / {stages} & 1, before = at;
 {my_turn}{products}{others_turn}        #pragma unroll
         for (int i = 0; i < {subtiles}; ++i) wait_products<0, {eighths}>(sums[i]);
-{release_last}{awaited}{store}{left_to_others}    }}
+{release_last}{again}{awaited}{store}{left_to_others}    }}
 {ended}}}
 ",
         barriers = bulk.barriers(),
@@ -187,15 +205,18 @@ if (names) {{
         shares = bulk.shares,
         begun = near.begun,
         named = indent(&indent(&near.named)),
+        again = indent(&indent(&again)),
         awaited = indent(&indent(&near.awaited)),
         left_to_others = indent(&indent(&near.left)),
         ended = indent(&near.ended),
         groups = bulk.groups(),
         per_team = 128 * bulk.groups(),
         of_rows = rows / high,
-        arrivals = bulk.groups() * (along + across - 1),
+        arrivals = bulk.groups() * bulk.released_by() * (along + across - 1),
         meet = if cluster > 1 { "cluster_meeting();\n" } else { "__syncthreads();\n" },
         ahead_of_all = if fixed { copies.ahead_of_all(bulk, ahead, &where_it_is, ty) } else { String::new() },
+        of_names = if bulk.moves_registers() { format!("if (THREAD >= {workers}) give_registers<40>();\n") } else { String::new() },
+        of_workers = if bulk.moves_registers() { "    take_registers<232>();\n" } else { "" },
         where_it_is = indent(&indent(&where_it_is)),
         per_tile = indent(&indent(&copies.per_tile)),
         beyond = if fixed { format!("tile != BLOCK || s - first >= {ahead}") } else { "true".to_string() },
@@ -300,89 +321,15 @@ fn nested(loops: &[String], body: &str) -> String {
         .rfold(body.to_string(), |code, head| format!("#pragma unroll\n{head} {{\n{}}}\n", indent(&code)))
 }
 
-/// One lane of each warpgroup for each block says that the stage `before` may be filled again: to all whose copies fill it.
+/// One lane of each warpgroup, or warp, for each block says that the stage `before` may be filled again: to all whose copies fill it.
 fn release(bulk: Bulk) -> String {
-    let [along, across] = bulk.cluster;
+    let ([along, across], threads) = (bulk.cluster, 128 / bulk.released_by());
     match along * across {
-        1 => "if (THREAD % 128 == 0) arrive(&empty[before]);\n".to_string(),
+        1 => format!("if (THREAD % {threads} == 0) arrive(&empty[before]);\n"),
         blocks => format!(
-            "const int to = THREAD % 128;
+            "const int to = THREAD % {threads};
 if (to < {blocks} && (to % {along} == rank_m || to / {along} == rank_n)) arrive_at(&empty[before], to);
 "
         ),
-    }
-}
-
-/// Code that begins the copies of step `s` into stage `at`: this block's part of the rows, for all blocks that share them, and of the columns.
-struct Copies {
-    /// What they need of a tile.
-    per_tile: String,
-    left: String,
-    right: String,
-}
-
-impl Copies {
-    fn of(f: &Factors, bulk: Bulk) -> Copies {
-        let ([rows, columns], [along, across], stage) = (bulk.tile, bulk.cluster, bulk.stage());
-        let [per_left, per_right] = [rows / across, columns / along];
-        let every: usize = (0..across).map(|j| 1 << (along * j)).sum();
-        let shared = |blocks: String, alone: bool| if alone { "0".to_string() } else { blocks };
-        let left_to = shared(format!("{every}u << rank_m"), across == 1);
-        let right_to = shared(format!("{}u << rank_n * {along}", (1 << along) - 1), along == 1);
-        let to_left = format!("pool + at * {stage} + rank_n * {}", per_left * ROW);
-        let to_right = format!("pool + at * {stage} + {} + rank_m * {}", bulk.columns_at(), per_right * ROW);
-        let all_taps = f.taps[0] * f.taps[1];
-        let (k, tap) = match bulk.area {
-            None => (format!("s % {} * {}", f.steps, ROW / 2), format!("s / {}", f.steps)),
-            Some(_) => (format!("s / {all_taps} * {}", ROW / 2), format!("s % {all_taps}")),
-        };
-        let (first_row, first_column) =
-            (format!("m0 + rank_n * {per_left}"), format!("n0 + rank_m * {per_right}"));
-        let Some(w) = &f.windows else {
-            return Copies {
-                per_tile: String::new(),
-                left: format!("begin_box({to_left}, x, &full[at], {left_to}, {k}, {first_row});\n"),
-                right: format!("begin_box({to_right}, w, &full[at], {right_to}, {k}, {first_column});\n"),
-            };
-        };
-        let right = format!("begin_box({to_right}, w, &full[at], {right_to}, {k}, {tap}, {first_column});\n");
-        if bulk.area.is_some() {
-            return Copies { per_tile: String::new(), left: String::new(), right };
-        }
-        let ([high, wide], taps) = (w.places, f.taps[1]);
-        Copies {
-            per_tile: format!(
-                "const int place = {first_row}, image = place / {}, row = place / {wide} % {high} * {} - {}, column = place % {wide} * {} - {};\n",
-                high * wide,
-                w.stride[0],
-                w.before[0],
-                w.stride[1],
-                w.before[1],
-            ),
-            left: format!(
-                "const int tap = {tap};
-begin_windows({to_left}, x, &full[at], {left_to}, {k}, column, row, image, tap % {taps} * {}, tap / {taps} * {});
-",
-                w.dilation[1], w.dilation[0],
-            ),
-            right,
-        }
-    }
-
-    /// Code that begins the copies of weights of the first steps, which are there before the kernels ahead are done.
-    fn ahead_of_all(&self, bulk: Bulk, steps: usize, where_it_is: &str, ty: &str) -> String {
-        format!(
-            "if (names) {{
-    const {ty} tile = BLOCK;
-{}    for (int at = 0; at < {steps} && first + at < last; ++at) {{
-        const int s = first + at;
-        expect_bytes(&full[at], {});
-{}    }}
-}}
-",
-            indent(where_it_is),
-            bulk.stage(),
-            indent(&indent(&self.right)),
-        )
     }
 }
