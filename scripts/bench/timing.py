@@ -89,9 +89,11 @@ def measure(name, options):
     """A row for each contender, with `median_ms`, or `failed`: why it has none."""
     ready, rows = prepare(name, options)
     turns = {contender: [] for contender in ready}
-    for _ in range(options.rounds):
-        for contender, run in ready.items():
-            turns[contender].append(turn(run))
+    # Threads of one that look out for more work disturb the next one: who that is changes.
+    for at in range(options.rounds):
+        order = list(ready)[at % max(1, len(ready)) :] + list(ready)[: at % max(1, len(ready))]
+        for contender in order if at % 2 == 0 else reversed(order):
+            turns[contender].append(turn(ready[contender]))
     for row in rows:
         if row["contender"] in turns:
             row["rounds_ms"] = turns[row["contender"]]

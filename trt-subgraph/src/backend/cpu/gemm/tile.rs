@@ -184,16 +184,23 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
                 }
             }
         }
-        if !t.residual.is_null() {
+        let depth = t.taps.len() * t.run;
+        let near = |from: *const f32, pitch: isize| {
             for m in 0..t.rows {
-                let line = t.residual.offset(m as isize * t.residual_pitch);
+                let line = from.wrapping_offset(m as isize * pitch);
                 for v in 0..V {
                     fetch::<1>(line.wrapping_add(v * L::COUNT));
                 }
             }
+        };
+        if !t.residual.is_null() {
+            near(t.residual, t.residual_pitch);
+        }
+        // Results far away would hold up the end of a tile, and long sums give them the time to come.
+        if depth > CHAIN && t.residual != t.out.cast_const() {
+            near(t.out.cast_const(), t.pitch);
         }
         // Long sums are gathered from shorter ones, which keeps their rounding errors apart.
-        let depth = t.taps.len() * t.run;
         let mut gathered = std::mem::MaybeUninit::<[f32; GATHERED]>::uninit();
         let gathered = std::hint::black_box(gathered.as_mut_ptr().cast::<f32>());
         if depth > CHAIN {
