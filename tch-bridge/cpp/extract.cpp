@@ -65,7 +65,9 @@ std::unordered_set<const Value*> written_values(const Index& index, const AliasD
     if (aliases.hasWriters(value)) written.insert(value);
   }
   for (Node* node : index.nodes) {
-    if (may_give_its_argument(node)) {
+    // From then on two tensors are one memory.
+    bool exchanges = is_any_of(node, {"aten::set_", "aten::set_data"});
+    if (exchanges || may_give_its_argument(node)) {
       std::vector<Value*> tensors;
       // Nobody else can tell whether memory was written of which this node is the only reader.
       auto collect = [&](Value* value) {

@@ -42,6 +42,12 @@ bool may_give_its_argument(const Node* node) {
                           "aten::unsafe_split", "aten::unsafe_split_with_sizes"});
 }
 
+bool reshapes_in_place(const Node* node) {
+  return is_any_of(node, {"aten::resize_", "aten::resize_as_", "aten::_resize_output_", "aten::set_", "aten::set_data",
+                          "aten::squeeze_", "aten::unsqueeze_", "aten::t_", "aten::transpose_", "aten::swapaxes_",
+                          "aten::swapdims_", "aten::as_strided_"});
+}
+
 bool is_pure(const Node* node) {
   // It may give its first argument, which nothing else reads: see `Write::lay`.
   if (is_any_of(node, {"trt::laid_as"})) return true;
@@ -255,6 +261,8 @@ struct Write {
         continue;
       }
       if (is_pure(user)) continue;
+      // Views that were made before would be made anew of another shape.
+      if (reshapes_in_place(user)) return false;
       if (user->owningBlock() != node->owningBlock() || !user->blocks().empty()) return false;
       bool view = renewable && is_view(user) && use.offset == 0;
       bool passes = view || user->kind() == prim::ListConstruct || user->kind() == prim::TupleConstruct ||

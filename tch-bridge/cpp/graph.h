@@ -146,6 +146,9 @@ inline bool is_list(const torch::jit::Value* value) { return value->type()->kind
 // Whether values of the type are, or may hold, tensors.
 bool holds_tensors(const c10::TypePtr& type);
 
+// Whether the node gives its first argument another shape, or other memory, in place.
+bool reshapes_in_place(const torch::jit::Node* node);
+
 // An operator that reads its arguments and gives memory of its own.
 bool is_pure(const torch::jit::Node* node);
 

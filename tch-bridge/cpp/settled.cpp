@@ -73,9 +73,7 @@ SettledValues::SettledValues(const Graph& from, const std::shared_ptr<torch::jit
     : from_(from), graph_(*graph), aliases_(graph), memory_(*graph, {}) {
   bool reshapes = false;
   each_node(graph->block(), [&](const Node* node) {
-    reshapes |= is_any_of(node, {"aten::resize_", "aten::resize_as_", "aten::set_", "aten::set_data", "aten::squeeze_",
-                                 "aten::unsqueeze_", "aten::t_", "aten::transpose_", "aten::swapaxes_",
-                                 "aten::swapdims_", "aten::as_strided_"});
+    reshapes |= reshapes_in_place(node);
   });
   if (reshapes) return;
   auto holds_only_tensors = [](auto&& self, const c10::TypePtr& type) -> bool {

@@ -1,4 +1,5 @@
-// Which values the caller can come to hold together with other handles to the same memory.
+// Which values the caller can come to hold together with other handles to the same memory, and which are views that have to lie in
+// memory as they do on the host.
 //
 // torch's alias analysis lumps together all that ever was in a list; here memory is followed from the node that made it
 // through views, packings and branches to the results.
@@ -32,6 +33,51 @@ bool passes_memory(const Node* node) {
 bool puts_into(const Node* node) {
   const auto* schema = node->maybeSchema();
   return schema && schema->is_mutable() && !node->input(0)->type()->isSubtypeOf(*c10::TensorType::get());
+}
+
+// What tells how a tensor lies in memory, or depends on it.
+bool asks_how_it_lies(const Node* node) {
+  return is_any_of(node, {"aten::stride", "aten::storage_offset", "aten::is_contiguous", "aten::as_strided",
+                          "aten::as_strided_", "aten::is_set_to", "aten::is_non_overlapping_and_dense",
+                          "aten::is_strides_like_format", "aten::sym_stride", "aten::sym_storage_offset"});
+}
+
+// Whether the program asks how `value` lies in memory, or a view of it.
+bool is_asked_how_it_lies(const Value* value, std::set<const Value*>& seen) {
+  if (!seen.insert(value).second) return false;
+  for (const Use& use : value->uses()) {
+    const Node* user = use.user;
+    if (asks_how_it_lies(user)) return true;
+    std::vector<const Value*> next;
+    if (user->kind() == prim::Return) {
+      const Node* around = user->owningBlock()->owningNode();
+      if (around == nullptr) continue;
+      if (around->kind() == prim::If) next.push_back(around->outputs().at(use.offset));
+      if (around->kind() == prim::Loop && use.offset > 0) {
+        next.push_back(around->outputs().at(use.offset - 1));
+        next.push_back(around->blocks()[0]->inputs().at(use.offset));
+      }
+    } else if (user->kind() == prim::Loop && use.offset > 1) {
+      next.push_back(user->outputs().at(use.offset - 2));
+      next.push_back(user->blocks()[0]->inputs().at(use.offset - 1));
+    } else if (puts_into(user) && use.offset > 0) {
+      next.push_back(user->input(0));
+    } else if (!is_pure(user) && passes_memory(user)) {
+      next.insert(next.end(), user->outputs().begin(), user->outputs().end());
+    }
+    for (const Value* other : next) {
+      if (holds_tensors(other->type()) && is_asked_how_it_lies(other, seen)) return true;
+    }
+  }
+  return false;
+}
+
+// Whether elements of the value overlap in memory, as windows do.
+bool is_of_windows(const Value* value) {
+  for (const Node* node = value->node();; node = node->input(0)->node()) {
+    if (is_any_of(node, {"aten::unfold"})) return true;
+    if (is_pure(node) || !node->kind().is_aten() || node->inputs().empty()) return false;
+  }
 }
 
 struct Tracer {
@@ -116,8 +162,11 @@ bool find_makers(const Value* value, std::set<const Value*>& makers, std::set<co
 
 bool is_shared(const Value* value) {
   const torch::jit::Block* body = value->owningGraph()->block();
+  std::set<const Value*> asked;
+  if (is_asked_how_it_lies(value, asked)) return true;
   Tracer own{body, {}, {}};
   if (!own.follow(value)) return false;
+  if (is_of_windows(value)) return true;
   std::set<const Value*> makers, seen;
   if (own.kept || !find_makers(value, makers, seen)) return true;
   Tracer all{body, {}, {}};

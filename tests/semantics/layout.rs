@@ -192,3 +192,41 @@ fn a_write_through_a_reshape_is_seen_as_gaps_allow() {
         );
     }
 }
+
+#[test]
+fn a_program_may_ask_how_a_view_lies() {
+    for body in [
+        "a = (x * 2.0)[:, 1:3]\nr = a + 1.0\nif a.storage_offset() > 0:\n    return r * a.stride(0)\nreturn r * 100.0",
+        "q, k, v = (x * 2.0).view(4, 3, 2).unbind(1)\nr = q + k\nif not v.is_contiguous():\n    r = r + v\nreturn torch.tanh(r)",
+        "a = (x * 2.0)[:, 1:3]\nreturn torch.as_strided(x, [2, 2], [a.stride(0), 1]) * 2.0, a + 1.0",
+        "a = (x * 2.0)[:, 1:]\nn = 0\nfor i in range(2):\n    n += a.stride(0)\n    a = a[:, 1:]\nreturn torch.tanh(a) * n",
+        "s = [(x * 2.0)[1:]]\ns.append(s[0].t())\nreturn torch.tanh(s[1]) * s[1].stride(1)",
+        "y = x * 2.0\nz = y.view(-1)\nif y.is_set_to(z.view(4, 6)):\n    return torch.relu(z)\nreturn torch.tanh(z)",
+    ] {
+        check(body, &[floats(&[4, 6])]);
+    }
+}
+
+#[test]
+fn windows_that_are_a_result_overlap() {
+    for windows in ["unfold(1, 3, 1)", "unfold(0, 2, 1).transpose(0, 1)", "unfold(1, 3, 1).unfold(1, 2, 1)"] {
+        check(&format!("return torch.tanh(x * 2.0).{windows}"), &[floats(&[4, 6])]);
+    }
+}
+
+#[test]
+fn writes_beside_shapes_that_change_in_place() {
+    for body in [
+        "z = y[:2]\ny.t_()\ny[0] = 1.0\nreturn z + 0.0",
+        "z = y[:2]\nz.t_()\nz[0] = 1.0\nreturn torch.relu(y)",
+        "z = y[:2]\ny.unsqueeze_(0)\ny[0, 1] = 1.0\nreturn torch.tanh(z) * 2.0",
+        "z = y.t()\nz.swapaxes_(0, 1)\nz.mul_(2.0)\ny.add_(1.0)\nreturn z + 0.0, torch.relu(y)",
+        "y.set_(x)\ny.add_(1.0)\nreturn y * 1.0, torch.relu(x)",
+        "w = y + 1.0\ny.set_(w)\nw.add_(1.0)\nreturn y * 1.0, w",
+        "w = y.view(-1)\ny.resize_([2, 2])\ny.add_(1.0)\nreturn torch.relu(w)",
+        "z = y[1:]\nz.resize_([2, 2])\nz.add_(1.0)\nreturn y, torch.relu(z)",
+        "w = y.view(-1)\ny.as_strided_([3, 2], [2, 1])\ny[0] = 5.0\nreturn torch.relu(w)",
+    ] {
+        check(&format!("y = x * 2.0\n{body}"), &[floats(&[4, 6])]);
+    }
+}

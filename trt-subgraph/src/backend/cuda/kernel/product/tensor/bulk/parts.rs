@@ -36,7 +36,9 @@ pub fn form(a: &mut Assembler, layer: &Layer) -> Option<Form> {
         return None;
     }
     let form = tensor_form(a, layer, Tf32 { convolution: false, product: true })?;
-    let countable = [form.m, form.n, form.k].iter().all(|n| (1..1 << 30).contains(n));
+    // Copies are told places as numbers of 32 bits, and so are the parts counted.
+    let parts = PARTS * form.n * padded(form.k / DType::F32.size());
+    let countable = [form.m, form.n, form.k, parts].iter().all(|n| (1..1 << 30).contains(n));
     let form = Form { k: form.k / WIDER, ..form };
     (form.batch == 1 && countable && rows(&a.view(x)).is_some()).then_some(form)
 }
