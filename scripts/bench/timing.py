@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import random
 import statistics
 import tempfile
 import time
@@ -91,8 +92,7 @@ def measure(name, options):
     turns = {contender: [] for contender in ready}
     # Threads of one that look out for more work disturb the next one: who that is changes.
     for at in range(options.rounds):
-        order = list(ready)[at % max(1, len(ready)) :] + list(ready)[: at % max(1, len(ready))]
-        for contender in order if at % 2 == 0 else reversed(order):
+        for contender in random.Random(at).sample(list(ready), len(ready)):
             turns[contender].append(turn(ready[contender]))
     for row in rows:
         if row["contender"] in turns:
