@@ -98,28 +98,38 @@ fn cuts(
     {
         return vec![];
     }
-    let least = if in_parts { 2 } else { 3 };
+    let [brings, sends] = near.map(|may| may && shares == 1);
+    let bulk = Bulk {
+        tile,
+        part,
+        cluster,
+        teams,
+        stages: 1,
+        beside: 1,
+        brings,
+        sends,
+        folded,
+        shares,
+        area: None,
+        in_parts,
+    };
+    fitted(form, target, bulk, blocks)
+}
+
+/// The cut into so many blocks, with as many stages as there is room for, for one and for two blocks a multiprocessor; and what each costs.
+fn fitted(form: Form, target: &Target, mut bulk: Bulk, blocks: usize) -> Vec<(f64, Bulk)> {
+    let steps = form.k.div_ceil(ROW);
+    let all = if bulk.teams > 1 { STAGES } else { (steps / bulk.shares).max(1) };
+    let least = if bulk.in_parts { 2 } else { 3 };
     let mut found = Vec::new();
     for beside in [1, 2] {
+        (bulk.beside, bulk.stages) = (beside, 1);
         let room = target.shared() / beside - 2048;
-        let [brings, sends] = near.map(|may| may && shares == 1);
-        let mut bulk = Bulk {
-            tile,
-            part,
-            cluster,
-            teams,
-            stages: 1,
-            beside,
-            brings,
-            sends,
-            folded,
-            shares,
-            area: None,
-            in_parts,
+        let others = match bulk.area {
+            Some(_) => bulk.shared() - bulk.stage() + 256,
+            None => bulk.teams * bulk.near(),
         };
-        let all = if teams > 1 { STAGES } else { (steps / shares).max(1) };
-        let left = room.saturating_sub(teams * bulk.near());
-        bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
+        bulk.stages = (room.saturating_sub(others) / bulk.stage()).min(STAGES).min(all);
         // So many threads with so many sums have no room for others.
         let crowded =
             bulk.workers() * bulk.registers() * beside > 48 << 10 || blocks <= target.multiprocessors;
@@ -170,33 +180,21 @@ pub fn bulks_of_areas(a: &mut Assembler, layer: &Layer, clusters: bool, most: us
                 if together > 1 && !(clusters && teams == 1) || !(whole && spread && takes_turns) {
                     continue;
                 }
-                for beside in [1, 2] {
-                    let room = a.target.shared() / beside - 2048;
-                    let (brings, sends) = (brings && shares == 1, sends && shares == 1 && !area.lines());
-                    let area = Some(area.of_teams(teams));
-                    let mut bulk = Bulk {
-                        tile,
-                        part,
-                        cluster,
-                        teams,
-                        stages: 1,
-                        beside,
-                        brings,
-                        sends,
-                        folded: false,
-                        shares,
-                        area,
-                        in_parts: false,
-                    };
-                    let all = if teams > 1 { STAGES } else { (steps / shares).max(1) };
-                    let left = room.saturating_sub(bulk.shared() - bulk.stage() + 256);
-                    bulk.stages = (left / bulk.stage()).min(STAGES).min(all);
-                    let crowded = bulk.workers() * bulk.registers() * beside > 48 << 10
-                        || blocks <= a.target.multiprocessors;
-                    if bulk.shared() <= room && bulk.stages >= all.min(3) && !(beside > 1 && crowded) {
-                        found.push((bulk.cost(form, steps, &a.target), bulk));
-                    }
-                }
+                let bulk = Bulk {
+                    tile,
+                    part,
+                    cluster,
+                    teams,
+                    stages: 1,
+                    beside: 1,
+                    brings: brings && shares == 1,
+                    sends: sends && shares == 1 && !area.lines(),
+                    folded: false,
+                    shares,
+                    area: Some(area.of_teams(teams)),
+                    in_parts: false,
+                };
+                found.extend(fitted(form, &a.target, bulk, blocks));
             }
         }
     }
