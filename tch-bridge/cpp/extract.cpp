@@ -226,6 +226,7 @@ RawGraph extract(const Graph& graph) {
     raw.may_alias_input = aliases.mayContainAlias(value, copy->inputs().slice(1));
     raw.may_alias_output = aliases.mayContainAlias(value, copy->outputs());
     raw.shared = is_shared(value);
+    raw.asked = is_asked_how_it_lies(value);
     out.values.push_back(std::move(raw));
   }
   for (Block* block : index.blocks) {

@@ -159,6 +159,9 @@ bool may_give_its_argument(const torch::jit::Node* node);
 // attribute, another result.
 bool is_shared(const torch::jit::Value* value);
 
+// Whether the program asks how the value, or a view of it, lies in memory.
+bool is_asked_how_it_lies(const torch::jit::Value* value);
+
 // Whether the node asks for a mode of the calling thread: are gradients recorded, are types cast automatically?
 bool reads_mode(const torch::jit::Node* node);
 

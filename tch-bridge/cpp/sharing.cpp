@@ -42,8 +42,7 @@ bool asks_how_it_lies(const Node* node) {
                           "aten::is_strides_like_format", "aten::sym_stride", "aten::sym_storage_offset"});
 }
 
-// Whether the program asks how `value` lies in memory, or a view of it.
-bool is_asked_how_it_lies(const Value* value, std::set<const Value*>& seen) {
+bool is_asked(const Value* value, std::set<const Value*>& seen) {
   if (!seen.insert(value).second) return false;
   for (const Use& use : value->uses()) {
     const Node* user = use.user;
@@ -66,7 +65,7 @@ bool is_asked_how_it_lies(const Value* value, std::set<const Value*>& seen) {
       next.insert(next.end(), user->outputs().begin(), user->outputs().end());
     }
     for (const Value* other : next) {
-      if (holds_tensors(other->type()) && is_asked_how_it_lies(other, seen)) return true;
+      if (holds_tensors(other->type()) && is_asked(other, seen)) return true;
     }
   }
   return false;
@@ -160,10 +159,13 @@ bool find_makers(const Value* value, std::set<const Value*>& makers, std::set<co
 
 }  // namespace
 
+bool is_asked_how_it_lies(const Value* value) {
+  std::set<const Value*> seen;
+  return is_asked(value, seen);
+}
+
 bool is_shared(const Value* value) {
   const torch::jit::Block* body = value->owningGraph()->block();
-  std::set<const Value*> asked;
-  if (is_asked_how_it_lies(value, asked)) return true;
   Tracer own{body, {}, {}};
   if (!own.follow(value)) return false;
   if (is_of_windows(value)) return true;

@@ -117,6 +117,7 @@ pub(crate) mod ffi {
         may_alias_input: bool,
         may_alias_output: bool,
         shared: bool,
+        asked: bool,
     }
 
     struct RawNode {

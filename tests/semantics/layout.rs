@@ -201,6 +201,8 @@ fn a_program_may_ask_how_a_view_lies() {
         "a = (x * 2.0)[:, 1:3]\nreturn torch.as_strided(x, [2, 2], [a.stride(0), 1]) * 2.0, a + 1.0",
         "a = (x * 2.0)[:, 1:]\nn = 0\nfor i in range(2):\n    n += a.stride(0)\n    a = a[:, 1:]\nreturn torch.tanh(a) * n",
         "s = [(x * 2.0)[1:]]\ns.append(s[0].t())\nreturn torch.tanh(s[1]) * s[1].stride(1)",
+        "a = torch.select_scatter(x[:, ::2], x[:, 0] * 2.0, 1, 0)\nreturn torch.tanh(a) * a.stride(1)",
+        "a = torch.slice_scatter(x[:, 1:5], x[:, :1] * 2.0, 1, 0, 1).t()\nif a.is_contiguous():\n    return torch.tanh(a)\nreturn torch.relu(a)",
         "y = x * 2.0\nz = y.view(-1)\nif y.is_set_to(z.view(4, 6)):\n    return torch.relu(z)\nreturn torch.tanh(z)",
     ] {
         check(body, &[floats(&[4, 6])]);

@@ -139,7 +139,7 @@ struct Accepted {
 }
 
 /// Operators whose results have the strides of their first operand, gaps included: whether `reshape` gives a view of them, through which
-/// a write is seen, hangs on that. Engines leave no gaps.
+/// a write is seen, hangs on that, and so does what the program is told of their strides. Engines leave no gaps.
 const KEEP_GAPS: [&str; 4] =
     ["aten::slice_scatter", "aten::select_scatter", "aten::diagonal_scatter", "trt::laid_as"];
 
@@ -170,6 +170,10 @@ fn examine(
     }
     if node.view && node.outputs.iter().any(|&v| graph[v].shared) {
         return Err((Code::Aliases, "its result shares memory with what the caller sees".into()));
+    }
+    let keeps_gaps = node.view || KEEP_GAPS.contains(&node.kind.as_str());
+    if keeps_gaps && node.outputs.iter().any(|&v| graph[v].asked) {
+        return Err((Code::Aliases, "the program asks how its result lies in memory".into()));
     }
     if options.excludes(&op_name(node)) {
         return Err((Code::Pinned, "excluded by the options or TRT_EXCLUDE_OPS".into()));

@@ -123,6 +123,7 @@ fn value_from_raw(raw: ffi::RawValue) -> Value {
         may_alias_input: raw.may_alias_input,
         may_alias_output: raw.may_alias_output,
         shared: raw.shared,
+        asked: raw.asked,
     }
 }
 

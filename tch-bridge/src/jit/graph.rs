@@ -65,6 +65,8 @@ pub struct Value {
     /// The caller gets it, or a view of it, and has another handle to the same memory: an argument, an attribute, another
     /// result.
     pub shared: bool,
+    /// The program asks how it, or a view of it, lies in memory.
+    pub asked: bool,
 }
 
 /// An operation.

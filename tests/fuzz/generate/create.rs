@@ -69,6 +69,25 @@ pub fn number(g: &mut Generator) -> Option<()> {
     Some(())
 }
 
+/// An int that tells how a tensor lies in memory.
+pub fn layout(g: &mut Generator) -> Option<()> {
+    // Strides of axes of one element follow from nothing.
+    let a = g.tensor(|_, t| {
+        !t.name.starts_with("self") && !t.shape.is_empty() && t.shape.iter().flatten().all(|&n| n > 1)
+    })?;
+    let axis = g.axis(&a)?;
+    let x = &a.name;
+    let text = match g.random.below(4) {
+        0 | 1 => format!("int({x}.is_contiguous())"),
+        2 => format!("{x}.storage_offset() % 5"),
+        _ => format!("{x}.stride({axis}) % 5"),
+    };
+    let result = g.name();
+    g.line(format!("{result} = {text}"));
+    g.variables.push(Variable::Int(result, None));
+    Some(())
+}
+
 /// Random numbers: as many in the same order as on the host.
 pub fn random(g: &mut Generator) -> Option<()> {
     let a = g.tensor(|_, t| is_float(t.kind))?;

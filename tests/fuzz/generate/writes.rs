@@ -162,22 +162,68 @@ pub fn attribute(g: &mut Generator) -> Option<()> {
     Some(())
 }
 
-/// The form of a tensor, not what it holds. Arguments keep theirs: the names of others stand for the same tensor.
+/// The form of a tensor, not what it holds, sometimes beside a view that was made before and a write after it. Arguments keep
+/// theirs: the names of others stand for the same tensor.
 pub fn form(g: &mut Generator) -> Option<()> {
-    let a = g.tensor(|g, t| t.name.starts_with('v') && t.shape.len() == 2 && g.loops == 0 && g.depth == 0)?;
-    let copy = g.name();
-    let text = match g.random.below(3) {
-        0 => format!("{copy} = {}.clone().t_()", a.name),
-        1 => format!("{copy} = ({} * 1).transpose_(0, 1)", a.name),
-        _ => format!("{copy} = ({} * 1).unsqueeze_(0).squeeze_(0).t()", a.name),
+    let a = g.tensor(|g, t| {
+        let n = t.shape.len();
+        n > 0 && n < 5 && t.kind != Kind::Bool && g.loops == 0 && t.shape.iter().flatten().all(|&n| n > 0)
+    })?;
+    let (axis, other) = (g.axis(&a)?, g.axis(&a)?);
+    let mut shape = a.shape.clone();
+    let text = match g.random.below(8) {
+        0 if shape.len() == 2 => {
+            shape.swap(0, 1);
+            "$.t_()".into()
+        }
+        1 | 2 => {
+            shape.swap(axis, other);
+            let name = *g.random.pick(&["transpose_", "swapaxes_"]);
+            format!("$.{name}({axis}, {other})")
+        }
+        3 | 4 => {
+            shape.insert(axis, [1; SETS]);
+            format!("$.unsqueeze_({axis})")
+        }
+        5 if shape[axis] == [1; SETS] => {
+            shape.remove(axis);
+            format!("$.squeeze_({axis})")
+        }
+        6 => {
+            shape = vec![crate::kinds::elements(&a.shape)];
+            format!("$.resize_([{}.numel()])", a.name)
+        }
+        7 => {
+            shape[0] = [1; SETS];
+            let rest: Vec<String> = (1..shape.len()).map(|i| format!(", {}.size({i})", a.name)).collect();
+            format!("$.resize_([1{}])", rest.concat())
+        }
+        _ => return None,
     };
-    if a.kind == Kind::Bool {
-        return None;
-    }
-    let (bits, wild) = (g.bits(&a), g.memory(&a).wild);
-    g.line(text);
+    let (value, view) = (g.name(), g.name());
+    let make = *g.random.pick(&["$.clone()", "$ * 1", "torch.relu($)", "$.abs()"]);
+    g.line(format!("{value} = {}", make.replace('$', &a.name)));
+    let bits = g.bits(&a) + 5;
+    let wild = g.memory(&a).wild;
     let memory = g.new_memory(a.kind, bits, wild);
-    let shape = vec![a.shape[1], a.shape[0]];
-    g.variables.push(Variable::Tensor(Tensor { name: copy, kind: a.kind, shape, memory, stretched: false }));
+    let mut tensors = Vec::new();
+    if g.random.chance(0.5) {
+        let (form, shape) = match g.random.below(4) {
+            0 => (".select(0, 0)", a.shape[1..].to_vec()),
+            1 => (".detach()", a.shape.clone()),
+            2 => (".unsqueeze(0)", [&[[1; SETS]], &a.shape[..]].concat()),
+            _ => ("[:1]", [&[[1; SETS]], &a.shape[1..]].concat()),
+        };
+        g.line(format!("{view} = {value}{form}"));
+        tensors.push(Tensor { name: view, shape, memory, ..a.clone() });
+    }
+    g.line(text.replace('$', &value));
+    if g.random.chance(0.4) {
+        g.line(g.random.clone().pick(&["$.add_(1)", "$.mul_(2)", "$[0] = 3"]).replace('$', &value));
+    }
+    tensors.push(Tensor { name: value, shape, memory, ..a });
+    for tensor in tensors {
+        g.variables.push(Variable::Tensor(Tensor { stretched: false, ..tensor }));
+    }
     Some(())
 }

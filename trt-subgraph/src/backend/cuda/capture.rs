@@ -225,7 +225,7 @@ fn copy_node(device: &Device, node: CUgraphNode, to: &mut Graph) -> Result<CUgra
             launch.ctx = device.context;
             let added = (driver.cuGraphAddKernelNode_v2)(&mut new, to.raw, null(), 0, &launch);
             driver.check("cuGraphAddKernelNode", added)?;
-            copy_attributes(driver, node, new)?;
+            copy_attributes(device, node, new)?;
         } else if kind == NodeType::CU_GRAPH_NODE_TYPE_MEMSET as u32 {
             let mut set: CUDA_MEMSET_NODE_PARAMS = std::mem::zeroed();
             let found = (driver.cuGraphMemsetNodeGetParams)(node, &mut set);
@@ -249,11 +249,15 @@ fn copy_node(device: &Device, node: CUgraphNode, to: &mut Graph) -> Result<CUgra
 }
 
 /// How a kernel is launched beyond its parameters: clusters above all.
-fn copy_attributes(driver: &Driver, from: CUgraphNode, to: CUgraphNode) -> Result<(), String> {
+fn copy_attributes(device: &Device, from: CUgraphNode, to: CUgraphNode) -> Result<(), String> {
     /// `CUlaunchAttributeID`s that a kernel's node can have: access policy, cooperative, cluster dimension and scheduling, priority, domain
-    /// map and domain of memory synchronisation, preferred cluster dimension, shared memory's share.
-    const ATTRIBUTES: [u32; 9] = [1, 2, 4, 5, 8, 9, 10, 11, 14];
-    for attribute in ATTRIBUTES {
+    /// map and domain of memory synchronisation, shared memory's share.
+    const ATTRIBUTES: [u32; 8] = [1, 2, 4, 5, 8, 9, 10, 14];
+    /// The dimension of clusters that a kernel would rather have: before Blackwell there is none, and drivers call the question an error.
+    const PREFERRED_CLUSTER: u32 = 11;
+    let driver = device.driver;
+    let newer = Some(PREFERRED_CLUSTER).filter(|_| device.target.capability >= 100);
+    for attribute in ATTRIBUTES.into_iter().chain(newer) {
         let mut value = [0u64; 8];
         // SAFETY: a value has 64 bytes; both are kernels' nodes. What a node cannot have is not found.
         let copied = unsafe {
