@@ -1,5 +1,6 @@
 //! Tensors held on the host: constants, test inputs, the reference backend's values.
 
+use crate::truncate::truncated;
 use crate::{DType, TensorType};
 use half::{bf16, f16};
 use std::fmt;
@@ -32,7 +33,7 @@ impl Literal {
         Some(out)
     }
 
-    /// Converts each element from f64: floats are rounded to nearest even, integers truncated and wrapped, `Bool` is `!= 0`.
+    /// Converts each element from f64: floats are rounded to nearest even, integers as libtorch's casts make them, `Bool` is `!= 0`.
     /// `None` when the count is not the type's.
     pub fn from_f64(ty: TensorType, values: impl IntoIterator<Item = f64>) -> Option<Literal> {
         let mut out = Literal::zeros(ty);
@@ -148,7 +149,7 @@ pub fn load_f64(dtype: DType, bytes: &[u8]) -> f64 {
     }
 }
 
-/// Reads one native-endian element as i64; floats truncate towards zero and saturate.
+/// Reads one native-endian element as i64; floats truncate towards zero, and beyond its range as libtorch's casts do.
 pub fn load_i64(dtype: DType, bytes: &[u8]) -> i64 {
     macro_rules! read {
         ($t:ty) => {
@@ -162,11 +163,12 @@ pub fn load_i64(dtype: DType, bytes: &[u8]) -> i64 {
         DType::I16 => read!(i16),
         DType::I32 => read!(i32),
         DType::I64 => read!(i64),
-        _ => load_f64(dtype, bytes) as i64,
+        _ => truncated(DType::I64, load_f64(dtype, bytes)),
     }
 }
 
-/// Writes one element from f64: floats round to nearest even, integers truncate and wrap, `Bool` is `!= 0`.
+/// Writes one element from f64: floats round to nearest even, integers are as libtorch's casts make them (cut off, wrapped), `Bool` is
+/// `!= 0`.
 pub fn store_f64(dtype: DType, bytes: &mut [u8], v: f64) {
     match dtype {
         DType::F16 => bytes.copy_from_slice(&f16::from_f64(v).to_ne_bytes()),
@@ -174,7 +176,7 @@ pub fn store_f64(dtype: DType, bytes: &mut [u8], v: f64) {
         DType::F32 => bytes.copy_from_slice(&(v as f32).to_ne_bytes()),
         DType::F64 => bytes.copy_from_slice(&v.to_ne_bytes()),
         DType::Bool => bytes[0] = (v != 0.0) as u8,
-        _ => store_i64(dtype, bytes, v as i64),
+        _ => store_i64(dtype, bytes, truncated(dtype, v)),
     }
 }
 

@@ -1,22 +1,44 @@
 //! What the steps of `run` want to find among the prepared weights.
 
-/// Forms of prepared values, and where they lie: row-major, or as a packing of type `P` makes them; each starts at a multiple of
-/// `ALIGNMENT` bytes.
-pub struct Wanted<P, const ALIGNMENT: usize> {
+use std::collections::HashMap;
+
+/// How a value is put into a form: `make`, a function of type `F`, emits the steps.
+pub struct Packing<F: ?Sized> {
+    form: Option<String>,
+    /// Emits the steps from the value to a place.
+    pub make: Box<F>,
+}
+
+impl<F: ?Sized> Packing<F> {
+    /// `form` tells all that `make` depends on beside the value: of equal ones, one is made for all who want it.
+    pub fn new(form: String, make: Box<F>) -> Packing<F> {
+        Packing { form: Some(form), make }
+    }
+
+    /// A form that cannot be told: each who wants it has one.
+    pub fn untold(make: Box<F>) -> Packing<F> {
+        Packing { form: None, make }
+    }
+}
+
+/// Forms of prepared values, and where they lie: row-major, or as a packing makes them; each starts at a multiple of `ALIGNMENT` bytes.
+pub struct Wanted<F: ?Sized, const ALIGNMENT: usize> {
     /// Bytes of the prepared weights.
     pub bytes: usize,
     plain: Vec<Option<isize>>,
     /// Other forms than row-major ones: the prepared value, where it lies, and how it is made.
-    pub packed: Vec<(usize, isize, P)>,
+    pub packed: Vec<(usize, isize, Box<F>)>,
+    /// Where those are that can be told, by prepared value, bytes and form.
+    told: HashMap<(usize, usize, String), isize>,
 }
 
-impl<P, const ALIGNMENT: usize> Default for Wanted<P, ALIGNMENT> {
+impl<F: ?Sized, const ALIGNMENT: usize> Default for Wanted<F, ALIGNMENT> {
     fn default() -> Self {
-        Wanted { bytes: 0, plain: Vec::new(), packed: Vec::new() }
+        Wanted { bytes: 0, plain: Vec::new(), packed: Vec::new(), told: HashMap::new() }
     }
 }
 
-impl<P, const ALIGNMENT: usize> Wanted<P, ALIGNMENT> {
+impl<F: ?Sized, const ALIGNMENT: usize> Wanted<F, ALIGNMENT> {
     /// The place of a prepared value of `bytes` bytes, row-major.
     pub fn plain(&mut self, prepared: usize, bytes: usize) -> isize {
         if self.plain.len() <= prepared {
@@ -31,9 +53,14 @@ impl<P, const ALIGNMENT: usize> Wanted<P, ALIGNMENT> {
     }
 
     /// The place of a prepared value in a form of `bytes` bytes.
-    pub fn packed(&mut self, prepared: usize, bytes: usize, packing: P) -> isize {
+    pub fn packed(&mut self, prepared: usize, bytes: usize, packing: Packing<F>) -> isize {
+        let form = packing.form.map(|form| (prepared, bytes, form));
+        if let Some(offset) = form.as_ref().and_then(|form| self.told.get(form)) {
+            return *offset;
+        }
         let offset = self.reserve(bytes);
-        self.packed.push((prepared, offset, packing));
+        self.packed.push((prepared, offset, packing.make));
+        self.told.extend(form.map(|form| (form, offset)));
         offset
     }
 

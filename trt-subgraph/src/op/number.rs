@@ -2,6 +2,7 @@
 
 use crate::network::expr::Scalar;
 use crate::source::{Item, Refusal};
+use crate::truncate::truncated;
 use crate::{Category, DType};
 
 /// A number that is known while lowering.
@@ -57,7 +58,7 @@ impl Number {
         match self {
             Number::Bool(v) => v as i64,
             Number::Int(v) => v,
-            Number::Float(v) => v as i64,
+            Number::Float(v) => truncated(DType::I64, v),
         }
     }
 

@@ -5,6 +5,9 @@ use super::{Def, one};
 use crate::source::{Args, Item, Lower, Refusal};
 use crate::{DType, Literal};
 
+/// The first number that is too large for an int, which libtorch takes for one all the same.
+const I64_END: f64 = 9223372036854775808.0;
+
 /// The number that the first argument holds: itself, or the one element of a tensor of known value.
 fn known(lower: &Lower, args: &Args) -> Result<Number, Refusal> {
     let name = args.schema.params[0].name.clone();
@@ -33,7 +36,14 @@ fn tensor(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
 }
 
 fn int(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {
-    Ok(vec![Item::Int(known(lower, args)?.as_i64())])
+    let number = known(lower, args)?;
+    // Of a number itself, as a cast; of a tensor's, an error.
+    if let (Item::Tensor(_), Number::Float(v)) = (args.get(&args.schema.params[0].name), number)
+        && !(-I64_END..=I64_END).contains(&v)
+    {
+        return Err(Refusal::Invalid(format!("{v} is no int")));
+    }
+    Ok(vec![Item::Int(number.as_i64())])
 }
 
 fn float(lower: &mut Lower, args: &Args) -> Result<Vec<Item>, Refusal> {

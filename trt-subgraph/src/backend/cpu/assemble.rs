@@ -110,9 +110,9 @@ impl<'a> Assembler<'a> {
                 self.settle(v, to);
             }
         }
-        for (i, offset, packing) in wanted.packed {
+        for (i, offset, pack) in wanted.packed {
             let from = self.scaled(outputs[i]);
-            packing(&mut self, from, WEIGHTS, offset).map_err(|why| ("packed weights".to_string(), why))?;
+            pack(&mut self, from, WEIGHTS, offset).map_err(|why| ("packed weights".to_string(), why))?;
         }
         Ok(Program::plan(self.steps, self.slots, self.layouts))
     }
@@ -188,7 +188,7 @@ impl<'a> Assembler<'a> {
         }
         let from = self.view(value);
         let slot = self.scratch(bytes);
-        packing(self, from.into(), slot, 0)?;
+        (packing.make)(self, from.into(), slot, 0)?;
         Ok((slot, 0))
     }
 
@@ -306,11 +306,12 @@ impl<'a> Assembler<'a> {
         }
         let wide = ty.with_dtype(DType::F32);
         let to = wide.clone();
-        let packing: Packing = Box::new(move |a, from, slot, offset| {
+        let pack = move |a: &mut Assembler, from, slot, offset| {
             let (from, to) = (a.multiplied(from), View { offset, ..View::row_major(slot, &to) });
             a.pointwise(&Expr::cast(DType::F32), &[from.dtype], &[from], to);
             Ok(())
-        });
+        };
+        let packing = Packing::new("wide".into(), Box::new(pack));
         let (slot, offset) = self.packed(value, wide.bytes(), packing)?;
         Ok(View { offset, ..View::row_major(slot, &wide) })
     }

@@ -80,6 +80,43 @@ fn a_batch_beside_another_packs_no_weights() {
 }
 
 #[test]
+fn what_many_layers_read_is_prepared_once() {
+    let network = |steps: usize| {
+        let step = |i: usize| {
+            format!(
+                "%h{i} = matmul(%h{}, %w, %b) transpose_a=false transpose_b=true {{ i0 + i1 }}
+                 %c{i} = convolution(%c{}, %v) stride=[1,1] padding=[(1,1),(1,1)] dilation=[1,1] groups=1\n",
+                i - 1,
+                i - 1
+            )
+        };
+        let text = format!(
+            "input %h0: f32[4,64]
+             input %c0: f32[1,32,8,8]
+             param \"w\": f32[64,64]
+             param \"v\": f32[32,32,3,3]
+             param \"b\": f32[64]
+             %w: f32[64,64] = parameter 0
+             %v: f32[32,32,3,3] = parameter 1
+             %b: f32[64] = parameter 2
+             {}output %h{steps}
+             output %c{steps}",
+            (1..=steps).map(step).collect::<String>()
+        );
+        Network::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    };
+    let bytes = |steps| {
+        let network = network(steps);
+        let ones = |ty: &crate::TensorType| {
+            Literal::from_f64(ty.clone(), vec![1.0; ty.elements()]).expect("as many")
+        };
+        let parameters: Vec<Literal> = network.parameters.iter().map(|p| ones(&p.ty)).collect();
+        compile(&network, &parameters, &[]).describe().weight_bytes
+    };
+    assert_eq!(bytes(1), bytes(5));
+}
+
+#[test]
 fn other_values_of_the_same_parameters_are_not_shared() {
     let old = parameters(0.25);
     let one = compile(&network(1, "neg(i0)"), &old, &[]);

@@ -8,8 +8,10 @@ use crate::backend::wanted;
 /// Why a layer did not become steps, in words.
 pub type Fault = String;
 
-/// Puts a static value into the form that a step wants: emits steps from the value to a place.
-pub type Packing = Box<dyn FnOnce(&mut Assembler, Scaled, Slot, isize) -> Result<(), Fault>>;
+type Make = dyn FnOnce(&mut Assembler, Scaled, Slot, isize) -> Result<(), Fault>;
+
+/// Puts a static value into the form that a step wants.
+pub type Packing = wanted::Packing<Make>;
 
 /// What steps want; each form starts on a cache line.
-pub type Wanted = wanted::Wanted<Packing, 64>;
+pub type Wanted = wanted::Wanted<Make, 64>;

@@ -23,11 +23,13 @@ use std::rc::Rc;
 /// Why a layer did not become steps, in words.
 pub type Fault = String;
 
-/// Puts a static value into the form that a step wants: emits steps from the value to a place.
-pub type Packing = Box<dyn FnOnce(&mut Assembler, View, Slot, isize) -> Result<(), Fault>>;
+type Make = dyn FnOnce(&mut Assembler, View, Slot, isize) -> Result<(), Fault>;
+
+/// Puts a static value into the form that a step wants.
+pub type Packing = wanted::Packing<Make>;
 
 /// What steps want to find among the prepared weights; each form starts where the widest copies may.
-pub type Wanted = wanted::Wanted<Packing, 256>;
+pub type Wanted = wanted::Wanted<Make, 256>;
 
 /// Where a value would best be written.
 #[derive(Clone, Debug)]
@@ -185,7 +187,7 @@ impl<'a> Assembler<'a> {
         }
         let from = self.view(value);
         let slot = self.scratch(bytes);
-        packing(self, from, slot, 0)?;
+        (packing.make)(self, from, slot, 0)?;
         Ok((slot, 0))
     }
 
@@ -200,8 +202,10 @@ impl<'a> Assembler<'a> {
             }
         }
         let form = dense.clone();
-        let packing: Packing =
-            Box::new(move |a, from, slot, offset| a.copy(&from, View { slot, offset, ..form }));
+        let told = format!("{form:?}");
+        let pack =
+            move |a: &mut Assembler, from: View, slot, offset| a.copy(&from, View { slot, offset, ..form });
+        let packing = Packing::new(told, Box::new(pack));
         let (slot, offset) = self.packed(value, ty.bytes(), packing)?;
         Ok(View { slot, offset, ..dense })
     }

@@ -1,6 +1,6 @@
 //! Operands of convolutions as tensor cores take them: channels innermost, as many as fill whole units, the further ones zero.
 
-use super::assemble::{Assembler, Fault};
+use super::assemble::{Assembler, Fault, Packing};
 use super::kernel::pad;
 use super::layout::channels_last;
 use super::program::WEIGHTS;
@@ -36,9 +36,8 @@ pub fn filter(a: &mut Assembler, value: ValueId, inputs: usize) -> Result<View, 
     let wide = padded(&ty, inputs);
     let form = View::dense(WEIGHTS, &wide, &channels_last(ty.rank()));
     let to = form.clone();
-    let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
-        fill(a, from, View { slot, offset, ..to })
-    });
+    let pack = move |a: &mut Assembler, from: View, slot, offset| fill(a, from, View { slot, offset, ..to });
+    let packing = Packing::new(format!("{form:?}"), Box::new(pack));
     let (slot, offset) = a.packed(value, wide.bytes(), packing)?;
     Ok(View { slot, offset, ..form })
 }

@@ -3,7 +3,7 @@
 use super::formula::Formula;
 use super::window;
 use crate::DType;
-use crate::backend::cpu::assemble::{Assembler, Fault};
+use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
 use crate::backend::cpu::kernel::bias;
 use crate::backend::cpu::scaled::Scaled;
 use crate::backend::cpu::step::{Address, Call};
@@ -45,11 +45,12 @@ impl Finish {
         }
         if let Some((value, after)) = bias::split(a, layer, axis) {
             let columns = result.shape[axis];
-            let packing = Box::new(move |a: &mut Assembler, from: Scaled, slot, offset| {
+            let pack = move |a: &mut Assembler, from: Scaled, slot, offset| {
                 let from = a.multiplied(from).reshape(&[columns]).ok_or("a vector along the columns")?;
                 a.copy(&from, View { slot, offset, strides: vec![1], ..from.clone() });
                 Ok(())
-            });
+            };
+            let packing = Packing::new("line".into(), Box::new(pack));
             out.bias = Some(a.packed(value, columns.next_multiple_of(lanes) * 4 + lanes * 4, packing)?);
             rest = after;
         }

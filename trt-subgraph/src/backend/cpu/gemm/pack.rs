@@ -21,10 +21,11 @@ const WIDEST: usize = 64;
 const AHEAD: usize = 2 * TERMS;
 
 impl Panels {
-    /// Puts `plain(value)`, of axes `[groups, terms..., columns]`, into panels, group after group.
-    pub fn packing(&self, plain: impl Fn(&View) -> View + 'static) -> Packing {
+    /// Puts `plain(value)`, of axes `[groups, terms..., columns]`, into panels, group after group; `from` tells what `plain` depends on.
+    pub fn packing(&self, from: &str, plain: impl Fn(&View) -> View + 'static) -> Packing {
         let panels = self.clone();
-        Box::new(move |a: &mut Assembler, from, slot, offset| {
+        let form = format!("{from} in {panels:?}");
+        let pack = move |a: &mut Assembler, from: Scaled, slot, offset| {
             let mut from = match from.view.dtype {
                 DType::F32 => from.map(&plain),
                 _ => plain(&a.converted(from.view, DType::F32)).into(),
@@ -38,7 +39,8 @@ impl Panels {
             let touches: Vec<Slot> = from.slots().chain([slot]).collect();
             a.emit(Pack { panels, from, terms, to: (slot, offset), isa: a.machine.isa }, &touches);
             Ok(())
-        })
+        };
+        Packing::new(form, Box::new(pack))
     }
 }
 

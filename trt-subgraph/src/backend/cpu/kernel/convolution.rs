@@ -123,7 +123,7 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: W
             Panels::new(a.machine.isa, columns, depth, line * w[1])
         };
         // Axes: groups, window, input channels, result channels.
-        let packing = panels.packing(move |w: &View| {
+        let packing = panels.packing(&format!("{groups} groups of filters"), move |w: &View| {
             let mut shape = w.shape.clone();
             shape[0] /= groups;
             shape.insert(0, groups);
@@ -145,14 +145,14 @@ fn channels_of_taps(a: &mut Assembler, layer: &Layer, w: &[usize]) -> Result<(Sl
     let (channels, taps) = (w[0], w[1..].iter().product());
     let ty = TensorType::new(DType::F32, [taps, channels]);
     let bytes = ty.bytes();
-    let packing: Packing = Box::new(move |a, from, slot, offset| {
+    let pack = move |a: &mut Assembler, from, slot, offset| {
         let from = a.multiplied(from);
         let from = a.converted(from, DType::F32);
         let from = from.reshape(&[channels, taps]).ok_or("a dense tensor takes any shape")?.permute(&[1, 0]);
         a.copy(&from, View { offset, ..View::row_major(slot, &ty) });
         Ok(())
-    });
-    a.packed(layer.inputs[1], bytes, packing)
+    };
+    a.packed(layer.inputs[1], bytes, Packing::new("channels of taps".into(), Box::new(pack)))
 }
 
 /// The fewest channels on both sides, and the fewest tiles, for which transforms cost less than they save.
@@ -262,12 +262,13 @@ fn plain_weights(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<Vi
     let order: Vec<usize> = (2..ty.rank()).chain(inner).collect();
     let packed = View::dense(Slot(0), &ty, &order);
     let to = packed.clone();
-    let packing: Packing = Box::new(move |a, from, slot, offset| {
+    let form = format!("{to:?}");
+    let pack = move |a: &mut Assembler, from, slot, offset| {
         let from = a.multiplied(from);
         let from = a.converted(from, to.dtype);
         a.copy(&from, View { slot, offset, ..to });
         Ok(())
-    });
-    let (slot, offset) = a.packed(value, ty.bytes(), packing)?;
+    };
+    let (slot, offset) = a.packed(value, ty.bytes(), Packing::new(form, Box::new(pack)))?;
     Ok(View { slot, offset, ..packed })
 }

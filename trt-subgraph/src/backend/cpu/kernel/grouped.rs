@@ -28,7 +28,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
     }
     let x = if inner == 1 || x.strides[1] == 1 { x } else { a.ordered(x, &[0, 1]) };
     let panels = Panels::new(a.machine.isa, columns, inner, inner);
-    let packing = panels.packing(View::clone);
+    let packing = panels.packing("matrices", View::clone);
     let weights = a.packed(layer.inputs[1], 4 * runs * panels.elements(), packing)?;
     a.result(layer, DType::F32, &[0, 1], |a, out| {
         Runs::emit(a, x, (panels, weights), offsets, out);

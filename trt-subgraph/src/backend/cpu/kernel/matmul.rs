@@ -105,7 +105,7 @@ fn with_weight(a: &mut Assembler, layer: &Layer, x: &View, tb: bool) -> Result<(
         }
     };
     let panels = Panels::new(a.machine.isa, columns, inner, inner);
-    let packing = panels.packing(move |w: &View| {
+    let packing = panels.packing(if tb { "lines" } else { "columns" }, move |w: &View| {
         let w = turned(w.clone(), tb);
         w.reshape(&[1, inner, columns]).expect("leading axes of 1 go")
     });
@@ -142,12 +142,13 @@ fn plain(a: &mut Assembler, layer: &Layer, tb: bool) -> Result<View, Fault> {
     let dtype = if matches!(ty.dtype, DType::F16 | DType::BF16) { DType::F32 } else { ty.dtype };
     let ty = turned(View::row_major(Slot(0), &ty.with_dtype(dtype)), tb).ty();
     let to = View::row_major(Slot(0), &ty);
-    let packing: Packing = Box::new(move |a, from, slot, offset| {
+    let form = format!("turned: {tb}, {to:?}");
+    let pack = move |a: &mut Assembler, from, slot, offset| {
         let from = a.multiplied(from);
         let from = a.converted(turned(from, tb), to.dtype);
         a.copy(&from, View { slot, offset, ..to });
         Ok(())
-    });
-    let (slot, offset) = a.packed(value, ty.bytes(), packing)?;
+    };
+    let (slot, offset) = a.packed(value, ty.bytes(), Packing::new(form, Box::new(pack)))?;
     Ok(View { offset, ..View::row_major(slot, &ty) })
 }

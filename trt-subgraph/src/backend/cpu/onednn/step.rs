@@ -55,7 +55,7 @@ pub fn packed(
 ) -> Result<(Slot, isize), Fault> {
     let to = wanted.clone();
     let library = a.machine.library.clone().ok_or("no oneDNN")?;
-    let packing: Packing = Box::new(move |a, from, slot, offset| {
+    let pack = move |a: &mut Assembler, from, slot, offset| {
         let from = a.multiplied(from);
         let from = a.converted(from, crate::DType::F32);
         let row_major: Vec<usize> = (0..from.rank()).collect();
@@ -68,8 +68,8 @@ pub fn packed(
         ];
         emit(a, "reorder", primitive, operands);
         Ok(())
-    });
-    a.packed(value, wanted.size(), packing)
+    };
+    a.packed(value, wanted.size(), Packing::untold(Box::new(pack)))
 }
 
 impl Step for Execute {

@@ -3,6 +3,7 @@
 use crate::DType;
 use crate::network::Expr;
 use crate::network::expr::{Binary, Node, Ref, Scalar, Unary};
+use crate::truncate::truncated;
 use std::fmt::Write;
 
 /// The type of a value in registers: f32 for the half types.
@@ -48,7 +49,7 @@ pub fn literal(dtype: DType, value: Scalar) -> String {
         (d, v) => {
             let int = match v {
                 Scalar::Int(v) => v,
-                Scalar::Float(v) => v as i64,
+                Scalar::Float(v) => truncated(d, v),
             };
             match int {
                 i64::MIN => format!("({})(-9223372036854775807LL - 1)", d.name()),

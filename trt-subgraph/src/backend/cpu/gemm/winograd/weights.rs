@@ -25,7 +25,8 @@ const WIDEST: usize = 64;
 /// Transforms weights `[outputs, inputs, 3, 3]` and puts them into 16 groups of panels.
 pub fn packing(panels: &Panels, inputs: usize) -> Packing {
     let panels = panels.clone();
-    Box::new(move |a: &mut Assembler, from, slot, offset| {
+    let form = format!("filtered {inputs} {panels:?}");
+    let pack = move |a: &mut Assembler, from: Scaled, slot, offset| {
         let mut from = match from.view.dtype {
             DType::F32 => from,
             _ => a.converted(from.view, DType::F32).into(),
@@ -37,7 +38,8 @@ pub fn packing(panels: &Panels, inputs: usize) -> Packing {
         let isa = a.machine.isa;
         a.emit(Transform { from, to: (slot, offset), panels, inputs, isa }, &touches);
         Ok(())
-    })
+    };
+    Packing::new(form, Box::new(pack))
 }
 
 struct Transform {

@@ -14,7 +14,7 @@ mod text;
 pub use find::find;
 pub use plan::Plan;
 
-use super::super::assemble::{Assembler, Fault};
+use super::super::assemble::{Assembler, Fault, Packing};
 use super::super::layout::channels_last;
 use super::super::program::WEIGHTS;
 use super::super::render::Draft;
@@ -42,9 +42,10 @@ pub fn assemble(a: &mut Assembler, plan: &Plan) -> Result<(), Fault> {
             if let Operand::Vector(v) = operand {
                 let bytes = network.ty(*v).bytes();
                 let form = View::row_major(WEIGHTS, network.ty(*v));
-                let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
-                    a.copy(&from, View { slot, offset, ..form })
-                });
+                let packing = Packing::new(
+                    format!("{form:?}"),
+                    Box::new(move |a, from, slot, offset| a.copy(&from, View { slot, offset, ..form })),
+                );
                 let (_, at) = a.packed(*v, bytes, packing)?;
                 vectors.push((at, part.channels() * network.ty(*v).dtype.size()));
             }
@@ -97,7 +98,8 @@ fn weights(a: &mut Assembler, value: ValueId, plan: &Plan, part: &plan::Part) ->
     let steps = inputs * ty.dtype.size() / STEP;
     // Channels of the result: block, eighth, row. Of the image: step, half, lane, element. Then taps.
     let split = vec![blocks, eighths, 8, steps, 2, 4, word, ty.shape[2], ty.shape[3]];
-    let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
+    let form = format!("chained {split:?} of {whole:?}");
+    let pack = move |a: &mut Assembler, from: View, slot, offset| {
         let from = if from.shape == whole.shape {
             from
         } else {
@@ -110,6 +112,6 @@ fn weights(a: &mut Assembler, value: ValueId, plan: &Plan, part: &plan::Part) ->
         let from = from.permute(&[0, 7, 8, 3, 1, 2, 5, 4, 6]);
         let to = View::row_major(slot, &from.ty());
         a.copy(&from, View { offset, ..to })
-    });
-    Ok(a.packed(value, bytes, packing)?.1)
+    };
+    Ok(a.packed(value, bytes, Packing::new(form, Box::new(pack)))?.1)
 }

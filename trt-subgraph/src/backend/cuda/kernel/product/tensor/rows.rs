@@ -1,6 +1,6 @@
 //! Convolutions of an image of few channels: the taps of a row with all their channels lie next to each other, and are one tap of many.
 
-use super::super::super::super::assemble::{Assembler, Fault};
+use super::super::super::super::assemble::{Assembler, Fault, Packing};
 use super::super::super::super::kernel::pad;
 use super::super::super::super::layout::channels_last;
 use super::super::super::super::program::WEIGHTS;
@@ -97,9 +97,11 @@ pub fn row_product(
     let form = View::dense(WEIGHTS, &wide, &order);
     let (target, border) =
         (form.clone(), [(0, 0), (0, CHANNELS - channels), (0, 0), (0, rows.taps - filters.shape[3])]);
-    let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
+    let told = format!("rows {border:?} {form:?}");
+    let pack = move |a: &mut Assembler, from: View, slot, offset| {
         pad::emit(a, &from, &border, PadMode::Constant(0.0), View { slot, offset, ..target })
-    });
+    };
+    let packing = Packing::new(told, Box::new(pack));
     let (slot, offset) = a.packed(layer.inputs[1], wide.bytes(), packing)?;
     let w = View {
         slot,

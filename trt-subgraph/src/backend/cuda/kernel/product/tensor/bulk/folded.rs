@@ -1,7 +1,7 @@
 //! Convolutions of few channels that go two places at a time: two rows and columns of the image become one place of four times the channels,
 //! and four such places, next to each other in memory, are what one window has of a row.
 
-use super::super::super::super::super::assemble::{Assembler, Fault};
+use super::super::super::super::super::assemble::{Assembler, Fault, Packing};
 use super::super::super::super::super::boxes::ROW;
 use super::super::super::super::super::program::WEIGHTS;
 use super::super::super::super::pad;
@@ -87,10 +87,12 @@ pub fn product(a: &mut Assembler, layer: &Layer) -> Result<(Product, Convolution
     let form = View::dense(WEIGHTS, &wide, &memory);
     let (target, size) = (form.clone(), [2 * taps[0], 2 * WIDE]);
     let border = [0, 1].map(|i| (ahead[i], size[i] - ahead[i] - filters.shape[i + 2]));
-    let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
+    let told = format!("folded {border:?} {form:?}");
+    let pack = move |a: &mut Assembler, from: View, slot, offset| {
         let border = [(0, 0), more, border[0], border[1]];
         pad::emit(a, &from, &border, PadMode::Constant(0.0), View { slot, offset, ..target })
-    });
+    };
+    let packing = Packing::new(told, Box::new(pack));
     let (slot, offset) = a.packed(layer.inputs[1], wide.bytes(), packing)?;
     let row = (ROW / 2) as isize;
     let w = View {

@@ -5,7 +5,7 @@
 //! The right factor is prepared in parts; the left one comes as it is, and is taken apart on the way into the tensor cores. Where a sum
 //! is not finite, it is computed again as it is defined: an infinity has no parts.
 
-use super::super::super::super::super::assemble::{Assembler, Fault};
+use super::super::super::super::super::assemble::{Assembler, Fault, Packing};
 use super::super::super::super::super::boxes::ROW;
 use super::super::super::super::super::render::{Draft, indent, index_type};
 use super::super::super::super::pointwise::thread;
@@ -52,10 +52,11 @@ pub fn product(a: &mut Assembler, layer: &Layer) -> Result<Product, Fault> {
     let (n, k) = if transpose_b { (ty.shape[0], ty.shape[1]) } else { (ty.shape[1], ty.shape[0]) };
     let all = TensorType::new(DType::BF16, [PARTS, n, padded(k)]);
     let (bytes, of_all) = (all.bytes(), all.clone());
-    let packing = Box::new(move |a: &mut Assembler, from: View, slot, offset| {
+    let pack = move |a: &mut Assembler, from: View, slot, offset| {
         let from = if transpose_b { from } else { from.permute(&[1, 0]) };
         take_apart(a, &from, View { offset, ..View::row_major(slot, &of_all) })
-    });
+    };
+    let packing = Packing::new(format!("parts, {transpose_b} {all:?}"), Box::new(pack));
     let (slot, offset) = a.packed(layer.inputs[1], bytes, packing)?;
     let row = padded(k) as isize;
     let strides = if transpose_b { vec![row, 1] } else { vec![1, row] };
