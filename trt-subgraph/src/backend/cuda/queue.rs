@@ -27,8 +27,8 @@ pub struct Queue {
     pub given: Vec<usize>,
     /// The libraries' state of this thread's engine.
     pub handles: Handles,
-    /// A byte that is set between one library call and the next where no graph orders them. Library kernels may start before the one ahead
-    /// of them is done, as far as they can tell that they do not need it; they know nothing of others that use the same memory.
+    /// A byte that is set ahead of each library call where no graph orders them. Library kernels may start before the one ahead of them is
+    /// done, be it a library's or ours, of this engine or of the one before it; they know nothing of others that use the same memory.
     spacer: Buffer,
     /// Every step is waited for, so that a failure names its layer.
     blocking: bool,
@@ -52,13 +52,9 @@ impl Queue {
     /// `addresses`: of every slot, 0 for the caller's tensors.
     pub fn new(loaded: &Loaded, addresses: &[Address]) -> Result<Queue, String> {
         let program = &loaded.program;
-        let handles = if program.steps.iter().any(|s| matches!(s.action, Action::Call(_))) {
-            Handles::new(&loaded.device)?
-        } else {
-            Handles::none()
-        };
-        let calls = program.steps.iter().filter(|s| matches!(s.action, Action::Call(_))).count();
-        let spacer = Buffer::new(&loaded.device, if calls > 1 { 1 } else { 0 })?;
+        let calls = program.steps.iter().any(|s| matches!(s.action, Action::Call(_)));
+        let handles = if calls { Handles::new(&loaded.device)? } else { Handles::none() };
+        let spacer = Buffer::new(&loaded.device, usize::from(calls))?;
         let mut out = Queue {
             values: vec![],
             _boxed: vec![],
@@ -181,7 +177,6 @@ impl Queue {
     unsafe fn enqueue(&mut self, loaded: &Loaded, stream: CUstream, wait: bool) -> Result<(), String> {
         let driver = loaded.device.driver;
         let (mut few, mut many) = ([std::ptr::null_mut::<c_void>(); 32], Vec::new());
-        let mut after_call = false;
         for (at, step) in loaded.program.steps.iter().enumerate() {
             let values = &self.values[self.starts[at]..self.starts[at + 1]];
             let result = match &step.action {
@@ -218,16 +213,15 @@ impl Queue {
                     driver.check("launching a kernel", result)
                 }
                 Action::Call(call) => {
-                    if after_call {
-                        // SAFETY: the spacer is there where there are several calls.
-                        let spaced = unsafe { (driver.cuMemsetD8Async)(self.spacer.address(), 0, 1, stream) };
-                        driver.check("setting apart two library calls", spaced)?;
+                    // SAFETY: the spacer is there where there are calls; the caller's promise.
+                    unsafe {
+                        let spaced = (driver.cuMemsetD8Async)(self.spacer.address(), 0, 1, stream);
+                        driver
+                            .check("setting apart a library's call", spaced)
+                            .and_then(|()| call.enqueue(&self.handles, values, stream))
                     }
-                    // SAFETY: the caller's promise.
-                    unsafe { call.enqueue(&self.handles, values, stream) }
                 }
             };
-            after_call = matches!(step.action, Action::Call(_));
             // SAFETY: the caller's stream, which is not captured.
             let done = || driver.check("its kernel", unsafe { (driver.cuStreamSynchronize)(stream) });
             let result = if wait { result.and_then(|()| done()) } else { result };
