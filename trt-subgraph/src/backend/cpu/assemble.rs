@@ -5,6 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory.
 
 use super::super::ending;
+use super::bands;
 use super::joins::Joins;
 use super::kernel::attention::Attention;
 use super::kernel::{self, Copy, Picked, Pointwise};
@@ -91,7 +92,8 @@ impl<'a> Assembler<'a> {
             self.settle(v, to);
         }
         let wanted = std::mem::take(&mut self.wanted);
-        Ok((Program::plan(self.steps, self.slots, self.layouts), wanted))
+        let steps = bands::together(self.steps, &mut self.slots, self.machine);
+        Ok((Program::plan(steps, self.slots, self.layouts), wanted))
     }
 
     /// Assembles the `prepare` half: outputs go to the prepared weights, in the forms that are wanted.

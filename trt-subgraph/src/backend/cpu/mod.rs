@@ -8,6 +8,7 @@
 
 mod apart;
 mod assemble;
+mod bands;
 mod buffer;
 mod element;
 mod engine;

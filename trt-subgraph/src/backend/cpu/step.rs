@@ -1,5 +1,6 @@
 //! What an engine runs: a list of steps over a table of addresses.
 
+use super::bands::Lines;
 use super::onednn::Memories;
 use super::team::Team;
 use super::view::{Slot, View};
@@ -26,6 +27,11 @@ pub trait Step: Send + Sync {
 
     /// The kernel, for reports: `convolution brgconv:avx512_core`.
     fn describe(&self) -> String;
+
+    /// The step as one that may be carried out line by line.
+    fn by_lines(&self) -> Option<&dyn Lines> {
+        None
+    }
 
     /// For what brings weights into the form that a layer wants: what of the form [`Step::describe`] does not tell.
     fn form(&self) -> String {

@@ -1,6 +1,7 @@
 //! The engine against the reference backend, on every instruction set that this machine has, alone and in a team.
 
 mod attention;
+mod bands;
 mod far_windows;
 mod minimal_filtering;
 mod norms;

@@ -306,7 +306,7 @@ struct Places {
 
 impl Step for Cells {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let [bias, residual] = self.finish.addresses(call);
+        let [bias, residual] = self.finish.addresses(call.addresses);
         let weights = call.place(self.weights.0, self.weights.1);
         let at = Places { x: call.of(&self.x), out: call.of(&self.out), weights, bias, residual };
         let (items, addresses) = (self.shares * self.bands, call.addresses);

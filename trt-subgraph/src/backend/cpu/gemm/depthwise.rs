@@ -6,14 +6,16 @@ use super::lanes::{Lanes, by_lanes};
 use super::window::{self, Window};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
+use crate::backend::cpu::bands::Lines;
 use crate::backend::cpu::expr::Isa;
-use crate::backend::cpu::step::{Address, Call, Step};
+use crate::backend::cpu::step::{Address, Call, Step, place};
 use crate::backend::cpu::view::{Slot, View};
+use std::ops::Range;
 
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 50_000;
-/// Neighbouring results that share the loads of weights.
-const NEIGHBOURS: usize = 4;
+/// Neighbouring results that share the loads of weights: as many as keep the multipliers busy, and fewer at the end of a line.
+const NEIGHBOURS: [usize; 2] = [8, 4];
 
 /// A step. Tensors are `[batch, lines, columns, channels]`.
 pub struct Depthwise {
@@ -44,6 +46,30 @@ impl Depthwise {
         let residual_pitch = finish.residual.as_ref().map_or(0, positions);
         let (isa, pitch) = (a.machine.isa, positions(&out));
         a.emit(Depthwise { isa, window, x, out, weights, finish, pitch, residual_pitch }, &touches);
+    }
+
+    fn places(&self, addresses: &[Address], [x, out]: [Address; 2]) -> Places {
+        let [bias, residual] = self.finish.addresses(addresses);
+        Places { x, out, weights: place(addresses, self.weights.0, self.weights.1), bias, residual }
+    }
+
+    /// Some lines, counted over all images.
+    ///
+    /// # Safety
+    /// As for [`Step::run`]; the lines are this thread's.
+    unsafe fn some(&self, addresses: &[Address], at: &Places, thread: usize, lines: Range<usize>) {
+        let columns = self.out.shape[2];
+        for i in lines {
+            // SAFETY: the caller's promise.
+            unsafe {
+                line(self.isa, self, at, i);
+                if let Some(formula) = &self.finish.formula {
+                    let (positions, columns) = ((i * columns, columns), (0, self.out.shape[3]));
+                    let part = Part { thread, positions, columns, pitch: self.pitch };
+                    formula.apply(addresses, at.out, &part);
+                }
+            }
+        }
     }
 
     /// The taps along an axis that are inside of the input for result `i`.
@@ -79,98 +105,169 @@ unsafe fn of_line<L: Lanes>(d: &Depthwise, at: &Places, line: usize) {
     let (image, h) = (line / lines, line % lines);
     let rows = d.inside(0, h);
     let whole = |w: usize| w < columns && d.inside(1, w) == (0, d.window.size[1]);
+    let all = |w: usize, n: usize| whole(w) && whole(w + n - 1);
+    let [many, few] = NEIGHBOURS;
     let mut w = 0;
     while w < columns {
+        let place = (image, h, w);
         // SAFETY: the caller's promise; all taps of neighbours whose windows are whole are inside.
         unsafe {
-            if whole(w) && whole(w + NEIGHBOURS - 1) {
-                results::<L, NEIGHBOURS>(d, at, (image, h, w), rows, (0, d.window.size[1]));
-                w += NEIGHBOURS;
+            if all(w, many) {
+                neighbours::<L, { NEIGHBOURS[0] }>(d, at, place, rows);
+                w += many;
+            } else if all(w, few) {
+                neighbours::<L, { NEIGHBOURS[1] }>(d, at, place, rows);
+                w += few;
             } else {
-                results::<L, 1>(d, at, (image, h, w), rows, d.inside(1, w));
+                results::<L, 1, 0>(d, at, place, rows, d.inside(1, w));
                 w += 1;
             }
         }
     }
 }
 
-/// `N` neighbouring results, of the taps `rows` and `columns` of the window.
+/// `N` neighbouring results, of the taps `rows` and all columns of the window.
+///
+/// # Safety
+/// As for [`results`].
+#[inline(always)]
+unsafe fn neighbours<L: Lanes, const N: usize>(
+    d: &Depthwise,
+    at: &Places,
+    place: (usize, usize, usize),
+    rows: (usize, usize),
+) {
+    let columns = (0, d.window.size[1]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        match d.window.size[1] {
+            3 => results::<L, N, 3>(d, at, place, rows, columns),
+            5 => results::<L, N, 5>(d, at, place, rows, columns),
+            7 => results::<L, N, 7>(d, at, place, rows, columns),
+            _ => results::<L, N, 0>(d, at, place, rows, columns),
+        }
+    }
+}
+
+/// `N` neighbouring results, of the taps `rows` and `columns` of the window; these are `0..K` unless `K` is 0.
 ///
 /// # Safety
 /// As for [`line`]; the taps are inside of the input.
 #[inline(always)]
-unsafe fn results<L: Lanes, const N: usize>(
+unsafe fn results<L: Lanes, const N: usize, const K: usize>(
+    d: &Depthwise,
+    at: &Places,
+    place: (usize, usize, usize),
+    rows: (usize, usize),
+    columns: (usize, usize),
+) {
+    let channels = d.x.shape[3];
+    let whole = channels / L::COUNT * L::COUNT;
+    for c in (0..whole).step_by(L::COUNT) {
+        // SAFETY: the caller's promise; a whole vector of channels.
+        unsafe { vector::<L, N, K, true>(d, at, place, rows, columns, (c as isize, L::COUNT)) };
+    }
+    if whole < channels {
+        // SAFETY: as above; what is left of them.
+        unsafe { vector::<L, N, K, false>(d, at, place, rows, columns, (whole as isize, channels - whole)) };
+    }
+}
+
+/// The same for a vector of channels: the first one, and how many.
+///
+/// # Safety
+/// As for [`results`]; these are channels, as many as a vector has where `WHOLE`.
+#[inline(always)]
+unsafe fn vector<L: Lanes, const N: usize, const K: usize, const WHOLE: bool>(
     d: &Depthwise,
     at: &Places,
     (image, h, w): (usize, usize, usize),
     rows: (usize, usize),
     columns: (usize, usize),
+    (c, n): (isize, usize),
 ) {
-    let (x, window, channels) = (&d.x, &d.window, d.x.shape[3]);
+    let (x, window, channels) = (&d.x, &d.window, d.x.shape[3] as isize);
     let start = |axis: usize, i: usize| (i * window.stride[axis]) as isize - window.before[axis] as isize;
     let corner = image as isize * x.strides[0] + start(0, h) * x.strides[1] + start(1, w) * x.strides[2];
     let steps = [0, 1].map(|axis| window.dilation[axis] as isize * x.strides[axis + 1]);
     let neighbour = window.stride[1] as isize * x.strides[2];
     let position = ((image * d.out.shape[1] + h) * d.out.shape[2] + w) as isize;
-    for channel in (0..channels).step_by(L::COUNT) {
-        let n = (channels - channel).min(L::COUNT);
-        let c = channel as isize;
-        // SAFETY: channels of taps inside of the input, of weights, bias, residual and result.
-        unsafe {
-            let load = |from: *const f32| if n == L::COUNT { L::load(from) } else { L::load_first(from, n) };
-            let bias = if d.finish.bias.is_some() { L::load(at.bias.at::<f32>(c)) } else { L::splat(0.0) };
-            let mut sums = [bias; N];
-            for r in rows.0..rows.1 {
-                for k in columns.0..columns.1 {
-                    let tap = r * window.size[1] + k;
-                    let weight = load(at.weights.at::<f32>((tap * channels) as isize + c));
-                    let from = at.x.at::<f32>(corner + r as isize * steps[0] + k as isize * steps[1] + c);
-                    for i in 0..N {
-                        let x = load(from.wrapping_offset(i as isize * neighbour));
-                        sums[i] = x.mul_add(weight, sums[i]);
-                    }
-                }
+    // SAFETY: channels of taps inside of the input, of weights, bias, residual and result.
+    unsafe {
+        let load = |from: *const f32| L::load_some::<WHOLE>(from, n);
+        let bias = if d.finish.bias.is_some() { L::load(at.bias.at::<f32>(c)) } else { L::splat(0.0) };
+        let mut sums = [bias; N];
+        let mut tap = |r: usize, k: usize| {
+            let weight = load(at.weights.at::<f32>((r * window.size[1] + k) as isize * channels + c));
+            let from = at.x.at::<f32>(corner + r as isize * steps[0] + k as isize * steps[1] + c);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = load(from.wrapping_offset(i as isize * neighbour)).mul_add(weight, *sum);
             }
-            for (i, &sum) in sums.iter().enumerate() {
-                let (mut y, position) = (sum, position + i as isize);
-                if d.finish.residual.is_some() {
-                    y = y.add(load(at.residual.at::<f32>(position * d.residual_pitch + c)));
-                }
-                if let Some((low, high)) = d.finish.clamp {
-                    y = y.at_least(L::splat(low)).at_most(L::splat(high));
-                }
-                let to = at.out.at::<f32>(position * d.pitch + c);
-                if n == L::COUNT { y.store(to) } else { y.store_first(to, n) }
+        };
+        for r in rows.0..rows.1 {
+            match K {
+                0 => (columns.0..columns.1).for_each(|k| tap(r, k)),
+                _ => (0..K).for_each(|k| tap(r, k)),
             }
         }
+        for (i, &sum) in sums.iter().enumerate() {
+            let (mut y, position) = (sum, position + i as isize);
+            if d.finish.residual.is_some() {
+                y = y.add(load(at.residual.at::<f32>(position * d.residual_pitch + c)));
+            }
+            if let Some((low, high)) = d.finish.clamp {
+                y = y.at_least(L::splat(low)).at_most(L::splat(high));
+            }
+            y.store_some::<WHOLE>(at.out.at::<f32>(position * d.pitch + c), n);
+        }
+    }
+}
+
+impl Lines for Depthwise {
+    fn x(&self) -> &View {
+        &self.x
+    }
+
+    fn out(&self) -> &View {
+        &self.out
+    }
+
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn weights(&self) -> usize {
+        4 * self.x.shape[3] * self.window.size[0] * self.window.size[1]
+    }
+
+    unsafe fn lines(
+        &self,
+        addresses: &[Address],
+        thread: usize,
+        places: [Address; 2],
+        image: usize,
+        lines: Range<usize>,
+    ) {
+        let (at, first) = (self.places(addresses, places), image * self.out.shape[1]);
+        // SAFETY: the caller's promise.
+        unsafe { self.some(addresses, &at, thread, first + lines.start..first + lines.end) };
     }
 }
 
 impl Step for Depthwise {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let [bias, residual] = self.finish.addresses(call);
-        let weights = call.place(self.weights.0, self.weights.1);
-        let at = Places { x: call.of(&self.x), out: call.of(&self.out), weights, bias, residual };
-        let (lines, addresses) = (self.out.shape[0] * self.out.shape[1], call.addresses);
-        let columns = self.out.shape[2];
-        let work = columns * self.out.shape[3] * self.window.size[0] * self.window.size[1];
+        let at = self.places(call.addresses, [&self.x, &self.out].map(|v| call.of(v)));
+        let lines = self.out.shape[0] * self.out.shape[1];
+        let work = self.out.shape[2] * self.out.shape[3] * self.window.size[0] * self.window.size[1];
         call.team.split(lines, GRAIN / work.max(1), |thread, part| {
-            for i in part {
-                // SAFETY: the caller gives all tensors; lines are disjoint parts of the result.
-                unsafe {
-                    line(self.isa, self, &at, i);
-                    if let Some(formula) = &self.finish.formula {
-                        let (positions, columns) = ((i * columns, columns), (0, self.out.shape[3]));
-                        formula.apply(
-                            addresses,
-                            at.out,
-                            &Part { thread, positions, columns, pitch: self.pitch },
-                        );
-                    }
-                }
-            }
+            // SAFETY: the caller gives all tensors; lines are disjoint parts of the result.
+            unsafe { self.some(call.addresses, &at, thread, part) };
         });
         Ok(())
+    }
+
+    fn by_lines(&self) -> Option<&dyn Lines> {
+        Some(self)
     }
 
     fn describe(&self) -> String {

@@ -6,7 +6,7 @@ use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
 use crate::backend::cpu::kernel::bias;
 use crate::backend::cpu::scaled::Scaled;
-use crate::backend::cpu::step::{Address, Call};
+use crate::backend::cpu::step::{Address, place};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::{Expr, Layer};
@@ -81,10 +81,11 @@ impl Finish {
     }
 
     /// Where bias and residual lie; null where there is none.
-    pub fn addresses(&self, call: &Call) -> [Address; 2] {
+    pub fn addresses(&self, addresses: &[Address]) -> [Address; 2] {
         let null = Address::new(std::ptr::null_mut());
-        let bias = self.bias.map_or(null, |(slot, offset)| call.place(slot, offset));
-        [bias, self.residual.as_ref().map_or(null, |v| call.of(v))]
+        let at = |slot, offset| place(addresses, slot, offset);
+        let bias = self.bias.map_or(null, |(slot, offset)| at(slot, offset));
+        [bias, self.residual.as_ref().map_or(null, |v| at(v.slot, v.offset))]
     }
 
     /// In words.

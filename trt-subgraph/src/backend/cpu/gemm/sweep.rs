@@ -15,9 +15,11 @@ use super::tile::{self, ROWS, Tile};
 use super::window::{Window, pitch};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
+use crate::backend::cpu::bands::Lines;
 use crate::backend::cpu::expr::Isa;
-use crate::backend::cpu::step::{Address, Call, Step};
+use crate::backend::cpu::step::{Address, Call, Step, place};
 use crate::backend::cpu::view::{Slot, View};
+use std::ops::Range;
 
 /// Multiplications below which a second thread costs more than it gives.
 const GRAIN: usize = 200_000;
@@ -157,21 +159,40 @@ impl Sweep {
     unsafe fn item(&self, addresses: &[Address], at: &Places, thread: usize, item: usize) {
         let (share, item) = (item / (self.items() / self.shares), item % (self.items() / self.shares));
         let lines = self.out.shape[1];
+        let (image, band, all) = match self.copied {
+            Some(_) => (item / self.bands, item % self.bands, lines),
+            None => (0, item, self.out.shape[0] * lines),
+        };
+        let lines = band * self.band..all.min((band + 1) * self.band);
+        // SAFETY: the caller's promise.
+        unsafe { self.band(addresses, at, thread, (image, lines), (share, self.shares)) };
+    }
+
+    /// A band of lines of an image, or of all images where nothing is copied, by one of so many shares of the panels.
+    ///
+    /// # Safety
+    /// As for [`Step::run`]; a band of [`Sweep::band`] lines at most, which is this thread's.
+    unsafe fn band(
+        &self,
+        addresses: &[Address],
+        at: &Places,
+        thread: usize,
+        (image, band): (usize, Range<usize>),
+        (share, shares): (usize, usize),
+    ) {
+        let lines = self.out.shape[1];
         let channels = self.x.shape[3];
-        let (image, first, last, base, strides) = match self.copied {
+        let (first, last) = (band.start, band.end);
+        let (base, strides) = match self.copied {
             Some((h, w, _)) => {
-                let (image, band) = (item / self.bands, item % self.bands);
-                let (first, last) = (band * self.band, lines.min((band + 1) * self.band));
                 let to = at.scratch.at::<f32>((thread * bytes(h * w * channels) / 4) as isize);
                 // SAFETY: the scratch is this thread's and has room for a band.
                 unsafe { self.copy(at.x.at::<f32>(image as isize * self.x.strides[0]), first, last, to, w) };
-                (image, first, last, to.cast_const(), [0, (w * channels) as isize, channels as isize])
+                (to.cast_const(), [0, (w * channels) as isize, channels as isize])
             }
             None => {
-                let (first, last) =
-                    (item * self.band, (self.out.shape[0] * lines).min((item + 1) * self.band));
                 let strides = [self.x.strides[0], self.x.strides[1], self.x.strides[2]];
-                (0, first, last, at.x.at::<f32>(0).cast_const(), strides)
+                (at.x.at::<f32>(0).cast_const(), strides)
             }
         };
         let [sh, sw] = [0, 1].map(|i| strides[i + 1] * self.window.stride[i] as isize);
@@ -184,7 +205,7 @@ impl Sweep {
         let from = (image * lines + first) * columns;
         let count = (last - first) * columns;
         let panels = self.panels.list.len();
-        let panels = &self.panels.list[panels * share / self.shares..panels * (share + 1) / self.shares];
+        let panels = &self.panels.list[panels * share / shares..panels * (share + 1) / shares];
         let outputs = self.out.shape[3] / self.window.groups;
         let depth = self.panels.depth;
         let parts = (0..depth.max(1)).step_by(self.terms.min(depth.max(1)));
@@ -316,6 +337,13 @@ impl Sweep {
         }
     }
 
+    fn places(&self, addresses: &[Address], [x, out]: [Address; 2]) -> Places {
+        let [bias, residual] = self.finish.addresses(addresses);
+        let weights = place(addresses, self.weights.0, self.weights.1);
+        let scratch = self.copied.map_or(x, |c| place(addresses, c.2, 0));
+        Places { x, out, weights, scratch, bias, residual }
+    }
+
     fn items(&self) -> usize {
         self.shares * self.bands * if self.copied.is_some() { self.out.shape[0] } else { 1 }
     }
@@ -336,13 +364,44 @@ fn bytes(elements: usize) -> usize {
     (4 * elements).next_multiple_of(64)
 }
 
+impl Lines for Sweep {
+    fn x(&self) -> &View {
+        &self.x
+    }
+
+    fn out(&self) -> &View {
+        &self.out
+    }
+
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn weights(&self) -> usize {
+        4 * self.panels.elements() * self.window.groups
+    }
+
+    unsafe fn lines(
+        &self,
+        addresses: &[Address],
+        thread: usize,
+        places: [Address; 2],
+        image: usize,
+        lines: Range<usize>,
+    ) {
+        let at = self.places(addresses, places);
+        let (image, first) = if self.copied.is_some() { (image, 0) } else { (0, image * self.out.shape[1]) };
+        for from in lines.clone().step_by(self.band) {
+            let band = first + from..first + lines.end.min(from + self.band);
+            // SAFETY: the caller's promise.
+            unsafe { self.band(addresses, &at, thread, (image, band), (0, 1)) };
+        }
+    }
+}
+
 impl Step for Sweep {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let (x, out) = (call.of(&self.x), call.of(&self.out));
-        let [bias, residual] = self.finish.addresses(call);
-        let weights = call.place(self.weights.0, self.weights.1);
-        let scratch = self.copied.map_or(x, |c| call.place(c.2, 0));
-        let at = Places { x, out, weights, scratch, bias, residual };
+        let at = self.places(call.addresses, [&self.x, &self.out].map(|v| call.of(v)));
         let (items, addresses) = (self.items(), call.addresses);
         let work = self.out.elements() * self.panels.depth / items;
         call.team.split(items, GRAIN / work.max(1), |thread, part| {
@@ -352,6 +411,10 @@ impl Step for Sweep {
             }
         });
         Ok(())
+    }
+
+    fn by_lines(&self) -> Option<&dyn Lines> {
+        (self.terms == usize::MAX).then_some(self)
     }
 
     fn describe(&self) -> String {

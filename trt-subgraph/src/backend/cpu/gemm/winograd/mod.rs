@@ -217,7 +217,7 @@ struct Places {
 
 impl Step for Winograd {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let [bias, residual] = self.finish.addresses(call);
+        let [bias, residual] = self.finish.addresses(call.addresses);
         let weights = call.place(self.weights.0, self.weights.1);
         let at = Places { x: call.of(&self.x), out: call.of(&self.out), weights, bias, residual };
         let scratch = call.place(self.scratch, 0);
