@@ -162,7 +162,8 @@ fn examine(
     if node.mutates || touched(node, reads).any(is_pinned) {
         return Err((Code::Mutates, "it reads or writes memory that the graph writes in place".into()));
     }
-    if KEEP_GAPS.contains(&node.kind.as_str()) && node.outputs.iter().any(|&v| graph[v].written) {
+    let keeps_gaps = KEEP_GAPS.contains(&node.kind.as_str());
+    if keeps_gaps && node.outputs.iter().any(|&v| graph[v].written) {
         return Err((Code::Mutates, "its result may lie in memory with gaps, and is written later".into()));
     }
     if node.side_effects {
@@ -171,8 +172,7 @@ fn examine(
     if node.view && node.outputs.iter().any(|&v| graph[v].shared) {
         return Err((Code::Aliases, "its result shares memory with what the caller sees".into()));
     }
-    let keeps_gaps = node.view || KEEP_GAPS.contains(&node.kind.as_str());
-    if keeps_gaps && node.outputs.iter().any(|&v| graph[v].asked) {
+    if (keeps_gaps || node.view) && node.outputs.iter().any(|&v| graph[v].asked) {
         return Err((Code::Aliases, "the program asks how its result lies in memory".into()));
     }
     if options.excludes(&op_name(node)) {

@@ -219,7 +219,8 @@ pub fn form(g: &mut Generator) -> Option<()> {
     }
     g.line(text.replace('$', &value));
     if g.random.chance(0.4) {
-        g.line(g.random.clone().pick(&["$.add_(1)", "$.mul_(2)", "$[0] = 3"]).replace('$', &value));
+        let write = *g.random.pick(&["$.add_(1)", "$.mul_(2)", "$[0] = 3"]);
+        g.line(write.replace('$', &value));
     }
     tensors.push(Tensor { name: value, shape, memory, ..a });
     for tensor in tensors {

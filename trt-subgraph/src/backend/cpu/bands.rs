@@ -11,46 +11,48 @@ use super::step::{Address, Call, Step, place};
 use super::view::{Slot, View};
 use crate::backend::RunError;
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-/// Lines of a band at least, and at most.
-const LINES: Range<usize> = 4..17;
+/// Lines of a band.
+const LINES: RangeInclusive<usize> = 4..=16;
 /// Steps that a band goes through at most.
 const MOST: usize = 8;
 /// Parts of an image for each thread; lines at their borders are computed twice.
 const PARTS_A_THREAD: usize = 2;
 
-/// A step whose result is an image, which may be computed line by line. Tensors are `[batch, lines, columns, channels]`.
-pub trait Lines {
+/// What a step does to images `[batch, lines, columns, channels]`.
+pub struct Images<'a> {
     /// What it reads line by line.
-    fn x(&self) -> &View;
-
+    pub x: &'a View,
     /// What it writes.
-    fn out(&self) -> &View;
-
+    pub out: &'a View,
     /// Which lines of `x` a line of the result needs.
-    fn window(&self) -> &Window;
-
+    pub window: &'a Window,
     /// Bytes of weights, which each band reads.
-    fn weights(&self) -> usize;
+    pub weights: usize,
+}
 
-    /// Computes some lines of an image. `places` are the addresses of the first elements of `x` and the result.
+/// Lines of one image of the batch.
+pub struct Band {
+    pub image: usize,
+    pub lines: Range<usize>,
+}
+
+/// A step whose result is an image, which may be computed line by line.
+pub trait Lines {
+    /// What it reads and writes.
+    fn images(&self) -> Images<'_>;
+
+    /// Computes some lines. `places` are the addresses of the first elements of what it reads and of the result.
     ///
     /// # Safety
     /// As for [`Step::run`], where of `x` the lines have to be there that these need, and of the result these.
-    unsafe fn lines(
-        &self,
-        addresses: &[Address],
-        thread: usize,
-        places: [Address; 2],
-        image: usize,
-        lines: Range<usize>,
-    );
+    unsafe fn lines(&self, addresses: &[Address], thread: usize, places: [Address; 2], band: Band);
 }
 
-/// The lines of `step`'s input that these lines of its result need.
-fn needed(step: &dyn Lines, lines: &Range<usize>) -> Range<usize> {
-    let (w, height) = (step.window(), step.x().shape[1]);
+/// The lines of a step's input that these lines of its result need.
+fn needed(step: &Images, lines: &Range<usize>) -> Range<usize> {
+    let (w, height) = (step.window, step.x.shape[1]);
     if lines.is_empty() {
         return 0..0;
     }
@@ -86,22 +88,22 @@ struct Bands {
 /// The same steps, those that may be carried out together as one.
 pub fn together(steps: Vec<Emitted>, slots: &mut Vec<Source>, machine: &Machine) -> Vec<Emitted> {
     // How many steps touch each slot.
-    let mut readers = vec![0usize; slots.len()];
+    let mut touches = vec![0usize; slots.len()];
     for step in &steps {
         let touched: BTreeSet<usize> = step.touches.iter().map(|s| s.0 as usize).collect();
-        touched.into_iter().for_each(|slot| readers[slot] += 1);
+        touched.into_iter().for_each(|slot| touches[slot] += 1);
     }
     let mut out: Vec<Emitted> = Vec::new();
     let mut run: Vec<Emitted> = Vec::new();
     for step in steps {
-        let follows = run.last().is_some_and(|last| follow(last, &step, slots, &readers, machine));
+        let follows = run.last().is_some_and(|last| follow(last, &step, slots, &touches, machine));
         if !follows {
             out.extend(merged(std::mem::take(&mut run), slots, machine));
         }
         run.push(step);
         // Too many of them part where least lies between.
         while run.len() > 1 && plan(&run, machine).is_none() {
-            let between = |at: &usize| run[*at].step.by_lines().map(|s| s.x().elements());
+            let between = |at: &usize| run[*at].step.by_lines().map(|s| s.images().x.elements());
             let cut = (1..run.len()).min_by_key(between).expect("there are several");
             out.extend(merged(run.drain(..cut).collect(), slots, machine));
         }
@@ -111,9 +113,9 @@ pub fn together(steps: Vec<Emitted>, slots: &mut Vec<Source>, machine: &Machine)
 }
 
 /// Does `second` alone read what `first` writes, line by line, and is that too much to stay in the cache?
-fn follow(first: &Emitted, second: &Emitted, slots: &[Source], readers: &[usize], machine: &Machine) -> bool {
+fn follow(first: &Emitted, second: &Emitted, slots: &[Source], touches: &[usize], machine: &Machine) -> bool {
     let (Some(a), Some(b)) = (first.step.by_lines(), second.step.by_lines()) else { return false };
-    let (from, to) = (a.out(), b.x());
+    let (from, to) = (a.images().out, b.images().x);
     let slot = from.slot.0 as usize;
     let bytes = 4 * from.elements();
     // Their own alone, and lines without gaps.
@@ -127,7 +129,7 @@ fn follow(first: &Emitted, second: &Emitted, slots: &[Source], readers: &[usize]
         && is_dense(from)
         && is_dense(to)
         && whole == bytes
-        && readers[slot] == 2
+        && touches[slot] == 2
         && is_large
         && second.touches.iter().filter(|s| **s == from.slot).count() == 1
 }
@@ -140,7 +142,7 @@ fn merged(run: Vec<Emitted>, slots: &mut Vec<Source>, machine: &Machine) -> Vec<
             bands.scratch = Slot(slots.len() as u32);
             slots.push(Source::Arena(machine.threads * bands.scratch_bytes));
             let inner: Vec<Slot> =
-                run[1..].iter().filter_map(|s| Some(s.step.by_lines()?.x().slot)).collect();
+                run[1..].iter().filter_map(|s| Some(s.step.by_lines()?.images().x.slot)).collect();
             let mut touches: Vec<Slot> = run.iter().flat_map(|s| &s.touches).copied().collect();
             touches.retain(|slot| !inner.contains(slot));
             touches.push(bands.scratch);
@@ -155,31 +157,33 @@ fn merged(run: Vec<Emitted>, slots: &mut Vec<Source>, machine: &Machine) -> Vec<
 /// Bands for steps that follow each other, where enough lines of all that lies between them fit half of the second-level cache, and the
 /// weights a quarter of it; steps and memory are still missing.
 fn plan(run: &[Emitted], machine: &Machine) -> Option<Bands> {
-    let steps: Vec<&dyn Lines> = run.iter().filter_map(|s| s.step.by_lines()).collect();
-    let weights: usize = steps.iter().map(|s| s.weights()).sum();
+    let steps: Vec<Images> = run.iter().filter_map(|s| Some(s.step.by_lines()?.images())).collect();
+    let weights: usize = steps.iter().map(|s| s.weights).sum();
     if !(2..=MOST).contains(&run.len()) || steps.len() < run.len() || weights > machine.cache / 4 {
         return None;
     }
-    let out = steps.last()?.out();
+    let out = steps.last()?.out;
     let (images, height) = (out.shape[0], out.shape[1]);
-    let parts = (PARTS_A_THREAD * machine.threads).div_ceil(images).min(height);
-    let parts = if machine.threads == 1 { 1 } else { parts };
+    let parts = match machine.threads {
+        1 => 1,
+        threads => (PARTS_A_THREAD * threads).div_ceil(images).min(height),
+    };
     let part = height.div_ceil(parts);
     let layout = |band: usize| {
         let mut between: Vec<Between> = Vec::new();
         let mut offset = 0;
         for (at, step) in steps[..steps.len() - 1].iter().enumerate() {
             let after = steps[at + 1..].iter().rev();
-            let lines = after.fold(band, |n, s| s.window().reach(0, n).min(s.x().shape[1]));
-            let shape = &step.out().shape;
+            let lines = after.fold(band, |n, s| s.window.reach(0, n).min(s.x.shape[1]));
+            let shape = &step.out.shape;
             let line_bytes = 4 * shape[2] * shape[3];
             between.push(Between { room: lines, line_bytes, offset });
-            offset += (between[at].room * line_bytes).next_multiple_of(64);
+            offset += (lines * line_bytes).next_multiple_of(64);
         }
         (between, offset)
     };
     let fits = |band: &usize| layout(*band).1 + weights <= machine.cache / 2;
-    let band = LINES.map(|n| n.min(part)).rev().find(fits)?;
+    let band = LINES.rev().map(|n| n.min(part)).find(fits)?;
     // Bands of one length.
     let band = part.div_ceil(part.div_ceil(band));
     let (between, scratch_bytes) = layout(band);
@@ -205,13 +209,15 @@ impl Bands {
             let mut band = first..lines.end.min(first + self.band);
             for (at, step) in self.members().enumerate().rev() {
                 wanted[at] = band.clone();
-                band = needed(step, &band);
+                band = needed(&step.images(), &band);
             }
-            let mut x = self.members().next().map(|step| of(step.x())).expect("there are steps");
+            let mut x = self.members().next().map(|step| of(step.images().x)).expect("there are steps");
             for (at, step) in self.members().enumerate() {
+                let result = step.images().out;
                 let Some(b) = self.between.get(at) else {
+                    let band = Band { image, lines: wanted[at].clone() };
                     // SAFETY: what it reads is between the steps; the rest is the caller's.
-                    unsafe { step.lines(addresses, thread, [x, of(step.out())], image, wanted[at].clone()) };
+                    unsafe { step.lines(addresses, thread, [x, of(result)], band) };
                     break;
                 };
                 let (wanted, had) = (&wanted[at], &mut had[at]);
@@ -220,12 +226,15 @@ impl Bands {
                 let kept = if had.contains(&wanted.start) { had.end.min(wanted.end) } else { wanted.start };
                 let from = wanted.start.saturating_sub(had.start) * b.line_bytes;
                 // SAFETY: lines of this thread's memory, for which there is room.
-                unsafe { std::ptr::copy(place.add(from), place, (kept - wanted.start) * b.line_bytes) };
+                unsafe {
+                    std::ptr::copy(place.wrapping_add(from), place, (kept - wanted.start) * b.line_bytes)
+                };
                 // Where line 0 of the first image would be.
-                let ahead = (image * step.out().shape[1] + wanted.start) * b.line_bytes;
+                let ahead = (image * result.shape[1] + wanted.start) * b.line_bytes;
                 let out = Address::new(place.wrapping_sub(ahead));
+                let band = Band { image, lines: kept..wanted.end };
                 // SAFETY: what it reads is the caller's or between the steps, and there is room for what it writes.
-                unsafe { step.lines(addresses, thread, [x, out], image, kept..wanted.end) };
+                unsafe { step.lines(addresses, thread, [x, out], band) };
                 *had = wanted.clone();
                 x = out;
             }
@@ -235,7 +244,7 @@ impl Bands {
 
 impl Step for Bands {
     unsafe fn run(&self, call: &Call) -> Result<(), RunError> {
-        let last = self.members().next_back().expect("there are steps").out();
+        let last = self.members().next_back().expect("there are steps").images().out;
         let (images, height) = (last.shape[0], last.shape[1]);
         let addresses = call.addresses;
         call.team.split(images * self.parts, 1, |thread, items| {

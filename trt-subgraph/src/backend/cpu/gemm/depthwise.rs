@@ -6,7 +6,7 @@ use super::lanes::{Lanes, by_lanes};
 use super::window::{self, Window};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
-use crate::backend::cpu::bands::Lines;
+use crate::backend::cpu::bands::{Band, Images, Lines};
 use crate::backend::cpu::expr::Isa;
 use crate::backend::cpu::step::{Address, Call, Step, place};
 use crate::backend::cpu::view::{Slot, View};
@@ -224,31 +224,17 @@ unsafe fn vector<L: Lanes, const N: usize, const K: usize, const WHOLE: bool>(
 }
 
 impl Lines for Depthwise {
-    fn x(&self) -> &View {
-        &self.x
+    fn images(&self) -> Images<'_> {
+        Images {
+            x: &self.x,
+            out: &self.out,
+            window: &self.window,
+            weights: 4 * self.x.shape[3] * self.window.size[0] * self.window.size[1],
+        }
     }
 
-    fn out(&self) -> &View {
-        &self.out
-    }
-
-    fn window(&self) -> &Window {
-        &self.window
-    }
-
-    fn weights(&self) -> usize {
-        4 * self.x.shape[3] * self.window.size[0] * self.window.size[1]
-    }
-
-    unsafe fn lines(
-        &self,
-        addresses: &[Address],
-        thread: usize,
-        places: [Address; 2],
-        image: usize,
-        lines: Range<usize>,
-    ) {
-        let (at, first) = (self.places(addresses, places), image * self.out.shape[1]);
+    unsafe fn lines(&self, addresses: &[Address], thread: usize, places: [Address; 2], band: Band) {
+        let (at, lines, first) = (self.places(addresses, places), band.lines, band.image * self.out.shape[1]);
         // SAFETY: the caller's promise.
         unsafe { self.some(addresses, &at, thread, first + lines.start..first + lines.end) };
     }

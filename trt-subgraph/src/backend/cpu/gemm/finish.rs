@@ -83,9 +83,8 @@ impl Finish {
     /// Where bias and residual lie; null where there is none.
     pub fn addresses(&self, addresses: &[Address]) -> [Address; 2] {
         let null = Address::new(std::ptr::null_mut());
-        let at = |slot, offset| place(addresses, slot, offset);
-        let bias = self.bias.map_or(null, |(slot, offset)| at(slot, offset));
-        [bias, self.residual.as_ref().map_or(null, |v| at(v.slot, v.offset))]
+        let bias = self.bias.map_or(null, |(slot, offset)| place(addresses, slot, offset));
+        [bias, self.residual.as_ref().map_or(null, |v| place(addresses, v.slot, v.offset))]
     }
 
     /// In words.

@@ -15,6 +15,7 @@
 pub mod ahead;
 pub mod attend;
 pub mod batch;
+mod border;
 pub mod cells;
 pub mod change;
 pub mod depthwise;

@@ -8,6 +8,7 @@
 //! window of sums for each result channel.
 
 use super::ahead::Ahead;
+use super::border;
 use super::finish::Finish;
 use super::formula::Part;
 use super::panels::Panels;
@@ -15,7 +16,7 @@ use super::tile::{self, ROWS, Tile};
 use super::window::{Window, pitch};
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
-use crate::backend::cpu::bands::Lines;
+use crate::backend::cpu::bands::{Band, Images, Lines};
 use crate::backend::cpu::expr::Isa;
 use crate::backend::cpu::step::{Address, Call, Step, place};
 use crate::backend::cpu::view::{Slot, View};
@@ -187,7 +188,7 @@ impl Sweep {
             Some((h, w, _)) => {
                 let to = at.scratch.at::<f32>((thread * bytes(h * w * channels) / 4) as isize);
                 // SAFETY: the scratch is this thread's and has room for a band.
-                unsafe { self.copy(at.x.at::<f32>(image as isize * self.x.strides[0]), first, last, to, w) };
+                unsafe { border::copy(&self.x, &self.window, at.x, (image, band), to, w) };
                 (to.cast_const(), [0, (w * channels) as isize, channels as isize])
             }
             None => {
@@ -298,45 +299,6 @@ impl Sweep {
         }
     }
 
-    /// Copies what result lines `first..last` of an image read, with the border.
-    ///
-    /// # Safety
-    /// `image` is an image of the input; `to` has room for the band.
-    unsafe fn copy(&self, image: *mut f32, first: usize, last: usize, to: *mut f32, width: usize) {
-        let (x, w, channels) = (&self.x, &self.window, self.x.shape[3]);
-        let height = w.reach(0, last - first);
-        let top = (first * w.stride[0]) as isize - w.before[0] as isize;
-        let left = w.before[1].min(width);
-        let middle = x.shape[2].min(width - left);
-        for line in 0..height {
-            // SAFETY: `to` has room for `height` lines; lines of the input are inside of the image.
-            unsafe {
-                let to = std::slice::from_raw_parts_mut(to.add(line * width * channels), width * channels);
-                let source = top + line as isize;
-                if source < 0 || source >= x.shape[1] as isize {
-                    to.fill(0.0);
-                    continue;
-                }
-                let from = image.wrapping_offset(source * x.strides[1]).cast_const();
-                to[..left * channels].fill(0.0);
-                to[(left + middle) * channels..].fill(0.0);
-                let to = &mut to[left * channels..(left + middle) * channels];
-                if x.strides[3] == 1 && x.strides[2] == channels as isize {
-                    to.copy_from_slice(std::slice::from_raw_parts(from, middle * channels));
-                } else if channels == 1 && x.strides[2] == 1 {
-                    to.copy_from_slice(std::slice::from_raw_parts(from, middle));
-                } else {
-                    for c in 0..channels {
-                        let plane = from.wrapping_offset(c as isize * x.strides[3]);
-                        for (i, cell) in to.chunks_exact_mut(channels).enumerate() {
-                            cell[c] = *plane.wrapping_offset(i as isize * x.strides[2]);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     fn places(&self, addresses: &[Address], [x, out]: [Address; 2]) -> Places {
         let [bias, residual] = self.finish.addresses(addresses);
         let weights = place(addresses, self.weights.0, self.weights.1);
@@ -365,36 +327,25 @@ fn bytes(elements: usize) -> usize {
 }
 
 impl Lines for Sweep {
-    fn x(&self) -> &View {
-        &self.x
+    fn images(&self) -> Images<'_> {
+        Images {
+            x: &self.x,
+            out: &self.out,
+            window: &self.window,
+            weights: 4 * self.panels.elements() * self.window.groups,
+        }
     }
 
-    fn out(&self) -> &View {
-        &self.out
-    }
-
-    fn window(&self) -> &Window {
-        &self.window
-    }
-
-    fn weights(&self) -> usize {
-        4 * self.panels.elements() * self.window.groups
-    }
-
-    unsafe fn lines(
-        &self,
-        addresses: &[Address],
-        thread: usize,
-        places: [Address; 2],
-        image: usize,
-        lines: Range<usize>,
-    ) {
-        let at = self.places(addresses, places);
-        let (image, first) = if self.copied.is_some() { (image, 0) } else { (0, image * self.out.shape[1]) };
+    unsafe fn lines(&self, addresses: &[Address], thread: usize, places: [Address; 2], band: Band) {
+        let (at, lines) = (self.places(addresses, places), band.lines);
+        let (image, first) = match self.copied {
+            Some(_) => (band.image, 0),
+            None => (0, band.image * self.out.shape[1]),
+        };
         for from in lines.clone().step_by(self.band) {
-            let band = first + from..first + lines.end.min(from + self.band);
+            let some = first + from..first + lines.end.min(from + self.band);
             // SAFETY: the caller's promise.
-            unsafe { self.band(addresses, &at, thread, (image, band), (0, 1)) };
+            unsafe { self.band(addresses, &at, thread, (image, some), (0, 1)) };
         }
     }
 }
