@@ -230,17 +230,22 @@ fn is_laid_alike(got: &Tensor, want: &Tensor, layout: Strides) -> bool {
 /// without one are as the caller made them. With `constants`, the host may make one of equal
 /// results or their parts, or several of one.
 pub fn overlaps(got: &[Leaf], want: &[Leaf], results: usize, constants: bool) -> Result<(), String> {
+    let [got_places, want_places] = [got, want].map(|all| all.iter().map(places).collect::<Vec<_>>());
     for i in 0..results.min(want.len()) {
         for j in i + 1..want.len() {
-            let (g, w) = (shared(&got[i], &got[j]), shared(&want[i], &want[j]));
-            let pooled = constants && is_part(&want[i], &want[j]);
-            let (i, j) = (&want[i].place, &want[j].place);
+            let (g, w) = (shared(&got_places[i], &got_places[j]), shared(&want_places[i], &want_places[j]));
+            // Asked where it matters: of many results there are very many pairs.
+            let pooled = || constants && is_part(&want[i], &want[j]);
+            let names = (&want[i].place, &want[j].place);
             match (g, w) {
-                (Shared::Elements, Shared::Memory | Shared::Nothing) if !pooled => {
-                    return Err(format!("{i} and {j} overlap in memory; not so on the host"));
+                (Shared::Elements, Shared::Memory | Shared::Nothing) if !pooled() => {
+                    return Err(format!("{} and {} overlap in memory; not so on the host", names.0, names.1));
                 }
-                (Shared::Memory | Shared::Nothing, Shared::Elements) if !pooled => {
-                    return Err(format!("{i} and {j} do not overlap in memory as on the host"));
+                (Shared::Memory | Shared::Nothing, Shared::Elements) if !pooled() => {
+                    return Err(format!(
+                        "{} and {} do not overlap in memory as on the host",
+                        names.0, names.1
+                    ));
                 }
                 _ => {}
             }
@@ -267,19 +272,24 @@ enum Shared {
     Nothing,
 }
 
-fn shared(a: &Leaf, b: &Leaf) -> Shared {
-    let (IValue::Tensor(a), IValue::Tensor(b)) = (&a.value, &b.value) else { return Shared::Nothing };
-    if a.numel() == 0 || b.numel() == 0 || TensorView::of(a).storage_id() != TensorView::of(b).storage_id() {
-        return Shared::Nothing;
+/// The memory of a tensor, and the places in it where its elements are; `None` where there are none.
+type Places = Option<(usize, HashSet<usize>)>;
+
+fn places(leaf: &Leaf) -> Places {
+    let IValue::Tensor(t) = &leaf.value else { return None };
+    let each = t.kind().elt_size_in_bytes();
+    let mut places = vec![t.data_ptr() as usize];
+    for (size, stride) in t.size().into_iter().zip(t.stride()) {
+        let step = stride as usize * each;
+        places = places.iter().flat_map(|p| (0..size as usize).map(move |i| p + i * step)).collect();
     }
-    let places = |t: &Tensor| {
-        let each = t.kind().elt_size_in_bytes();
-        let mut places = vec![t.data_ptr() as usize];
-        for (size, stride) in t.size().into_iter().zip(t.stride()) {
-            let step = stride as usize * each;
-            places = places.iter().flat_map(|p| (0..size as usize).map(move |i| p + i * step)).collect();
-        }
-        places.into_iter().collect::<HashSet<usize>>()
-    };
-    if places(a).is_disjoint(&places(b)) { Shared::Memory } else { Shared::Elements }
+    (t.numel() > 0).then(|| (TensorView::of(t).storage_id(), places.into_iter().collect()))
+}
+
+fn shared(a: &Places, b: &Places) -> Shared {
+    match (a, b) {
+        (Some(a), Some(b)) if a.0 == b.0 && a.1.is_disjoint(&b.1) => Shared::Memory,
+        (Some(a), Some(b)) if a.0 == b.0 => Shared::Elements,
+        _ => Shared::Nothing,
+    }
 }
