@@ -37,6 +37,6 @@ strip -o "$bundle/libtch_trt.so" target/release/libtch_trt.so
 cp tests/cases/op/*.cases "$bundle/cases/"
 cp scripts/bench/{gpu,captured,chart,formats,networks,yolox}.py scripts/gpu/{captures.py,run.sh} "$bundle/"
 cp scripts/parity/*.py "$bundle/parity/"
-size=$(du -sm "$bundle" | cut -f1)
+size=$(($(du -sk "$bundle" | cut -f1) / 1024))
 [ "$size" -lt $most_mib ] || fail "$bundle takes $size MiB, more than $most_mib."
 echo "$bundle is made: $size MiB. On the machine with the GPU: ./run.sh RESULTS"

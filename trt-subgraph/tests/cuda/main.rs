@@ -59,8 +59,13 @@ fn a_gpu_agrees_with_the_reference_on_operator_cases() {
         let Lowered { network, parameters, inputs, .. } = lowered;
         let expected = evaluate(network, parameters, inputs).map_err(|e| e.to_string())?;
         let optimized = optimize(network.clone(), &Options::default());
-        for (who, network) in [("as it is", network), ("optimised", &optimized)] {
-            let engine = Cuda.compile(network, &parameters.to_vec(), &exact);
+        let weights = parameters.to_vec();
+        for (who, engine) in [
+            ("as it is", Cuda.compile(network, &weights, &exact)),
+            ("optimised", Cuda.compile(&optimized, &weights, &exact)),
+            ("by libraries", Cuda.by_libraries(network, &weights, &exact)),
+            ("optimised, by libraries", Cuda.by_libraries(&optimized, &weights, &exact)),
+        ] {
             let found = engine
                 .map_err(|e| e.to_string())
                 .and_then(|mut engine| call(&device, &mut *engine, inputs).map_err(|e| e.to_string()));
@@ -88,8 +93,15 @@ fn a_gpu_agrees_with_the_reference_on_random_networks() {
         let s = sample(seed);
         let expected = evaluate(&s.network, &s.parameters, &s.inputs).expect("a sample runs");
         let optimized = optimize(s.network.clone(), &Options::default());
-        for (who, network) in [("as it is", &s.network), ("optimised", &optimized)] {
-            let result = run(&device, network, &s.parameters, &s.inputs)
+        let options = CompileOptions::default();
+        let by_libraries = Cuda.by_libraries(&optimized, &s.parameters, &options);
+        for (who, network, engine) in [
+            ("as it is", &s.network, compiled(&s.network, &s.parameters)),
+            ("optimised", &optimized, compiled(&optimized, &s.parameters)),
+            ("by libraries", &optimized, by_libraries.map_err(|e| e.to_string())),
+        ] {
+            let result = engine
+                .and_then(|mut engine| call(&device, &mut *engine, &s.inputs).map_err(|e| e.to_string()))
                 .and_then(|found| random::close(&found, &expected, random::coarsest(&s.network)));
             if let Err(e) = result {
                 failures.push(format!("RANDOM_SEED={seed}, {who}: {e}\n{network}"));
@@ -269,16 +281,6 @@ fn a_profile_is_a_call_with_times() {
 
 fn compiled(network: &Network, parameters: &[Literal]) -> Result<Box<dyn Engine>, String> {
     Cuda.compile(network, &parameters.to_vec(), &CompileOptions::default()).map_err(|e| e.to_string())
-}
-
-fn run(
-    device: &Arc<Device>,
-    network: &Network,
-    parameters: &[Literal],
-    inputs: &[Literal],
-) -> Result<Vec<Literal>, String> {
-    let mut engine = compiled(network, parameters)?;
-    call(device, &mut *engine, inputs).map_err(|e| e.to_string())
 }
 
 /// The outputs of one call.

@@ -110,6 +110,17 @@ impl CudaEngine {
         ways.into_iter().map(engine).collect()
     }
 
+    /// An engine of a network, each of whose layers is a library's where one has it.
+    pub fn by_libraries(
+        network: &Network,
+        device: &Arc<Device>,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<CudaEngine, CompileError> {
+        let timer = Timer::of(device, options.tf32, options.level).map_err(modules)?;
+        CudaEngine::choosing(network, device, weights, options, Choice::Untimed(&timer, Asked::Libraries))
+    }
+
     fn choosing(
         network: &Network,
         device: &Arc<Device>,

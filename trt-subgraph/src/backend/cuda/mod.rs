@@ -75,6 +75,17 @@ impl Cuda {
         let engines = CudaEngine::every_way(network, &device, weights, options)?;
         Ok(engines.into_iter().map(|(name, engine)| (name, Box::new(engine) as Box<dyn Engine>)).collect())
     }
+
+    /// An engine that leaves each layer to a library where one has it, however fast that is: for tests.
+    pub fn by_libraries(
+        &self,
+        network: &Network,
+        weights: &dyn Weights,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Engine>, CompileError> {
+        let device = device(options.device).map_err(CompileError::Unavailable)?;
+        Ok(Box::new(CudaEngine::by_libraries(network, &device, weights, options)?))
+    }
 }
 
 impl Backend for Cuda {

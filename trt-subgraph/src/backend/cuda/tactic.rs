@@ -54,6 +54,8 @@ pub enum Choice<'a> {
     Told(Told<'a>),
     /// The device.
     Timed(&'a Timer),
+    /// Nobody: the first of the ways asked for that runs, found as [`Choice::Timed`] finds its own.
+    Untimed(&'a Timer, Asked<'a>),
     /// Nobody yet: layers that are to be timed are put on the list, and run by our own kernel on tensor cores where that takes them.
     Foreseen(&'a Timer, &'a Mutex<Vec<Alone>>),
     /// Our own kernel; the ways that are asked for are put on the list.
@@ -69,7 +71,11 @@ impl Choice<'_> {
             Choice::TensorCores { tf32, clusters } => clusters.then_some(*tf32),
             Choice::Told(told) => told.ways.iter().any(|way| way == CHAIN).then_some(told.tf32),
             Choice::Timed(timer) | Choice::Foreseen(timer, _) => Some(timer.tf32),
-            Choice::First | Choice::Settled(_) | Choice::Listed(..) | Choice::Rehearsed(_) => None,
+            Choice::First
+            | Choice::Settled(_)
+            | Choice::Untimed(..)
+            | Choice::Listed(..)
+            | Choice::Rehearsed(_) => None,
         }
     }
 }
@@ -279,6 +285,7 @@ pub fn emit(a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
         Choice::Settled(way) => way,
         Choice::Told(told) => told.way(a, layer)?,
         Choice::Timed(timer) => timer.choose(a, layer),
+        Choice::Untimed(timer, asked) => timer.untimed(a, layer, asked),
         Choice::Foreseen(timer, list) => {
             if let Some(alone) = timer.unknown(a, layer) {
                 list.lock().unwrap_or_else(PoisonError::into_inner).push(alone);

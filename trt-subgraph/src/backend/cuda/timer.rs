@@ -27,6 +27,8 @@ const CACHED: &str = "ways";
 const REPEATS: usize = 10;
 /// How often such a graph is timed; the least time counts.
 const ROUNDS: usize = 3;
+/// No way tells addresses apart that are the same in this many bytes.
+const PERIOD: isize = 256;
 
 /// A device, its libraries' handles, and what has been found out on it.
 pub struct Timer {
@@ -116,6 +118,14 @@ impl Timer {
         best.1
     }
 
+    /// The first of the ways asked for that runs, else our own kernel.
+    pub fn untimed(&self, a: &mut Assembler, layer: &Layer, asked: Asked) -> Arc<dyn Way> {
+        let key = key(a, layer);
+        let alone = Alone::of(a, layer, key);
+        let runs = |way: &Arc<dyn Way>| alone.ready(way, self.device.target).is_ok();
+        alone.ways(self, asked).into_iter().find(runs).unwrap_or_else(|| Arc::new(Own(Kernel::Suitable)))
+    }
+
     /// The layer alone, unless its fastest way is known.
     pub fn unknown(&self, a: &mut Assembler, layer: &Layer) -> Option<Alone> {
         let key = key(a, layer);
@@ -201,16 +211,19 @@ impl Timer {
     /// Milliseconds of the layer, run this way.
     fn time(&self, ready: Ready) -> Result<f32, String> {
         ending::check()?;
-        let Ready { program, code, weights } = ready;
+        let Ready { program, code, weights, given } = ready;
         let loaded = Loaded::new(&self.device, program, &code)?;
-        let (weights, arena) =
-            (Buffer::new(&self.device, weights)?, Buffer::new(&self.device, loaded.program.arena)?);
-        // Small positive numbers in every floating-point type.
-        weights.set(0x3c)?;
-        arena.set(0x3c)?;
+        let memory = |bytes| {
+            let memory = Buffer::new(&self.device, bytes)?;
+            // Small positive numbers in every floating-point type.
+            memory.set(0x3c).map(|()| memory)
+        };
+        let (weights, arena) = (memory(weights)?, memory(loaded.program.arena)?);
+        let given = given.into_iter().map(memory).collect::<Result<Vec<_>, String>>()?;
         let place = |(slot, offset): (&Source, &usize)| match slot {
             Source::Weights => weights.address(),
             Source::Arena(_) => arena.address() + *offset as Address,
+            Source::Input(i) => given[*i].address(),
             _ => 0,
         };
         let addresses: Vec<Address> =
@@ -244,6 +257,8 @@ struct Ready {
     code: Vec<Compiled>,
     /// Bytes of prepared weights.
     weights: usize,
+    /// Bytes of each of the caller's tensors.
+    given: Vec<usize>,
 }
 
 /// A way to run a layer, ready to be timed, or why it is not.
@@ -252,20 +267,40 @@ struct Candidate {
     ready: Result<Ready, String>,
 }
 
-/// A layer alone, with its operands where they lie in the network that it comes from.
+/// A layer alone, with its operands as they lie in the network that it comes from: what a way makes of them here is right there.
 pub struct Alone {
     /// What decides how long it takes.
     key: String,
-    /// Static operands are prepared values, others inputs.
+    /// Static operands are prepared values.
     network: Network,
-    /// Of those that are not static.
-    views: Vec<(ValueId, View)>,
+    /// Those that are not static.
+    operands: Vec<Operand>,
+}
+
+struct Operand {
+    value: ValueId,
+    /// As near to the start of its memory as the alignment of its elements allows; the slot is that of the other network.
+    view: View,
+    /// Of its memory.
+    bytes: usize,
+    /// Is it the caller's?
+    given: bool,
+}
+
+impl Operand {
+    fn of(a: &mut Assembler, value: ValueId) -> Operand {
+        let view = a.view(value);
+        let ((low, high), given) = (view.reach(), a.is_given(view.slot));
+        let start = low - low.rem_euclid(PERIOD);
+        let view = View { offset: view.offset - start, ..view };
+        Operand { value, view, bytes: (high - start) as usize, given }
+    }
 }
 
 impl Alone {
     fn of(a: &mut Assembler, layer: &Layer, key: String) -> Alone {
         let mut network = Network { values: a.network.values.clone(), ..Network::default() };
-        let mut views: Vec<(ValueId, View)> = Vec::new();
+        let mut operands = Vec::new();
         let mut seen = Vec::new();
         for &v in &layer.inputs {
             if seen.contains(&v) {
@@ -282,21 +317,30 @@ impl Alone {
                     origin: String::new(),
                 });
             } else {
-                views.push((v, a.view(v)));
+                operands.push(Operand::of(a, v));
             }
         }
         network.layers.push(layer.clone());
-        Alone { key, network, views }
+        Alone { key, network, operands }
     }
 
     fn assembler<'a>(&'a self, target: Target, choice: Choice<'a>) -> Assembler<'a> {
         let mut assembler = Assembler::new(&self.network, target, choice);
-        for (value, view) in &self.views {
-            let (low, high) = view.reach();
-            let slot = assembler.slot(Source::Arena((high - low) as usize));
-            assembler.define(*value, View { slot, offset: view.offset - low, ..view.clone() });
+        let mut given = 0..;
+        for operand in &self.operands {
+            let source = match operand.given {
+                true => Source::Input(given.next().expect("endless")),
+                false => Source::Arena(operand.bytes),
+            };
+            let slot = assembler.slot(source);
+            assembler.define(operand.value, View { slot, ..operand.view.clone() });
         }
         assembler
+    }
+
+    /// Bytes of each of the caller's tensors.
+    fn given(&self) -> Vec<usize> {
+        self.operands.iter().filter(|o| o.given).map(|o| o.bytes).collect()
     }
 
     /// The ways to run it that are asked for.
@@ -318,7 +362,7 @@ impl Alone {
         // All slots at once: nothing that the way reads may be overwritten between repeats.
         program.spread();
         let code = compile(&program, &target)?;
-        Ok(Ready { program, code, weights: wanted.bytes })
+        Ok(Ready { program, code, weights: wanted.bytes, given: self.given() })
     }
 }
 
@@ -334,7 +378,7 @@ fn key(a: &mut Assembler, layer: &Layer) -> String {
             out.push_str(&format!("; {at} {ty} static"));
         } else {
             let view = a.view(v);
-            let aligned = view.offset.rem_euclid(256);
+            let aligned = view.offset.rem_euclid(PERIOD);
             out.push_str(&format!("; {at} {ty} {:?} {aligned} {}", view.strides, a.is_given(view.slot)));
         }
     }
@@ -343,7 +387,39 @@ fn key(a: &mut Assembler, layer: &Layer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::spread;
+    use super::*;
+    use crate::backend::view::Slot;
+    use crate::network::Builder;
+    use crate::{DType, TensorType};
+
+    /// What is chosen for a layer alone is run in its network: nothing that ways look at may differ.
+    #[test]
+    fn alone_a_layer_finds_its_operands_as_in_its_network() {
+        let mut b = Builder::new();
+        let (x, w) = (TensorType::new(DType::F32, [2, 4]), TensorType::new(DType::F32, [16, 4]));
+        let (x, w) = (b.input(x), b.input(w));
+        let kind = LayerKind::MatMul { transpose_a: false, transpose_b: true };
+        let y = b.add(kind, &[x, w]).expect("well typed");
+        let network = b.finish(vec![y]);
+        let target = Target { capability: 90, multiprocessors: 132 };
+        let layer = &network.layers[0];
+        // A part of a wider tensor, at places that are aligned as much and less; turned around; the caller's, or not.
+        for (offset, strides) in [(0, [4, 1]), (528, [8, 1]), (20, [8, 1]), (1000, [1, 2]), (12, [-4, 1])] {
+            for source in [Source::Input(0), Source::Arena(4096), Source::Output(0)] {
+                let mut a = Assembler::new(&network, target, Choice::First);
+                let slot: Slot = a.slot(source.clone());
+                let view = View { slot, offset, strides: strides.to_vec(), ..a.view(x) };
+                a.define(x, view);
+                let told = key(&mut a, layer);
+                let alone = Alone::of(&mut a, layer, told.clone());
+                let mut there = alone.assembler(target, Choice::First);
+                assert_eq!(key(&mut there, layer), told, "{offset} {strides:?} {source:?}");
+                let bytes = &alone.operands[0].bytes;
+                let (low, high) = there.view(x).reach();
+                assert!((0..PERIOD).contains(&low) && high <= *bytes as isize, "{low}..{high} of {bytes}");
+            }
+        }
+    }
 
     #[test]
     fn few_lie_evenly_among_many() {

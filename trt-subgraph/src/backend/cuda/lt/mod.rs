@@ -15,7 +15,7 @@ use super::render::Argument;
 use super::tactic::Way;
 use super::timer::Timer;
 use crate::backend::Level;
-use crate::network::Layer;
+use crate::network::{Layer, LayerKind};
 use crate::{DType, TensorType};
 use cudarc::cublaslt::sys::{
     cublasLtMatmulAlgo_t, cublasLtMatmulHeuristicResult_t as Found,
@@ -128,6 +128,13 @@ impl Way for Product {
 
     fn emit(&self, a: &mut Assembler, layer: &Layer) -> Result<(), Fault> {
         let p = &self.problem;
+        let LayerKind::MatMul { transpose_a, transpose_b } = layer.kind else {
+            return Err(format!("{} is no product", layer.kind.name()));
+        };
+        let here = Problem::of(a, layer, (transpose_a, transpose_b), p.tf32, p.ending.clone());
+        if here.as_ref() != Some(p) {
+            return Err("the library's plan is for operands that lie otherwise".to_string());
+        }
         let shape = a.network.ty(layer.outputs[0]).shape.clone();
         let row_major: Vec<usize> = (0..shape.len()).collect();
         let tail = a.tail(layer, &row_major)?;
