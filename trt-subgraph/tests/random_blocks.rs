@@ -117,7 +117,7 @@ impl Blocks {
 
     fn block(&mut self, x: ValueId) {
         let s = self.shape(x);
-        match self.random.below(15) {
+        match self.random.below(16) {
             0 => {
                 let (norms, mut sum) = (self.random.chance(0.5), None);
                 for _ in 0..2 + self.random.below(2) {
@@ -231,6 +231,16 @@ impl Blocks {
                 let y = self.add(LayerKind::Broadcast { shape: s }, &[y]);
                 let y = self.binary(Binary::Sub, x, y);
                 self.keep(y);
+            }
+            14 => {
+                // Each of a few layers reads the results of all before it.
+                let mut joined = vec![x];
+                for _ in 0..2 + self.random.below(2) {
+                    let y = self.add(LayerKind::Concat { axis: 1 }, &joined);
+                    let y = if self.random.chance(0.5) { self.norm(y) } else { y };
+                    joined.push(self.convolution(y, 2));
+                }
+                self.images.extend(joined);
             }
             _ => {
                 let c = *self.random.pick(&[1.0, -0.0, 2.0]);

@@ -30,6 +30,7 @@ mod patches;
 mod permute;
 mod pointwise;
 mod pool;
+mod prefix;
 mod reshape;
 mod rows;
 mod simplify;
@@ -72,6 +73,7 @@ pub const PASSES: &[Pass] = &[
     sink::PASS,
     slice::PASS,
     concat::PASS,
+    prefix::PASS,
     pad::PASS,
     pool::PASS,
     pointwise::PASS,

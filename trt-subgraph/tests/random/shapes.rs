@@ -2,7 +2,7 @@
 
 use super::Generator;
 use trt_subgraph::network::layer::*;
-use trt_subgraph::network::{LayerKind, ValueId};
+use trt_subgraph::network::{Layer, LayerKind, ValueId};
 use trt_subgraph::{DType, Literal, TensorType};
 
 /// A layer that may turn out ill typed or wild.
@@ -24,7 +24,7 @@ fn computes(kind: LayerKind, inputs: Vec<ValueId>) -> Option<Proposal> {
 impl Generator {
     /// A layer of any kind but pointwise.
     pub(super) fn structural(&mut self) -> Option<Proposal> {
-        match self.random.below(18) {
+        match self.random.below(19) {
             0 => self.broadcast(),
             1 | 2 => self.reduce(),
             3 => self.scan(),
@@ -38,6 +38,7 @@ impl Generator {
             14 => self.concat(),
             15 => self.pad(),
             16 => self.grouped_matmul(),
+            17 => self.longer_concat(),
             _ => self.pick(),
         }
     }
@@ -216,13 +217,26 @@ impl Generator {
         let mut inputs = vec![x];
         for _ in 0..self.random.below(3) {
             let v = self.any();
-            let (a, b) = (self.ty(x), self.ty(v));
-            let agree = a.dtype == b.dtype
-                && a.rank() == b.rank()
-                && (0..a.rank()).all(|i| i == axis || a.shape[i] == b.shape[i]);
-            inputs.push(if agree { v } else { x });
+            inputs.push(if self.joins(x, v, axis) { v } else { x });
         }
         moves(LayerKind::Concat { axis }, inputs)
+    }
+
+    /// What an earlier concatenation joins, and more.
+    fn longer_concat(&mut self) -> Option<Proposal> {
+        let joined = |l: &&Layer| matches!(l.kind, LayerKind::Concat { .. });
+        let Layer { kind, mut inputs, .. } = self.builder.network().layers.iter().rev().find(joined)?.clone();
+        let LayerKind::Concat { axis } = kind else { return None };
+        let v = self.any();
+        inputs.push(if self.joins(inputs[0], v, axis) { v } else { inputs[0] });
+        moves(kind, inputs)
+    }
+
+    /// Can the two be joined along the axis?
+    fn joins(&self, x: ValueId, y: ValueId, axis: usize) -> bool {
+        let (a, b) = (self.ty(x), self.ty(y));
+        let agree = |i| i == axis || a.shape[i] == b.shape[i];
+        a.dtype == b.dtype && a.rank() == b.rank() && (0..a.rank()).all(agree)
     }
 
     fn pad(&mut self) -> Option<Proposal> {

@@ -208,11 +208,11 @@ impl<'a> Assembler<'a> {
     pub fn room(&mut self, value: ValueId, order: &[usize]) -> View {
         let (network, ty) = (self.network, self.network.ty(value));
         let Assembler { joins, slots, .. } = self;
-        let whole = |whole: &TensorType| {
+        let mut whole = |whole: &TensorType| {
             slots.push(Source::Arena(whole.bytes()));
             View::dense(Slot(slots.len() as u32 - 1), whole, order)
         };
-        if let Some(part) = joins.part(network, value, order, whole) {
+        if let Some(part) = joins.part(network, value, order, &mut whole) {
             return part;
         }
         let row_major = View::row_major(WEIGHTS, ty);

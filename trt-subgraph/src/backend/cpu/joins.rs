@@ -47,13 +47,13 @@ impl Joins {
         Joins { parts, rooms: vec![None; network.values.len()] }
     }
 
-    /// Room for a value with axes in this order, if it is a part; `room` gives that of a whole.
+    /// Room for a value with axes in this order, if it is a part; `room` gives that of a whole which is no part itself.
     pub fn part(
         &mut self,
         network: &Network,
         value: ValueId,
         order: &[usize],
-        room: impl FnOnce(&TensorType) -> View,
+        room: &mut dyn FnMut(&TensorType) -> View,
     ) -> Option<View> {
         let Part { whole, axis, start } = self.parts[value.index()]?;
         let shape = &network.ty(value).shape;
@@ -61,8 +61,13 @@ impl Joins {
         if order != wanted {
             return None;
         }
-        let whole = self.rooms[whole.index()].get_or_insert_with(|| room(network.ty(whole)));
-        Some(whole.narrow(axis, start, shape[axis]))
+        let there = match self.rooms[whole.index()].clone() {
+            Some(view) => view,
+            None => self.part(network, whole, order, room).unwrap_or_else(|| room(network.ty(whole))),
+        };
+        let part = there.narrow(axis, start, shape[axis]);
+        self.rooms[whole.index()] = Some(there);
+        Some(part)
     }
 
     /// The room of a concatenation that has parts in place.
@@ -81,6 +86,7 @@ fn writes_along(network: &Network, layer: &Layer, axis: usize, last: usize) -> b
         LayerKind::Convolution(c) => axis == 1 && convolution::is_tiled(network, layer, c),
         LayerKind::Pool(_) => axis == 1,
         LayerKind::Gather { .. } => axis == last,
+        LayerKind::Concat { axis: own } => *own == axis,
         _ => false,
     }
 }
