@@ -28,6 +28,7 @@ mod operands;
 mod pad;
 mod patches;
 mod permute;
+mod phases;
 mod pointwise;
 mod pool;
 mod prefix;
@@ -46,6 +47,8 @@ pub struct Options {
     pub step_limit: Option<usize>,
     /// Bytes that a product of static tables may take so that a call only picks its rows; see the pass `lookup`.
     pub table_bytes: usize,
+    /// Transposed convolutions become plain ones wherever they can, not only where that moves and multiplies no more; see the pass `phases`.
+    pub all_phases: bool,
 }
 
 /// Proposes an edit rooted at the layer at a position, or nothing.
@@ -81,6 +84,7 @@ pub const PASSES: &[Pass] = &[
     affine::PASS,
     lookup::PASS,
     horizontal::PASS,
+    phases::PASS,
 ];
 
 /// The pass of this name.

@@ -6,7 +6,6 @@ use super::device::Device;
 use super::library::Address;
 use super::load::Loaded;
 use super::memory::{Buffer, Record, is_on};
-use super::narrow;
 use super::order::Orders;
 use super::program::{Program, Source};
 use super::queue::{Queue, is_blocking};
@@ -86,7 +85,7 @@ impl CudaEngine {
     /// their operands.
     fn layers_to_time(network: &Network, device: &Arc<Device>, timer: &Timer) -> Vec<Alone> {
         let list = Mutex::new(Vec::new());
-        let run = narrow::split(network).run;
+        let run = super::split(network).run;
         // What fails here fails again where it is reported.
         let _ = Assembler::new(&run, device.target, Choice::Foreseen(timer, &list)).run();
         list.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -177,7 +176,7 @@ impl Shared {
     ) -> Result<Shared, CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
         let _relaxed = device.enter_relaxed().map_err(modules)?;
-        let split = narrow::split(network);
+        let split = super::split(network);
         let (run, wanted) = Assembler::new(&split.run, device.target, choice).run().map_err(fault)?;
         let weight_bytes = wanted.bytes;
         let prepare =

@@ -50,7 +50,8 @@ use super::{
     Unavailable, Weights,
 };
 use crate::Bytes;
-use crate::network::{Layer, Network};
+use crate::network::{Layer, LayerKind, Network, Split};
+use crate::pass;
 use crate::source::Refusal;
 use engine::CudaEngine;
 use library::Nvrtc;
@@ -151,6 +152,20 @@ impl Backend for Cuda {
         let staging = staging::CudaStaging::new(&device, signature);
         Ok(Box::new(staging.map_err(|why| CompileError::Prepare(RunError::Device(why)))?))
     }
+}
+
+/// The network's halves as they run here: transposed convolutions are plain ones, and `run` stores what it can in halves.
+fn split(network: &Network) -> Split {
+    let transposed = |l: &Layer| matches!(&l.kind, LayerKind::Convolution(c) if c.transposed);
+    let mut split = if network.layers.iter().any(transposed) {
+        let options = pass::Options { all_phases: true, ..pass::Options::default() };
+        let phases = pass::by_name("phases").expect("a pass of that name");
+        phases.run(network.clone(), &options, &mut usize::MAX.clone()).split()
+    } else {
+        network.split()
+    };
+    narrow::narrow(&mut split.run);
+    split
 }
 
 fn device(ordinal: usize) -> Result<Arc<Device>, Unavailable> {

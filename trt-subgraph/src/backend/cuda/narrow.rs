@@ -3,14 +3,7 @@
 
 use crate::DType;
 use crate::network::expr::{Expr, Node};
-use crate::network::{Layer, LayerKind, Network, Split, TensorType, ValueId};
-
-/// The network's halves, of which `run` stores what it can in halves.
-pub fn split(network: &Network) -> Split {
-    let mut split = network.split();
-    narrow(&mut split.run);
-    split
-}
+use crate::network::{Layer, LayerKind, Network, TensorType, ValueId};
 
 /// Do all readers of this value compute in f32 even from halves?
 pub fn is_widened_by_readers(network: &Network, value: ValueId) -> bool {
@@ -22,7 +15,8 @@ pub fn is_widened_by_readers(network: &Network, value: ValueId) -> bool {
     !network.outputs.contains(&value) && readers.all(computes)
 }
 
-fn narrow(network: &mut Network) {
+/// Stores what it can in halves.
+pub fn narrow(network: &mut Network) {
     let mut at = 0;
     while at < network.layers.len() {
         if let Some((expr, dtype)) = narrowed(network, at) {
@@ -95,7 +89,8 @@ mod tests {
         if softmax {
             y = b.add(LayerKind::Softmax { axis: 1, log: false }, &[y]).expect("well typed");
         }
-        let run = split(&b.finish(vec![y])).run;
+        let mut run = b.finish(vec![y]).split().run;
+        narrow(&mut run);
         assert_eq!(run.verify(), Ok(()));
         run.layers.iter().map(|l| run.ty(l.outputs[0]).dtype).collect()
     }

@@ -3,7 +3,6 @@
 use super::assemble::Assembler;
 use super::compile::{dump, translate};
 use super::library::Nvrtc;
-use super::narrow;
 use super::render::{Kernel, module};
 use super::saved::{Told, digest};
 use super::tactic::Choice;
@@ -48,7 +47,7 @@ impl Rehearsal {
         choices: impl IntoIterator<Item = Choice<'a>>,
     ) -> Result<(), CompileError> {
         let fault = |(layer, why)| CompileError::Layer { layer, why };
-        let split = narrow::split(network);
+        let split = super::split(network);
         let mut programs = Vec::new();
         for choice in choices {
             let assembled = |choice| {
@@ -106,7 +105,7 @@ mod tests {
     /// The kernels of a network's `run` half, without the prelude, and its arena's size.
     fn rendered(network: &Network) -> (String, usize) {
         let target = Target { capability: 90, multiprocessors: 132 };
-        let run = narrow::split(network).run;
+        let run = super::super::split(network).run;
         let (program, _) = Assembler::new(&run, target, Choice::First).run().unwrap();
         program.check().unwrap();
         let kernels = program.kernels.iter().enumerate().map(|(at, (k, origins))| (at, k, &origins[..]));

@@ -13,7 +13,6 @@ mod tests;
 
 use super::assemble::Assembler;
 use super::boxes::{Boxes, Shape};
-use super::narrow;
 use super::program::{Action, Program, Source};
 use super::render::{TENSOR, module};
 use super::tactic::Choice;
@@ -177,7 +176,7 @@ pub fn evaluate_on(
     inputs: &[Literal],
     choice: Choice,
 ) -> (Vec<Literal>, Program) {
-    let split = narrow::split(network);
+    let split = super::split(network);
     let (program, wanted) = Assembler::new(&split.run, target, choice).run().expect("assembles");
     let mut weights = Memory::new(wanted.bytes);
     let prepare = Assembler::new(&split.prepare, target, Choice::First).prepare(wanted).expect("assembles");

@@ -32,7 +32,7 @@ fn product(x: &[usize], w: &[usize], transpose_b: bool, more: bool) -> Network {
 
 /// The ways in parts on a device of so many multiprocessors.
 fn ways(network: &Network, multiprocessors: usize) -> Vec<Arc<dyn Way>> {
-    let run = super::narrow::split(network).run;
+    let run = super::super::split(network).run;
     let (target, list) = (Target { capability: 90, multiprocessors }, Mutex::new(Vec::new()));
     super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
     let mut ways = list.into_inner().expect("nobody panicked");

@@ -157,7 +157,7 @@ fn products_by_bulk_copies() {
             y = vec![b.add(kind, &y).expect("well typed")];
         }
         let network = b.finish(y);
-        let run = super::narrow::split(&network).run;
+        let run = super::super::split(&network).run;
         // On a device of one multiprocessor, blocks take turns; on a large one, several share sums.
         let on = |multiprocessors| {
             let (target, list) = (Target { capability: 90, multiprocessors }, Mutex::new(Vec::new()));
@@ -233,7 +233,7 @@ fn convolutions_by_areas() {
             y = vec![b.add(own, &y).expect("well typed")];
         }
         let network = b.finish(y);
-        let run = super::narrow::split(&network).run;
+        let run = super::super::split(&network).run;
         let on = |multiprocessors| {
             let (target, list) = (Target { capability: 90, multiprocessors }, Mutex::new(Vec::new()));
             super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
