@@ -19,6 +19,8 @@ pub enum Operation {
     Select,
     /// `a` in another lane.
     Convert(Lane),
+    /// `a * 0.5 * (erf(a / sqrt(2)) + 1)`, in f32.
+    Gelu,
     /// `a` rounded to f16, in f32.
     RoundF16,
     /// `a` rounded to bf16, in f32.

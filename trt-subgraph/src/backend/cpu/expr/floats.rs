@@ -16,7 +16,8 @@ pub unsafe fn f32_step(isa: Isa, i: &Instruction, at: &[*mut u8], n: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         match i.operation {
-            Operation::Unary(Exp | Exp2 | Expm1 | Log | Log2 | Log10 | Log1p | Tanh | Erf | Sigmoid) => {
+            Operation::Gelu
+            | Operation::Unary(Exp | Exp2 | Expm1 | Log | Log2 | Log10 | Log1p | Tanh | Erf | Sigmoid) => {
                 math_f32(isa, i, at, n)
             }
             Operation::Unary(_) => unary_f32(isa, i, at, n),
@@ -49,8 +50,10 @@ dispatch! {
 #[inline(always)]
 unsafe fn vectors<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
     use Unary::*;
-    let Operation::Unary(f) = i.operation else {
-        unreachable!("a function of one value");
+    let f = match i.operation {
+        Operation::Unary(f) => f,
+        Operation::Gelu => return map!(f32 => f32, i, at, n, |x| math::gelu::<FMA>(x)),
+        _ => unreachable!("a function of one value"),
     };
     match f {
         Exp => map!(f32 => f32, i, at, n, |x| math::exp::<FMA>(x)),

@@ -208,6 +208,12 @@ pub fn erf<const FMA: bool>(x: f32) -> f32 {
     (2.0 * fma::<FMA>(-half, p, 0.5 - half)).copysign(x)
 }
 
+/// `x` times the normal distribution function, rounded at every step.
+#[inline(always)]
+pub fn gelu<const FMA: bool>(x: f32) -> f32 {
+    x * 0.5 * (erf::<FMA>(x * std::f32::consts::FRAC_1_SQRT_2) + 1.0)
+}
+
 /// 1 / (1 + e^-x).
 #[inline(always)]
 pub fn sigmoid<const FMA: bool>(x: f32) -> f32 {
