@@ -1,5 +1,6 @@
 //! A compiled network on a device: programs, prepared weights that forks share, and the state of one thread.
 
+use super::alone::Alone;
 use super::assemble::Assembler;
 use super::compile::compile;
 use super::device::Device;
@@ -11,7 +12,7 @@ use super::program::{Program, Source};
 use super::queue::{Queue, is_blocking};
 use super::stream::OwnStream;
 use super::tactic::{Asked, Choice, Way};
-use super::timer::{Alone, Timer};
+use super::timer::Timer;
 use crate::backend::{
     CompileError, CompileOptions, Engine, EngineInfo, Io, Level, Profile, RunError, Signature, StepTime,
     Stream, Weights,

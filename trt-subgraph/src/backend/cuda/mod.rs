@@ -3,6 +3,7 @@
 //! Networks become flat lists of launches over one arena. Movement is mostly views; weights are packed once. Assembling and
 //! compiling need no device; a call allocates, waits for and locks nothing.
 
+mod alone;
 mod assemble;
 mod boxes;
 mod capture;

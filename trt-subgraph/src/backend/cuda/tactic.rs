@@ -4,11 +4,12 @@
 //! another manner adds it to [`ways`]; nothing else has to change. On a device, each is assembled alone, timed, and the fastest taken;
 //! without one the first is.
 
+use super::alone::Alone;
 use super::assemble::{Assembler, Fault};
 use super::kernel::product::tensor::{self, Bulk, Cut, Patch};
 use super::kernel::product::{self, Kernel};
 use super::saved::Told;
-use super::timer::{Alone, Timer};
+use super::timer::Timer;
 use super::{dnn, lt};
 use crate::backend::{Level, Tf32};
 use crate::network::{Layer, LayerKind};
