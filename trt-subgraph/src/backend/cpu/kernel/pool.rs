@@ -29,10 +29,14 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
         a.define(layer.outputs[1], view.clone());
     }
     let ty = a.network.ty(layer.outputs[0]).clone();
-    let output = a.network.ty(layer.outputs[0]).shape.clone();
+    let alike = untouched(&x, p);
     let own = move |a: &mut Assembler, out: View| {
         let mut touches = vec![x.slot, out.slot];
         touches.extend(indices.as_ref().map(|v| v.slot));
+        let [x, out] = match alike {
+            Some(axis) => [x, out].map(|view| exchanged(&view, axis)),
+            None => [x, out],
+        };
         let rank = x.rank() - 2;
         let widen = |v: &[usize], fill: usize| {
             let mut all = [fill; 3];
@@ -41,7 +45,7 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
         };
         let windows = Windows {
             size: widen(&x.shape[2..], 1),
-            count: widen(&output[2..], 1),
+            count: widen(&out.shape[2..], 1),
             window: widen(&p.window, 1),
             stride: widen(&p.stride, 1),
             dilation: widen(&p.dilation, 1),
@@ -64,6 +68,21 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, p: &Pool) -> Result<(), Fault>
     let computing = if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype };
     let order = if a.is_bound(layer.outputs[0]) { (0..order.len()).collect() } else { order };
     a.result(layer, computing, &order, own)
+}
+
+/// A spatial axis that windows are one wide on, whose elements are neighbours, where there is but one channel: it can be worked on as
+/// channels are.
+fn untouched(x: &View, p: &Pool) -> Option<usize> {
+    let one = |i: usize| p.window[i] == 1 && p.stride[i] == 1 && p.padding[i] == (0, 0);
+    let axis = (2..x.rank()).find(|&axis| x.strides[axis] == 1 && x.shape[axis] > 1 && one(axis - 2))?;
+    (x.shape[1] == 1 && !p.indices).then_some(axis)
+}
+
+/// The view with its channels and a spatial axis exchanged.
+fn exchanged(view: &View, axis: usize) -> View {
+    let mut axes: Vec<usize> = (0..view.rank()).collect();
+    axes.swap(1, axis);
+    view.permute(&axes)
 }
 
 /// The windows along three spatial axes; leading ones are trivial where there are fewer.
