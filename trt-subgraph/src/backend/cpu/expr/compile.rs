@@ -66,7 +66,10 @@ impl Code {
 
     /// A rough price of one element, in vector operations.
     pub fn price(&self) -> usize {
+        use Unary::{Acos, Asin, Atan, Cos, Cosh, Sin, Sinh, Tan};
         let price = |i: &Instruction| match i.operation {
+            Operation::Unary(Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh) if i.lane == Lane::F32 => 30,
+            Operation::Binary(Binary::Pow | Binary::Atan2) if i.lane == Lane::F32 => 50,
             Operation::Unary(f) => match f {
                 Unary::Exp | Unary::Exp2 | Unary::Expm1 | Unary::Log | Unary::Log2 | Unary::Log10 => 8,
                 Unary::Log1p | Unary::Tanh | Unary::Erf | Unary::Sigmoid => 12,

@@ -4,6 +4,7 @@ use super::Isa;
 use super::execute::{Instruction, Operation, dispatch};
 use super::math;
 use super::registers::{map, map2, operand, result};
+use super::wide;
 use crate::network::expr::{Binary, Unary};
 
 /// One instruction on f32 registers.
@@ -20,6 +21,8 @@ pub unsafe fn f32_step(isa: Isa, i: &Instruction, at: &[*mut u8], n: usize) {
             | Operation::Unary(Exp | Exp2 | Expm1 | Log | Log2 | Log10 | Log1p | Tanh | Erf | Sigmoid) => {
                 math_f32(isa, i, at, n)
             }
+            Operation::Unary(Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh)
+            | Operation::Binary(Binary::Pow | Binary::Atan2) => wide_f32(isa, i, at, n),
             Operation::Unary(_) => unary_f32(isa, i, at, n),
             _ => binary_f32(isa, i, at, n),
         }
@@ -66,6 +69,43 @@ unsafe fn vectors<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
         Tanh => map!(f32 => f32, i, at, n, |x| math::tanh::<FMA>(x)),
         Erf => map!(f32 => f32, i, at, n, |x| math::erf::<FMA>(x)),
         _ => map!(f32 => f32, i, at, n, |x| math::sigmoid::<FMA>(x)),
+    }
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`f32_step`].
+    unsafe fn wide_f32 => wider(i: &Instruction, at: &[*mut u8], n: usize)
+}
+
+/// Functions that we have in vectors of f64.
+#[inline(always)]
+unsafe fn wider<const FMA: bool>(i: &Instruction, at: &[*mut u8], n: usize) {
+    use Unary::*;
+    match i.operation {
+        Operation::Unary(Sin) => map!(f32 => f32, i, at, n, |x| wide::sin::<FMA>(x)),
+        Operation::Unary(Cos) => map!(f32 => f32, i, at, n, |x| wide::cos::<FMA>(x)),
+        Operation::Unary(Tan) => map!(f32 => f32, i, at, n, |x| wide::tan::<FMA>(x)),
+        Operation::Unary(Asin) => map!(f32 => f32, i, at, n, |x| wide::asin::<FMA>(x)),
+        Operation::Unary(Acos) => map!(f32 => f32, i, at, n, |x| wide::acos::<FMA>(x)),
+        Operation::Unary(Atan) => map!(f32 => f32, i, at, n, |x| wide::atan::<FMA>(x)),
+        Operation::Unary(Sinh) => map!(f32 => f32, i, at, n, |x| wide::sinh::<FMA>(x)),
+        Operation::Unary(_) => map!(f32 => f32, i, at, n, |x| wide::cosh::<FMA>(x)),
+        Operation::Binary(Binary::Pow) => map2!(f32 => f32, i, at, n, |x, y| wide::pow::<FMA>(x, y)),
+        _ => map2!(f32 => f32, i, at, n, |y, x| wide::atan2::<FMA>(y, x)),
+    }
+    let Operation::Unary(f @ (Sin | Cos | Tan)) = i.operation else { return };
+    // SAFETY: the caller's promise.
+    let (a, to) = unsafe { (operand::<f32>(at, i.a, n), result::<f32>(i, at, n)) };
+    let is_far = |x: f32| x.abs() > wide::FARTHEST;
+    if a.iter().fold(false, |far, &x| far | is_far(x)) {
+        for (to, &x) in to.iter_mut().zip(a).filter(|(_, x)| is_far(**x)) {
+            *to = match f {
+                Sin => x.sin(),
+                Cos => x.cos(),
+                _ => x.tan(),
+            };
+        }
     }
 }
 

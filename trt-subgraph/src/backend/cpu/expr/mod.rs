@@ -10,6 +10,7 @@ mod integers;
 pub mod lane;
 pub mod math;
 mod registers;
+mod wide;
 
 pub use super::isa::Isa;
 pub use compile::Code;
