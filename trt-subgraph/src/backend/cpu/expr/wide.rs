@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn results_are_rounded_once() {
-        check!(sin, f64::sin, -10.0 => 10.0, -1e6 => 1e6, -1e-3 => 1e-3, 3.14 => 3.15);
+        check!(sin, f64::sin, -10.0 => 10.0, -1e6 => 1e6, -1e-3 => 1e-3, 3.1 => 3.2);
         check!(cos, f64::cos, -10.0 => 10.0, -1e6 => 1e6, 1.57 => 1.571);
         check!(tan, f64::tan, -10.0 => 10.0, -1e6 => 1e6, 1.57 => 1.571);
         check!(atan, f64::atan, -10.0 => 10.0, -1e6 => 1e6, -1e-3 => 1e-3);
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn special_values_are_those_of_c() {
-        for x in SPECIAL.into_iter().filter(|x| !(x.abs() > FARTHEST)) {
+        for x in SPECIAL.into_iter().filter(|x| x.is_nan() || x.abs() <= FARTHEST) {
             let a = f64::from(x);
             for (found, truth) in [
                 (sin::<true>(x), a.sin()),
