@@ -89,6 +89,20 @@ impl Script {
         assert!(served(&self.module) > 0, "no engine served\n{}", self.module.report());
     }
 
+    /// Four calls with these arguments, each of which answers as the host does when it is asked for the first time.
+    ///
+    /// # Panics
+    /// When an answer differs, or no engine served.
+    pub fn agrees_at_first(&self, arguments: &[IValue]) {
+        let copies = || arguments.iter().map(copied).collect::<Vec<_>>();
+        let want = self.host.method("forward").and_then(|m| m.run(&copies())).expect("the host answers");
+        for _ in 0..4 {
+            let got = self.module.forward_is(&copies()).expect("an answer");
+            near(&got, &want).unwrap_or_else(|why| panic!("the answer: {why}\n{}", self.module.report()));
+        }
+        assert!(served(&self.module) > 0, "no engine served\n{}", self.module.report());
+    }
+
     /// Three calls with each list of arguments, whoever serves.
     ///
     /// # Panics

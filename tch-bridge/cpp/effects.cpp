@@ -1,7 +1,7 @@
 // Draws of random numbers whose results nobody uses any more, because a branch was taken once for all that the host decides anew in
 // each call: they are still draws of the host's, and those after them depend on them. And writes in place whose results nobody uses once their
-// loop is unrolled: what was written may lie in a list that somebody reads. torch's passes take both for dead code; where the host's own do so, of
-// writes that stand in no loop, its answer is without them.
+// loop is unrolled, or once the list that they follow is made as a whole: what was written may lie in a list that somebody reads. torch's passes take
+// both for dead code; where the host's own do so, of writes that stand in no loop and beside lists that do not change, its answer is without them.
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
@@ -35,19 +35,21 @@ std::vector<Node*> keepers(torch::jit::Graph& graph) {
 
 bool is_draw(const Node* node) { return !node->outputs().empty() && node->isNondeterministic(); }
 
-// Of a write that stands in a loop of the host's.
-const c10::Symbol kLooped = c10::Symbol::attr("looped");
+// Of a write that stands in a loop of the host's, or beside lists of tensors that change there.
+const c10::Symbol kKept = c10::Symbol::attr("kept");
 
-bool is_write(const Node* node) {
+bool changes_first(const Node* node) {
   const auto* schema = node->maybeSchema();
-  return schema != nullptr && !node->outputs().empty() && !schema->arguments().empty() &&
-         schema->arguments()[0].alias_info() != nullptr && schema->arguments()[0].alias_info()->isWrite();
+  return schema != nullptr && !schema->arguments().empty() && schema->arguments()[0].alias_info() != nullptr &&
+         schema->arguments()[0].alias_info()->isWrite();
 }
+
+bool is_write(const Node* node) { return !node->outputs().empty() && changes_first(node); }
 
 std::vector<Node*> draws(torch::jit::Graph& graph) { return all(graph, is_draw); }
 
 std::vector<Node*> draws_and_writes(torch::jit::Graph& graph) {
-  return all(graph, [](const Node* node) { return is_draw(node) || node->hasAttribute(kLooped); });
+  return all(graph, [](const Node* node) { return is_draw(node) || node->hasAttribute(kKept); });
 }
 
 void keep(torch::jit::Graph& graph, Node* draw) { graph.create(kKeep, {draw->output(0)}, 0)->insertAfter(draw); }
@@ -74,10 +76,19 @@ void keep_dead_effects(torch::jit::Graph& graph) {
   }
 }
 
-void note_looped_writes(torch::jit::Graph& graph) {
+void note_writes(torch::jit::Graph& graph) {
+  auto is_of = [](const Node* node, c10::TypeKind kind) { return node->input(0)->type()->kind() == kind; };
+  auto changes_list = [&](const Node* node) {
+    return changes_first(node) && is_of(node, c10::TypeKind::ListType) && holds_tensors(node->input(0)->type());
+  };
+  if (!all(graph, changes_list).empty()) {
+    each_node(graph.block(), [&](Node* node) {
+      if (is_write(node) && is_of(node, c10::TypeKind::TensorType)) node->i_(kKept, 1);
+    });
+  }
   for (Node* loop : all(graph, [](const Node* node) { return node->kind() == torch::jit::prim::Loop; })) {
     each_node(loop->blocks().at(0), [](Node* node) {
-      if (is_write(node)) node->i_(kLooped, 1);
+      if (is_write(node)) node->i_(kKept, 1);
     });
   }
 }

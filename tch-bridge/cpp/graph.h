@@ -126,8 +126,8 @@ class KeptEffects {
   bool is_first;
 };
 
-// Notes which writes stand in loops, ahead of all that may unroll these.
-void note_looped_writes(torch::jit::Graph& graph);
+// Notes which writes stand in loops or beside lists of tensors that change, ahead of all that may unroll the ones and make the others as a whole.
+void note_writes(torch::jit::Graph& graph);
 
 // Gives draws and writes whose results nobody uses a reader for good, so that torch's executor leaves them too.
 void keep_dead_effects(torch::jit::Graph& graph);

@@ -78,7 +78,7 @@ std::unique_ptr<Graph> prepare(const Module& module, rust::Str method) {
   torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
   spell_out_casts(graph);
   drop_dead_draws(graph);
-  note_looped_writes(*graph);
+  note_writes(*graph);
   drop_idle_assignments(*graph);
   auto assigned = assigned_attributes(*graph, module.module);
   auto folded = expand_tensor_lists(*graph, module.module, assigned);

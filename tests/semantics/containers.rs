@@ -35,6 +35,26 @@ fn lists_and_dicts_are_written() {
     );
 }
 
+/// Once the list is made as a whole, torch's passes take such a write for dead code: the host's own executor from the second call on.
+#[test]
+fn elements_of_lists_that_grew_are_written() {
+    let _on = engines_on();
+    for write in ["l[-1].add_(1.0)", "l[0].add_(1.0)", "l[1].relu_()", "l[1][0] = 2.0", "l[-1].t().mul_(3.0)"]
+    {
+        for grown in [
+            "l = [x * 1.0]\nl.append(torch.softmax(y, 1))",
+            "l = [torch.exp(x)]\nl.append(torch.softmax(torch.cat(l, 1), 1))",
+            "l = [torch.exp(x)]\nl.insert(0, torch.sigmoid(l[-1]))",
+        ] {
+            for end in ["return torch.cat(l, 1) + 1.0", "l.append(x - 1.0)\nreturn torch.cat(l, 1)"] {
+                let body = indented(&format!("{grown}\n{write}\n{end}"));
+                let script = Script::new(&format!("def forward(self, x, y):\n{body}"), &[]);
+                script.agrees_at_first(&[tensor(floats(&[5, 3])), tensor(floats(&[5, 3]).flip([0]))]);
+            }
+        }
+    }
+}
+
 #[test]
 fn lists_and_dicts_that_grow_divide_nothing() {
     let _on = engines_on();
