@@ -28,8 +28,9 @@ impl AxisOrder {
         if rank > MOST {
             return AxisOrder::default();
         }
-        let repeats = |i: usize| sizes[i] > 1 && strides[i] == 0;
-        let repeated = (0..rank).filter(|&i| repeats(i)).fold(0, |bits, i| bits | 1 << i);
+        // Beside axes that do, those of one element count as repeating it, too, where they say so: operators do not tell them apart.
+        let repeats = (0..rank).any(|i| sizes[i] > 1 && strides[i] == 0);
+        let repeated = (0..rank).filter(|&i| repeats && strides[i] == 0).fold(0, |bits, i| bits | 1 << i);
         // Of axes of one stride, those of one element are the inner ones.
         let place = |i: usize| (std::cmp::Reverse(strides[i]), sizes[i] <= 1);
         if repeated == 0 && (1..rank).all(|i| place(i - 1) <= place(i)) {
@@ -173,6 +174,8 @@ mod tests {
         assert_eq!(AxisOrder::of_numbers(&[2, 1, 8]), Some(rows));
         assert_eq!(AxisOrder::of(&[3, 4], &[1, 0]).numbers(), [0, 9]);
         assert_eq!(AxisOrder::of(&[3, 1], &[1, 0]), AxisOrder::default());
+        let line = AxisOrder::of(&[3, 6, 1, 5, 6], &[36, 6, 0, 0, 1]);
+        assert_eq!(line.strides(&[3, 6, 1, 5, 6]), [36, 6, 0, 0, 1]);
         assert_eq!((AxisOrder::of_numbers(&[0, 8]), AxisOrder::of_numbers(&[32])), (None, None));
     }
 

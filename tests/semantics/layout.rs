@@ -100,6 +100,9 @@ fn what_repeats_its_elements_says_less_of_strides() {
     let calls = [rows(3), rows(6), floats(&[4, 5]), columns(3, 5), rows(1), rows(2)];
     check("return torch.exp(x) * 2.0 + 1.0, torch.tanh(x.t()) + 1.0", &calls);
     check("z = torch.exp(x[:1] * 2.0).expand(x.size())\nreturn z, torch.tanh(z.t()) + 1.0", &calls);
+    // An axis of one element beside one that repeats its elements has no stride either.
+    let lines = |n: i64| floats(&[n, 6, 1, 6]).expand([n, 6, 5, 6], false).unsqueeze(2);
+    check("return torch.cos(x * 2.0), torch.exp(x) + 1.0", &[lines(3), lines(2)]);
     let planes = |n: i64| floats(&[n, 4, 1, 3]).permute([0, 3, 1, 2]).expand([n, 3, 4, 2], false);
     check("z = torch.relu(x * 2.0)\nreturn z.clone(), torch.exp(z.flip(1)) + 1.0", &[planes(2), planes(1)]);
 }
