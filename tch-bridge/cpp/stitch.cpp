@@ -2,6 +2,10 @@
 //   %ok, %tensors, %ints = trt::try_run(inputs, ints, engine, the module)
 //   outputs = prim::If(%ok) { unpack } else { the nodes }
 // Where inputs could be None the first of these is in a branch of its own, which is taken if none is.
+#include <map>
+
+#include <torch/csrc/jit/ir/node_hashing.h>
+
 #include "tch-bridge/cpp/graph.h"
 #include "tch-bridge/src/sys.rs.h"
 
@@ -95,8 +99,8 @@ struct Stitcher {
       Node* node = index.node(id);
       if (!is_read(node)) node->moveBefore(host->return_node());
     }
-    expose(choice, host, outputs);
-    expose(choice, host, int_outputs);
+    expose(choice, host, outputs, apart(host, outputs));
+    expose(choice, host, int_outputs, int_outputs);
     check_closed(cluster, host);
   }
 
@@ -176,11 +180,43 @@ struct Stitcher {
     for (Value* output : node->outputs()) served->registerOutput(output);
   }
 
-  // Makes `values` outputs of the choice and sends the uses outside of the host branch there.
-  void expose(Node* choice, Block* host, const std::vector<Value*>& values) {
-    for (Value* value : values) {
+  // The host branch's tensors, those that torch's executor would compute once copied: it does not see that both leave the branch, and
+  // whoever writes one in place later is not to change the other.
+  std::vector<Value*> apart(Block* host, std::vector<Value*> tensors) {
+    if (tensors.size() < 2) return tensors;
+    std::unordered_map<const Value*, const Value*> firsts;
+    std::unordered_set<Node*, torch::jit::HashNode, torch::jit::EqualNode> constants;
+    auto first = [&](const Value* value) {
+      auto* node = const_cast<Node*>(value->node());
+      if (node->kind() == prim::Constant) return static_cast<const Value*>((*constants.insert(node).first)->output());
+      auto found = firsts.find(value);
+      return found == firsts.end() ? value : found->second;
+    };
+    std::map<std::pair<c10::Symbol, std::vector<const Value*>>, const Value*> known;
+    for (const Node* node : host->nodes()) {
+      if (node->outputs().size() != 1 || !node->blocks().empty() || node->hasAttributes()) continue;
+      std::vector<const Value*> inputs;
+      for (const Value* input : node->inputs()) inputs.push_back(first(input));
+      auto [there, is_new] = known.emplace(std::make_pair(node->kind(), std::move(inputs)), node->output());
+      if (!is_new) firsts.emplace(node->output(), there->second);
+    }
+    std::unordered_set<const Value*> seen;
+    torch::jit::WithInsertPoint guard(host->return_node());
+    for (Value*& tensor : tensors) {
+      if (seen.insert(first(tensor)).second) continue;
+      Value* none = graph->insertConstant(c10::IValue());
+      Node* copy = graph->insertNode(graph->create(torch::jit::aten::clone, {tensor, none}, 1));
+      tensor = copy->output()->setType(tensor->type());
+    }
+    return tensors;
+  }
+
+  // Makes `values` outputs of the choice, which are `results` of the host branch, and sends the uses outside of that branch there.
+  void expose(Node* choice, Block* host, const std::vector<Value*>& values, const std::vector<Value*>& results) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      Value* value = values[i];
       auto uses = value->uses();
-      host->registerOutput(value);
+      host->registerOutput(results[i]);
       Value* output = choice->addOutput()->setType(value->type());
       exposed.emplace(value, output);
       for (const auto& use : uses) {

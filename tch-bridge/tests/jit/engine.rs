@@ -304,6 +304,44 @@ fn attributes_are_read_in_the_host_branch_only() {
     assert!(text.find("name=\"b\"").unwrap() < choice, "{text}");
 }
 
+/// torch's executor computes once what it finds twice in the host's branch, and does not see that both leave it.
+#[test]
+fn results_of_the_host_branch_that_are_equal_lie_apart() {
+    for (second, copies) in [("torch.erf(x / self.r)", 1), ("torch.erf(x / 3.0)", 0)] {
+        let source = format!("def forward(self, x):\n  y = torch.erf(x / 2.0)\n  return y, {second}");
+        let module = Module::from_source(&source, &[("r", Initial::Value(IValue::Double(2.0)))]).unwrap();
+        let graph = module.prepare("forward").unwrap();
+        let facts = graph.facts().unwrap();
+        let of = |kinds: &[&str]| -> Vec<NodeId> {
+            let is = |at: &usize| kinds.contains(&facts.nodes[*at].kind.as_str());
+            (0..facts.nodes.len()).filter(is).map(|at| NodeId(at as u32)).collect()
+        };
+        let (nodes, roots) = (of(&["aten::div", "aten::erf"]), of(&["aten::erf"]));
+        let block = facts[nodes[0]].block;
+        let others = facts[block].nodes.iter().copied().filter(|id| !nodes.contains(id));
+        let items = std::iter::once(Item::Cluster(0)).chain(others.map(Item::Node)).collect();
+        let cluster = Cluster {
+            inputs: vec![facts[nodes[0]].inputs[0]],
+            nodes,
+            ints: Vec::new(),
+            outputs: roots.iter().flat_map(|&id| facts[id].outputs.clone()).collect(),
+            int_outputs: Vec::new(),
+            engine: TenTimes::new(Mood::Decline),
+        };
+        let target = module.fork(&["forward"]).unwrap();
+        graph.stitch(&target, "forward", &[Order { block, items }], &[cluster]).unwrap();
+        let method = target.method("forward").unwrap();
+        assert_eq!(method.graph_text().unwrap().matches("aten::clone").count(), copies);
+        for _ in 0..3 {
+            let IValue::Tuple(results) = method.run(&one(&[1.0])).unwrap() else { panic!("two results") };
+            let [IValue::Tensor(y), IValue::Tensor(z)] = &results[..] else { panic!("{results:?}") };
+            assert_ne!(y.data_ptr(), z.data_ptr());
+            assert_same(y, &(vector(&[1.0]) / 2.0).erf());
+            assert_eq!(y.equal(z), copies == 1);
+        }
+    }
+}
+
 #[test]
 fn ints_cross_the_border() {
     let source =
