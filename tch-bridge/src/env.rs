@@ -94,7 +94,7 @@ pub const ONEDNN: Variable = Variable {
 /// `TRT_CPU_ISA`: the instructions of the CPU engine.
 pub const CPU_ISA: Variable = Variable {
     name: "TRT_CPU_ISA",
-    values: "portable, avx2, avx512",
+    values: "portable, avx2, avx512, avx512-bf16",
     default: "the best that the processor has",
     doc: "holds the CPU engine, and the oneDNN that it loads, to these vector instructions",
 };

@@ -117,7 +117,7 @@ fn follow(first: &Emitted, second: &Emitted, slots: &[Source], touches: &[usize]
     let (Some(a), Some(b)) = (first.step.by_lines(), second.step.by_lines()) else { return false };
     let (from, to) = (a.images().out, b.images().x);
     let slot = from.slot.0 as usize;
-    let bytes = 4 * from.elements();
+    let bytes = from.dtype.size() * from.elements();
     // Their own alone, and lines without gaps.
     let Source::Arena(whole) = slots[slot] else { return false };
     let [_, height, width, channels] = from.shape[..] else { return false };
@@ -176,7 +176,7 @@ fn plan(run: &[Emitted], machine: &Machine) -> Option<Bands> {
             let after = steps[at + 1..].iter().rev();
             let lines = after.fold(band, |n, s| s.window.reach(0, n).min(s.x.shape[1]));
             let shape = &step.out.shape;
-            let line_bytes = 4 * shape[2] * shape[3];
+            let line_bytes = step.out.dtype.size() * shape[2] * shape[3];
             between.push(Between { room: lines, line_bytes, offset });
             offset += (lines * line_bytes).next_multiple_of(64);
         }

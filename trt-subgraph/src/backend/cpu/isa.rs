@@ -15,11 +15,13 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// That and sums of two products of bf16.
+    Avx512Bf16,
 }
 
 impl Isa {
     /// All, the fewest instructions first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
 
     /// The best of this machine.
     pub fn detect() -> Isa {
@@ -27,7 +29,7 @@ impl Isa {
         {
             use std::arch::is_x86_feature_detected as has;
             if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma") {
-                return Isa::Avx512;
+                return if has!("avx512bf16") { Isa::Avx512Bf16 } else { Isa::Avx512 };
             }
             if has!("avx2") && has!("fma") {
                 return Isa::Avx2;
@@ -49,6 +51,7 @@ impl Isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512-bf16",
         }
     }
 
@@ -58,6 +61,7 @@ impl Isa {
             Isa::Portable => "portable loops",
             Isa::Avx2 => "AVX2",
             Isa::Avx512 => "AVX-512",
+            Isa::Avx512Bf16 => "AVX-512 BF16",
         }
     }
 }
@@ -103,6 +107,6 @@ mod tests {
             "TRT_CPU_ISA=avx512, which this processor does not have; here it takes: portable, avx2"
         );
         let e = chosen("sse9", Isa::Avx512).unwrap_err();
-        assert_eq!(e, "TRT_CPU_ISA=sse9 is not understood; it takes: portable, avx2, avx512");
+        assert_eq!(e, "TRT_CPU_ISA=sse9 is not understood; it takes: portable, avx2, avx512, avx512-bf16");
     }
 }

@@ -4,6 +4,7 @@ use super::expr::lane::{Lane, for_lane};
 use super::step::Address;
 use crate::DType;
 use crate::network::expr::Scalar;
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// Rows and columns of a chunk in memory; steps in elements.
@@ -33,6 +34,7 @@ pub unsafe fn load(dtype: DType, from: Address, grid: Grid, to: *mut u8) {
     // SAFETY: the caller's promise; f16 and bf16 are bit patterns of u16.
     unsafe {
         match dtype {
+            DType::F16 if grid.columns == 1 || grid.column_step == 1 => load_f16(from, grid, to.cast()),
             DType::F16 => load_as(from, grid, to, |x: u16| f16::from_bits(x).to_f32()),
             DType::BF16 => load_as(from, grid, to, |x: u16| bf16::from_bits(x).to_f32()),
             _ => for_lane!(Lane::of(dtype), T => load_as(from, grid, to, |x: T| x)),
@@ -49,6 +51,7 @@ pub unsafe fn store(dtype: DType, from: *const u8, to: Address, grid: Grid) {
     // SAFETY: the caller's promise; f16 and bf16 are bit patterns of u16.
     unsafe {
         match dtype {
+            DType::F16 if grid.columns == 1 || grid.column_step == 1 => store_f16(from.cast(), to, grid),
             DType::F16 => store_as(from, to, grid, |x: f32| f16::from_f32(x).to_bits()),
             DType::BF16 => store_as(from, to, grid, |x: f32| bf16::from_f32(x).to_bits()),
             _ => for_lane!(Lane::of(dtype), T => store_as(from, to, grid, |x: T| x)),
@@ -77,6 +80,30 @@ pub unsafe fn fill(lane: Lane, value: Scalar, to: *mut u8, n: usize) {
             Lane::F32 => std::slice::from_raw_parts_mut(to.cast::<f32>(), n).fill(value.as_f64() as f32),
             Lane::F64 => std::slice::from_raw_parts_mut(to.cast::<f64>(), n).fill(value.as_f64()),
         }
+    }
+}
+
+/// [`load`] for rows that are runs, with the machine's instruction for whole vectors where it has one.
+unsafe fn load_f16(from: Address, g: Grid, to: *mut f32) {
+    for r in 0..g.rows {
+        // SAFETY: the row is a run of `columns` elements; the register has room for all rows.
+        let (row, to) = unsafe {
+            let row = std::slice::from_raw_parts(from.at::<f16>(r as isize * g.row_step), g.columns);
+            (row, std::slice::from_raw_parts_mut(to.add(r * g.columns), g.columns))
+        };
+        row.convert_to_f32_slice(to);
+    }
+}
+
+/// [`store`] in the same way.
+unsafe fn store_f16(from: *const f32, to: Address, g: Grid) {
+    for r in 0..g.rows {
+        // SAFETY: the register holds all rows; the row is a run of `columns` elements.
+        let (from, row) = unsafe {
+            let row = std::slice::from_raw_parts_mut(to.at::<f16>(r as isize * g.row_step), g.columns);
+            (std::slice::from_raw_parts(from.add(r * g.columns), g.columns), row)
+        };
+        row.convert_from_f32_slice(from);
     }
 }
 

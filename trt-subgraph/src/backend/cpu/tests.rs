@@ -4,6 +4,7 @@ mod attention;
 mod bands;
 mod far_windows;
 mod minimal_filtering;
+mod narrow;
 mod norms;
 mod parts;
 mod picked_rows;

@@ -59,7 +59,8 @@ macro_rules! dispatch {
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx512 => avx512($($arg),*),
+                    $crate::backend::cpu::expr::Isa::Avx512
+                    | $crate::backend::cpu::expr::Isa::Avx512Bf16 => avx512($($arg),*),
                     _ => narrower(isa, $($arg),*),
                 }
             }
@@ -78,7 +79,9 @@ macro_rules! dispatch {
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx2 | $crate::backend::cpu::expr::Isa::Avx512 => avx2($($arg),*),
+                    $crate::backend::cpu::expr::Isa::Avx2
+                    | $crate::backend::cpu::expr::Isa::Avx512
+                    | $crate::backend::cpu::expr::Isa::Avx512Bf16 => avx2($($arg),*),
                     _ => $body::<false>($($arg),*),
                 }
             }

@@ -188,6 +188,7 @@ impl Cells {
                 positions: (positions.start, positions.len()),
                 columns: (first, end - first),
                 pitch: self.pitch,
+                sums: None,
             };
             // SAFETY: the part is this thread's, and complete.
             unsafe { formula.apply(addresses, at.out, &part) };
@@ -268,6 +269,7 @@ impl Cells {
                     columns: p.columns,
                     residual: out.cast_const(),
                     residual_pitch: self.pitch,
+                    narrow: [false; 2],
                     clamp: self.finish.clamp.filter(|_| p.is_last),
                     ahead: Ahead::NONE,
                 };

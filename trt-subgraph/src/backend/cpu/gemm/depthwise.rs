@@ -1,9 +1,10 @@
 //! Convolutions of every channel by itself: vectors of channels, a few neighbouring results at a time.
 
 use super::finish::Finish;
-use super::formula::Part;
+use super::formula::{Formula, Part, Sums};
 use super::lanes::{Lanes, by_lanes};
 use super::window::{self, Window};
+use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::bands::{Band, Images, Lines};
@@ -17,7 +18,7 @@ const GRAIN: usize = 50_000;
 /// Neighbouring results that share the loads of weights: as many as keep the multipliers busy, and fewer at the end of a line.
 const NEIGHBOURS: [usize; 2] = [8, 4];
 
-/// A step. Tensors are `[batch, lines, columns, channels]`.
+/// A step. Tensors are `[batch, lines, columns, channels]`, of f32 or, but for weights and bias, of bf16 where vectors can load it.
 pub struct Depthwise {
     isa: Isa,
     window: Window,
@@ -28,6 +29,8 @@ pub struct Depthwise {
     finish: Finish,
     pitch: isize,
     residual_pitch: isize,
+    /// Sums of a line, where a formula wants them apart: each thread's place.
+    apart: Option<(usize, Slot)>,
 }
 
 impl Depthwise {
@@ -42,10 +45,16 @@ impl Depthwise {
     ) {
         let mut touches = vec![x.slot, out.slot, weights.0];
         touches.extend(finish.touches());
+        let is_apart = finish.formula.as_ref().is_some_and(Formula::is_apart);
+        let apart = is_apart.then(|| {
+            let bytes = (4 * out.shape[2] * out.shape[3]).next_multiple_of(64);
+            (bytes, a.scratch(a.machine.threads * bytes))
+        });
+        touches.extend(apart.map(|a| a.1));
         let positions = |v: &View| window::pitch(v).expect("results and residuals are evenly spaced");
         let residual_pitch = finish.residual.as_ref().map_or(0, positions);
         let (isa, pitch) = (a.machine.isa, positions(&out));
-        a.emit(Depthwise { isa, window, x, out, weights, finish, pitch, residual_pitch }, &touches);
+        a.emit(Depthwise { isa, window, x, out, weights, finish, pitch, residual_pitch, apart }, &touches);
     }
 
     fn places(&self, addresses: &[Address], [x, out]: [Address; 2]) -> Places {
@@ -59,13 +68,15 @@ impl Depthwise {
     /// As for [`Step::run`]; the lines are this thread's.
     unsafe fn some(&self, addresses: &[Address], at: &Places, thread: usize, lines: Range<usize>) {
         let columns = self.out.shape[2];
+        let place = |(bytes, slot)| place(addresses, slot, (thread * bytes) as isize).at::<f32>(0);
+        let sums = self.apart.map(place).map(|first| Sums(first.cast_const(), self.out.shape[3] as isize));
         for i in lines {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller's promise; the sums are this thread's.
             unsafe {
-                line(self.isa, self, at, i);
+                line(self.isa, self, at, i, sums);
                 if let Some(formula) = &self.finish.formula {
                     let (positions, columns) = ((i * columns, columns), (0, self.out.shape[3]));
-                    let part = Part { thread, positions, columns, pitch: self.pitch };
+                    let part = Part { thread, positions, columns, pitch: self.pitch, sums };
                     formula.apply(addresses, at.out, &part);
                 }
             }
@@ -95,12 +106,46 @@ by_lanes! {
     /// One line of results: `line` counts over all images.
     ///
     /// # Safety
-    /// As for [`Step::run`]; the line is this thread's.
-    unsafe fn line => of_line(d: &Depthwise, at: &Places, line: usize)
+    /// As for [`Step::run`]; the line is this thread's, and so is the room for its sums, where they lie apart.
+    unsafe fn line => of_line(d: &Depthwise, at: &Places, line: usize, sums: Option<Sums>)
 }
 
 #[inline(always)]
-unsafe fn of_line<L: Lanes>(d: &Depthwise, at: &Places, line: usize) {
+unsafe fn of_line<L: Lanes>(d: &Depthwise, at: &Places, line: usize, sums: Option<Sums>) {
+    let narrow = |v: &View| L::NARROW && v.dtype == DType::BF16;
+    let first = (line * d.out.shape[2]) as isize;
+    let to = match sums {
+        None => To { at: at.out.at::<u8>(0), first: 0, pitch: d.pitch, narrow: narrow(&d.out) },
+        Some(Sums(at, pitch)) => To { at: at.cast_mut().cast(), first, pitch, narrow: false },
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match narrow(&d.x) {
+            false => windows::<L, false>(d, at, line, &to),
+            // Nothing is compiled for vectors without such loads.
+            true if L::NARROW => windows::<L, true>(d, at, line, &to),
+            true => unreachable!("loads of bf16 without instructions for them"),
+        }
+    }
+}
+
+/// Where results go.
+struct To {
+    at: *mut u8,
+    /// The position that is there.
+    first: isize,
+    /// Distance of positions, in elements.
+    pitch: isize,
+    /// Of bf16?
+    narrow: bool,
+}
+
+/// The same with an input of bf16, or of f32.
+///
+/// # Safety
+/// As for [`line`].
+#[inline(always)]
+unsafe fn windows<L: Lanes, const NARROW: bool>(d: &Depthwise, at: &Places, line: usize, to: &To) {
     let (lines, columns) = (d.out.shape[1], d.out.shape[2]);
     let (image, h) = (line / lines, line % lines);
     let rows = d.inside(0, h);
@@ -113,13 +158,13 @@ unsafe fn of_line<L: Lanes>(d: &Depthwise, at: &Places, line: usize) {
         // SAFETY: the caller's promise; all taps of neighbours whose windows are whole are inside.
         unsafe {
             if all(w, many) {
-                neighbours::<L, { NEIGHBOURS[0] }>(d, at, place, rows);
+                neighbours::<L, NARROW, { NEIGHBOURS[0] }>(d, at, to, place, rows);
                 w += many;
             } else if all(w, few) {
-                neighbours::<L, { NEIGHBOURS[1] }>(d, at, place, rows);
+                neighbours::<L, NARROW, { NEIGHBOURS[1] }>(d, at, to, place, rows);
                 w += few;
             } else {
-                results::<L, 1, 0>(d, at, place, rows, d.inside(1, w));
+                results::<L, NARROW, 1, 0>(d, at, to, place, rows, d.inside(1, w));
                 w += 1;
             }
         }
@@ -131,9 +176,10 @@ unsafe fn of_line<L: Lanes>(d: &Depthwise, at: &Places, line: usize) {
 /// # Safety
 /// As for [`results`].
 #[inline(always)]
-unsafe fn neighbours<L: Lanes, const N: usize>(
+unsafe fn neighbours<L: Lanes, const NARROW: bool, const N: usize>(
     d: &Depthwise,
     at: &Places,
+    to: &To,
     place: (usize, usize, usize),
     rows: (usize, usize),
 ) {
@@ -141,10 +187,10 @@ unsafe fn neighbours<L: Lanes, const N: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         match d.window.size[1] {
-            3 => results::<L, N, 3>(d, at, place, rows, columns),
-            5 => results::<L, N, 5>(d, at, place, rows, columns),
-            7 => results::<L, N, 7>(d, at, place, rows, columns),
-            _ => results::<L, N, 0>(d, at, place, rows, columns),
+            3 => results::<L, NARROW, N, 3>(d, at, to, place, rows, columns),
+            5 => results::<L, NARROW, N, 5>(d, at, to, place, rows, columns),
+            7 => results::<L, NARROW, N, 7>(d, at, to, place, rows, columns),
+            _ => results::<L, NARROW, N, 0>(d, at, to, place, rows, columns),
         }
     }
 }
@@ -154,9 +200,10 @@ unsafe fn neighbours<L: Lanes, const N: usize>(
 /// # Safety
 /// As for [`line`]; the taps are inside of the input.
 #[inline(always)]
-unsafe fn results<L: Lanes, const N: usize, const K: usize>(
+unsafe fn results<L: Lanes, const NARROW: bool, const N: usize, const K: usize>(
     d: &Depthwise,
     at: &Places,
+    to: &To,
     place: (usize, usize, usize),
     rows: (usize, usize),
     columns: (usize, usize),
@@ -165,11 +212,21 @@ unsafe fn results<L: Lanes, const N: usize, const K: usize>(
     let whole = channels / L::COUNT * L::COUNT;
     for c in (0..whole).step_by(L::COUNT) {
         // SAFETY: the caller's promise; a whole vector of channels.
-        unsafe { vector::<L, N, K, true>(d, at, place, rows, columns, (c as isize, L::COUNT)) };
+        unsafe { vector::<L, NARROW, N, K, true>(d, at, to, place, rows, columns, (c as isize, L::COUNT)) };
     }
     if whole < channels {
         // SAFETY: as above; what is left of them.
-        unsafe { vector::<L, N, K, false>(d, at, place, rows, columns, (whole as isize, channels - whole)) };
+        unsafe {
+            vector::<L, NARROW, N, K, false>(
+                d,
+                at,
+                to,
+                place,
+                rows,
+                columns,
+                (whole as isize, channels - whole),
+            )
+        };
     }
 }
 
@@ -178,9 +235,10 @@ unsafe fn results<L: Lanes, const N: usize, const K: usize>(
 /// # Safety
 /// As for [`results`]; these are channels, as many as a vector has where `WHOLE`.
 #[inline(always)]
-unsafe fn vector<L: Lanes, const N: usize, const K: usize, const WHOLE: bool>(
+unsafe fn vector<L: Lanes, const NARROW: bool, const N: usize, const K: usize, const WHOLE: bool>(
     d: &Depthwise,
     at: &Places,
+    to: &To,
     (image, h, w): (usize, usize, usize),
     rows: (usize, usize),
     columns: (usize, usize),
@@ -199,9 +257,11 @@ unsafe fn vector<L: Lanes, const N: usize, const K: usize, const WHOLE: bool>(
         let mut sums = [bias; N];
         let mut tap = |r: usize, k: usize| {
             let weight = load(at.weights.at::<f32>((r * window.size[1] + k) as isize * channels + c));
-            let from = at.x.at::<f32>(corner + r as isize * steps[0] + k as isize * steps[1] + c);
+            let from = corner + r as isize * steps[0] + k as isize * steps[1] + c;
             for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = load(from.wrapping_offset(i as isize * neighbour)).mul_add(weight, *sum);
+                let from = from + i as isize * neighbour;
+                let x = if NARROW { L::load_bf16(at.x.at(from), n) } else { load(at.x.at(from)) };
+                *sum = x.mul_add(weight, *sum);
             }
         };
         for r in rows.0..rows.1 {
@@ -212,13 +272,22 @@ unsafe fn vector<L: Lanes, const N: usize, const K: usize, const WHOLE: bool>(
         }
         for (i, &sum) in sums.iter().enumerate() {
             let (mut y, position) = (sum, position + i as isize);
-            if d.finish.residual.is_some() {
-                y = y.add(load(at.residual.at::<f32>(position * d.residual_pitch + c)));
+            if let Some(residual) = &d.finish.residual {
+                let from = position * d.residual_pitch + c;
+                y = y.add(match residual.dtype {
+                    DType::BF16 if NARROW => L::load_bf16(at.residual.at(from), n),
+                    _ => load(at.residual.at(from)),
+                });
             }
             if let Some((low, high)) = d.finish.clamp {
                 y = y.at_least(L::splat(low)).at_most(L::splat(high));
             }
-            y.store_some::<WHOLE>(at.out.at::<f32>(position * d.pitch + c), n);
+            let place = (position - to.first) * to.pitch + c;
+            if NARROW && to.narrow {
+                y.store_bf16(to.at.cast::<u16>().wrapping_offset(place), n);
+            } else {
+                y.store_some::<WHOLE>(to.at.cast::<f32>().wrapping_offset(place), n);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::backend::cpu::step::{Address, place};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::{Expr, Layer};
+use half::bf16;
 
 /// What is done to each sum, in this order. Tensors have the axes that tiles walk.
 #[derive(Default)]
@@ -26,12 +27,12 @@ pub struct Finish {
 
 impl Finish {
     /// What tiles can do of a layer's epilogue, and what remains. `axis` has the columns; `positions` gives a tensor of the
-    /// result's shape as tiles walk it, if they can.
+    /// result's shape as tiles walk it, if they can. `narrow`: tiles can store bf16, too.
     pub fn split(
         a: &mut Assembler,
         layer: &Layer,
         axis: usize,
-        lanes: usize,
+        (lanes, narrow): (usize, bool),
         positions: impl Fn(&View) -> Option<View>,
     ) -> Result<(Finish, Option<Expr>), Fault> {
         let mut out = Finish::default();
@@ -39,14 +40,22 @@ impl Finish {
         let mut rest = layer.epilogue.clone();
         let own = layer.kind.arity().unwrap_or(0);
         let result = a.network.ty(layer.outputs[0]).clone();
-        let all_f32 = layer.inputs.iter().all(|&v| a.network.ty(v).dtype == DType::F32);
-        if result.dtype != DType::F32 || !all_f32 {
+        let taken = |dtype| dtype == DType::F32 || narrow && dtype == DType::BF16;
+        let types: Vec<DType> = layer.inputs.iter().map(|&v| a.network.ty(v).dtype).collect();
+        let operands = [&types[..1], &types[own..]].concat();
+        if !taken(result.dtype) || !types.iter().copied().all(taken) {
             return Ok((out, rest));
         }
-        if let Some((value, after)) = bias::split(a, layer, axis) {
+        if let Some(expr) = rest.as_mut().filter(|_| narrow) {
+            *expr = in_f32(expr, &operands, result.dtype);
+            rest = rest.filter(|expr| *expr != Expr::identity());
+        }
+        if let Some((value, after)) = bias::split(a, layer, axis, rest.as_ref()) {
             let columns = result.shape[axis];
             let pack = move |a: &mut Assembler, from: Scaled, slot, offset| {
-                let from = a.multiplied(from).reshape(&[columns]).ok_or("a vector along the columns")?;
+                let from = a.multiplied(from);
+                let from = a.converted(from, DType::F32);
+                let from = from.reshape(&[columns]).ok_or("a vector along the columns")?;
                 a.copy(&from, View { slot, offset, strides: vec![1], ..from.clone() });
                 Ok(())
             };
@@ -71,7 +80,16 @@ impl Finish {
             out.formula = Formula::new(a, layer, expr, axis, positions);
             rest = rest.filter(|_| out.formula.is_none());
         }
+        let rest = rest.map(|expr| if narrow { widened(&expr, &operands, result.dtype) } else { expr });
         Ok((out, rest))
+    }
+
+    /// What a step with this finish stores: the result itself, which may be of bf16, where nothing remains to be done to it.
+    pub fn stores(a: &Assembler, layer: &Layer, narrow: bool) -> DType {
+        match a.network.ty(layer.outputs[0]).dtype {
+            DType::BF16 if narrow => DType::BF16,
+            _ => DType::F32,
+        }
     }
 
     /// The slots that it reads.
@@ -96,6 +114,82 @@ impl Finish {
             self.formula.as_ref().map(|f| format!(", {} operations", f.operations())),
         ];
         parts.into_iter().flatten().collect()
+    }
+}
+
+/// An expression over operands of f32 and bf16 as one over the same in f32, for a result that is rounded to `result` when it is stored. What
+/// rounds nothing, or what is rounded the same way later, is left out.
+fn in_f32(expr: &Expr, operands: &[DType], result: DType) -> Expr {
+    let dtypes = expr.dtypes(operands).expect("a verified expression");
+    let is_float = |r: u32| matches!(dtypes[r as usize], DType::F32 | DType::BF16);
+    let needless = if result == DType::BF16 { rounded_later(expr, is_float) } else { vec![] };
+    let mut out = Expr::default();
+    let mut places: Vec<u32> = Vec::with_capacity(expr.nodes.len());
+    for (at, node) in expr.nodes.iter().enumerate() {
+        let place = match *node {
+            Node::Cast(DType::F32, x) if is_float(x) => places[x as usize],
+            Node::Cast(DType::BF16, x) if needless.contains(&at) => places[x as usize],
+            Node::Cast(DType::BF16, x) => {
+                let rounded = out.push(Node::Cast(DType::BF16, places[x as usize]));
+                out.push(Node::Cast(DType::F32, rounded))
+            }
+            Node::Const(DType::BF16, v) => out.push(Node::Const(DType::F32, v)),
+            other => out.push(other.map(|r| places[r as usize])),
+        };
+        places.push(place);
+    }
+    let root = places[expr.root() as usize];
+    out.finish(root)
+}
+
+/// The way back: an expression in f32 as one over operands of these types.
+fn widened(expr: &Expr, operands: &[DType], result: DType) -> Expr {
+    let mut out = Expr::default();
+    let mut places: Vec<u32> = Vec::with_capacity(expr.nodes.len());
+    for node in &expr.nodes {
+        let mut place = out.push(node.map(|r| places[r as usize]));
+        if let Node::Input(i) = *node
+            && operands[i as usize] != DType::F32
+        {
+            place = out.push(Node::Cast(DType::F32, place));
+        }
+        places.push(place);
+    }
+    let root = places[expr.root() as usize];
+    let root = if result == DType::F32 { root } else { out.push(Node::Cast(result, root)) };
+    out.finish(root)
+}
+
+/// The roundings to bf16 that storing the result makes needless: the last one, and one below bounds that are themselves numbers of bf16.
+fn rounded_later(expr: &Expr, is_float: impl Fn(u32) -> bool) -> Vec<usize> {
+    let mut uses = vec![0; expr.nodes.len()];
+    for node in &expr.nodes {
+        node.map(|r| {
+            uses[r as usize] += 1;
+            r
+        });
+    }
+    let is_bound = |r: u32| match expr.nodes[r as usize] {
+        Node::Const(_, Scalar::Float(v)) => bf16::from_f64(v).to_f64() == v,
+        _ => false,
+    };
+    let mut found = vec![];
+    let mut at = expr.root();
+    loop {
+        let inner = match expr.nodes[at as usize] {
+            Node::Cast(DType::BF16, x) if is_float(x) => {
+                found.push(at as usize);
+                x
+            }
+            Node::Cast(DType::F32, x) if is_float(x) => x,
+            Node::Binary(Binary::Max | Binary::Min, x, y) if is_bound(y) => x,
+            Node::Binary(Binary::Max | Binary::Min, x, y) if is_bound(x) => y,
+            _ => return found,
+        };
+        if uses[inner as usize] > 1 {
+            return found;
+        }
+        at = inner;
     }
 }
 
@@ -146,5 +240,30 @@ mod tests {
         assert_eq!(bounds(&with(Binary::Min, &relu, -1.0)), None);
         assert_eq!(bounds(&with(Binary::Max, &relu, f64::NAN)), None);
         assert_eq!(bounds(&with(Binary::Max, &Expr::unary(Unary::Neg), 0.0)), None);
+    }
+
+    #[test]
+    fn roundings_that_storing_does_are_left_out_and_no_others() {
+        let types = [DType::BF16, DType::F32, DType::BF16];
+        let cases = [
+            ("bf16(max(f32(i0) + i1, 0:f32))", "max(i0 + i1, 0:f32)"),
+            ("max(bf16(bf16(i0 + bf16(i1)) + i2), 0:bf16)", "max(f32(bf16(i0 + f32(bf16(i1)))) + i2, 0:f32)"),
+            ("max(bf16(f32(i0) + i1), 0.25:bf16)", "max(i0 + i1, 0.25:f32)"),
+            ("max(bf16(f32(i0) + i1), 0.1:bf16)", "max(f32(bf16(i0 + i1)), 0.1:f32)"),
+            ("t0 = bf16(f32(i0) + i1); max(t0, 0:bf16) * t0", "t0 = f32(bf16(i0 + i1)); max(t0, 0:f32) * t0"),
+            ("f32(i0) + i1 + f32(i2)", "i0 + i1 + i2"),
+            ("f32(i0 + i2) + i1", "i0 + i2 + i1"),
+            ("f32(i0 < i2) + i1", "f32(i0 < i2) + i1"),
+        ];
+        let f32s = [DType::F32; 3];
+        for (given, wanted) in cases {
+            let expr = Expr::parse(given).unwrap_or_else(|e| panic!("{given}: {e:?}"));
+            let result = *expr.dtypes(&types).expect("well typed").last().expect("a root");
+            let found = in_f32(&expr, &types, result);
+            found.dtypes(&f32s).unwrap_or_else(|e| panic!("{given}: {e:?}"));
+            assert_eq!(found.to_string(), wanted, "{given}");
+            let back = widened(&found, &types, result);
+            assert_eq!(back.dtypes(&types).expect("well typed").last(), Some(&result), "{given}");
+        }
     }
 }

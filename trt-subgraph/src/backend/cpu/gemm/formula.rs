@@ -4,7 +4,8 @@ use super::registers::{CHUNK, Registers};
 use super::window;
 use crate::DType;
 use crate::backend::cpu::assemble::Assembler;
-use crate::backend::cpu::expr::{Code, Isa, execute};
+use crate::backend::cpu::expr::{Code, Isa, dispatch, execute};
+use crate::backend::cpu::memory::{Grid, load, store};
 use crate::backend::cpu::step::{Address, place};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::{Expr, Layer};
@@ -17,13 +18,19 @@ struct Operand {
     steps: [isize; 2],
 }
 
-/// `result = expr(result, operands)`, in place.
+/// `result = expr(result, operands)`: in place where the result is of f32, from sums that lie apart where it is of bf16.
 pub struct Formula {
     code: Code,
     isa: Isa,
     operands: Vec<Operand>,
     registers: Registers,
+    /// Element type of the result.
+    dtype: DType,
 }
+
+/// Sums that lie apart from the result: the first one of a part, and the distance of positions.
+#[derive(Clone, Copy)]
+pub struct Sums(pub *const f32, pub isize);
 
 /// The part of a result that a thread has just computed.
 pub struct Part {
@@ -34,10 +41,12 @@ pub struct Part {
     pub columns: (usize, usize),
     /// Distance of positions of the result, in elements.
     pub pitch: isize,
+    /// The sums, where they are not in place.
+    pub sums: Option<Sums>,
 }
 
 impl Formula {
-    /// `expr` of a layer's own result (input 0) and its epilogue's operands, all of f32; columns are axis `axis`.
+    /// `expr` of a layer's own result (input 0) and its epilogue's operands, all of f32 or bf16 and computed in f32; columns are axis `axis`.
     /// `positions` gives a tensor of the result's shape as tiles walk it. `None` where an operand is neither of the result's
     /// shape nor a vector along the columns nor a scalar.
     pub fn new(
@@ -74,7 +83,7 @@ impl Formula {
             operands.push(operand);
         }
         let registers = Registers::new(a, &code);
-        Some(Formula { code, isa: a.machine.isa, operands, registers })
+        Some(Formula { code, isa: a.machine.isa, operands, registers, dtype: result.dtype })
     }
 
     /// The slots that it touches.
@@ -85,6 +94,11 @@ impl Formula {
     /// Instructions for each element.
     pub fn operations(&self) -> usize {
         self.code.instructions.len()
+    }
+
+    /// Does it want the sums apart from the result?
+    pub fn is_apart(&self) -> bool {
+        self.dtype != DType::F32
     }
 
     /// # Safety
@@ -108,7 +122,7 @@ impl Formula {
                     width,
                 };
                 // SAFETY: the caller's promise; registers have room for a chunk.
-                unsafe { self.chunk(addresses, out, at, part.pitch, &here, loaded) };
+                unsafe { self.chunk(addresses, out, at, part, &here, loaded) };
                 loaded = loaded.max(here.rows);
             }
         }
@@ -123,55 +137,83 @@ impl Formula {
         addresses: &[Address],
         out: Address,
         at: &mut [*mut u8],
-        pitch: isize,
+        part: &Part,
         c: &Chunk,
         loaded: usize,
     ) {
-        let n = c.rows * c.width;
-        let to = out.at::<f32>(c.position * pitch + c.column);
+        let (n, pitch, size) = (c.rows * c.width, part.pitch, self.dtype.size() as isize);
+        let to = out.at::<u8>((c.position * pitch + c.column) * size);
+        let grid = |pitch: isize| Grid { rows: c.rows, columns: c.width, row_step: pitch, column_step: 1 };
         let is_run = c.rows == 1 || pitch == c.width as isize;
-        let (runs, run) = if is_run { (1, n) } else { (c.rows, c.width) };
-        let line = |k: usize| to.wrapping_offset(k as isize * pitch);
         if let Some(own) = self.code.inputs.first().copied().flatten() {
-            let register = at[own as usize].cast::<f32>();
-            for k in 0..runs {
-                // SAFETY: a run of the result; the register has room for the chunk.
-                unsafe { std::ptr::copy_nonoverlapping(line(k).cast_const(), register.add(k * run), run) };
-            }
+            let (from, pitch) = match part.sums {
+                None => (to, pitch),
+                Some(Sums(first, pitch)) => {
+                    let row = (c.position - part.positions.0 as isize) * pitch;
+                    (first.wrapping_offset(row + c.column - part.columns.0 as isize).cast_mut().cast(), pitch)
+                }
+            };
+            // SAFETY: a part of the sums; the register has room for the chunk.
+            unsafe { load(DType::F32, Address::new(from), grid(pitch), at[own as usize]) };
         }
         for o in &self.operands {
             let [row_step, column_step] = o.steps;
             if row_step == 0 && loaded >= c.rows {
                 continue;
             }
-            let register = at[o.register as usize].cast::<f32>();
-            for row in 0..c.rows {
-                let from = place(addresses, o.view.slot, o.view.offset)
-                    .at::<f32>((c.position + row as isize) * row_step + c.column * column_step);
-                for i in 0..c.width {
-                    // SAFETY: an element of the operand; the register has room for a chunk.
-                    unsafe {
-                        *register.add(row * c.width + i) = *from.wrapping_offset(i as isize * column_step)
-                    };
-                }
-            }
+            let first = (c.position * row_step + c.column * column_step) * o.view.dtype.size() as isize;
+            let from = place(addresses, o.view.slot, o.view.offset).at::<u8>(first);
+            let grid = Grid { rows: c.rows, columns: c.width, row_step, column_step };
+            // SAFETY: elements of the operand; the register has room for a chunk.
+            unsafe { load_some(self.isa, o.view.dtype, Address::new(from), grid, at[o.register as usize]) };
         }
         let result = self.code.result as usize;
         let computed = self.code.instructions.iter().any(|i| i.to == self.code.result);
         let register = at[result];
-        let in_place = computed && is_run;
+        let in_place = computed && is_run && !self.is_apart();
         if in_place {
-            at[result] = to.cast();
+            at[result] = to;
         }
         // SAFETY: registers hold or have room for a chunk; the result's place is nobody's operand.
         unsafe { execute(self.isa, &self.code.instructions, at, n) };
         at[result] = register;
         if !in_place {
-            let register = register.cast::<f32>().cast_const();
-            for k in 0..runs {
-                // SAFETY: the chunk's result is in its register, in f32; runs of the result are this thread's.
-                unsafe { std::ptr::copy_nonoverlapping(register.add(k * run), line(k), run) };
-            }
+            // SAFETY: the chunk's result is in its register, in f32; this part of the result is this thread's.
+            unsafe { store_some(self.isa, self.dtype, register, Address::new(to), grid(pitch)) };
+        }
+    }
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`load`]; elements are of f32 or bf16.
+    unsafe fn load_some => loaded(dtype: DType, from: Address, grid: Grid, to: *mut u8)
+}
+
+#[inline(always)]
+unsafe fn loaded<const FMA: bool>(dtype: DType, from: Address, grid: Grid, to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype {
+            DType::BF16 => load(DType::BF16, from, grid, to),
+            _ => load(DType::F32, from, grid, to),
+        }
+    }
+}
+
+dispatch! {
+    /// # Safety
+    /// As for [`store`]; elements are of f32 or bf16.
+    unsafe fn store_some => stored(dtype: DType, from: *const u8, to: Address, grid: Grid)
+}
+
+#[inline(always)]
+unsafe fn stored<const FMA: bool>(dtype: DType, from: *const u8, to: Address, grid: Grid) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype {
+            DType::BF16 => store(DType::BF16, from, to, grid),
+            _ => store(DType::F32, from, to, grid),
         }
     }
 }

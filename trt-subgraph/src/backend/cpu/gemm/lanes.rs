@@ -3,12 +3,23 @@
 //! The functions are inlined into callers that are compiled for the instruction set.
 
 #[cfg(target_arch = "x86_64")]
+mod pairs;
+#[cfg(target_arch = "x86_64")]
 mod x86;
+
+#[cfg(target_arch = "x86_64")]
+pub use pairs::Pairs;
 
 /// A vector register of f32.
 pub trait Lanes: Copy {
     /// Elements of a vector.
     const COUNT: usize;
+
+    /// Are there loads and stores of bf16?
+    const NARROW: bool = false;
+
+    /// Are the factors of [`Lanes::mul_add`] pairs of bf16?
+    const PAIRS: bool = false;
 
     /// # Safety
     /// The machine has the instruction set; so for all functions.
@@ -58,6 +69,24 @@ pub trait Lanes: Copy {
     unsafe fn store_some<const WHOLE: bool>(self, to: *mut f32, n: usize) {
         // SAFETY: the caller's promise.
         unsafe { if WHOLE { self.store(to) } else { self.store_first(to, n) } }
+    }
+
+    /// The first `n` elements, of bf16; the others are 0. Only where [`Lanes::NARROW`].
+    ///
+    /// # Safety
+    /// `from` has `n` elements, at most [`Lanes::COUNT`].
+    #[inline(always)]
+    unsafe fn load_bf16(_from: *const u16, _n: usize) -> Self {
+        unreachable!("loads of bf16 without instructions for them")
+    }
+
+    /// Stores the first `n` elements rounded to bf16. Only where [`Lanes::NARROW`].
+    ///
+    /// # Safety
+    /// `to` has room for `n` elements, at most [`Lanes::COUNT`].
+    #[inline(always)]
+    unsafe fn store_bf16(self, _to: *mut u16, _n: usize) {
+        unreachable!("stores of bf16 without instructions for them")
     }
 
     /// `self * b + c`, rounded once where the machine can.
@@ -129,12 +158,30 @@ pub trait Lanes: Copy {
 /// The machine has the instruction set; there are as many factors, and there is room.
 #[inline(always)]
 pub unsafe fn multiply<L: Lanes>(from: &[f32], factors: &[f32], to: *mut f32, later: bool) {
+    // SAFETY: the caller's promise.
+    unsafe { put::<L>(from, to, later, |v, at| v.mul(L::load(factors.as_ptr().add(at)))) }
+}
+
+/// Whole vectors as they are, whatever their bits say; else as [`multiply`].
+///
+/// # Safety
+/// The machine has the instruction set; there is room.
+#[inline(always)]
+pub unsafe fn copy<L: Lanes>(from: &[f32], to: *mut f32, later: bool) {
+    // SAFETY: the caller's promise.
+    unsafe { put::<L>(from, to, later, |v, _| v) }
+}
+
+/// # Safety
+/// As for [`multiply`].
+#[inline(always)]
+unsafe fn put<L: Lanes>(from: &[f32], to: *mut f32, later: bool, change: impl Fn(L, usize) -> L) {
     let later = later && to.addr().is_multiple_of(size_of::<f32>() * L::COUNT);
     for at in (0..from.len()).step_by(L::COUNT) {
         // SAFETY: the caller's promise; streams go to aligned addresses.
         unsafe {
-            let product = L::load(from.as_ptr().add(at)).mul(L::load(factors.as_ptr().add(at)));
-            if later { product.stream(to.add(at)) } else { product.store(to.add(at)) }
+            let vector = change(L::load(from.as_ptr().add(at)), at);
+            if later { vector.stream(to.add(at)) } else { vector.store(to.add(at)) }
         }
     }
 }
@@ -170,7 +217,8 @@ macro_rules! by_lanes {
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx512 => avx512($($arg),*),
+                    $crate::backend::cpu::expr::Isa::Avx512
+                    | $crate::backend::cpu::expr::Isa::Avx512Bf16 => avx512($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::backend::cpu::expr::Isa::Avx2 => avx2($($arg),*),
                     _ => $body::<$crate::backend::cpu::gemm::lanes::Four>($($arg),*),

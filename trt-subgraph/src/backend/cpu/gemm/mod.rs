@@ -1,4 +1,4 @@
-//! Convolutions and matrix products of f32 in kernels of our own.
+//! Convolutions and matrix products of f32, and of pairs of bf16 where the machine multiplies those, in kernels of our own.
 //!
 //! [`tile`] is the inner kernel, [`thin`] that for a few columns, [`lanes`] their vectors. [`panels`] is the
 //! order in which tiles read the second operand, [`pack`] puts it there; [`finish`] is what tiles do to a sum before they store it, [`formula`] what is done

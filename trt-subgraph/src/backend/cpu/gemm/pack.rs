@@ -1,7 +1,7 @@
 //! Puts the second operand of a product into [`Panels`].
 
 use super::ahead::fetch;
-use super::lanes::{Lanes, by_lanes, fence, multiply};
+use super::lanes::{Lanes, by_lanes, copy, fence, multiply};
 use super::panels::{Panel, Panels};
 use crate::DType;
 use crate::backend::RunError;
@@ -12,6 +12,8 @@ use crate::backend::cpu::program::WEIGHTS;
 use crate::backend::cpu::scaled::Scaled;
 use crate::backend::cpu::step::{Address, Call, Step};
 use crate::backend::cpu::view::{Slot, View};
+use crate::network::Expr;
+use crate::network::expr::{Node, Scalar};
 
 /// Terms that are put into place together.
 const TERMS: usize = 16;
@@ -27,6 +29,7 @@ impl Panels {
         let form = format!("{from} in {panels:?}");
         let pack = move |a: &mut Assembler, from: Scaled, slot, offset| {
             let mut from = match from.view.dtype {
+                _ if panels.pairs => in_pairs(a, plain(&from.view)).into(),
                 DType::F32 => from.map(&plain),
                 _ => plain(&a.converted(from.view, DType::F32)).into(),
             };
@@ -42,6 +45,29 @@ impl Panels {
         };
         Packing::new(form, Box::new(pack))
     }
+}
+
+/// A tensor of bf16 of axes `[..., terms, columns]` as pairs of terms, each as the bits of one f32; a term that is one too few is 0.
+fn in_pairs(a: &mut Assembler, view: View) -> View {
+    let (terms, columns) = (view.rank() - 2, view.rank() - 1);
+    let order: Vec<usize> = (0..terms).chain([columns, terms]).collect();
+    let n = view.shape[terms];
+    let whole = if n.is_multiple_of(2) {
+        a.ordered(view, &order)
+    } else {
+        let mut ty = view.ty();
+        ty.shape[terms] += 1;
+        let whole = a.temporary(&ty, &order);
+        let zero = Expr { nodes: vec![Node::Const(DType::BF16, Scalar::Float(0.0))] };
+        a.pointwise(&zero, &[], &[], whole.narrow(terms, n, 1));
+        a.copy(&view, whole.narrow(terms, 0, n));
+        whole
+    };
+    let mut pairs = View { dtype: DType::F32, ..whole };
+    pairs.shape[terms] = n.div_ceil(2);
+    pairs.strides.iter_mut().for_each(|s| *s /= 2);
+    pairs.strides[terms] = 1;
+    pairs
 }
 
 by_lanes! {
@@ -191,7 +217,11 @@ unsafe fn panel_of<L: Lanes>(p: &Pack, places: &Places, group: usize, panel: &Pa
             let brought = &mut brought[..count * width];
             panel.bring::<L>(from, &p.terms(first, count), step, brought, width);
             for (i, line) in brought.chunks_exact(width).enumerate() {
-                multiply::<L>(line, &factors, to.add((first + i) * width), p.to.0 == WEIGHTS);
+                let (to, later) = (to.add((first + i) * width), p.to.0 == WEIGHTS);
+                match p.from.factor {
+                    Some(_) => multiply::<L>(line, &factors, to, later),
+                    None => copy::<L>(line, to, later),
+                }
             }
         }
     }

@@ -10,10 +10,12 @@ use crate::backend::cpu::expr::Isa;
 pub struct Panels {
     /// The panels from left to right.
     pub list: Vec<Panel>,
-    /// Terms of the sum.
+    /// Terms of the sum, or pairs of them.
     pub depth: usize,
     /// Elements of a vector.
     pub lanes: usize,
+    /// Is each element two terms of bf16?
+    pub pairs: bool,
 }
 
 /// A few vectors of columns.
@@ -58,7 +60,12 @@ impl Panels {
             let wide = (vectors * lanes).min(columns - first);
             Panel { first, columns: wide, vectors, offset: first * depth }
         });
-        Panels { list: list.collect(), depth, lanes }
+        Panels { list: list.collect(), depth, lanes, pairs: false }
+    }
+
+    /// The same of pairs of bf16, for a machine that has such products; `depth` counts pairs.
+    pub fn of_pairs(isa: Isa, columns: usize, depth: usize) -> Panels {
+        Panels { pairs: true, ..Panels::of_vectors(isa, columns, depth) }
     }
 
     /// Elements of a group.
@@ -75,6 +82,7 @@ impl Panels {
     pub fn kernels(&self, isa: Isa, panel: &Panel) -> &'static [(usize, Kernel)] {
         match panel.vectors {
             0 => thin::kernels(isa, panel.columns),
+            vectors if self.pairs => tile::pair_kernels(vectors),
             vectors => tile::kernels(isa, vectors),
         }
     }
@@ -86,7 +94,7 @@ mod tests {
 
     #[test]
     fn panels_cover_all_columns_once() {
-        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+        for isa in Isa::ALL {
             for columns in [1, 3, 4, 16, 20, 50, 64, 65, 80, 500] {
                 for panels in [Panels::of_vectors(isa, columns, 700), Panels::new(isa, columns, 700, 700)] {
                     let mut next = 0;

@@ -148,6 +148,7 @@ impl Runs {
                     // Sums go on from what is there already.
                     residual: if begin > 0 { out.cast_const() } else { std::ptr::null() },
                     residual_pitch: pitch,
+                    narrow: [false; 2],
                     clamp: None,
                     ahead: Ahead::NONE,
                 };

@@ -3,6 +3,9 @@
 //! A matrix product is a convolution with a window of one cell over a column of positions. Tensors have four axes here:
 //! batch, lines, columns, channels; a line of the window and its channels are one run where they are neighbours.
 //!
+//! Operands of f32 are walked element by element, those of bf16 in pairs of channels: a *cell* is the one or the other, four bytes that tiles
+//! multiply at once.
+//!
 //! Where the window reaches over the border, or channels are no neighbours, a band of lines is first copied into working
 //! memory with its border of zeros: that costs a load and a store for each element of the input, which takes part in a whole
 //! window of sums for each result channel.
@@ -10,10 +13,11 @@
 use super::ahead::Ahead;
 use super::border;
 use super::finish::Finish;
-use super::formula::Part;
+use super::formula::{Formula, Part, Sums};
 use super::panels::Panels;
 use super::tile::{self, ROWS, Tile};
 use super::window::{Window, pitch};
+use crate::DType;
 use crate::backend::RunError;
 use crate::backend::cpu::assemble::Assembler;
 use crate::backend::cpu::bands::{Band, Images, Lines};
@@ -34,6 +38,12 @@ pub struct Sweep {
     /// `[batch, lines, columns, channels]`.
     x: View,
     out: View,
+    /// Cells of a position of `x`, as it is walked.
+    cells: usize,
+    /// Distances of images, lines and columns of `x` in cells, where it is walked in place.
+    strides: [isize; 3],
+    /// Sums of a band and a panel, where a formula wants them apart: each thread's place.
+    apart: Option<(usize, Slot)>,
     panels: Panels,
     weights: (Slot, isize),
     finish: Finish,
@@ -54,7 +64,8 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Emits the step. `out` has a [`pitch`], and so has the residual; `weights` are in `panels`.
+    /// Emits the step. `out` has a [`pitch`], and so has the residual; `weights` are in `panels`, which are of pairs where `x` is of bf16;
+    /// each group then has pairs of channels.
     pub fn emit(
         a: &mut Assembler,
         window: Window,
@@ -70,23 +81,31 @@ impl Sweep {
             let needed = reach(axis, out.shape[axis + 1]);
             window.before[axis] == 0 && needed <= x.shape[axis + 1]
         });
-        let channels = x.shape[3];
-        let in_place = inside && (channels == 1 || x.strides[3] == 1);
+        let unit = if panels.pairs { 2 } else { 1 };
+        let channels = x.shape[3].div_ceil(unit);
+        let whole = x.shape[3].is_multiple_of(unit)
+            && (0..3).all(|axis| x.shape[axis] == 1 || x.strides[axis] % unit as isize == 0);
+        let in_place = inside && whole && (x.shape[3] == 1 || x.strides[3] == 1);
+        let steps = [0, 1, 2].map(|axis| x.strides[axis] / unit as isize);
+        let is_apart = finish.formula.as_ref().is_some_and(Formula::is_apart);
 
         // Bands: as many lines as fit the cache, or fewer so that every thread has some.
         let images = out.shape[0];
         let is_long = window == Window::ONE
             && in_place
             && channels > MOST_TERMS
+            && out.dtype == DType::F32
             && images * lines * columns > ROWS
             && panels.list.iter().all(|p| p.vectors > 0);
         let parts = if is_long { channels.div_ceil(MOST_TERMS) } else { 1 };
         let terms = channels.div_ceil(parts);
-        let line_bytes = 4 * terms * reach(1, columns) * window.stride[0];
+        let widest = panels.list.iter().map(|p| panels.width(p)).max().unwrap_or(0);
+        let apart_bytes = if is_apart { 4 * widest * columns } else { 0 };
+        let line_bytes = 4 * terms * reach(1, columns) * window.stride[0] + apart_bytes;
         let band_bytes = a.machine.cache / 8 * 3;
         let fitting = (band_bytes / line_bytes.max(1)).max(1);
         let weight_bytes = 4 * panels.elements() * window.groups;
-        let moved_bytes = 4 * (x.elements() + out.elements());
+        let moved_bytes = x.dtype.size() * x.elements() + out.dtype.size() * out.elements();
         let wide = panels.list.iter().filter(|p| p.vectors > 0).count();
         let by_panels = threads > 1 && window.groups == 1 && weight_bytes > moved_bytes && wide >= threads;
         let shares = if by_panels { threads } else { 1 };
@@ -113,8 +132,12 @@ impl Sweep {
         });
         let strides = match copied {
             Some((_, w, _)) => [(w * channels) as isize, channels as isize],
-            None => [x.strides[1], x.strides[2]],
+            None => [steps[1], steps[2]],
         };
+        let apart = is_apart.then(|| {
+            let bytes = bytes(band * columns * widest);
+            (bytes, a.scratch(threads * bytes))
+        });
         let merged = window.groups == 1 && window.dilation[1] == 1 && strides[1] == channels as isize;
         let mut taps = Vec::new();
         for h in 0..window.size[0] {
@@ -129,6 +152,7 @@ impl Sweep {
         let mut touches = vec![x.slot, out.slot, weights.0];
         touches.extend(finish.touches());
         touches.extend(copied.map(|c| c.2));
+        touches.extend(apart.map(|a| a.1));
         let positions = |v: &View| pitch(v).expect("results and residuals are evenly spaced");
         let residual_pitch = finish.residual.as_ref().map_or(0, positions);
         let pitch = positions(&out);
@@ -137,6 +161,9 @@ impl Sweep {
             window,
             x,
             out,
+            cells: channels,
+            strides: steps,
+            apart,
             panels,
             weights,
             finish,
@@ -182,20 +209,29 @@ impl Sweep {
         (share, shares): (usize, usize),
     ) {
         let lines = self.out.shape[1];
-        let channels = self.x.shape[3];
+        let channels = self.cells;
         let (first, last) = (band.start, band.end);
         let (base, strides) = match self.copied {
             Some((h, w, _)) => {
                 let to = at.scratch.at::<f32>((thread * bytes(h * w * channels) / 4) as isize);
                 // SAFETY: the scratch is this thread's and has room for a band.
-                unsafe { border::copy(&self.x, &self.window, at.x, (image, band), to, w) };
+                unsafe {
+                    match self.panels.pairs {
+                        false => border::copy(&self.x, &self.window, at.x, (image, band), to, (w, channels)),
+                        true => {
+                            let to = to.cast::<u16>();
+                            border::copy(&self.x, &self.window, at.x, (image, band), to, (w, 2 * channels));
+                        }
+                    }
+                }
                 (to.cast_const(), [0, (w * channels) as isize, channels as isize])
             }
-            None => {
-                let strides = [self.x.strides[0], self.x.strides[1], self.x.strides[2]];
-                (at.x.at::<f32>(0).cast_const(), strides)
-            }
+            None => (at.x.at::<f32>(0).cast_const(), self.strides),
         };
+        let size = |narrow: bool| if narrow { 2 } else { 4 };
+        let narrow = [self.out.dtype, self.finish.residual.as_ref().map_or(DType::F32, |r| r.dtype)];
+        let narrow = narrow.map(|dtype| dtype == DType::BF16);
+        let sums = self.apart.map(|(bytes, _)| at.apart.at::<u8>((thread * bytes) as isize).cast::<f32>());
         let [sh, sw] = [0, 1].map(|i| strides[i + 1] * self.window.stride[i] as isize);
         let columns = self.out.shape[2];
         let origin = if self.copied.is_some() { first } else { 0 };
@@ -256,16 +292,22 @@ impl Sweep {
                         }
                     }
                     let position = (from + done) as isize;
-                    let out = at.out.at::<f32>(position * self.pitch + column);
+                    let place = (position * self.pitch + column) * size(narrow[0]);
+                    let out = at.out.at::<u8>(place).cast::<f32>();
                     let null = std::ptr::null();
                     // Sums go on from what is there already.
                     let (residual, residual_pitch) = match (is_first, &self.finish.residual) {
                         (false, _) => (out.cast_const(), self.pitch),
                         (true, Some(_)) => {
                             let pitch = self.residual_pitch;
-                            (at.residual.at::<f32>(position * pitch + column).cast_const(), pitch)
+                            let place = (position * pitch + column) * size(narrow[1]);
+                            (at.residual.at::<u8>(place).cast_const().cast(), pitch)
                         }
                         (true, None) => (null, 0),
+                    };
+                    let (out, pitch, narrow) = match sums {
+                        Some(sums) => (sums.wrapping_add(done * width), width as isize, [false, narrow[1]]),
+                        None => (out, self.pitch, narrow),
                     };
                     let has_bias = is_first && self.finish.bias.is_some();
                     let tile = Tile {
@@ -276,10 +318,11 @@ impl Sweep {
                         b: at.weights.at::<f32>(b as isize),
                         bias: if has_bias { at.bias.at::<f32>(column) } else { null },
                         out,
-                        pitch: self.pitch,
+                        pitch,
                         columns: panel.columns,
                         residual,
                         residual_pitch,
+                        narrow,
                         clamp: self.finish.clamp.filter(|_| is_last),
                         ahead,
                     };
@@ -291,7 +334,8 @@ impl Sweep {
                 }
                 if let Some(formula) = self.finish.formula.as_ref().filter(|_| is_last) {
                     let columns = (group * outputs + panel.first, panel.columns);
-                    let part = Part { thread, positions: (from, count), columns, pitch: self.pitch };
+                    let sums = sums.map(|first| Sums(first, width as isize));
+                    let part = Part { thread, positions: (from, count), columns, pitch: self.pitch, sums };
                     // SAFETY: the part is this thread's, and complete.
                     unsafe { formula.apply(addresses, at.out, &part) };
                 }
@@ -303,7 +347,8 @@ impl Sweep {
         let [bias, residual] = self.finish.addresses(addresses);
         let weights = place(addresses, self.weights.0, self.weights.1);
         let scratch = self.copied.map_or(x, |c| place(addresses, c.2, 0));
-        Places { x, out, weights, scratch, bias, residual }
+        let apart = self.apart.map_or(x, |a| place(addresses, a.1, 0));
+        Places { x, out, weights, scratch, apart, bias, residual }
     }
 
     fn items(&self) -> usize {
@@ -317,6 +362,7 @@ struct Places {
     out: Address,
     weights: Address,
     scratch: Address,
+    apart: Address,
     bias: Address,
     residual: Address,
 }
@@ -374,6 +420,8 @@ impl Step for Sweep {
         let shape: Vec<String> = self.out.shape.iter().map(ToString::to_string).collect();
         let (depth, tile) = (self.panels.depth, self.panels.width(&self.panels.list[0]));
         let finish = self.finish.describe();
-        format!("tiles {}: window {h}x{w}, sums of {depth}{copied}, {tile} columns{finish}", shape.join("x"))
+        let kind = if self.panels.pairs { "tiles of bf16" } else { "tiles" };
+        let depth = if self.panels.pairs { 2 * depth } else { depth };
+        format!("{kind} {}: window {h}x{w}, sums of {depth}{copied}, {tile} columns{finish}", shape.join("x"))
     }
 }

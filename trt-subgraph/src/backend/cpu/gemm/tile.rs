@@ -19,7 +19,7 @@ const GATHERED: usize = 24 * 16;
 
 /// One tile.
 pub struct Tile<'a> {
-    /// Where each row starts; those from `rows` on are read but not used, and have to be readable.
+    /// Where each row starts, on any address; those from `rows` on are read but not used, and have to be readable.
     pub a: [*const f32; ROWS],
     /// Rows of the result.
     pub rows: usize,
@@ -41,6 +41,8 @@ pub struct Tile<'a> {
     pub residual: *const f32,
     /// Distance of rows of the residual.
     pub residual_pitch: isize,
+    /// Are result and residual of bf16 instead? Only where factors are.
+    pub narrow: [bool; 2],
     /// The result is held between these, in the end, where given. NaN stays.
     pub clamp: Option<(f32, f32)>,
     /// What is brought near meanwhile.
@@ -71,6 +73,7 @@ impl Tile<'_> {
             columns,
             residual: std::ptr::null(),
             residual_pitch: 0,
+            narrow: [false; 2],
             clamp: None,
             ahead: Ahead::NONE,
         }
@@ -87,7 +90,7 @@ pub type Kernel = unsafe fn(&Tile);
 /// Elements of a vector.
 pub fn lanes(isa: Isa) -> usize {
     match isa {
-        Isa::Avx512 => 16,
+        Isa::Avx512 | Isa::Avx512Bf16 => 16,
         Isa::Avx2 => 8,
         Isa::Portable => 4,
     }
@@ -95,7 +98,7 @@ pub fn lanes(isa: Isa) -> usize {
 
 /// The most vectors of a tile.
 pub fn most_vectors(isa: Isa) -> usize {
-    if isa == Isa::Avx512 { 4 } else { 2 }
+    if isa >= Isa::Avx512 { 4 } else { 2 }
 }
 
 /// Kernels for tiles of `vectors` vectors, by rows, most rows first: one pass over a range of rows takes the first one while it
@@ -103,19 +106,34 @@ pub fn most_vectors(isa: Isa) -> usize {
 pub fn kernels(isa: Isa, vectors: usize) -> &'static [(usize, Kernel)] {
     match (isa, vectors) {
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, 1) => x86::AVX512_1,
+        (Isa::Avx512 | Isa::Avx512Bf16, 1) => x86::AVX512_1,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, 2) => x86::AVX512_2,
+        (Isa::Avx512 | Isa::Avx512Bf16, 2) => x86::AVX512_2,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, 3) => x86::AVX512_3,
+        (Isa::Avx512 | Isa::Avx512Bf16, 3) => x86::AVX512_3,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, _) => x86::AVX512_4,
+        (Isa::Avx512 | Isa::Avx512Bf16, _) => x86::AVX512_4,
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, 1) => x86::AVX2_1,
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _) => x86::AVX2_2,
         (_, 1) => &[(12, tile::<Four, 12, 1>), (4, tile::<Four, 4, 1>), (1, tile::<Four, 1, 1>)],
         _ => &[(6, tile::<Four, 6, 2>), (2, tile::<Four, 2, 2>), (1, tile::<Four, 1, 2>)],
+    }
+}
+
+/// The same for tiles whose operands are pairs of bf16, each pair as the bits of one f32: neighbours along the sum.
+pub fn pair_kernels(vectors: usize) -> &'static [(usize, Kernel)] {
+    match vectors {
+        #[cfg(target_arch = "x86_64")]
+        1 => x86::BF16_1,
+        #[cfg(target_arch = "x86_64")]
+        2 => x86::BF16_2,
+        #[cfg(target_arch = "x86_64")]
+        3 => x86::BF16_3,
+        #[cfg(target_arch = "x86_64")]
+        4 => x86::BF16_4,
+        _ => unreachable!("only a machine that has such products packs pairs, in at most 4 vectors"),
     }
 }
 
@@ -132,6 +150,7 @@ pub fn next(kernels: &[(usize, Kernel)], left: usize) -> (usize, Kernel) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::lanes::Pairs;
     use super::{Kernel, Tile, tile};
     use std::arch::x86_64::{__m256, __m512};
 
@@ -165,6 +184,20 @@ mod x86 {
         &[(8, avx512::<8, 3>), (4, avx512::<4, 3>), (2, avx512::<2, 3>), (1, avx512::<1, 3>)];
     pub static AVX512_4: &[(usize, Kernel)] =
         &[(6, avx512::<6, 4>), (4, avx512::<4, 4>), (2, avx512::<2, 4>), (1, avx512::<1, 4>)];
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    unsafe fn bf16<const M: usize, const V: usize>(t: &Tile) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<Pairs, M, V>(t) }
+    }
+
+    pub static BF16_1: &[(usize, Kernel)] =
+        &[(12, bf16::<12, 1>), (8, bf16::<8, 1>), (4, bf16::<4, 1>), (2, bf16::<2, 1>), (1, bf16::<1, 1>)];
+    pub static BF16_2: &[(usize, Kernel)] =
+        &[(12, bf16::<12, 2>), (8, bf16::<8, 2>), (4, bf16::<4, 2>), (2, bf16::<2, 2>), (1, bf16::<1, 2>)];
+    pub static BF16_3: &[(usize, Kernel)] =
+        &[(8, bf16::<8, 3>), (4, bf16::<4, 3>), (2, bf16::<2, 3>), (1, bf16::<1, 3>)];
+    pub static BF16_4: &[(usize, Kernel)] =
+        &[(6, bf16::<6, 4>), (4, bf16::<4, 4>), (2, bf16::<2, 4>), (1, bf16::<1, 4>)];
     pub static AVX2_1: &[(usize, Kernel)] = &[(12, avx2::<12, 1>), (4, avx2::<4, 1>), (1, avx2::<1, 1>)];
     pub static AVX2_2: &[(usize, Kernel)] = &[(6, avx2::<6, 2>), (2, avx2::<2, 2>), (1, avx2::<1, 2>)];
 }
@@ -185,20 +218,22 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
             }
         }
         let depth = t.taps.len() * t.run;
-        let near = |from: *const f32, pitch: isize| {
+        let narrow = t.narrow.map(|narrow| L::PAIRS && narrow);
+        let near = |from: *const f32, pitch: isize, narrow: bool| {
+            let size = if narrow { 2 } else { 4 };
             for m in 0..t.rows {
-                let line = from.wrapping_offset(m as isize * pitch);
+                let line = from.wrapping_byte_offset(m as isize * pitch * size as isize);
                 for v in 0..V {
-                    fetch::<1>(line.wrapping_add(v * L::COUNT));
+                    fetch::<1>(line.wrapping_byte_add(v * L::COUNT * size));
                 }
             }
         };
         if !t.residual.is_null() {
-            near(t.residual, t.residual_pitch);
+            near(t.residual, t.residual_pitch, narrow[1]);
         }
         // Results far away would hold up the end of a tile, and long sums give them the time to come.
         if depth > CHAIN && t.residual != t.out.cast_const() {
-            near(t.out.cast_const(), t.pitch);
+            near(t.out.cast_const(), t.pitch, narrow[0]);
         }
         // Long sums are gathered from shorter ones, which keeps their rounding errors apart.
         let mut gathered = std::mem::MaybeUninit::<[f32; GATHERED]>::uninit();
@@ -220,13 +255,13 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
                 while M == 1 && i + OTHERS < last {
                     // One row alone would wait for each sum: further ones go on meanwhile.
                     for (u, other) in others.iter_mut().enumerate() {
-                        let x = L::splat(*rows[0].add(i + 1 + u));
+                        let x = L::splat(rows[0].add(i + 1 + u).read_unaligned());
                         for v in 0..V {
                             let column = L::load(b.add(((u + 1) * V + v) * L::COUNT));
                             other[v] = x.mul_add(column, other[v]);
                         }
                     }
-                    let x = L::splat(*rows[0].add(i));
+                    let x = L::splat(rows[0].add(i).read_unaligned());
                     for v in 0..V {
                         sums[0][v] = x.mul_add(L::load(b.add(v * L::COUNT)), sums[0][v]);
                     }
@@ -241,7 +276,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
                     b = b.add(V * L::COUNT);
                     ahead.term();
                     for m in 0..M {
-                        let x = L::splat(*rows[m].add(i));
+                        let x = L::splat(rows[m].add(i).read_unaligned());
                         for v in 0..V {
                             sums[m][v] = x.mul_add(columns[v], sums[m][v]);
                         }
@@ -275,7 +310,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
                 }
             }
         }
-        let bare = t.residual.is_null() && t.clamp.is_none();
+        let bare = t.residual.is_null() && t.clamp.is_none() && !narrow[0];
         if bare && t.rows == M && t.columns == V * L::COUNT {
             for m in 0..M {
                 for v in 0..V {
@@ -301,6 +336,7 @@ unsafe fn tile<L: Lanes, const M: usize, const V: usize>(t: &Tile) {
 /// As for [`tile`].
 #[inline(always)]
 unsafe fn finish<L: Lanes, const M: usize, const V: usize>(t: &Tile, sums: &[[L; V]; M]) {
+    let narrow = t.narrow.map(|narrow| L::PAIRS && narrow);
     for (m, row) in sums.iter().enumerate().take(t.rows) {
         for (v, &sum) in row.iter().enumerate() {
             let at = v * L::COUNT;
@@ -309,14 +345,24 @@ unsafe fn finish<L: Lanes, const M: usize, const V: usize>(t: &Tile, sums: &[[L;
             unsafe {
                 let mut y = sum;
                 if !t.residual.is_null() {
-                    let r = t.residual.offset(m as isize * t.residual_pitch).add(at);
-                    y = y.add(if n == L::COUNT { L::load(r) } else { L::load_first(r, n) });
+                    let to = m as isize * t.residual_pitch + at as isize;
+                    let r = t.residual.wrapping_offset(to);
+                    y = y.add(match narrow[1] {
+                        true => L::load_bf16(t.residual.cast::<u16>().wrapping_offset(to), n),
+                        false if n == L::COUNT => L::load(r),
+                        false => L::load_first(r, n),
+                    });
                 }
                 if let Some((low, high)) = t.clamp {
                     y = y.at_least(L::splat(low)).at_most(L::splat(high));
                 }
-                let out = t.out.offset(m as isize * t.pitch).wrapping_add(at);
-                if n == L::COUNT { y.store(out) } else { y.store_first(out, n) }
+                let to = m as isize * t.pitch + at as isize;
+                let out = t.out.wrapping_offset(to);
+                match narrow[0] {
+                    true => y.store_bf16(t.out.cast::<u16>().wrapping_offset(to), n),
+                    false if n == L::COUNT => y.store(out),
+                    false => y.store_first(out, n),
+                }
             }
         }
     }

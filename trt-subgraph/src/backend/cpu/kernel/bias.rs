@@ -6,27 +6,34 @@ use crate::backend::cpu::view::View;
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::{Expr, Layer, ValueId};
 
-/// The bias of a layer whose channels are `axis` of its result, and what remains of the epilogue. The epilogue has to begin
-/// with the sum of the layer's own result and an f32 vector along the channels.
-pub fn split(a: &Assembler, layer: &Layer, axis: usize) -> Option<(ValueId, Option<Expr>)> {
+/// The bias of a layer whose channels are `axis` of its result, and what remains of `epilogue`, which has to begin with the sum of the
+/// layer's own result and a vector along the channels.
+pub fn split(
+    a: &Assembler,
+    layer: &Layer,
+    axis: usize,
+    epilogue: Option<&Expr>,
+) -> Option<(ValueId, Option<Expr>)> {
     let own = layer.kind.arity()?;
     let shape = a.network.ty(layer.outputs[0]).shape.clone();
-    let (operand, rest) = peel(layer.epilogue.as_ref()?)?;
+    let (operand, rest) = peel(epilogue?)?;
     let value = *layer.inputs.get(own + operand - 1)?;
     let ty = a.network.ty(value);
     let missing = shape.len() - ty.rank();
-    let vector = ty.dtype == DType::F32
-        && shape[axis] > 0
+    let vector = shape[axis] > 0
         && axis >= missing
         && (0..ty.rank()).all(|i| ty.shape[i] == if i + missing == axis { shape[axis] } else { 1 });
     vector.then_some((value, rest))
 }
 
-/// [`split`], with the bias as a dense vector where it lies as one.
+/// [`split`] of the layer's epilogue, with the bias as a dense vector where it lies as one, in f32.
 pub fn split_dense(a: &mut Assembler, layer: &Layer, axis: usize) -> Option<(View, Option<Expr>)> {
-    let (value, rest) = split(a, layer, axis)?;
-    let elements = a.network.ty(value).elements();
-    let view = a.view(value).reshape(&[elements])?;
+    let (value, rest) = split(a, layer, axis, layer.epilogue.as_ref())?;
+    let ty = a.network.ty(value).clone();
+    if ty.dtype != DType::F32 {
+        return None;
+    }
+    let view = a.view(value).reshape(&[ty.elements()])?;
     view.is_row_major().then_some((view, rest))
 }
 

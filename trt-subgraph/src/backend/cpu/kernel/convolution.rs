@@ -6,6 +6,7 @@ use super::direct::Direct;
 use super::pool::channels_last;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
+use crate::backend::cpu::expr::Isa;
 use crate::backend::cpu::gemm::cells::{self, Cells};
 use crate::backend::cpu::gemm::depthwise::Depthwise;
 use crate::backend::cpu::gemm::finish::Finish;
@@ -23,11 +24,15 @@ use crate::network::{Layer, Network, TensorType};
 use std::sync::Arc;
 
 pub fn assemble(a: &mut Assembler, layer: &Layer, c: &Convolution) -> Result<(), Fault> {
-    let x = a.computing(layer.inputs[0])?;
-    let order = channels_last(x.rank());
+    let order = channels_last(a.network.ty(layer.inputs[0]).rank());
     let tiled = is_tiled(a.network, layer, c);
     let is_static = |v| a.is_static(v);
     let way = if tiled { a.machine.choice.way(a.machine, a.network, layer, &is_static) } else { Way::OneDnn };
+    if tiled && matches!(way, Way::Suitable | Way::Tiles) && takes_bf16(a, layer, c) {
+        let x = a.view(layer.inputs[0]);
+        return with_tiles(a, layer, c, x, Way::Tiles);
+    }
+    let x = a.computing(layer.inputs[0])?;
     if tiled && way != Way::OneDnn {
         return with_tiles(a, layer, c, x, way);
     }
@@ -64,6 +69,14 @@ pub fn is_tiled(network: &Network, layer: &Layer, c: &Convolution) -> bool {
     x.dtype != DType::F64 && sizes && !c.transposed && wide
 }
 
+/// Can tiles multiply pairs of channels of bf16, or vectors load them?
+fn takes_bf16(a: &Assembler, layer: &Layer, c: &Convolution) -> bool {
+    let (x, y) = (a.network.ty(layer.inputs[0]), a.network.ty(layer.outputs[0]));
+    let even = c.groups == 1 || (x.shape[1] / c.groups).is_multiple_of(2);
+    let (alone, isa) = (is_depthwise(c, x.shape[1], y.shape[1]), a.machine.isa);
+    x.dtype == DType::BF16 && if alone { isa >= Isa::Avx512 } else { isa >= Isa::Avx512Bf16 && even }
+}
+
 /// Is every channel filtered by itself, and are there several?
 fn is_depthwise(c: &Convolution, inputs: usize, outputs: usize) -> bool {
     c.groups > 1 && c.groups == inputs && inputs == outputs
@@ -81,6 +94,7 @@ fn channels_innermost(view: &View) -> View {
     }
 }
 
+/// `x` is of f32, or of bf16 where [`takes_bf16`].
 fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: Way) -> Result<(), Fault> {
     let order = channels_last(x.rank());
     let alone = is_depthwise(c, x.shape[1], a.network.ty(layer.outputs[0]).shape[1]);
@@ -96,14 +110,17 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: W
         groups: c.groups,
     };
     let lanes = tile::lanes(a.machine.isa);
-    let (finish, rest) = Finish::split(a, layer, 1, lanes, |v| Some(channels_innermost(v)))?;
-    let few_products = can_be_winograd(a, layer, &window, &x, &finish)
+    let narrow = x.dtype == DType::BF16;
+    let (finish, rest) = Finish::split(a, layer, 1, (lanes, narrow), |v| Some(channels_innermost(v)))?;
+    let few_products = !narrow
+        && can_be_winograd(a, layer, &window, &x, &finish)
         && match way {
             Way::Tiles => false,
             Way::Winograd => true,
             Way::Suitable | Way::OneDnn => is_worth_winograd(a, layer, &x),
         };
-    a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
+    let stored = Finish::stores(a, layer, narrow && rest.is_none());
+    a.result_with(layer, rest.as_ref(), stored, &order, |a, out| {
         let out = channels_innermost(&out);
         if few_products {
             return Winograd::emit(a, (x, out), window.before, layer.inputs[1], finish);
@@ -114,9 +131,12 @@ fn with_tiles(a: &mut Assembler, layer: &Layer, c: &Convolution, x: View, way: W
             return Ok(());
         }
         let groups = window.groups;
-        let cells = cells::cells(&window, &x, &out, a.machine.cache);
+        let cells = cells::cells(&window, &x, &out, a.machine.cache).filter(|_| !narrow);
         let (columns, depth) = (w[0] / groups, w[1..].iter().product());
-        let panels = if cells.is_some() {
+        let panels = if narrow {
+            let taps: usize = w[2..].iter().product();
+            Panels::of_pairs(a.machine.isa, columns, taps * w[1].div_ceil(2))
+        } else if cells.is_some() {
             Panels::of_vectors(a.machine.isa, columns, depth)
         } else {
             let line = if groups == 1 && window.dilation[1] == 1 { window.size[1] } else { 1 };

@@ -5,6 +5,7 @@ use super::bias::peel_factor;
 use super::product::Product;
 use crate::DType;
 use crate::backend::cpu::assemble::{Assembler, Fault, Packing};
+use crate::backend::cpu::expr::Isa;
 use crate::backend::cpu::gemm::attend::{Attend, Scores};
 use crate::backend::cpu::gemm::batch::Batch;
 use crate::backend::cpu::gemm::finish::Finish;
@@ -24,15 +25,22 @@ pub fn assemble(a: &mut Assembler, layer: &Layer, ta: bool, tb: bool) -> Result<
     if let Some(scores) = attention::ends(a, layer, ta) {
         return attend(a, layer, scores, tb);
     }
-    let x = turned(a.computing(layer.inputs[0])?, ta);
     let y = a.network.ty(layer.outputs[0]).shape.clone();
-    let (rank, inner) = (y.len(), x.shape[x.rank() - 1]);
+    let rank = y.len();
     let order: Vec<usize> = (0..rank).collect();
     let b = a.network.ty(layer.inputs[1]);
     let shared = b.shape[..b.rank() - 2].iter().all(|&n| n == 1);
-    if x.dtype == DType::F32 && inner > 0 && y.iter().all(|&n| n > 0) {
-        let lines: usize = y[if shared { 0 } else { rank - 2 }..rank - 1].iter().product();
-        if shared && (a.is_static(layer.inputs[1]) || lines >= WORTH_PACKING) {
+    let lines: usize = y[if shared { 0 } else { rank - 2 }..rank - 1].iter().product();
+    let with_panels = shared && (a.is_static(layer.inputs[1]) || lines >= WORTH_PACKING);
+    let own = a.network.ty(layer.inputs[0]).clone();
+    let is_empty = own.elements() == 0 || y.contains(&0);
+    if with_panels && !is_empty && own.dtype == DType::BF16 && a.machine.isa >= Isa::Avx512Bf16 {
+        let x = turned(a.view(layer.inputs[0]), ta);
+        return with_weight(a, layer, &x, tb);
+    }
+    let x = turned(a.computing(layer.inputs[0])?, ta);
+    if x.dtype == DType::F32 && !is_empty {
+        if with_panels {
             return with_weight(a, layer, &x, tb);
         }
         if lines >= WORTH_PACKING {
@@ -89,7 +97,7 @@ fn attend(a: &mut Assembler, layer: &Layer, scores: Scores, tb: bool) -> Result<
     })
 }
 
-/// The product with one matrix for all: every line of `x` is a position.
+/// The product with one matrix for all: every line of `x`, which is of f32 or bf16, is a position.
 fn with_weight(a: &mut Assembler, layer: &Layer, x: &View, tb: bool) -> Result<(), Fault> {
     let y = a.network.ty(layer.outputs[0]).shape.clone();
     let rank = y.len();
@@ -104,7 +112,11 @@ fn with_weight(a: &mut Assembler, layer: &Layer, x: &View, tb: bool) -> Result<(
             a.ordered(stretched, &order).reshape(&[lines, inner]).ok_or("a dense tensor takes any shape")?
         }
     };
-    let panels = Panels::new(a.machine.isa, columns, inner, inner);
+    let narrow = x.dtype == DType::BF16;
+    let panels = match narrow {
+        true => Panels::of_pairs(a.machine.isa, columns, inner.div_ceil(2)),
+        false => Panels::new(a.machine.isa, columns, inner, inner),
+    };
     let packing = panels.packing(if tb { "lines" } else { "columns" }, move |w: &View| {
         let w = turned(w.clone(), tb);
         w.reshape(&[1, inner, columns]).expect("leading axes of 1 go")
@@ -117,9 +129,10 @@ fn with_weight(a: &mut Assembler, layer: &Layer, x: &View, tb: bool) -> Result<(
         let (shape, strides) = (vec![1, shape[0], 1, shape[1]], vec![0, strides[0], 0, strides[1]]);
         Some(View { shape, strides, ..flat })
     };
-    let (finish, rest) = Finish::split(a, layer, rank - 1, panels.lanes, positions)?;
+    let (finish, rest) = Finish::split(a, layer, rank - 1, (panels.lanes, narrow), positions)?;
     let order: Vec<usize> = (0..rank).collect();
-    a.result_with(layer, rest.as_ref(), DType::F32, &order, |a, out| {
+    let stored = Finish::stores(a, layer, narrow && rest.is_none());
+    a.result_with(layer, rest.as_ref(), stored, &order, |a, out| {
         let [x, out] = [&flat, &out].map(|v| positions(v).ok_or("a dense tensor is lines"));
         Sweep::emit(a, Window::ONE, x?, out?, (panels, weights), finish);
         Ok(())

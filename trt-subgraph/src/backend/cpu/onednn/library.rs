@@ -92,7 +92,7 @@ fn hold(api: &Api, isa: Isa, best: Isa) -> Result<(), String> {
     let least = match isa {
         Isa::Portable => sys::ISA_SSE41,
         Isa::Avx2 => sys::ISA_AVX2,
-        Isa::Avx512 => sys::ISA_AVX512_CORE,
+        Isa::Avx512 | Isa::Avx512Bf16 => sys::ISA_AVX512_CORE,
     };
     // SAFETY: any number may be given; nothing of the library was used before.
     let status = unsafe { (api.dnnl_set_max_cpu_isa)(least) };

@@ -3,7 +3,7 @@
 use super::Lanes;
 use std::arch::x86_64::*;
 
-/// The first `n` of 16 lanes.
+/// The first `n` of 16 lanes, at most all.
 #[inline(always)]
 fn mask_512(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
@@ -61,9 +61,10 @@ unsafe fn turn(from: [*const f32; 8], to: *mut f32, pitch: usize) {
 
 /// The machine's minimum and maximum give the second operand where one is NaN: that is the value here.
 macro_rules! lanes {
-    ($T:ident, $count:literal, $set:ident, $load:ident, $store:ident, $stream:ident, $mask:ident, $load_first:expr, $store_first:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident, $max:ident, $min:ident, $keep_nan:ident, $div:ident) => {
+    ($T:ident, $count:literal, $set:ident, $load:ident, $store:ident, $stream:ident, $mask:ident, $load_first:expr, $store_first:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident, $max:ident, $min:ident, $keep_nan:ident, $div:ident, { $($more:item)* }) => {
         impl Lanes for $T {
             const COUNT: usize = $count;
+            $($more)*
 
             #[inline(always)]
             unsafe fn splat(x: f32) -> $T {
@@ -160,7 +161,32 @@ lanes!(
     _mm512_max_ps,
     _mm512_min_ps,
     keep_nan_512,
-    _mm512_div_ps
+    _mm512_div_ps,
+    {
+        const NARROW: bool = true;
+
+        #[inline(always)]
+        unsafe fn load_bf16(from: *const u16, n: usize) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let halves = _mm256_maskz_loadu_epi16(mask_512(n), from.cast());
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bf16(self, to: *mut u16, n: usize) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let bits = _mm512_castps_si512(self);
+                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self);
+                let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000));
+                let halves = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
+                _mm256_mask_storeu_epi16(to.cast(), mask_512(n), halves);
+            }
+        }
+    }
 );
 lanes!(
     __m256,
@@ -179,5 +205,6 @@ lanes!(
     _mm256_max_ps,
     _mm256_min_ps,
     keep_nan_256,
-    _mm256_div_ps
+    _mm256_div_ps,
+    {}
 );
