@@ -17,23 +17,25 @@ made() {
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
-# Puts what cargo makes from the further arguments into the bundle under the name $1.
+# Puts what cargo makes from the further arguments among the programs under the name $1.
 add() {
     local name=$1 program
     shift
     program=$(made "$@") || true
     [ -x "$program" ] || { cat target/gpu-bundle.log >&2; fail "cargo $* gave no program; its words are above."; }
-    strip -o "$bundle/$name" "$program"
+    strip -o "$bundle.programs/$name" "$program"
 }
 
-rm -rf "$bundle"
-mkdir -p "$bundle/cases" "$bundle/parity"
+rm -rf "$bundle" "$bundle.programs"
+mkdir -p "$bundle/cases" "$bundle/parity" "$bundle.programs/parity"
 add tch-trt build --release --workspace --lib --bin tch-trt
 add test-engine test --release --workspace --test cuda --no-run
 add test-module test --release --workspace --test gpu --no-run
 add test-fuzz test --release --workspace --test fuzz --no-run
 add parity/examine build --release --workspace --example parity
-strip -o "$bundle/libtch_trt.so" target/release/libtch_trt.so
+strip -o "$bundle.programs/libtch_trt.so" target/release/libtch_trt.so
+tar -C "$bundle.programs" -czf "$bundle/programs.tar.gz" .
+rm -r "$bundle.programs"
 cp tests/cases/op/*.cases "$bundle/cases/"
 cp scripts/bench/{gpu,captured,chart,formats,networks,yolox}.py scripts/gpu/{captures.py,run.sh} "$bundle/"
 cp scripts/parity/*.py "$bundle/parity/"

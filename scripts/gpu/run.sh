@@ -19,6 +19,9 @@ mkdir -p "$results"
 results=$(cd "$results" && pwd -P)
 cd "$folder" || exit
 
+# Programs travel packed.
+tar -xzf programs.tar.gz || exit
+
 torch=$("$python" -c 'import torch; print(torch.__path__[0] if torch.__version__.startswith("2.11.") else "")')
 [ -n "$torch" ] || {
     echo "No torch 2.11 in $python; name an interpreter that has it in PYTHON." >&2
