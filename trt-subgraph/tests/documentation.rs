@@ -73,7 +73,7 @@ fn the_gpu_bundle_names_what_there_is() {
         .filter_map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || "-_./".contains(c))).next())
     {
         let made = program == "run.sh"
-            || [format!("add {program} "), format!("$bundle/{program}\"")]
+            || [format!("add {program} "), format!("$bundle.programs/{program}\"")]
                 .iter()
                 .any(|how| bundle.contains(how));
         assert!(made, "run.sh runs '{program}', which gpu-bundle.sh does not make");
