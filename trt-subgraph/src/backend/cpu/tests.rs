@@ -111,6 +111,11 @@ fn operands(epilogue: &str) -> &'static str {
     }
 }
 
+/// How many results a window of `k` taps gives along an axis of this size, its border included.
+fn result(size: usize, k: usize, dilation: usize, stride: usize) -> Option<usize> {
+    size.checked_sub((k - 1) * dilation + 1).map(|room| room / stride + 1)
+}
+
 #[test]
 fn convolutions_with_epilogues() {
     for seed in 0..200 {
@@ -125,10 +130,7 @@ fn convolutions_with_epilogues() {
         let (sh, sw, dh, dw) = (pick(&[1, 1, 2]), pick(&[1, 1, 2, 3]), pick(&[1, 1, 2]), pick(&[1, 1, 2]));
         let pad = [0; 4].map(|_| pick(&[0, 0, 1, 2]));
         let (h, w) = (pick(&[1, 4, 7, 9]), pick(&[2, 5, 8, 17]));
-        let out = |size: usize, border: usize, k: usize, d: usize, s: usize| {
-            (size + border).checked_sub((k - 1) * d + 1).map(|room| room / s + 1)
-        };
-        let sizes = (out(h, pad[0] + pad[1], kh, dh, sh), out(w, pad[2] + pad[3], kw, dw, sw));
+        let sizes = (result(h + pad[0] + pad[1], kh, dh, sh), result(w + pad[2] + pad[3], kw, dw, sw));
         let (Some(oh), Some(ow)) = sizes else { continue };
         let epilogue = EPILOGUES[pick(&[0, 1, 2, 3, 4, 5, 6, 7, 8])];
         let operands = operands(epilogue);
@@ -233,7 +235,7 @@ fn convolutions_of_channels_alone() {
         let (n, c, k) = (pick(&[1, 2]), pick(&[2, 4, 16, 17, 40]), pick(&[1, 3, 5]));
         let (stride, dilation, pad) = (pick(&[1, 2]), pick(&[1, 1, 2]), pick(&[0, 1, 2]));
         let (h, w) = (pick(&[5, 8]), pick(&[6, 13]));
-        let out = |size: usize| (size + 2 * pad).checked_sub((k - 1) * dilation + 1).map(|r| r / stride + 1);
+        let out = |size: usize| result(size + 2 * pad, k, dilation, stride);
         let (Some(oh), Some(ow)) = (out(h), out(w)) else { continue };
         let epilogue = EPILOGUES[pick(&[0, 1, 2, 3, 4, 5, 6, 7, 8])];
         let operands = operands(epilogue);

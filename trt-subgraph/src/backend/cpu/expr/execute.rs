@@ -57,10 +57,9 @@ macro_rules! dispatch {
             }
             // SAFETY: the caller's promise; `isa` is what the machine has.
             unsafe {
-                match isa {
+                match isa.min($crate::backend::cpu::expr::Isa::Avx512) {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx512
-                    | $crate::backend::cpu::expr::Isa::Avx512Bf16 => avx512($($arg),*),
+                    $crate::backend::cpu::expr::Isa::Avx512 => avx512($($arg),*),
                     _ => narrower(isa, $($arg),*),
                 }
             }
@@ -77,11 +76,9 @@ macro_rules! dispatch {
             }
             // SAFETY: the caller's promise; `isa` is what the machine has.
             unsafe {
-                match isa {
+                match isa.min($crate::backend::cpu::expr::Isa::Avx2) {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx2
-                    | $crate::backend::cpu::expr::Isa::Avx512
-                    | $crate::backend::cpu::expr::Isa::Avx512Bf16 => avx2($($arg),*),
+                    $crate::backend::cpu::expr::Isa::Avx2 => avx2($($arg),*),
                     _ => $body::<false>($($arg),*),
                 }
             }

@@ -215,10 +215,9 @@ macro_rules! by_lanes {
             }
             // SAFETY: the caller's promise; `isa` is what the machine has.
             unsafe {
-                match isa {
+                match isa.min($crate::backend::cpu::expr::Isa::Avx512) {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::backend::cpu::expr::Isa::Avx512
-                    | $crate::backend::cpu::expr::Isa::Avx512Bf16 => avx512($($arg),*),
+                    $crate::backend::cpu::expr::Isa::Avx512 => avx512($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::backend::cpu::expr::Isa::Avx2 => avx2($($arg),*),
                     _ => $body::<$crate::backend::cpu::gemm::lanes::Four>($($arg),*),

@@ -16,15 +16,15 @@ pub fn most_columns(lanes: usize) -> usize {
 /// Kernels for tiles of `columns` columns, as [`super::tile::kernels`] gives them for whole vectors. The tile's `b` has its
 /// columns one after the other.
 pub fn kernels(isa: Isa, columns: usize) -> &'static [(usize, Kernel)] {
-    match (isa, columns) {
+    match (isa.min(Isa::Avx512), columns) {
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, 1) => x86::AVX512[0],
+        (Isa::Avx512, 1) => x86::AVX512[0],
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, 2) => x86::AVX512[1],
+        (Isa::Avx512, 2) => x86::AVX512[1],
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, 3) => x86::AVX512[2],
+        (Isa::Avx512, 3) => x86::AVX512[2],
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, _) => x86::AVX512[3],
+        (Isa::Avx512, _) => x86::AVX512[3],
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, 1) => x86::AVX2[0],
         #[cfg(target_arch = "x86_64")]

@@ -104,15 +104,15 @@ pub fn most_vectors(isa: Isa) -> usize {
 /// Kernels for tiles of `vectors` vectors, by rows, most rows first: one pass over a range of rows takes the first one while it
 /// lasts, then the smallest that covers the rest.
 pub fn kernels(isa: Isa, vectors: usize) -> &'static [(usize, Kernel)] {
-    match (isa, vectors) {
+    match (isa.min(Isa::Avx512), vectors) {
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, 1) => x86::AVX512_1,
+        (Isa::Avx512, 1) => x86::AVX512_1,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, 2) => x86::AVX512_2,
+        (Isa::Avx512, 2) => x86::AVX512_2,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, 3) => x86::AVX512_3,
+        (Isa::Avx512, 3) => x86::AVX512_3,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512 | Isa::Avx512Bf16, _) => x86::AVX512_4,
+        (Isa::Avx512, _) => x86::AVX512_4,
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, 1) => x86::AVX2_1,
         #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,12 @@
 //! Convolutions and products of bf16: pairs of channels, vectors of channels, and all that is done to their sums.
 
-use super::{agrees, machines};
+use super::{agrees, machines, operands, result};
 use crate::Random;
+use crate::backend::Engine;
+use crate::backend::cpu::engine::CpuEngine;
+use crate::backend::cpu::expr::Isa;
 use crate::backend::cpu::gemm::lanes::{Lanes, by_lanes};
+use crate::network::Network;
 use half::bf16;
 
 /// Of a sum (bf16), a bias `i1` (f32) and a residual `i2` (bf16): as narrowed networks have it, and as models in bf16 do, which round in
@@ -21,16 +25,6 @@ const EPILOGUES: [&str; 11] = [
     "{ f32(i2) + (f32(i0) + i1) }",
 ];
 
-fn operands(epilogue: &str) -> &'static str {
-    if epilogue.contains("i2") {
-        ", %b, %r"
-    } else if epilogue.contains("i1") {
-        ", %b"
-    } else {
-        ""
-    }
-}
-
 #[test]
 fn convolutions() {
     for seed in 0..200 {
@@ -44,10 +38,7 @@ fn convolutions() {
         let (sh, sw, dh, dw) = (pick(&[1, 1, 2]), pick(&[1, 1, 2]), pick(&[1, 1, 2]), pick(&[1, 1, 2]));
         let pad = [0; 4].map(|_| pick(&[0, 0, 1, 2]));
         let (h, w) = (pick(&[1, 4, 7, 9]), pick(&[2, 5, 8, 17]));
-        let out = |size: usize, border: usize, k: usize, d: usize, s: usize| {
-            (size + border).checked_sub((k - 1) * d + 1).map(|room| room / s + 1)
-        };
-        let sizes = (out(h, pad[0] + pad[1], kh, dh, sh), out(w, pad[2] + pad[3], kw, dw, sw));
+        let sizes = (result(h + pad[0] + pad[1], kh, dh, sh), result(w + pad[2] + pad[3], kw, dw, sw));
         let (Some(oh), Some(ow)) = sizes else { continue };
         let epilogue = EPILOGUES[pick(&(0..EPILOGUES.len()).collect::<Vec<_>>())];
         let operands = operands(epilogue);
@@ -135,6 +126,31 @@ fn images_in_bands_of_lines() {
             ),
             seed,
         );
+    }
+}
+
+/// What a machine multiplies it need not convert, and what it can store is not converted after.
+#[test]
+fn nothing_is_converted_where_vectors_take_bf16() {
+    let text = "input %x: bf16[1,8,10,10]
+        input %a: bf16[16,8,1,1]
+        input %c: bf16[16,1,3,3]
+        input %m: bf16[10,20]
+        input %b: f32[16,1,1]
+        %y = convolution(%x, %a, %b) { bf16(max(f32(i0) + i1, 0:f32)) }
+        %z = convolution(%y, %c, %b) groups=16 { t0 = f32(i0) + i1; bf16(t0 * sigmoid(t0)) }
+        %u = matmul(%y, %m) { bf16(f32(i0) * 2:f32) }
+        output %z, %u";
+    let network = Network::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    for (machine, team) in machines() {
+        let isa = machine.isa;
+        let engine = CpuEngine::compile(&network, machine, team, &vec![], &[]).expect("it compiles");
+        let steps = engine.describe().steps;
+        let narrow = steps.iter().filter(|s| s.starts_with("tiles of bf16")).count();
+        assert_eq!(narrow, if isa >= Isa::Avx512Bf16 { 2 } else { 0 }, "{isa:?}: {steps:#?}");
+        // Weights of the call are made f32 for channels that are filtered alone.
+        let loops = steps.iter().filter(|s| s.starts_with("fused loop")).count();
+        assert!(if isa >= Isa::Avx512Bf16 { loops <= 1 } else { loops > 1 }, "{isa:?}: {steps:#?}");
     }
 }
 
