@@ -5,7 +5,7 @@
 //! steps are known, slots whose lifetimes do not meet share memory. Nothing here needs a device.
 
 use super::groups::{Group, Groups};
-use super::kernel::{self, attention, chain, gated};
+use super::kernel::{self, attention, chain, gated, stem};
 use super::layout::{SMALL, flat, order_of};
 use super::program::{Action, Call, Program, Source, WEIGHTS, WORKSPACE_ALIGNMENT};
 use super::render::{Argument, Draft, Tail};
@@ -63,7 +63,7 @@ impl<'a> Assembler<'a> {
     /// Nothing yet; inputs are row-major.
     pub fn new(network: &'a Network, target: Target, choice: Choice<'a>) -> Assembler<'a> {
         let n = network.values.len();
-        let groups = Groups::find(network, &target, choice.chains());
+        let groups = Groups::find(network, &target, choice.chains(), choice.stems());
         let mut out = Assembler {
             network,
             target,
@@ -157,6 +157,7 @@ impl<'a> Assembler<'a> {
                     Some(Group::Attention(attention)) => attention::assemble(self, layer, *attention),
                     Some(Group::Gated(gated)) => gated::assemble(self, gated),
                     Some(Group::Chain(plan)) => chain::assemble(self, plan),
+                    Some(Group::Stem(stem)) => stem::assemble(self, layer, stem),
                     None => kernel::assemble(self, at, layer, self.index_maker(at)),
                 };
             }

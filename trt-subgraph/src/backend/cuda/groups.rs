@@ -4,6 +4,7 @@ use super::kernel::attention::{self, Attention};
 use super::kernel::chain::{self, Plan};
 use super::kernel::gated::{self, Gated};
 use super::kernel::gather;
+use super::kernel::stem::{self, Stem};
 use super::target::Target;
 use crate::backend::Tf32;
 use crate::network::Network;
@@ -14,6 +15,7 @@ pub enum Group {
     Attention(Attention),
     Gated(Gated),
     Chain(Plan),
+    Stem(Stem),
 }
 
 /// The groups of a network; no layer is in two.
@@ -27,8 +29,8 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The groups of a network; chains only where `chains` says what TF32 may be used for.
-    pub fn find(network: &Network, target: &Target, chains: Option<Tf32>) -> Groups {
+    /// The groups of a network; chains only where `chains` says what TF32 may be used for, and stems where `stems` says so.
+    pub fn find(network: &Network, target: &Target, chains: Option<Tf32>, stems: bool) -> Groups {
         // Elsewhere six products of halves take longer than one of f32.
         let of_f32 = matches!(target.capability, 80 | 90);
         let (attentions, indices) = (attention::find(network, of_f32), gather::find(network));
@@ -50,10 +52,18 @@ impl Groups {
         for (&end, plan) in &chains {
             parts.extend(plan.parts.iter().map(|p| p.at).filter(|&at| at != end));
         }
+        let stems =
+            if stems && target.capability >= 80 { stem::find(network, target) } else { HashMap::new() };
+        let stems: HashMap<usize, Stem> = stems
+            .into_iter()
+            .filter(|(at, s)| !parts.contains(at) && !parts.contains(&s.convolution))
+            .collect();
+        parts.extend(stems.values().map(|s| s.convolution));
+        let stems = stems.into_iter().map(|(at, stem)| (at, Group::Stem(stem)));
         let attentions = attentions.into_iter().map(|(at, a)| (at, Group::Attention(a)));
         let gated = gated.into_iter().map(|(at, g)| (at, Group::Gated(g)));
         let chains = chains.into_iter().map(|(at, plan)| (at, Group::Chain(plan)));
-        let ends = attentions.chain(gated).chain(chains).collect();
+        let ends = attentions.chain(gated).chain(chains).chain(stems).collect();
         Groups { ends, indices, parts }
     }
 

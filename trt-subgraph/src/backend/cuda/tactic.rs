@@ -21,6 +21,9 @@ const CUTS: usize = 3;
 /// The name of the way in which chains run: the device's timing has no part in that.
 pub const CHAIN: &str = "chain";
 
+/// That of stems.
+pub const STEM: &str = "stem";
+
 /// One manner of running a layer.
 pub trait Way: Send + Sync {
     /// For reports.
@@ -77,6 +80,21 @@ impl Choice<'_> {
             | Choice::Untimed(..)
             | Choice::Listed(..)
             | Choice::Rehearsed(_) => None,
+        }
+    }
+}
+
+impl Choice<'_> {
+    /// May a convolution and the pool that reads it be one kernel?
+    pub fn stems(&self) -> bool {
+        match self {
+            Choice::TensorCores { .. } | Choice::Timed(_) | Choice::Foreseen(..) => true,
+            Choice::Told(told) => told.ways.iter().any(|way| way == STEM),
+            Choice::First
+            | Choice::Settled(_)
+            | Choice::Untimed(..)
+            | Choice::Listed(..)
+            | Choice::Rehearsed(_) => false,
         }
     }
 }

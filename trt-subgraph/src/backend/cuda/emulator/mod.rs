@@ -8,6 +8,7 @@ mod checksums;
 mod gates;
 mod parts;
 mod runs;
+mod stems;
 mod tensor_cores;
 mod tests;
 

@@ -45,6 +45,11 @@ static Four load_transposed(const void* row) {
 }
 DEVICE unsigned halves(f32 low, f32 high, f16) { return device::to_f16(low) | (unsigned)device::to_f16(high) << 16; }
 DEVICE unsigned halves(f32 low, f32 high, bf16) { return device::to_bf16(low) | (unsigned)device::to_bf16(high) << 16; }
+template <class T> unsigned larger_of(unsigned a, unsigned b, T type) {
+    T two[2];
+    for (int i = 0; i < 2; ++i) put(two[i], device::larger(device::at(&a, i, type), device::at(&b, i, type)));
+    return two[0].bits | (unsigned)two[1].bits << 16;
+}
 template <class T> void multiply(f32* s, Four a, unsigned b0, unsigned b1, T type) {
     const unsigned own[6] = {a.at[0], a.at[1], a.at[2], a.at[3], b0, b1};
     device::show(own);

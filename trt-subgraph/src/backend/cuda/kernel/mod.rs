@@ -15,6 +15,7 @@ mod reduce;
 mod rows;
 mod scan;
 mod sort;
+pub mod stem;
 mod team;
 
 pub use copy::copy;

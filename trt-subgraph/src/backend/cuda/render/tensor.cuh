@@ -37,6 +37,10 @@ DEVICE Four load_transposed(const void* row) {
 DEVICE unsigned halves(f32 low, f32 high, f16) { unsigned r; asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
 DEVICE unsigned halves(f32 low, f32 high, bf16) { unsigned r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
 
+// The larger of each two halves of a word, NaN where one is.
+DEVICE unsigned larger_of(unsigned a, unsigned b, f16) { unsigned r; asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+DEVICE unsigned larger_of(unsigned a, unsigned b, bf16) { unsigned r; asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+
 // sums[16, 8] += a[16, 32 bytes] * b[8, 32 bytes] transposed, in fragments.
 DEVICE void multiply(f32* s, Four a, unsigned b0, unsigned b1, f16) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"

@@ -1,0 +1,355 @@
+//! The first convolution of many networks and the maximum pool after it in one kernel, on tensor cores: an image of few channels, many more
+//! of the result, of which the pool keeps a quarter and the rest is never in memory.
+//!
+//! In shared memory, as many neighbours of a row as the convolution steps over are one unit of 16 bytes, channels innermost. The units
+//! of neighbouring places then follow each other, and what a window has of a row is a run of them: rows of the product overlap, and lie
+//! nowhere twice. A block goes down a strip of the image, some rows of results at a time, and keeps those that the next windows of the pool see.
+
+mod find;
+mod plan;
+
+pub use find::{Stem, find};
+
+use super::super::assemble::{Assembler, Fault, Packing};
+use super::super::layout::channels_last;
+use super::super::render::{Draft, Tail, indent, index_type, split, storage_type};
+use super::super::tactic::STEM;
+use super::pad;
+use crate::DType;
+use crate::backend::view::View;
+use crate::network::layer::PadMode;
+use crate::network::{Layer, ValueId};
+use find::UNIT;
+use plan::{Plan, Sizes, TILES, WARPS};
+use std::fmt::Write;
+
+const THREADS: usize = 32 * WARPS;
+
+/// Emits the stem, whose pool is `layer`.
+pub fn assemble(a: &mut Assembler, layer: &Layer, stem: &Stem) -> Result<(), Fault> {
+    let network = a.network;
+    let from = &network.layers[stem.convolution];
+    let (x, filters) = (a.view(from.inputs[0]), from.inputs[1]);
+    let conv = network.ty(from.outputs[0]).clone();
+    let (sizes, plan) = (stem.sizes, stem.plan);
+    a.program.ways.push(STEM.to_string());
+    let w = weights(a, filters, &sizes)?;
+    let operands: Vec<View> = from.inputs[2..].iter().map(|&v| a.view(v).stretch(&conv.shape)).collect();
+    let mut typing = vec![x.dtype];
+    typing.extend(operands.iter().map(|v| v.dtype));
+    let own = Tail::of(View::row_major(x.slot, &conv), from.epilogue.clone(), typing, operands);
+    let tail = a.tail(layer, &channels_last(4))?;
+    let kernel = Kernel { sizes, plan, x, w, own, tail };
+    a.launch(kernel.draft())
+}
+
+/// The filters, for each channel of the result rows of units.
+fn weights(a: &mut Assembler, value: ValueId, s: &Sizes) -> Result<View, Fault> {
+    let ty = a.network.ty(value).clone();
+    let [outputs, inputs, high, wide] = [0, 1, 2, 3].map(|axis| ty.shape[axis]);
+    let all = s.units * s.together;
+    let whole = ty.with_shape([outputs, s.channels(), high, all]);
+    let form = ty.with_shape([outputs, high * s.units * UNIT]);
+    let border = [(0, 0), (0, s.channels() - inputs), (0, 0), (s.ahead, all - s.ahead - wide)];
+    let apart = [outputs, s.channels(), high, s.units, s.together];
+    let told = format!("stem {border:?} {apart:?}");
+    let pack = move |a: &mut Assembler, from: View, slot, offset| {
+        let to = a.temporary(&whole, &[0, 1, 2, 3]);
+        pad::emit(a, &from, &border, PadMode::Constant(0.0), to.clone())?;
+        let from = to.reshape(&apart).ok_or("filters that do not lie in rows")?.permute(&[0, 2, 3, 4, 1]);
+        let to = View::row_major(slot, &from.ty());
+        a.copy(&from, View { offset, ..to })
+    };
+    let (slot, offset) = a.packed(value, form.bytes(), Packing::new(told, Box::new(pack)))?;
+    Ok(View { offset, ..View::row_major(slot, &form) })
+}
+
+struct Kernel {
+    sizes: Sizes,
+    plan: Plan,
+    x: View,
+    w: View,
+    /// The end of the convolution.
+    own: Tail,
+    /// That of the pool.
+    tail: Tail,
+}
+
+impl Kernel {
+    fn draft(&self) -> Draft {
+        let Kernel { sizes: s, plan, x, w, own, tail } = self;
+        let mut views = vec![x, w];
+        views.extend(own.operands.iter());
+        views.extend(tail.views());
+        let ty = index_type(&views, tail.out.elements());
+        let pack = tail.pack(1).min(UNIT);
+        let blocks = [s.images, plan.parts(s), plan.strips(s), s.outputs / plan.outputs];
+        let mut draft = Draft::new("stem");
+        (draft.threads, draft.beside, draft.waits) = (THREADS, plan.beside, true);
+        (draft.grid, draft.shared) = ([blocks.iter().product(), 1, 1], plan.shared(s));
+        draft.read("x", x);
+        let pairs = self.pairs();
+        if pairs {
+            draft.aligned(4);
+        }
+        draft.read("w", w);
+        draft.aligned(16);
+        for (i, view) in own.operands.iter().enumerate() {
+            draft.read(&format!("s{}", i + 1), view);
+        }
+        tail.parameters_packed(&mut draft, 1, pack);
+        let element = storage_type(x.dtype);
+        let [image, filters, _] = plan.memory(s);
+        let (of_filter, pitch) = (s.taps[0] * s.units, plan.filter_pitch(s));
+        let (row, place, ring) = (plan.row(s), plan.place(), plan.ring(s));
+        let mut body = format!("DYNAMIC_SHARED(pool, {});\n", plan.shared(s));
+        body.push_str(&split(&blocks, "BLOCK", ty, "tile"));
+        let _ = write!(
+            body,
+            "const {ty} b = tile0, q0 = tile1 * {rows_of_part}, c0 = tile2 * {strip}, n0 = tile3 * {outputs};
+const {ty} row0 = q0 * {down} - {above}, column0 = c0 * {along} - {left};
+const int lane = THREAD % 32, warp = THREAD / 32;
+unsigned char *const filters = pool + {image}, *const kept = filters + {filters};
+for (int u = THREAD; u < {all_filters}; u += {THREADS})
+    begin_copy(filters + u / {of_filter} * {pitch} + u % {of_filter} * 16, w + (n0 + u / {of_filter}) * {per_filter} + u % {of_filter} * {UNIT}, true);
+end_group();
+await_previous();
+const unsigned char* left_at[{TILES}];
+#pragma unroll
+for (int i = 0; i < {TILES}; ++i) {{
+    const int tile = warp * {TILES} + i;
+    left_at[i] = pool + tile / {across} * {step_down} * {row} + (tile % {across} * 16 + lane % 16) * 16 + lane / 16 * 16;
+}}
+int done = 0;
+#pragma unroll 1
+for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
+    const {ty} top = row0 + step * {high};
+    bool strange = false;
+    #pragma unroll 4
+    for (int e = THREAD; e < {seen}; e += {THREADS}) {{
+        const int line = e / {wide}, unit = e % {wide};
+        const {ty} py = top * {step_down} - {before} + line, px = (column0 + unit) * {together} - {shifted};
+        Pack<{element}, {UNIT}> v = {{}};
+        if (py >= 0 && py < {rows}) {{
+{load}        }}
+        #pragma unroll
+        for (int k = 0; k < {UNIT}; ++k) strange = strange || (v.at[k].bits & {exponent}) == {exponent};
+        *reinterpret_cast<Pack<{element}, {UNIT}>*>(pool + line * {row} + unit * 16) = v;
+    }}
+    wait_groups<0>();
+    strange = __syncthreads_or(strange);
+    f32 sums[{TILES}][{eighths}][4] = {{}};
+    #pragma unroll
+    for (int tap = 0; tap < {taps}; ++tap)
+        #pragma unroll
+        for (int two = 0; two < {twos}; ++two) {{
+            Four left[{TILES}], right[{sixteenths}];
+            #pragma unroll
+            for (int j = 0; j < {sixteenths}; ++j)
+                right[j] = load_matrices(filters + (j * 16 + lane / 16 * 8 + lane % 8) * {pitch} + lane / 8 % 2 * 16 + (tap * {units} + two * 2) * 16);
+            #pragma unroll
+            for (int i = 0; i < {TILES}; ++i) left[i] = load_matrices(left_at[i] + tap * {row} + two * 32);
+            #pragma unroll
+            for (int i = 0; i < {TILES}; ++i)
+                #pragma unroll
+                for (int j = 0; j < {sixteenths}; ++j) {{
+                    multiply(sums[i][2 * j], left[i], right[j].at[0], right[j].at[1], {element}());
+                    multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
+                }}
+        }}
+{again}    #pragma unroll
+    for (int j = 0; j < {eighths}; ++j)
+        #pragma unroll
+        for (int i = 0; i < {TILES}; ++i)
+            #pragma unroll
+            for (int half = 0; half < 2; ++half) {{
+                const int tile = warp * {TILES} + i, line = tile / {across}, column = tile % {across} * 16 + half * 8 + lane / 4;
+                const {ty} oy = top + line, ox = column0 + column;
+                const bool exists = oy >= 0 && oy < {conv_rows} && ox >= 0 && ox < {conv_columns};
+                Pack<{element}, 2> two;
+                #pragma unroll
+                for (int k = 0; k < 2; ++k) {{
+                    const {ty} n = n0 + j * 8 + lane % 4 * 2 + k;
+{value}                    if (!exists) two.at[k].bits = {least};
+                }}
+                if (column < {used})
+                    *reinterpret_cast<Pack<{element}, 2>*>(kept + ((step * {high} + line) % {ring} * {used} + column) * {place} + (j * 8 + lane % 4 * 2) * 2) = two;
+            }}
+    __syncthreads();
+    const int ready = min({rows_of_part}, (step * {high} + {high} - {window0}) / {down} + 1);
+    for (int e = THREAD; e < (ready - done) * {strip_units}; e += {THREADS}) {{
+        const int u = e % {of_place}, q = e / {of_place} % {strip}, p = done + e / {strip_units};
+        const {ty} o0 = b, o2 = q0 + p, o3 = c0 + q;
+        if (o2 >= {pooled_rows} || o3 >= {pooled_columns}) continue;
+        Pack<unsigned, 4> most;
+        #pragma unroll
+        for (int dy = 0; dy < {window0}; ++dy)
+            #pragma unroll
+            for (int dx = 0; dx < {window1}; ++dx) {{
+                const auto seen = *reinterpret_cast<const Pack<unsigned, 4>*>(kept + ((p * {down} + dy) % {ring} * {used} + q * {along} + dx) * {place} + u * 16);
+                #pragma unroll
+                for (int k = 0; k < 4; ++k) most.at[k] = dy + dx == 0 ? seen.at[k] : larger_of(most.at[k], seen.at[k], {element}());
+            }}
+        const auto eight = *reinterpret_cast<const Pack<{element}, {UNIT}>*>(&most);
+        #pragma unroll
+        for (int part = 0; part < {packs}; ++part) {{
+            const {ty} o1 = n0 + u * {UNIT} + part * {pack};
+            f32 values[{pack}];
+            #pragma unroll
+            for (int k = 0; k < {pack}; ++k) values[k] = get(eight.at[part * {pack} + k]);
+{store}        }}
+    }}
+    done = ready;
+}}
+",
+            rows_of_part = plan.part,
+            strip = plan.strip,
+            outputs = plan.outputs,
+            down = s.pool_stride[0],
+            along = s.pool_stride[1],
+            above = s.pool_before[0],
+            left = s.pool_before[1],
+            all_filters = plan.outputs * of_filter,
+            per_filter = w.strides[0],
+            across = plan.across,
+            step_down = s.stride,
+            steps = plan.steps(s),
+            pooled_rows = s.pooled[0],
+            pooled_columns = s.pooled[1],
+            high = plan.high(),
+            seen = plan.lines(s) * plan.wide(s),
+            wide = plan.wide(s),
+            before = s.before[0],
+            together = s.together,
+            shifted = s.before[1] + s.ahead,
+            rows = x.shape[2],
+            load = indent(&indent(&indent(&self.load(ty, pairs)))),
+            eighths = plan.outputs / 8,
+            sixteenths = plan.outputs / 16,
+            taps = s.taps[0],
+            twos = s.units / 2,
+            units = s.units,
+            conv_rows = s.places[0],
+            conv_columns = s.places[1],
+            value = indent(&indent(&indent(&indent(&indent(&self.value(ty)))))),
+            exponent = if x.dtype == DType::F16 { "0x7c00" } else { "0x7f80" },
+            again = indent(&self.again()),
+            least = if x.dtype == DType::F16 { "0xfc00" } else { "0xff80" },
+            used = plan.used(s),
+            window0 = s.window[0],
+            window1 = s.window[1],
+            strip_units = plan.strip * plan.outputs / UNIT,
+            of_place = plan.outputs / UNIT,
+            packs = UNIT / pack,
+            store = indent(&indent(&indent(&tail.store_packed(
+                "values",
+                &["o0", "o1", "o2", "o3"].map(str::to_string),
+                (1, pack),
+                ty
+            )))),
+        );
+        draft.body = body;
+        draft
+    }
+
+    /// Can two neighbours of a row be loaded at once, and are both inside the image or outside?
+    fn pairs(&self) -> bool {
+        let (s, x) = (&self.sizes, &self.x);
+        let even = |n: isize| n % 2 == 0;
+        s.together.is_multiple_of(2)
+            && x.strides[3] == 1
+            && [0, 1, 2].iter().all(|&axis| even(x.strides[axis]))
+            && x.offset.rem_euclid(4) == 0
+            && x.shape[3].is_multiple_of(2)
+            && (s.before[1] + s.ahead).is_multiple_of(2)
+    }
+
+    /// Code that puts what there is of a unit's neighbours, from place `px` of row `py` on, into `v`.
+    fn load(&self, ty: &str, pairs: bool) -> String {
+        let (s, x) = (&self.sizes, &self.x);
+        let (element, many) = (storage_type(x.dtype), if pairs { 2 } else { 1 });
+        let put: String = (0..many)
+            .map(|k| format!("        v.at[(p + {k}) * {} + c] = near.at[{k}];\n", s.channels()))
+            .collect();
+        format!(
+            "#pragma unroll
+for (int p = 0; p < {together}; p += {many}) {{
+    if (px + p < 0 || px + p >= {columns}) continue;
+    #pragma unroll
+    for (int c = 0; c < {channels}; ++c) {{
+        const auto near = *reinterpret_cast<const Pack<{element}, {many}>*>(x + ({ty})(b * {} + c * {} + py * {} + (px + p) * {}));
+{put}    }}
+}}
+",
+            x.strides[0],
+            x.strides[1],
+            x.strides[2],
+            x.strides[3],
+            together = s.together,
+            columns = x.shape[3],
+            channels = x.shape[1],
+        )
+    }
+
+    /// Code that computes sums that are NaN again, where the image has numbers that are not finite: a run of units has neighbours that the
+    /// window does not see, whose factors are 0.
+    fn again(&self) -> String {
+        let (s, plan) = (&self.sizes, &self.plan);
+        let element = storage_type(self.x.dtype);
+        let each = |what: &str| {
+            format!(
+                "#pragma unroll
+for (int i = 0; i < {TILES}; ++i)
+    #pragma unroll
+    for (int j = 0; j < {}; ++j)
+        #pragma unroll
+        for (int c = 0; c < 4; ++c) {what}
+",
+                plan.outputs / 8
+            )
+        };
+        let here = format!("if (e == (i * {} + j) * 4 + c)", plan.outputs / 8);
+        let one = format!(
+            "f32 sum = 0.0f;
+{find}if (sum == sum) continue;
+sum = 0.0f;
+const int tile = warp * {TILES} + e / {of_tile}, n = e / 4 % {eighths} * 8 + lane % 4 * 2 + e % 2;
+const int line = tile / {across} * {down}, column = tile % {across} * 16 + e % 4 / 2 * 8 + lane / 4;
+#pragma unroll 1
+for (int tap = 0; tap < {taps}; ++tap) {{
+    const int y = tap / {wide}, at = tap % {wide} + {ahead}, unit = at / {together};
+    const {element}* const seen = reinterpret_cast<const {element}*>(pool + (line + y) * {row} + (column + unit) * 16) + at % {together} * {channels};
+    const {element}* const filter = reinterpret_cast<const {element}*>(filters + n * {pitch} + (y * {units} + unit) * 16) + at % {together} * {channels};
+    for (int k = 0; k < {inputs}; ++k) sum = fmaf(get(seen[k]), get(filter[k]), sum);
+}}
+{set}",
+            find = each(&format!("{here} sum = sums[i][j][c];")),
+            set = each(&format!("{here} sums[i][j][c] = sum;")),
+            of_tile = plan.outputs / 2,
+            eighths = plan.outputs / 8,
+            across = plan.across,
+            down = s.stride,
+            taps = s.taps[0] * s.taps[1],
+            wide = s.taps[1],
+            ahead = s.ahead,
+            together = s.together,
+            row = plan.row(s),
+            pitch = plan.filter_pitch(s),
+            units = s.units,
+            channels = s.channels(),
+            inputs = self.x.shape[1],
+        );
+        let all = TILES * plan.outputs / 2;
+        format!(
+            "if (strange) {{\n    #pragma unroll 1\n    for (int e = 0; e < {all}; ++e) {{\n{}    }}\n}}\n",
+            indent(&indent(&one))
+        )
+    }
+
+    /// Code that puts the value of channel `n` into `two.at[k]`.
+    fn value(&self, ty: &str) -> String {
+        let positions = ["0", "n", "0", "0"].map(str::to_string);
+        let (code, value) = self.own.value("s", "sums[i][j][half * 2 + k]", &positions, ty);
+        format!("{code}put(two.at[k], {value});\n")
+    }
+}
