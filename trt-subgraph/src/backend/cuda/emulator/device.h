@@ -168,16 +168,6 @@ inline float smaller(float a, float b) { return a != a || b != b ? NAN : b < a ?
 } // namespace device
 
 static void __syncthreads() { device::yield(device::BLOCK); }
-static int __syncthreads_or(int own) {
-    using namespace device;
-    fibers[running].word = own != 0;
-    yield(BLOCK);
-    bool any = false;
-    for (size_t first = running / block * block, i = first; i < first + block; ++i)
-        any |= fibers[i].state != DONE && fibers[i].word;
-    yield(BLOCK);
-    return any;
-}
 static void __threadfence_system() {}
 static float __uint_as_float(unsigned v) { return device::bits<float>(v); }
 static float __int_as_float(int v) { return device::bits<float>(v); }

@@ -3,6 +3,9 @@
 DEVICE void begin_copy(void* to, const void* from, bool exists) {
     if (exists) std::memcpy(to, from, 16); else std::memset(to, 0, 16);
 }
+DEVICE void begin_word(void* to, const void* from, bool exists) {
+    if (exists) std::memcpy(to, from, 4); else std::memset(to, 0, 4);
+}
 DEVICE void end_group() {}
 template <int N> DEVICE void wait_groups() {}
 

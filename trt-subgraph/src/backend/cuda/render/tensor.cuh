@@ -6,6 +6,10 @@ DEVICE unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_
 DEVICE void begin_copy(void* to, const void* from, bool exists) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(exists ? 16 : 0) : "memory");
 }
+// The same of 4 bytes.
+DEVICE void begin_word(void* to, const void* from, bool exists) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(exists ? 4 : 0) : "memory");
+}
 // What was begun since the last call is a group.
 DEVICE void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most N of the latest groups are under way.

@@ -1,9 +1,9 @@
 //! The first convolution of many networks and the maximum pool after it in one kernel, on tensor cores: an image of few channels, many more
 //! of the result, of which the pool keeps a quarter and the rest is never in memory.
 //!
-//! In shared memory, as many neighbours of a row as the convolution steps over are one unit of 16 bytes, channels innermost. The units
-//! of neighbouring places then follow each other, and what a window has of a row is a run of them: rows of the product overlap, and lie
-//! nowhere twice. A block goes down a strip of the image, some rows of results at a time, and keeps those that the next windows of the pool see.
+//! In shared memory, as many neighbours of a row as the convolution steps over are one unit of 16 bytes, those of a channel next to each
+//! other. What a window has of a row is a run of units: rows of the product overlap, and lie nowhere twice. A block goes down a strip of the
+//! image, some rows of results at a time, and keeps those that the next windows of the pool see.
 
 mod find;
 mod plan;
@@ -56,7 +56,7 @@ fn weights(a: &mut Assembler, value: ValueId, s: &Sizes) -> Result<View, Fault> 
     let pack = move |a: &mut Assembler, from: View, slot, offset| {
         let to = a.temporary(&whole, &[0, 1, 2, 3]);
         pad::emit(a, &from, &border, PadMode::Constant(0.0), to.clone())?;
-        let from = to.reshape(&apart).ok_or("filters that do not lie in rows")?.permute(&[0, 2, 3, 4, 1]);
+        let from = to.reshape(&apart).ok_or("filters that do not lie in rows")?.permute(&[0, 2, 3, 1, 4]);
         let to = View::row_major(slot, &from.ty());
         a.copy(&from, View { offset, ..to })
     };
@@ -109,35 +109,38 @@ impl Kernel {
             "const {ty} b = tile0, q0 = tile1 * {rows_of_part}, c0 = tile2 * {strip}, n0 = tile3 * {outputs};
 const {ty} row0 = q0 * {down} - {above}, column0 = c0 * {along} - {left};
 const int lane = THREAD % 32, warp = THREAD / 32;
-unsigned char *const filters = pool + {image}, *const kept = filters + {filters};
+unsigned char *const filters = pool + 2 * {image}, *const kept = filters + {filters};
 for (int u = THREAD; u < {all_filters}; u += {THREADS})
     begin_copy(filters + u / {of_filter} * {pitch} + u % {of_filter} * 16, w + (n0 + u / {of_filter}) * {per_filter} + u % {of_filter} * {UNIT}, true);
 end_group();
+for (int u = THREAD; u < 2 * {image} / 16; u += {THREADS}) *reinterpret_cast<Pack<unsigned, 4>*>(pool + u * 16) = {{}};
+__syncthreads();
 await_previous();
-const unsigned char* left_at[{TILES}];
-#pragma unroll
-for (int i = 0; i < {TILES}; ++i) {{
-    const int tile = warp * {TILES} + i;
-    left_at[i] = pool + tile / {across} * {step_down} * {row} + (tile % {across} * 16 + lane % 16) * 16 + lane / 16 * 16;
-}}
+auto fetch = [&](int step) {{
+    const {ty} top = (row0 + step * {high}) * {step_down} - {before};
+    #pragma unroll 4
+    for (int e = THREAD; e < {seen}; e += {THREADS}) {{
+        const int line = e / {wide}, unit = e % {wide};
+        const {ty} py = top + line, px = (column0 + unit) * {together} - {shifted};
+        unsigned char* const to = pool + step % 2 * {image} + line * {row} + unit * 16;
+{load}    }}
+    end_group();
+}};
+fetch(0);
 int done = 0;
 #pragma unroll 1
 for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
     const {ty} top = row0 + step * {high};
-    bool strange = false;
-    #pragma unroll 4
-    for (int e = THREAD; e < {seen}; e += {THREADS}) {{
-        const int line = e / {wide}, unit = e % {wide};
-        const {ty} py = top * {step_down} - {before} + line, px = (column0 + unit) * {together} - {shifted};
-        Pack<{element}, {UNIT}> v = {{}};
-        if (py >= 0 && py < {rows}) {{
-{load}        }}
-        #pragma unroll
-        for (int k = 0; k < {UNIT}; ++k) strange = strange || (v.at[k].bits & {exponent}) == {exponent};
-        *reinterpret_cast<Pack<{element}, {UNIT}>*>(pool + line * {row} + unit * 16) = v;
-    }}
     wait_groups<0>();
-    strange = __syncthreads_or(strange);
+    __syncthreads();
+    if (step + 1 < {steps}) fetch(step + 1);
+    const unsigned char* const image = pool + step % 2 * {image};
+    const unsigned char* left_at[{TILES}];
+    #pragma unroll
+    for (int i = 0; i < {TILES}; ++i) {{
+        const int tile = warp * {TILES} + i;
+        left_at[i] = image + tile / {across} * {step_down} * {row} + (tile % {across} * 16 + lane % 16) * 16 + lane / 16 * 16;
+    }}
     f32 sums[{TILES}][{eighths}][4] = {{}};
     #pragma unroll
     for (int tap = 0; tap < {taps}; ++tap)
@@ -157,24 +160,40 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
                     multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
                 }}
         }}
-{again}    #pragma unroll
+{again}    unsigned char* to[{TILES}][2];
+    #pragma unroll
+    for (int i = 0; i < {TILES}; ++i)
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {{
+            const int tile = warp * {TILES} + i, line = tile / {across}, column = tile % {across} * 16 + half * 8 + lane / 4;
+            to[i][half] = kept + ((step * {high} + line) % {ring} * {columns} + column) * {place} + lane % 4 * 4;
+        }}
+    #pragma unroll
     for (int j = 0; j < {eighths}; ++j)
         #pragma unroll
         for (int i = 0; i < {TILES}; ++i)
             #pragma unroll
             for (int half = 0; half < 2; ++half) {{
-                const int tile = warp * {TILES} + i, line = tile / {across}, column = tile % {across} * 16 + half * 8 + lane / 4;
-                const {ty} oy = top + line, ox = column0 + column;
-                const bool exists = oy >= 0 && oy < {conv_rows} && ox >= 0 && ox < {conv_columns};
                 Pack<{element}, 2> two;
                 #pragma unroll
                 for (int k = 0; k < 2; ++k) {{
                     const {ty} n = n0 + j * 8 + lane % 4 * 2 + k;
-{value}                    if (!exists) two.at[k].bits = {least};
-                }}
-                if (column < {used})
-                    *reinterpret_cast<Pack<{element}, 2>*>(kept + ((step * {high} + line) % {ring} * {used} + column) * {place} + (j * 8 + lane % 4 * 2) * 2) = two;
+{value}                }}
+                *reinterpret_cast<Pack<{element}, 2>*>(to[i][half] + j * 16) = two;
             }}
+    // Places beyond the edge never win.
+    if (top < 0 || top + {high} > {conv_rows} || column0 < 0 || column0 + {columns} > {conv_columns}) {{
+        #pragma unroll
+        for (int i = 0; i < {TILES}; ++i)
+            #pragma unroll
+            for (int half = 0; half < 2; ++half) {{
+                const int tile = warp * {TILES} + i;
+                const {ty} oy = top + tile / {across}, ox = column0 + tile % {across} * 16 + half * 8 + lane / 4;
+                if (oy >= 0 && oy < {conv_rows} && ox >= 0 && ox < {conv_columns}) continue;
+                #pragma unroll
+                for (int j = 0; j < {eighths}; ++j) *reinterpret_cast<unsigned*>(to[i][half] + j * 16) = {least};
+            }}
+    }}
     __syncthreads();
     const int ready = min({rows_of_part}, (step * {high} + {high} - {window0}) / {down} + 1);
     for (int e = THREAD; e < (ready - done) * {strip_units}; e += {THREADS}) {{
@@ -186,7 +205,7 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
         for (int dy = 0; dy < {window0}; ++dy)
             #pragma unroll
             for (int dx = 0; dx < {window1}; ++dx) {{
-                const auto seen = *reinterpret_cast<const Pack<unsigned, 4>*>(kept + ((p * {down} + dy) % {ring} * {used} + q * {along} + dx) * {place} + u * 16);
+                const auto seen = *reinterpret_cast<const Pack<unsigned, 4>*>(kept + ((p * {down} + dy) % {ring} * {columns} + q * {along} + dx) * {place} + u * 16);
                 #pragma unroll
                 for (int k = 0; k < 4; ++k) most.at[k] = dy + dx == 0 ? seen.at[k] : larger_of(most.at[k], seen.at[k], {element}());
             }}
@@ -222,8 +241,7 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
             before = s.before[0],
             together = s.together,
             shifted = s.before[1] + s.ahead,
-            rows = x.shape[2],
-            load = indent(&indent(&indent(&self.load(ty, pairs)))),
+            load = indent(&indent(&self.load(ty, pairs))),
             eighths = plan.outputs / 8,
             sixteenths = plan.outputs / 16,
             taps = s.taps[0],
@@ -232,10 +250,9 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
             conv_rows = s.places[0],
             conv_columns = s.places[1],
             value = indent(&indent(&indent(&indent(&indent(&self.value(ty)))))),
-            exponent = if x.dtype == DType::F16 { "0x7c00" } else { "0x7f80" },
             again = indent(&self.again()),
-            least = if x.dtype == DType::F16 { "0xfc00" } else { "0xff80" },
-            used = plan.used(s),
+            least = if x.dtype == DType::F16 { "0xfc00fc00" } else { "0xff80ff80" },
+            columns = plan.columns(),
             window0 = s.window[0],
             window1 = s.window[1],
             strip_units = plan.strip * plan.outputs / UNIT,
@@ -264,21 +281,28 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
             && (s.before[1] + s.ahead).is_multiple_of(2)
     }
 
-    /// Code that puts what there is of a unit's neighbours, from place `px` of row `py` on, into `v`.
+    /// Code that brings what there is of a unit, from place `px` of row `py` on, to `to`; zeros where there is nothing.
     fn load(&self, ty: &str, pairs: bool) -> String {
         let (s, x) = (&self.sizes, &self.x);
-        let (element, many) = (storage_type(x.dtype), if pairs { 2 } else { 1 });
-        let put: String = (0..many)
-            .map(|k| format!("        v.at[(p + {k}) * {} + c] = near.at[{k}];\n", s.channels()))
-            .collect();
+        let (many, bring) = match pairs {
+            true => (2, "begin_word(at, exists ? from : x, exists);\n".to_string()),
+            false => {
+                let element = storage_type(x.dtype);
+                let bring = format!(
+                    "{element} v = {{}};\nif (exists) v = *from;\n*reinterpret_cast<{element}*>(at) = v;\n"
+                );
+                (1, bring)
+            }
+        };
         format!(
             "#pragma unroll
 for (int p = 0; p < {together}; p += {many}) {{
-    if (px + p < 0 || px + p >= {columns}) continue;
+    const bool exists = py >= 0 && py < {rows} && px + p >= 0 && px + p < {columns};
     #pragma unroll
     for (int c = 0; c < {channels}; ++c) {{
-        const auto near = *reinterpret_cast<const Pack<{element}, {many}>*>(x + ({ty})(b * {} + c * {} + py * {} + (px + p) * {}));
-{put}    }}
+        const auto from = x + ({ty})(b * {} + c * {} + py * {} + (px + p) * {});
+        unsigned char* const at = to + (c * {together} + p) * 2;
+{bring}    }}
 }}
 ",
             x.strides[0],
@@ -286,13 +310,15 @@ for (int p = 0; p < {together}; p += {many}) {{
             x.strides[2],
             x.strides[3],
             together = s.together,
+            rows = x.shape[2],
             columns = x.shape[3],
             channels = x.shape[1],
+            bring = indent(&indent(&bring)),
         )
     }
 
-    /// Code that computes sums that are NaN again, where the image has numbers that are not finite: a run of units has neighbours that the
-    /// window does not see, whose factors are 0.
+    /// Code that computes a thread's sums that are NaN again: a run of units has neighbours that the window does not see, whose factors are 0,
+    /// and they may be infinite.
     fn again(&self) -> String {
         let (s, plan) = (&self.sizes, &self.plan);
         let element = storage_type(self.x.dtype);
@@ -318,9 +344,9 @@ const int line = tile / {across} * {down}, column = tile % {across} * 16 + e % 4
 #pragma unroll 1
 for (int tap = 0; tap < {taps}; ++tap) {{
     const int y = tap / {wide}, at = tap % {wide} + {ahead}, unit = at / {together};
-    const {element}* const seen = reinterpret_cast<const {element}*>(pool + (line + y) * {row} + (column + unit) * 16) + at % {together} * {channels};
-    const {element}* const filter = reinterpret_cast<const {element}*>(filters + n * {pitch} + (y * {units} + unit) * 16) + at % {together} * {channels};
-    for (int k = 0; k < {inputs}; ++k) sum = fmaf(get(seen[k]), get(filter[k]), sum);
+    const {element}* const seen = reinterpret_cast<const {element}*>(image + (line + y) * {row} + (column + unit) * 16) + at % {together};
+    const {element}* const filter = reinterpret_cast<const {element}*>(filters + n * {pitch} + (y * {units} + unit) * 16) + at % {together};
+    for (int k = 0; k < {inputs}; ++k) sum = fmaf(get(seen[k * {together}]), get(filter[k * {together}]), sum);
 }}
 {set}",
             find = each(&format!("{here} sum = sums[i][j][c];")),
@@ -336,12 +362,12 @@ for (int tap = 0; tap < {taps}; ++tap) {{
             row = plan.row(s),
             pitch = plan.filter_pitch(s),
             units = s.units,
-            channels = s.channels(),
             inputs = self.x.shape[1],
         );
         let all = TILES * plan.outputs / 2;
+        let finite = each("finite = finite && sums[i][j][c] == sums[i][j][c];");
         format!(
-            "if (strange) {{\n    #pragma unroll 1\n    for (int e = 0; e < {all}; ++e) {{\n{}    }}\n}}\n",
+            "bool finite = true;\n{finite}if (!finite) {{\n    #pragma unroll 1\n    for (int e = 0; e < {all}; ++e) {{\n{}    }}\n}}\n",
             indent(&indent(&one))
         )
     }

@@ -131,9 +131,9 @@ impl Plan {
         WARPS * TILES / self.across
     }
 
-    /// Columns of it that the pool sees.
-    pub fn used(&self, s: &Sizes) -> usize {
-        (self.strip - 1) * s.pool_stride[1] + s.window[1]
+    /// Columns of it.
+    pub fn columns(&self) -> usize {
+        16 * self.across
     }
 
     /// Steps of a block.
@@ -155,7 +155,7 @@ impl Plan {
     }
 
     pub fn wide(&self, s: &Sizes) -> usize {
-        16 * self.across + s.units - 1
+        self.columns() + s.units - 1
     }
 
     /// Bytes of a row of units.
@@ -167,7 +167,7 @@ impl Plan {
     pub fn filter_pitch(&self, s: &Sizes) -> usize {
         let own = s.taps[0] * s.units * 16;
         // An odd number of units: eight filters meet all banks.
-        if own / 16 % 2 == 0 { own + GAP } else { own }
+        if (own / 16).is_multiple_of(2) { own + GAP } else { own }
     }
 
     /// Bytes of a place of the convolution's result.
@@ -180,17 +180,18 @@ impl Plan {
         self.high() + s.window[0] - 1
     }
 
-    /// Bytes of the image, of the filters and of the results.
+    /// Bytes of a step's part of the image, of the filters and of the results.
     pub fn memory(&self, s: &Sizes) -> [usize; 3] {
         [
             self.lines(s) * self.row(s),
             self.outputs * self.filter_pitch(s),
-            self.ring(s) * self.used(s) * self.place(),
+            self.ring(s) * self.columns() * self.place(),
         ]
     }
 
     /// Bytes of shared memory of a block.
     pub fn shared(&self, s: &Sizes) -> usize {
-        self.memory(s).iter().sum()
+        let [image, filters, results] = self.memory(s);
+        2 * image + filters + results
     }
 }
