@@ -293,6 +293,9 @@ DEVICE void await_boxes_read() { asm volatile("cp.async.bulk.wait_group.read 0;"
 DEVICE void await_boxes_written() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 // The threads of a warpgroup wait for each other.
 DEVICE void warpgroup_barrier() { asm volatile("bar.sync %0, 128;" ::"r"(1 + THREAD / 128) : "memory"); }
+// Two warpgroups take turns: each waits until the other has passed the turn to it.
+DEVICE void await_turn(int team) { asm volatile("bar.sync %0, 256;" ::"r"(3 + team) : "memory"); }
+DEVICE void pass_turn(int team) { asm volatile("bar.arrive %0, 256;" ::"r"(3 + team) : "memory"); }
 // The same of places of an image, from the window on that begins at this column and row of an image, each `right` and `down` of where
 // its window begins.
 DEVICE void begin_windows(void* to, const Boxes& from, u64* done, unsigned blocks, int channel, int column, int row, int image, int right, int down) {

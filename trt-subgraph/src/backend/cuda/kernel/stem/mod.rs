@@ -2,8 +2,9 @@
 //! of the result, of which the pool keeps a quarter and the rest is never in memory.
 //!
 //! In shared memory, as many neighbours of a row as the convolution steps over are one unit of 16 bytes, those of a channel next to each
-//! other. What a window has of a row is a run of units: rows of the product overlap, and lie nowhere twice. A block goes down a strip of the
-//! image, some rows of results at a time, and keeps those that the next windows of the pool see.
+//! other. What a window has of a row is a run of units: rows of the product overlap, and lie nowhere twice. A team of warps goes down a strip of
+//! the image, some rows of results at a time, and keeps those that the next windows of the pool see. Two teams take turns at the tensor cores: one
+//! multiplies while the other stores.
 
 mod find;
 mod plan;
@@ -83,9 +84,10 @@ impl Kernel {
         views.extend(tail.views());
         let ty = index_type(&views, tail.out.elements());
         let pack = tail.pack(1).min(UNIT);
-        let blocks = [s.images, plan.parts(s), plan.strips(s), s.outputs / plan.outputs];
+        let (tiles, teams) = (plan.tiles(s), plan.teams);
+        let blocks = [s.outputs / plan.outputs, tiles.iter().product::<usize>().div_ceil(teams)];
         let mut draft = Draft::new("stem");
-        (draft.threads, draft.beside, draft.waits) = (THREADS, plan.beside, true);
+        (draft.threads, draft.beside, draft.waits) = (THREADS * teams, plan.beside, true);
         (draft.grid, draft.shared) = ([blocks.iter().product(), 1, 1], plan.shared(s));
         draft.read("x", x);
         let pairs = self.pairs();
@@ -103,38 +105,46 @@ impl Kernel {
         let (of_filter, pitch) = (s.taps[0] * s.units, plan.filter_pitch(s));
         let (row, place, ring) = (plan.row(s), plan.place(), plan.ring(s));
         let mut body = format!("DYNAMIC_SHARED(pool, {});\n", plan.shared(s));
-        body.push_str(&split(&blocks, "BLOCK", ty, "tile"));
+        body.push_str(&split(&blocks, "BLOCK", ty, "block"));
         let _ = write!(
             body,
-            "const {ty} b = tile0, q0 = tile1 * {rows_of_part}, c0 = tile2 * {strip}, n0 = tile3 * {outputs};
+            "const int lane = THREAD % 32, warp = THREAD / 32 % {WARPS}, team = THREAD / {THREADS}, worker = THREAD % {THREADS};
+const {ty} mine = block1 * {teams} + team, own = min(mine, ({ty}){last});
+",
+            last = tiles.iter().product::<usize>() - 1,
+        );
+        body.push_str(&split(&tiles, "own", ty, "tile"));
+        let _ = write!(
+            body,
+            "const {ty} b = tile0, q0 = tile1 * {rows_of_part}, c0 = tile2 * {strip}, n0 = block0 * {outputs};
 const {ty} row0 = q0 * {down} - {above}, column0 = c0 * {along} - {left};
-const int lane = THREAD % 32, warp = THREAD / 32;
-unsigned char *const filters = pool + 2 * {image}, *const kept = filters + {filters};
-for (int u = THREAD; u < {all_filters}; u += {THREADS})
+unsigned char *const filters = pool, *const images = filters + {filters} + team * {of_team}, *const kept = images + 2 * {image};
+for (int u = THREAD; u < {all_filters}; u += {THREADS} * {teams})
     begin_copy(filters + u / {of_filter} * {pitch} + u % {of_filter} * 16, w + (n0 + u / {of_filter}) * {per_filter} + u % {of_filter} * {UNIT}, true);
 end_group();
-for (int u = THREAD; u < 2 * {image} / 16; u += {THREADS}) *reinterpret_cast<Pack<unsigned, 4>*>(pool + u * 16) = {{}};
+for (int u = worker; u < 2 * {image} / 16; u += {THREADS}) *reinterpret_cast<Pack<unsigned, 4>*>(images + u * 16) = {{}};
+wait_groups<0>();
 __syncthreads();
 await_previous();
 auto fetch = [&](int step) {{
     const {ty} top = (row0 + step * {high}) * {step_down} - {before};
     #pragma unroll 4
-    for (int e = THREAD; e < {seen}; e += {THREADS}) {{
+    for (int e = worker; e < {seen}; e += {THREADS}) {{
         const int line = e / {wide}, unit = e % {wide};
         const {ty} py = top + line, px = (column0 + unit) * {together} - {shifted};
-        unsigned char* const to = pool + step % 2 * {image} + line * {row} + unit * 16;
+        unsigned char* const to = images + step % 2 * {image} + line * {row} + unit * 16;
 {load}    }}
     end_group();
 }};
 fetch(0);
 int done = 0;
 #pragma unroll 1
-for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
+for (int step = 0; step < {steps}{unless_done}; ++step) {{
     const {ty} top = row0 + step * {high};
     wait_groups<0>();
-    __syncthreads();
+    warpgroup_barrier();
     if (step + 1 < {steps}) fetch(step + 1);
-    const unsigned char* const image = pool + step % 2 * {image};
+    const unsigned char* const image = images + step % 2 * {image};
     const unsigned char* left_at[{TILES}];
     #pragma unroll
     for (int i = 0; i < {TILES}; ++i) {{
@@ -142,7 +152,7 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
         left_at[i] = image + tile / {across} * {step_down} * {row} + (tile % {across} * 16 + lane % 16) * 16 + lane / 16 * 16;
     }}
     f32 sums[{TILES}][{eighths}][4] = {{}};
-    #pragma unroll
+{my_turn}    #pragma unroll
     for (int tap = 0; tap < {taps}; ++tap)
         #pragma unroll
         for (int two = 0; two < {twos}; ++two) {{
@@ -160,7 +170,7 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
                     multiply(sums[i][2 * j + 1], left[i], right[j].at[2], right[j].at[3], {element}());
                 }}
         }}
-{again}    unsigned char* to[{TILES}][2];
+{others_turn}{again}    unsigned char* to[{TILES}][2];
     #pragma unroll
     for (int i = 0; i < {TILES}; ++i)
         #pragma unroll
@@ -194,12 +204,12 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
                 for (int j = 0; j < {eighths}; ++j) *reinterpret_cast<unsigned*>(to[i][half] + j * 16) = {least};
             }}
     }}
-    __syncthreads();
+    warpgroup_barrier();
     const int ready = min({rows_of_part}, (step * {high} + {high} - {window0}) / {down} + 1);
-    for (int e = THREAD; e < (ready - done) * {strip_units}; e += {THREADS}) {{
+    for (int e = worker; e < (ready - done) * {strip_units}; e += {THREADS}) {{
         const int u = e % {of_place}, q = e / {of_place} % {strip}, p = done + e / {strip_units};
         const {ty} o0 = b, o2 = q0 + p, o3 = c0 + q;
-        if (o2 >= {pooled_rows} || o3 >= {pooled_columns}) continue;
+        if (mine > own || o2 >= {pooled_rows} || o3 >= {pooled_columns}) continue;
         Pack<unsigned, 4> most;
         #pragma unroll
         for (int dy = 0; dy < {window0}; ++dy)
@@ -221,6 +231,14 @@ for (int step = 0; step < {steps} && q0 + done < {pooled_rows}; ++step) {{
     done = ready;
 }}
 ",
+            of_team = plan.of_team(s),
+            // Teams that take turns are through with theirs at the same time.
+            unless_done = if teams > 1 { String::new() } else { format!(" && q0 + done < {}", s.pooled[0]) },
+            my_turn = if teams > 1 { "    if (step + team > 0) await_turn(team);\n" } else { "" },
+            others_turn = match teams {
+                1 => String::new(),
+                _ => format!("    if (step + 1 < {} || team == 0) pass_turn(1 - team);\n", plan.steps(s)),
+            },
             rows_of_part = plan.part,
             strip = plan.strip,
             outputs = plan.outputs,
@@ -365,9 +383,10 @@ for (int tap = 0; tap < {taps}; ++tap) {{
             inputs = self.x.shape[1],
         );
         let all = TILES * plan.outputs / 2;
-        let finite = each("finite = finite && sums[i][j][c] == sums[i][j][c];");
+        // NaN if one of them is; so may sums of infinities be, which are looked at one by one.
+        let all_of = each("all[j % 4] += sums[i][j][c];");
         format!(
-            "bool finite = true;\n{finite}if (!finite) {{\n    #pragma unroll 1\n    for (int e = 0; e < {all}; ++e) {{\n{}    }}\n}}\n",
+            "f32 all[4] = {{}};\n{all_of}const f32 whole = all[0] + all[1] + (all[2] + all[3]);\nif (whole != whole) {{\n    #pragma unroll 1\n    for (int e = 0; e < {all}; ++e) {{\n{}    }}\n}}\n",
             indent(&indent(&one))
         )
     }

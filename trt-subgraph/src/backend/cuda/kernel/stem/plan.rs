@@ -4,7 +4,7 @@ use super::super::super::target::Target;
 use super::find::UNIT;
 use crate::network::layer::{Convolution, Pool};
 
-/// Warps of a block.
+/// Warps of a team.
 pub const WARPS: usize = 4;
 /// Tiles of 16 places of a row that a warp computes in a step.
 pub const TILES: usize = 4;
@@ -74,12 +74,14 @@ impl Sizes {
 pub struct Plan {
     /// Tiles of a step next to each other in a row.
     pub across: usize,
-    /// Columns of the pool's result of a block.
+    /// Columns of the pool's result of a team.
     pub strip: usize,
     /// Rows of it.
     pub part: usize,
     /// Channels of it.
     pub outputs: usize,
+    /// Teams of a block, two of which take turns.
+    pub teams: usize,
     /// Blocks for which a multiprocessor has room.
     pub beside: usize,
 }
@@ -96,10 +98,12 @@ impl Plan {
             }
             let most = (16 * across - s.window[1]) / s.pool_stride[1] + 1;
             let strip = s.pooled[1].div_ceil(s.pooled[1].div_ceil(most));
-            for parts in 1..=s.pooled[0].min(64) {
-                let mut plan = Plan { across, strip, part: s.pooled[0].div_ceil(parts), outputs, beside: 1 };
-                // So many sums leave registers for two.
-                plan.beside = (target.shared() / (plan.shared(s) + 1024)).min(2);
+            let parts = 1..=s.pooled[0].min(64);
+            for (parts, teams) in parts.flat_map(|parts| [(parts, 1), (parts, 2)]) {
+                let part = s.pooled[0].div_ceil(parts);
+                let mut plan = Plan { across, strip, part, outputs, teams, beside: 1 };
+                // So many sums leave registers for two teams.
+                plan.beside = (target.shared() / (plan.shared(s) + 1024)).min(2 / teams);
                 if plan.beside == 0 {
                     continue;
                 }
@@ -114,16 +118,27 @@ impl Plan {
 
     /// Cycles, about.
     fn cost(&self, s: &Sizes, target: &Target) -> f64 {
-        /// Products a cycle of a multiprocessor, and cycles of a block's begin and of a step beside its products.
-        const MULTIPLIED: f64 = 1200.0;
+        /// Products a cycle of a multiprocessor; cycles before a block's first step, of a step beside its products, and of a unit of its
+        /// part of the image.
+        const MULTIPLIED: f64 = 1400.0;
         const BEGIN: f64 = 2500.0;
-        const STEP: f64 = 2200.0;
-        let blocks = s.images * self.parts(s) * self.strips(s) * s.outputs / self.outputs;
-        let each = blocks.div_ceil(target.multiprocessors) as f64;
-        let rounds = (each / self.beside as f64).ceil();
+        const STEP: f64 = 2500.0;
+        const SEEN: f64 = 1.5;
+        let tiles = self.tiles(s).iter().product::<usize>();
+        let blocks = tiles.div_ceil(self.teams) * s.outputs / self.outputs;
+        let each = blocks.div_ceil(target.multiprocessors);
         let products = (WARPS * TILES * 16 * self.outputs * s.taps[0] * s.units * UNIT) as f64 / MULTIPLIED;
-        let steps = self.steps(s) as f64;
-        rounds * (BEGIN + steps * STEP) + each * steps * products
+        let rest = STEP + SEEN * (self.lines(s) * self.wide(s)) as f64;
+        let step = match self.teams {
+            1 => each.min(self.beside) as f64 * products + rest,
+            _ => (2.0 * products).max(products + rest),
+        };
+        each.div_ceil(self.beside) as f64 * (BEGIN + self.steps(s) as f64 * step)
+    }
+
+    /// Images, and parts and strips of each: what a team takes.
+    pub fn tiles(&self, s: &Sizes) -> [usize; 3] {
+        [s.images, s.pooled[0].div_ceil(self.part), s.pooled[1].div_ceil(self.strip)]
     }
 
     /// Rows of the convolution's result that a step computes.
@@ -139,14 +154,6 @@ impl Plan {
     /// Steps of a block.
     pub fn steps(&self, s: &Sizes) -> usize {
         ((self.part - 1) * s.pool_stride[0] + s.window[0]).div_ceil(self.high())
-    }
-
-    pub fn parts(&self, s: &Sizes) -> usize {
-        s.pooled[0].div_ceil(self.part)
-    }
-
-    pub fn strips(&self, s: &Sizes) -> usize {
-        s.pooled[1].div_ceil(self.strip)
     }
 
     /// Rows of the image that a step sees, and units of each.
@@ -189,9 +196,15 @@ impl Plan {
         ]
     }
 
+    /// Bytes of what a team has for itself: parts of the image of two steps, and results.
+    pub fn of_team(&self, s: &Sizes) -> usize {
+        let [image, _, results] = self.memory(s);
+        2 * image + results
+    }
+
     /// Bytes of shared memory of a block.
     pub fn shared(&self, s: &Sizes) -> usize {
-        let [image, filters, results] = self.memory(s);
-        2 * image + filters + results
+        let [_, filters, _] = self.memory(s);
+        filters + self.teams * self.of_team(s)
     }
 }
