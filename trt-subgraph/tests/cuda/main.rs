@@ -11,6 +11,7 @@ mod plans;
 #[path = "../random/mod.rs"]
 mod random;
 mod rehearsal;
+mod stems;
 mod ways;
 
 use random::sample;
