@@ -172,8 +172,11 @@ fn attention_of_f32_in_one_kernel() {
             network.inputs.iter().map(|&v| random.literal_in(network.ty(v).clone(), -2.0, 2.0)).collect();
         let agree = |inputs: &[Literal]| {
             let expected = reference::evaluate(&network, &[], inputs).expect("runs");
-            let found = super::evaluate(&network, &[], inputs, Choice::First);
-            compare(&found[0], &expected[0], 4e-6).unwrap_or_else(|e| panic!("{sizes:?}: {e}"));
+            for multiprocessors in [132, 1] {
+                let target = Target { capability: 90, multiprocessors };
+                let (found, _) = super::evaluate_on(target, &network, &[], inputs, Choice::First);
+                compare(&found[0], &expected[0], 4e-6).unwrap_or_else(|e| panic!("{sizes:?}: {e}"));
+            }
         };
         agree(&inputs);
         // What is not finite changes what it reaches, and nothing else.

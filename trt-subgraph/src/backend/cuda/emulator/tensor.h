@@ -21,6 +21,13 @@ inline float at(const unsigned* words, int i, f16) { return from_f16(words[i / 2
 inline float at(const unsigned* words, int i, bf16) { return bits<float>(words[i / 2] >> i % 2 * 16 << 16); }
 inline float at(const unsigned* words, int i, f32) { return bits<float>(words[i] + 0x1000 & 0xffffe000u); }
 }
+static bool any_lane(bool v) {
+    bool any = false;
+    device::show(&v);
+    for (int lane = 0; lane < 32; ++lane) any |= *(const bool*)device::shown(lane);
+    device::seen();
+    return any;
+}
 static Four load_matrices(const void* row) {
     Four r;
     device::show(row);

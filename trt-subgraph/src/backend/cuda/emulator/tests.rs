@@ -2,6 +2,7 @@
 
 use super::super::kernel::product::Kernel;
 use super::super::tactic::{Choice, Own};
+use super::super::target::Target;
 use crate::backend::reference;
 use crate::network::expr::{Binary, Node, Scalar, Unary};
 use crate::network::layer::{Convolution, Pool, PoolOp, ReduceOp, ScanOp};
@@ -39,12 +40,18 @@ pub fn agrees_by(network: &Network, choice: Choice) {
 
 /// Within what the result's type rounds to, or within this.
 pub fn agrees_within(network: &Network, choice: Choice, least: f64) {
+    agrees_on(132, network, choice, least);
+}
+
+/// The same on a device of so many multiprocessors.
+pub fn agrees_on(multiprocessors: usize, network: &Network, choice: Choice, least: f64) {
     let mut random = Random::new(1);
     let mut value = |ty: &TensorType| random.literal_in(ty.clone(), -2.0, 2.0);
     let parameters: Vec<Literal> = network.parameters.iter().map(|p| value(&p.ty)).collect();
     let inputs: Vec<Literal> = network.inputs.iter().map(|&v| value(network.ty(v))).collect();
     let expected = reference::evaluate(network, &parameters, &inputs).expect("runs");
-    let found = super::evaluate(network, &parameters, &inputs, choice);
+    let target = Target { capability: 90, multiprocessors };
+    let (found, _) = super::evaluate_on(target, network, &parameters, &inputs, choice);
     for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
         compare(found, expected, tolerance(expected.ty().dtype).max(least))
             .unwrap_or_else(|e| panic!("output {at}: {e}\n{network}"));

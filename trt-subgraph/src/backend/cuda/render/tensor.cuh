@@ -37,6 +37,8 @@ DEVICE Four load_transposed(const void* row) {
                  : "=r"(r.at[0]), "=r"(r.at[1]), "=r"(r.at[2]), "=r"(r.at[3]) : "r"(shared_address(row)) : "memory");
     return r;
 }
+// Is it so for any lane?
+DEVICE bool any_lane(bool v) { return __any_sync(~0u, v); }
 // Two neighbours as halves in a word.
 DEVICE unsigned halves(f32 low, f32 high, f16) { unsigned r; asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
 DEVICE unsigned halves(f32 low, f32 high, bf16) { unsigned r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }

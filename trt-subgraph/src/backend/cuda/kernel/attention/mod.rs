@@ -8,14 +8,13 @@
 mod find;
 mod parts;
 mod share;
+mod turn;
 
 pub use find::{Attention, find};
 
 use super::super::assemble::{Assembler, Fault};
 use super::super::layout::order_of;
-use super::super::render::{
-    Draft, Tail, compute_type, in_runs, indent, index_type, split, storage_type, sum,
-};
+use super::super::render::{Draft, Tail, in_runs, indent, index_type, split, storage_type, sum};
 use super::super::target::Target;
 use super::product::matrices;
 use crate::backend::view::View;
@@ -23,6 +22,7 @@ use crate::network::{Expr, Layer, LayerKind};
 use crate::{DType, TensorType};
 use share::{QUERIES, Shares, together};
 use std::fmt::Write;
+use turn::{Tile, fragments};
 
 /// Elements between the rows of a tile, besides their own: an odd number of 16-byte units from row to row meets every bank.
 const GAP: usize = 8;
@@ -136,13 +136,6 @@ impl Kernel {
         let names: Vec<String> = (0..r - 2).map(|i| format!("c{i}")).collect();
         let origin = |v: &View| sum(&names, &v.strides[..r - 2]);
         let element = if in_parts { "bf16" } else { storage_type(q.dtype) };
-        let (score_code, score) = self.score(&names, ty);
-        // Keys beyond the last count nothing.
-        let beyond = if self.keys.is_multiple_of(tile_keys) {
-            String::new()
-        } else {
-            format!("if (n_own >= {}) score = none;\n", self.keys)
-        };
         let mut positions = names.clone();
         positions.extend(["m".to_string(), "n".to_string()]);
         let store = tail.store_packed("values", &positions, (r - 1, pack), ty);
@@ -178,8 +171,51 @@ for (int e = THREAD % {threads}; e < {}; e += {threads}) {{
             fetch("v", "values_of[stage]", v, tile_keys, &format!("tile * {tile_keys}"), self.keys),
         );
         let [of_keys, of_values] = [depth, width].map(|columns| bytes(tile_keys, columns) / 2);
-        let (deep, wide, many) = (depth / 16, width / 8, tile_keys / 8);
-        let exp = if in_parts { "expf" } else { "exp_near" };
+        let (deep, wide) = (depth / 16, width / 8);
+        // Turns in which all teams have whole tiles; at most one follows.
+        let whole = self.keys / tile_keys / teams;
+        let left = if teams > 1 { tile_keys } else { self.keys - whole * tile_keys };
+        let left = left.next_multiple_of(16).max(16);
+        let turn = |keys: usize, whole: bool| {
+            let tile = Tile { keys, room: tile_keys, whole };
+            indent(&self.turn(tile, queries, &names, ty))
+        };
+        let next_fetched =
+            |turn: &str, stage: &str| format!("if ({turn} + 1 < {turns}) fetch({stage}, tile + {teams});\n");
+        let [ahead, behind] = match stages {
+            1 => [
+                String::new(),
+                format!(
+                    "__syncthreads();\n{}wait_groups<0>();\n__syncthreads();\n",
+                    next_fetched("turn", "0")
+                ),
+            ],
+            _ => [
+                next_fetched("turn", &format!("(turn + 1) % {stages}")),
+                "wait_groups<0>();\n__syncthreads();\n".to_string(),
+            ],
+        };
+        let mut products = String::new();
+        if whole > 0 {
+            let _ = write!(
+                products,
+                "for (int turn = 0; turn < {whole}; ++turn) {{
+    const int stage = turn % {stages}, tile = turn * {teams} + team;
+{}{}{}}}
+",
+                indent(&ahead),
+                turn(tile_keys, true),
+                indent(&behind),
+            );
+        }
+        if whole < turns {
+            let stage = whole % stages;
+            let _ = write!(
+                products,
+                "{{\n    const int stage = {stage}, tile = {whole} * {teams} + team;\n{}}}\n",
+                turn(left, false)
+            );
+        }
         let mut body = format!(
             "DYNAMIC_SHARED(pool, {shared});
 const int lane = THREAD % 32, warp = THREAD / 32 % {warps}, team = THREAD / {threads};
@@ -205,46 +241,7 @@ wait_groups<0>();
 __syncthreads();
 {left}const f32 none = -__int_as_float(0x7f800000);
 f32 sums[{wide}][4] = {{}}, top[2] = {{none, none}}, total[2] = {{}};
-for (int turn = 0; turn < {turns}; ++turn) {{
-    const int stage = turn % {stages}, tile = turn * {teams} + team;
-    {ahead}
-    f32 scores[{many}][4] = {{}};
-{products}    #pragma unroll
-    for (int j = 0; j < {many}; ++j)
-        #pragma unroll
-        for (int c = 0; c < 4; ++c) {{
-            const {ty} m = min(m0 + warp * 16 + lane / 4 + c / 2 * 8, ({ty}){last_query}), n_own = tile * {tile_keys} + j * 8 + lane % 4 * 2 + c % 2;
-            const {ty} n = {n};
-{score_code}            f32 score = {score};
-{beyond}            scores[j][c] = score;
-        }}
-    #pragma unroll
-    for (int h = 0; h < 2; ++h) {{
-        f32 most = top[h];
-        #pragma unroll
-        for (int j = 0; j < {many}; ++j) most = max_of(most, max_of(scores[j][2 * h], scores[j][2 * h + 1]));
-        most = max_of(most, across_lanes(most, 1));
-        most = max_of(most, across_lanes(most, 2));
-        // Where nothing is left so far, the weights are 0.
-        const f32 base = most == none ? 0.0f : most, mend = {exp}(top[h] - base);
-        top[h] = most;
-        total[h] *= mend;
-        #pragma unroll
-        for (int d = 0; d < {wide}; ++d) {{
-            sums[d][2 * h] *= mend;
-            sums[d][2 * h + 1] *= mend;
-        }}
-        #pragma unroll
-        for (int j = 0; j < {many}; ++j)
-            #pragma unroll
-            for (int c = 2 * h; c < 2 * h + 2; ++c) {{
-                scores[j][c] = {exp}(scores[j][c] - base);
-                total[h] += scores[j][c];
-            }}
-    }}
-{weigh}    {behind}
-}}
-#pragma unroll
+{products}#pragma unroll
 for (int h = 0; h < 2; ++h) {{
     total[h] += across_lanes(total[h], 1);
     total[h] += across_lanes(total[h], 2);
@@ -267,12 +264,16 @@ for (int at = 0; at < {own_wide}; ++at) {{
             next = indent(&next),
             of_queries = indent(&fetch("q", "queries", q, queries, "m0", self.queries)),
             together = if teams > 1 {
-                together((teams, threads), (width / 8, own_wide), known, bytes(queries, depth), exp)
+                {
+                    let weight = |score: &str, base: &str| self.weight(score, base);
+                    together((teams, threads), (width / 8, own_wide), known, bytes(queries, depth), &weight)
+                }
             } else {
                 String::new()
             },
             own_first = if teams > 1 { format!("team * {own_wide}") } else { "0".to_string() },
-            exists = if own_wide * teams > width / 8 { format!("d < {} && ", width / 8) } else { String::new() },
+            exists =
+                if own_wide * teams > width / 8 { format!("d < {} && ", width / 8) } else { String::new() },
             kept = self.kept(&names, ty),
             apart = if in_parts {
                 format!("__shared__ int strange_here;\nif (THREAD == 0) strange_here = 0;\n{}", parts::APART)
@@ -280,42 +281,15 @@ for (int at = 0; at < {own_wide}; ++at) {{
                 String::new()
             },
             left = if in_parts { String::new() } else { fragments(deep, depth + GAP) },
-            products = indent(&match in_parts {
-                true => parts::scores((deep, many), depth + GAP, [queries, tile_keys]),
-                false => scores((deep, many), depth + GAP, element),
-            }),
-            weigh = indent(&match in_parts {
-                true => parts::values((many, wide), width + GAP, tile_keys),
-                false => weigh((many, wide), width + GAP, element),
-            }),
-            again = if in_parts {
-                self.again(queries, teams * threads, &names, wide, ty)
-            } else {
-                String::new()
-            },
+            again =
+                if in_parts { self.again(queries, teams * threads, &names, wide, ty) } else { String::new() },
             // Weights of 0 still make NaN of values that are not finite.
             value = match keep {
                 Some(_) => format!("kept[c / 2] ? {sum} * inverse[c / 2] : 0.0f * {sum}"),
                 None => format!("{sum} * inverse[c / 2]"),
             },
             queries_count = self.queries,
-            last_query = self.queries.max(1) - 1,
-            n = if beyond.is_empty() { "n_own".to_string() } else { format!("min(n_own, ({ty}){})", self.keys - 1) },
-            beyond = indent(&indent(&indent(&beyond))),
-            score_code = indent(&indent(&indent(&score_code))),
             store = indent(&indent(&indent(&store))),
-            ahead = if stages > 1 {
-                format!("if (turn + 1 < {turns}) fetch((turn + 1) % {stages}, tile + {teams});")
-            } else {
-                String::new()
-            },
-            behind = if stages > 1 {
-                "wait_groups<0>();\n    __syncthreads();".to_string()
-            } else {
-                format!(
-                    "__syncthreads();\n    if (turn + 1 < {turns}) fetch(0, tile + {teams});\n    wait_groups<0>();\n    __syncthreads();"
-                )
-            },
         );
         draft.body = body;
         draft
@@ -340,57 +314,4 @@ for (int h = 0; h < 2; ++h) {{
             code = indent(&code),
         )
     }
-
-    /// Code that makes a score of the sum `scores[j][c]` at the positions `c0`, ..., `m`, `n`; and the score.
-    fn score(&self, names: &[String], ty: &str) -> (String, String) {
-        let mut positions = names.to_vec();
-        positions.extend(["m".to_string(), "n".to_string()]);
-        let own = compute_type(self.of_scores.typing[0]);
-        self.of_scores.value("s", &format!("({own})scores[j][c]"), &positions, ty)
-    }
-}
-
-/// Code that loads a warp's queries, of so many times 16 elements.
-fn fragments(deep: usize, pitch: usize) -> String {
-    format!(
-        "Four left[{deep}];
-#pragma unroll
-for (int i = 0; i < {deep}; ++i)
-    left[i] = load_matrices(queries + (warp * 16 + lane % 16) * {pitch} + i * 16 + lane / 16 * 8);
-"
-    )
-}
-
-/// Code that makes the scores of a tile.
-fn scores((deep, many): (usize, usize), pitch: usize, element: &str) -> String {
-    format!(
-        "#pragma unroll
-for (int i = 0; i < {deep}; ++i)
-    #pragma unroll
-    for (int j = 0; j < {many} / 2; ++j) {{
-        const Four right = load_matrices(keys[stage] + (j * 16 + lane / 16 * 8 + lane % 8) * {pitch} + i * 16 + lane / 8 % 2 * 8);
-        multiply(scores[2 * j], left[i], right.at[0], right.at[1], {element}());
-        multiply(scores[2 * j + 1], left[i], right.at[2], right.at[3], {element}());
-    }}
-"
-    )
-}
-
-/// Code that adds up the values of a tile by the weights.
-fn weigh((many, wide): (usize, usize), pitch: usize, element: &str) -> String {
-    format!(
-        "#pragma unroll
-for (int j = 0; j < {many} / 2; ++j) {{
-    const f32 *near = scores[2 * j], *far = scores[2 * j + 1];
-    const Four weights = {{halves(near[0], near[1], {element}()), halves(near[2], near[3], {element}()),
-                           halves(far[0], far[1], {element}()), halves(far[2], far[3], {element}())}};
-    #pragma unroll
-    for (int d = 0; d < {wide} / 2; ++d) {{
-        const Four right = load_transposed(values_of[stage] + (j * 16 + lane % 16) * {pitch} + d * 16 + lane / 16 * 8);
-        multiply(sums[2 * d], weights, right.at[0], right.at[1], {element}());
-        multiply(sums[2 * d + 1], weights, right.at[2], right.at[3], {element}());
-    }}
-}}
-"
-    )
 }

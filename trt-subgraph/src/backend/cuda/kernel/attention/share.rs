@@ -70,7 +70,7 @@ pub fn together(
     (wide, own): (usize, usize),
     known: usize,
     start: usize,
-    exp: &str,
+    weight: &dyn Fn(&str, &str) -> String,
 ) -> String {
     let all = known * threads;
     format!(
@@ -96,7 +96,7 @@ for (int h = 0; h < 2; ++h) {{
     total[h] = 0.0f;
     #pragma unroll
     for (int t = 0; t < {teams}; ++t) {{
-        share[t][h] = {exp}(known[t * {all} + h * {threads}] - base);
+        share[t][h] = {share};
         total[h] += share[t][h] * known[t * {all} + (2 + h) * {threads}];
     }}
 }}
@@ -110,6 +110,7 @@ for (int at = 0; at < {own}; ++at) {{
 }}
 ",
         last = wide - 1,
+        share = weight(&format!("known[t * {all} + h * {threads}]"), "base"),
     )
 }
 
