@@ -11,7 +11,7 @@ mod find;
 mod plan;
 mod text;
 
-pub use find::find;
+pub use find::{find, is_vector};
 pub use plan::Plan;
 
 use super::super::assemble::{Assembler, Fault, Packing};

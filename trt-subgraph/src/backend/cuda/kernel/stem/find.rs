@@ -1,6 +1,7 @@
 //! Which convolutions and pools are a stem.
 
 use super::super::super::target::Target;
+use super::super::chain::is_vector;
 use super::plan::{Plan, Sizes};
 use crate::DType;
 use crate::network::layer::{Convolution, Pool, PoolOp};
@@ -55,12 +56,7 @@ fn is_of_few_channels(network: &Network, layer: &Layer, c: &Convolution, made_st
     let plain = c.stride.len() == 2 && !c.transposed && c.groups == 1 && c.dilation == [1, 1];
     let halves = matches!(x.dtype, DType::F16 | DType::BF16) && w.dtype == x.dtype && out.dtype == x.dtype;
     let fixed = |v: ValueId| made_static[v.index()];
-    let of_channel = |v: &ValueId| {
-        let shape = &network.ty(*v).shape;
-        let one = |&n: &usize| n == 1;
-        let channel = (shape.len() + 1).checked_sub(out.rank()).filter(|&axis| axis < shape.len());
-        fixed(*v) && shape.iter().enumerate().all(|(axis, n)| one(n) || Some(axis) == channel)
-    };
+    let of_channel = |&v: &ValueId| fixed(v) && is_vector(network, layer, v);
     plain
         && halves
         && matches!(c.stride[1], 1 | 2 | 4)
