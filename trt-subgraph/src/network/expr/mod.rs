@@ -9,6 +9,7 @@
 //! * f32, f16 and bf16 compute in f32; a `Cast` to f16 or bf16, and storing, rounds to it. Integers wrap at every node.
 
 mod function;
+mod rounding;
 
 pub use function::{Binary, Unary};
 

@@ -10,7 +10,6 @@ use crate::backend::cpu::step::{Address, place};
 use crate::backend::cpu::view::{Slot, View};
 use crate::network::expr::{Binary, Node, Scalar};
 use crate::network::{Expr, Layer};
-use half::bf16;
 
 /// What is done to each sum, in this order. Tensors have the axes that tiles walk.
 #[derive(Default)]
@@ -122,7 +121,7 @@ impl Finish {
 fn in_f32(expr: &Expr, operands: &[DType], result: DType) -> Expr {
     let dtypes = expr.dtypes(operands).expect("a verified expression");
     let is_float = |r: u32| matches!(dtypes[r as usize], DType::F32 | DType::BF16);
-    let needless = if result == DType::BF16 { rounded_later(expr, is_float) } else { vec![] };
+    let needless = if result == DType::BF16 { expr.rounded_later(result, &dtypes) } else { vec![] };
     let mut out = Expr::default();
     let mut places: Vec<u32> = Vec::with_capacity(expr.nodes.len());
     for (at, node) in expr.nodes.iter().enumerate() {
@@ -158,39 +157,6 @@ fn widened(expr: &Expr, operands: &[DType], result: DType) -> Expr {
     let root = places[expr.root() as usize];
     let root = if result == DType::F32 { root } else { out.push(Node::Cast(result, root)) };
     out.finish(root)
-}
-
-/// The roundings to bf16 that storing the result makes needless: the last one, and one below bounds that are themselves numbers of bf16.
-fn rounded_later(expr: &Expr, is_float: impl Fn(u32) -> bool) -> Vec<usize> {
-    let mut uses = vec![0; expr.nodes.len()];
-    for node in &expr.nodes {
-        node.map(|r| {
-            uses[r as usize] += 1;
-            r
-        });
-    }
-    let is_bound = |r: u32| match expr.nodes[r as usize] {
-        Node::Const(_, Scalar::Float(v)) => bf16::from_f64(v).to_f64() == v,
-        _ => false,
-    };
-    let mut found = vec![];
-    let mut at = expr.root();
-    loop {
-        let inner = match expr.nodes[at as usize] {
-            Node::Cast(DType::BF16, x) if is_float(x) => {
-                found.push(at as usize);
-                x
-            }
-            Node::Cast(DType::F32, x) if is_float(x) => x,
-            Node::Binary(Binary::Max | Binary::Min, x, y) if is_bound(y) => x,
-            Node::Binary(Binary::Max | Binary::Min, x, y) if is_bound(x) => y,
-            _ => return found,
-        };
-        if uses[inner as usize] > 1 {
-            return found;
-        }
-        at = inner;
-    }
 }
 
 /// The bounds of an expression that holds input 0 between literals and does nothing else.

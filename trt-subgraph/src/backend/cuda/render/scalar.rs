@@ -75,6 +75,7 @@ pub fn expression_for(
 ) -> (String, String) {
     let for_halves = matches!(stored, DType::F16 | DType::BF16);
     let types = expr.dtypes(dtypes).expect("a verified expression");
+    let needless = expr.rounded_later(stored, &types);
     let mut code = String::new();
     let mut names: Vec<String> = Vec::with_capacity(expr.nodes.len());
     for (at, (node, &dtype)) in expr.nodes.iter().zip(&types).enumerate() {
@@ -90,9 +91,7 @@ pub fn expression_for(
                 continue;
             }
             // Storing rounds.
-            Node::Cast(to, a)
-                if at + 1 == expr.nodes.len() && to == stored && for_halves && in_f32(ty(a)) =>
-            {
+            Node::Cast(_, a) if needless.contains(&at) => {
                 names.push(names[a as usize].clone());
                 continue;
             }
@@ -111,11 +110,6 @@ pub fn expression_for(
         names.push(name);
     }
     (code, names.pop().expect("an expression has at least one node"))
-}
-
-/// Is it computed in f32?
-fn in_f32(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
 
 fn cast(from: DType, to: DType, a: &str) -> String {
@@ -235,5 +229,16 @@ mod tests {
         let (code, result) = expression(&expr, &[DType::F16], &["x".to_string()], "t");
         assert_eq!(code, "const f32 t1 = tanhf(x);\nconst f32 t2 = round_bf16((f32)t1);\n");
         assert_eq!(result, "t2");
+    }
+
+    #[test]
+    fn what_storing_rounds_is_not_rounded_before() {
+        let zero = Node::Const(DType::F16, Scalar::Float(0.0));
+        let nodes = vec![Node::Input(0), Node::Cast(DType::F16, 0), zero, Node::Binary(Binary::Max, 1, 2)];
+        let of = |stored| {
+            expression_for(stored, &Expr { nodes: nodes.clone() }, &[DType::F32], &["x".to_string()], "t").0
+        };
+        assert_eq!(of(DType::F16), "const f32 t3 = max_of(x, (0e0f));\n");
+        assert_eq!(of(DType::F32), "const f32 t1 = round_f16((f32)x);\nconst f32 t3 = max_of(t1, (0e0f));\n");
     }
 }
