@@ -1,7 +1,7 @@
 //! Random runs of convolutions over small images, which one kernel of clusters computes from Hopper on.
 
-use crate::{call, gpu, number};
-use trt_subgraph::backend::cuda::{Cuda, Rehearsal};
+use crate::{call, gpu, number, rehearse};
+use trt_subgraph::backend::cuda::Cuda;
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::backend::{Backend, CompileOptions};
 use trt_subgraph::network::expr::{Binary, Node, Scalar};
@@ -108,20 +108,8 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn chains_compile_and_are_sound_without_a_device() {
     for capability in [90, 120] {
-        let mut rehearsal = match Rehearsal::new(capability) {
-            Ok(r) => r,
-            Err(e) => return eprintln!("not run: {e}"),
-        };
-        for seed in seeds() {
-            let (network, ..) = sample(seed);
-            rehearsal.add(&network).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{network}"));
-        }
-        for (dtype, images) in [(DType::F16, 16), (DType::F32, 2)] {
-            let (network, ..) = residual(dtype, images, 3);
-            rehearsal.add(&network).unwrap_or_else(|e| panic!("{e}\n{network}"));
-        }
-        let step = number("KERNEL_STEP", 15) as usize;
-        rehearsal.compile(0, step).unwrap_or_else(|e| panic!("sm_{capability}: {e}"));
+        let residual = [(DType::F16, 16), (DType::F32, 2)].map(|(dtype, images)| residual(dtype, images, 3));
+        rehearse(capability, seeds().map(sample).chain(residual).map(|(network, ..)| network));
     }
 }
 

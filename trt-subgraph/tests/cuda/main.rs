@@ -18,7 +18,7 @@ use random::sample;
 use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, OwnStream};
+use trt_subgraph::backend::cuda::{Buffer, Cuda, Device, OwnStream, Rehearsal};
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::backend::{Backend, CompileOptions, Engine, Io, MemoryRun, RunError, Stream, Tf32};
 use trt_subgraph::network::{Builder, Expr, LayerKind, Network};
@@ -49,6 +49,19 @@ fn gpu() -> Option<Arc<Device>> {
             None
         }
     }
+}
+
+/// Networks are sound on GPUs of this kind, and every `KERNEL_STEP`-th of their kernels (15) compiles; neither needs a device.
+fn rehearse(capability: u32, networks: impl IntoIterator<Item = Network>) {
+    let mut rehearsal = match Rehearsal::new(capability) {
+        Ok(r) => r,
+        Err(e) => return eprintln!("not run: {e}"),
+    };
+    for (at, network) in networks.into_iter().enumerate() {
+        rehearsal.add(&network).unwrap_or_else(|e| panic!("network {at}: {e}\n{network}"));
+    }
+    let step = number("KERNEL_STEP", 15) as usize;
+    rehearsal.compile(0, step).unwrap_or_else(|e| panic!("sm_{capability}: {e}"));
 }
 
 #[test]

@@ -1,30 +1,13 @@
 //! Random convolutions of few channels with a maximum pool after them, which are one kernel.
 
-use crate::{call, gpu, number};
-use trt_subgraph::backend::cuda::{Cuda, Rehearsal};
+use crate::{call, gpu, number, rehearse};
+use trt_subgraph::backend::cuda::Cuda;
 use trt_subgraph::backend::reference::evaluate;
 use trt_subgraph::backend::{Backend, CompileOptions};
-use trt_subgraph::network::expr::{Binary, Node, Scalar, Unary};
+use trt_subgraph::network::expr::Unary;
 use trt_subgraph::network::layer::{Convolution, Pool, PoolOp, Range};
 use trt_subgraph::network::{Builder, Expr, LayerKind, Network};
 use trt_subgraph::{DType, Literal, Random, TensorType, compare};
-
-/// A scale and a shift of each channel in f32, cut off at 0.
-fn scaled(dtype: DType) -> Expr {
-    Expr {
-        nodes: vec![
-            Node::Input(0),
-            Node::Cast(DType::F32, 0),
-            Node::Input(1),
-            Node::Binary(Binary::Mul, 1, 2),
-            Node::Input(2),
-            Node::Binary(Binary::Add, 3, 4),
-            Node::Cast(dtype, 5),
-            Node::Const(dtype, Scalar::Float(0.0)),
-            Node::Binary(Binary::Max, 6, 7),
-        ],
-    }
-}
 
 /// A network and values for its parameters and its input, which lies in rows of columns or of channels, whole or a part.
 fn sample(seed: u64) -> (Network, Vec<Literal>, Vec<Literal>) {
@@ -67,8 +50,10 @@ fn sample(seed: u64) -> (Network, Vec<Literal>, Vec<Literal>) {
         transposed: false,
         output_padding: vec![0; 2],
     });
+    let scaled = format!("max({dtype}(f32(i0) * i1 + i2), 0:{dtype})");
+    let scaled = Expr::parse(&scaled).expect("an expression");
     let made = match r.chance(0.7) {
-        true => b.fused(kind, &[x, w, scale, shift], Some(scaled(dtype))).expect("well typed")[0],
+        true => b.fused(kind, &[x, w, scale, shift], Some(scaled)).expect("well typed")[0],
         false => b.add(kind, &[x, w]).expect("well typed"),
     };
     let places = [b.ty(made).shape[2], b.ty(made).shape[3]];
@@ -96,16 +81,7 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn stems_compile_and_are_sound_without_a_device() {
     for capability in [80, 90, 120] {
-        let mut rehearsal = match Rehearsal::new(capability) {
-            Ok(r) => r,
-            Err(e) => return eprintln!("not run: {e}"),
-        };
-        for seed in seeds() {
-            let (network, ..) = sample(seed);
-            rehearsal.add(&network).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{network}"));
-        }
-        let step = number("KERNEL_STEP", 15) as usize;
-        rehearsal.compile(0, step).unwrap_or_else(|e| panic!("sm_{capability}: {e}"));
+        rehearse(capability, seeds().map(|seed| sample(seed).0));
     }
 }
 

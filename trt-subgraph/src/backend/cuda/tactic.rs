@@ -82,9 +82,7 @@ impl Choice<'_> {
             | Choice::Rehearsed(_) => None,
         }
     }
-}
 
-impl Choice<'_> {
     /// May a convolution and the pool that reads it be one kernel?
     pub fn stems(&self) -> bool {
         match self {

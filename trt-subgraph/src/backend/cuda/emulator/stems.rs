@@ -5,7 +5,7 @@ use super::super::target::Target;
 use super::evaluate_on;
 use super::tests::ty;
 use crate::backend::{Tf32, reference};
-use crate::network::expr::{Binary, Node, Scalar};
+use crate::network::expr::Binary;
 use crate::network::layer::{Convolution, Pool, PoolOp};
 use crate::network::{Builder, Expr, LayerKind};
 use crate::{DType, Literal, Random, compare, tolerance};
@@ -21,23 +21,6 @@ struct Case {
     pool: Window,
     overhang: [usize; 2],
     multiprocessors: usize,
-}
-
-/// A scale and a shift of each channel in f32, cut off at 0.
-fn scaled(dtype: DType) -> Expr {
-    Expr {
-        nodes: vec![
-            Node::Input(0),
-            Node::Cast(DType::F32, 0),
-            Node::Input(1),
-            Node::Binary(Binary::Mul, 1, 2),
-            Node::Input(2),
-            Node::Binary(Binary::Add, 3, 4),
-            Node::Cast(dtype, 5),
-            Node::Const(dtype, Scalar::Float(0.0)),
-            Node::Binary(Binary::Max, 6, 7),
-        ],
-    }
 }
 
 impl Case {
@@ -68,7 +51,9 @@ impl Case {
         });
         let [scale, shift] =
             ["scale", "shift"].map(|name| b.parameter(name, ty(DType::F32, &[outputs, 1, 1])));
-        let made = b.fused(kind.clone(), &[x, w, scale, shift], Some(scaled(dtype))).expect("well typed")[0];
+        let scaled = format!("max({dtype}(f32(i0) * i1 + i2), 0:{dtype})");
+        let scaled = Expr::parse(&scaled).expect("an expression");
+        let made = b.fused(kind.clone(), &[x, w, scale, shift], Some(scaled)).expect("well typed")[0];
         let plain = b.add(pool.clone(), &[made]).expect("well typed");
         let made = b.fused(kind, &[x, w], None).expect("well typed")[0];
         let more = b.input(b.ty(plain).clone());
