@@ -1,5 +1,6 @@
 //! Convolutions of few channels with the maximum pool after them, in one kernel.
 
+use super::super::program::Action;
 use super::super::tactic::{Choice, STEM};
 use super::super::target::Target;
 use super::evaluate_on;
@@ -81,6 +82,13 @@ impl Case {
             let choice = Choice::TensorCores { tf32: Tf32::default(), clusters: true };
             let (found, program) = evaluate_on(target, &network, &parameters, &inputs, choice);
             assert_eq!(program.ways, [STEM, STEM], "{network}");
+            // Two teams take turns where a multiprocessor has work for both.
+            let threads = if self.multiprocessors == 1 { 256 } else { 128 };
+            for step in &program.steps {
+                let Action::Launch(launch) = &step.action else { continue };
+                let is_stem = program.kernels[launch.kernel].0.what == "stem";
+                assert!(!is_stem || launch.threads == threads, "{} threads", launch.threads);
+            }
             for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 compare(found, expected, tolerance(dtype))
                     .unwrap_or_else(|e| panic!("output {at}, strange {strange}: {e}\n{network}"));
