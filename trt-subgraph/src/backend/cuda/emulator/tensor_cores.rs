@@ -163,7 +163,8 @@ fn products_by_bulk_copies() {
             let (target, list) = (Target { capability: 90, multiprocessors }, Mutex::new(Vec::new()));
             super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
             let mut ways = list.into_inner().expect("nobody panicked");
-            ways.retain(|way| !way.name().contains("of areas"));
+            // These have tests of their own.
+            ways.retain(|way| !["of areas", "brought ahead"].iter().any(|how| way.name().contains(how)));
             ways
         };
         let alone = |way: &Arc<dyn Way>| {
@@ -249,6 +250,63 @@ fn convolutions_by_areas() {
         }
     }
     for how in ["by turns", "areas of 1x8x8", "areas of 2x8x8", "shared by 2", "brought", "sent"] {
+        assert!(seen.iter().any(|name| name.contains(how)), "{how}: {seen:?}");
+    }
+}
+
+/// Operands that come while a team is still at the tile before: sums shorter and longer than all stages, tiles that each room has several
+/// times or not once, results that are sent and that are not, areas.
+#[test]
+fn operands_brought_ahead() {
+    let windows = LayerKind::Convolution(Convolution {
+        stride: vec![1; 2],
+        padding: vec![(1, 1); 2],
+        dilation: vec![1; 2],
+        groups: 1,
+        transposed: false,
+        output_padding: vec![0; 2],
+    });
+    let matmul = LayerKind::MatMul { transpose_a: false, transpose_b: true };
+    let own = LayerKind::Pointwise(Expr::unary(crate::network::expr::Unary::Abs));
+    let mut seen = std::collections::BTreeSet::new();
+    for (kind, x, w, sent, every) in [
+        (matmul.clone(), &[650, 40][..], &[200, 40][..], true, 2),
+        (matmul.clone(), &[650, 72], &[200, 72], false, 2),
+        (matmul.clone(), &[300, 600], &[72, 600], true, 2),
+        (matmul, &[150, 72], &[200, 72], true, 3),
+        (windows.clone(), &[3, 16, 25, 9], &[72, 16, 3, 3], true, 5),
+        (windows, &[2, 72, 17, 13], &[40, 72, 3, 3], false, 5),
+    ] {
+        let mut b = Builder::new();
+        let (x, w) = (b.input(ty(DType::F16, x)), b.parameter("w", ty(DType::F16, w)));
+        let types = [b.ty(x).clone(), b.ty(w).clone()];
+        let result = infer(&kind, None, &types.each_ref()).expect("well typed").remove(0);
+        // An image has its channels last.
+        let more = match result.shape[..] {
+            [n, c, high, wide] => {
+                let rows = b.input(ty(DType::F16, &[n, high, wide, c]));
+                b.add(LayerKind::Permute { axes: vec![0, 3, 1, 2] }, &[rows]).expect("well typed")
+            }
+            _ => b.input(result),
+        };
+        let [x, more] = [x, more].map(|v| b.add(own.clone(), &[v]).expect("well typed"));
+        let mut y = b.fused(kind, &[x, w, more], Some(Expr::binary(Binary::Add))).expect("well typed");
+        if sent {
+            y = vec![b.add(own.clone(), &y).expect("well typed")];
+        }
+        let network = b.finish(y);
+        let run = super::super::split(&network).run;
+        let (target, list) = (Target { capability: 90, multiprocessors: 1 }, Mutex::new(Vec::new()));
+        super::Assembler::new(&run, target, Choice::Rehearsed(&list)).run().expect("assembles");
+        let ways = list.into_inner().expect("nobody panicked");
+        let ahead: Vec<_> = ways.into_iter().filter(|way| way.name().contains("brought ahead")).collect();
+        assert!(!ahead.is_empty(), "{network}");
+        for way in ahead.into_iter().step_by(every) {
+            seen.insert(format!("{}, {sent}", way.name()));
+            agrees_on(1, &network, Choice::Settled(way), 4e-3);
+        }
+    }
+    for how in ["64x128, by turns", "128x64, by turns", "128x128, by turns", "areas", "true", "false"] {
         assert!(seen.iter().any(|name| name.contains(how)), "{how}: {seen:?}");
     }
 }

@@ -193,8 +193,10 @@ const {ty} m = (of_image * {lines} + of_line) * {places} + of_place;\n",
     /// Code that declares barriers behind all others, and what one thread begins with: areas that are there, and that are used no more.
     pub fn begin(&self, bulk: Bulk) -> (String, String) {
         let Area { buffers, behind, .. } = *self;
-        let declared =
-            format!("u64 *const seen = next + {}, *const used = seen + {buffers};\n", 3 * bulk.teams);
+        let declared = format!(
+            "u64 *const seen = next + {}, *const used = seen + {buffers};\n",
+            bulk.barriers_of_teams()
+        );
         let mut begun = format!(
             "    for (int b = 0; b < {buffers}; ++b) {{
         begin_barrier(&seen[b], 1);

@@ -24,6 +24,8 @@ pub struct Bulk {
     pub beside: usize,
     /// Is an operand of the epilogue brought near too?
     pub brings: bool,
+    /// Rooms of a team for it: with 2, it comes while the team is still at the tile before.
+    pub nears: usize,
     /// Do results leave by bulk copies as well?
     pub sends: bool,
     /// Is the image folded before?
@@ -96,12 +98,22 @@ impl Bulk {
 
     pub fn shared(&self) -> usize {
         self.barriers()
-            + (2 * self.stages + 3 * self.teams + self.area.map_or(0, |area| 2 * area.buffers)) * 8
+            + (2 * self.stages + self.barriers_of_teams() + self.area.map_or(0, |area| 2 * area.buffers)) * 8
     }
 
     /// Where the barriers are in shared memory.
     pub fn barriers(&self) -> usize {
-        self.near_at() + self.teams * self.near()
+        self.near_at() + self.rooms() * self.near()
+    }
+
+    /// Of all teams: one barrier for whose turn it is, and two for each room.
+    pub fn barriers_of_teams(&self) -> usize {
+        self.teams + 2 * self.rooms()
+    }
+
+    /// Rooms of all teams for what lies near.
+    pub fn rooms(&self) -> usize {
+        self.teams * self.nears
     }
 
     /// Columns of a box of what lies near: as many as a row of 128 bytes has, or half as many where those do not fill a part.
@@ -155,17 +167,19 @@ impl Bulk {
             1 => format!("clusters of {along}x{across}"),
             _ => format!("by turns of {high}x{wide}"),
         };
-        let with = match (self.brings, self.sends) {
-            (true, true) => ", operand brought, results sent",
-            (true, false) => ", operand brought",
-            (false, true) => ", results sent",
-            (false, false) => "",
+        let brought = match (self.brings, self.nears) {
+            (false, _) => "",
+            (true, 1) => ", operand brought",
+            (true, _) => ", operand brought ahead",
         };
+        let sent = if self.sends { ", results sent" } else { "" };
         let of = if self.folded { ", of a folded image" } else { "" };
         let seen = self.area.map_or(String::new(), |area| area.name());
         let by = if self.shares > 1 { format!(", sums shared by {}", self.shares) } else { String::new() };
         let parts = if self.in_parts { ", in parts" } else { "" };
-        format!("own bulk copies {rows}x{columns}, {how}, {beside} beside{seen}{with}{of}{parts}{by}")
+        format!(
+            "own bulk copies {rows}x{columns}, {how}, {beside} beside{seen}{brought}{sent}{of}{parts}{by}"
+        )
     }
 
     /// Cycles that the product takes, about. The rates are those that fit timings on an H200.

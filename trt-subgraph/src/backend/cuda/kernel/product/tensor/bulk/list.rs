@@ -107,6 +107,7 @@ fn cuts(
         stages: 1,
         beside: 1,
         brings,
+        nears: 1,
         sends,
         folded,
         shares,
@@ -116,18 +117,22 @@ fn cuts(
     fitted(form, target, bulk, blocks)
 }
 
-/// The cut into so many blocks, with as many stages as there is room for, for one and for two blocks a multiprocessor; and what each costs.
+/// The cut into so many blocks, with as many stages as there is room for, for one and for two blocks a multiprocessor, and with rooms for one
+/// operand of each team and for two; and what each costs.
 fn fitted(form: Form, target: &Target, mut bulk: Bulk, blocks: usize) -> Vec<(f64, Bulk)> {
     let steps = form.k.div_ceil(ROW);
     let all = if bulk.teams > 1 { STAGES } else { (steps / bulk.shares).max(1) };
     let least = if bulk.in_parts { 2 } else { 3 };
+    // A second operand comes ahead only where a team has a second tile.
+    let ahead = bulk.brings && bulk.teams == 2 && blocks > 2 * target.multiprocessors;
+    let rooms: &[usize] = if ahead { &[1, 2] } else { &[1] };
     let mut found = Vec::new();
-    for beside in [1, 2] {
-        (bulk.beside, bulk.stages) = (beside, 1);
+    for (nears, beside) in rooms.iter().flat_map(|&nears| [(nears, 1), (nears, 2)]) {
+        (bulk.nears, bulk.beside, bulk.stages) = (nears, beside, 1);
         let room = target.shared() / beside - 2048;
         let others = match bulk.area {
             Some(_) => bulk.shared() - bulk.stage() + 256,
-            None => bulk.teams * bulk.near(),
+            None => bulk.rooms() * bulk.near(),
         };
         bulk.stages = (room.saturating_sub(others) / bulk.stage()).min(STAGES).min(all);
         // So many threads with so many sums have no room for others.
@@ -188,6 +193,7 @@ pub fn bulks_of_areas(a: &mut Assembler, layer: &Layer, clusters: bool, most: us
                     stages: 1,
                     beside: 1,
                     brings: brings && shares == 1,
+                    nears: 1,
                     sends: sends && shares == 1 && !area.lines(),
                     folded: false,
                     shares,
@@ -201,10 +207,15 @@ pub fn bulks_of_areas(a: &mut Assembler, layer: &Layer, clusters: bool, most: us
     best(found, most)
 }
 
-/// Those that cost least, at most `most`.
+/// Those that cost least, at most `most`, and half as many more that cost no more than these and bring operands ahead, which the cost does not
+/// tell.
 fn best(mut found: Vec<(f64, Bulk)>, most: usize) -> Vec<Bulk> {
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    found.into_iter().take(most).map(|(_, bulk)| bulk).collect()
+    let (ahead, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, bulk)| bulk.nears > 1);
+    found.truncate(most);
+    let dearest = found.last().map_or(0.0, |(cost, _)| *cost);
+    let ahead = ahead.into_iter().take_while(|(cost, _)| *cost <= dearest).take(most / 2);
+    found.into_iter().chain(ahead).map(|(_, bulk)| bulk).collect()
 }
 
 /// The product's size, with `k` of whole boxes, where bulk copies can bring its factors.

@@ -186,7 +186,7 @@ if (THREAD == 0) {{
                 await_bytes(&empty[at], again);
                 expect_bytes(&full[at], {stage});
 {right}            }}
-{left}            if (++at == {stages}) at = 0, again ^= 1;
+{left}{named_ahead}            if (++at == {stages}) at = 0, again ^= 1;
         }}
 {named}    }}
 }} else if (THREAD < {workers}) {{
@@ -205,6 +205,7 @@ if (THREAD == 0) {{
         shares = bulk.shares,
         begun = near.begun,
         named = indent(&indent(&near.named)),
+        named_ahead = indent(&indent(&indent(&near.named_ahead))),
         again = indent(&indent(&again)),
         awaited = indent(&indent(&near.awaited)),
         left_to_others = indent(&indent(&near.left)),

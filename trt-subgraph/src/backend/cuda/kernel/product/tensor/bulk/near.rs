@@ -71,8 +71,10 @@ pub struct Near {
     /// Declarations, and what one thread does to begin with.
     pub declared: String,
     pub begun: String,
-    /// For a tile, by the thread that names boxes.
+    /// For a tile, by the thread that names boxes: behind all of its steps, or behind the first where there is room before the team is done
+    /// with the tile before.
     pub named: String,
+    pub named_ahead: String,
     /// Before and after a tile's results are stored.
     pub awaited: String,
     pub left: String,
@@ -84,14 +86,20 @@ impl Near {
     /// What of the product `p` can be near, if anything.
     pub fn of(a: &Assembler, draft: &mut Draft, p: &mut Product, bulk: Bulk, blocks: usize) -> Near {
         let mut near = Near::default();
-        let (high, teams, unit) = (bulk.tile[0], bulk.teams, bulk.unit());
+        let (high, teams, rooms, unit) = (bulk.tile[0], bulk.teams, bulk.rooms(), bulk.unit());
         let row = 2 * unit;
         let start = bulk.near_at();
         let bytes = bulk.near();
         if bytes == 0 || p.tail.pack(p.column_axis) != 8 {
             return near;
         }
-        let place = format!("unsigned char* const near = pool + {start} + team * {bytes};\n");
+        // A team's rooms take turns as well.
+        let room = |team: &str| match bulk.nears {
+            1 => team.to_string(),
+            nears => format!("({team} * {nears} + turn / {teams} % {nears})"),
+        };
+        let own = room("team");
+        let place = format!("unsigned char* const near = pool + {start} + {own} * {bytes};\n");
         let [all, of_tile, of_part] = match bulk.area {
             Some(area) => area.results().map(|axes| axes.to_vec()),
             None => [vec![p.m], vec![high], vec![64]],
@@ -124,9 +132,9 @@ impl Near {
         };
         p.tail.brought = Some((operand, at));
         near.brings = true;
-        near.declared = format!("u64 *const there = next + {teams}, *const left = there + {teams};\n");
+        near.declared = format!("u64 *const there = next + {teams}, *const left = there + {rooms};\n");
         near.begun = format!(
-            "    for (int t = 0; t < {teams}; ++t) {{
+            "    for (int t = 0; t < {rooms}; ++t) {{
         begin_barrier(&there[t], 1);
         begin_barrier(&left[t], {});
     }}
@@ -135,13 +143,14 @@ impl Near {
         );
         let parts = bulk.tile[1].div_ceil(unit);
         let begin = if bulk.area.is_some() { "begin_area" } else { "begin_box" };
-        near.named = format!(
-            "const int turn = (tile - BLOCK) / {blocks}, to = turn % {teams};
-await_bytes(&left[to], (turn / {teams} & 1) ^ 1);
+        let named = format!(
+            "const int turn = (tile - BLOCK) / {blocks}, to = {};
+await_bytes(&left[to], (turn / {rooms} & 1) ^ 1);
 expect_bytes(&there[to], {});
 for (int part = 0; part < {parts}; ++part)
     {begin}(pool + {start} + to * {bytes} + part * {}, brought, &there[to], {};
 ",
+            room(&format!("turn % {teams}")),
             parts * of_tile.iter().product::<usize>() * unit * 2,
             high * unit * 2,
             match bulk.area {
@@ -149,10 +158,16 @@ for (int part = 0; part < {parts}; ++part)
                 Some(_) => format!("n0 + part * {unit}, place0, line0, image0)"),
             },
         );
-        near.awaited = format!("{place}await_bytes(&there[team], turn / {teams} & 1);\n");
+        match bulk.nears {
+            1 => near.named = named,
+            _ => near.named_ahead = format!("if (s == first) {{\n{}}}\n", indent(&named)),
+        }
+        near.awaited = format!("{place}await_bytes(&there[{own}], turn / {rooms} & 1);\n");
         match near.sends {
-            true => near.left.push_str("if (THREAD % 128 == 0) await_boxes_read(), arrive(&left[team]);\n"),
-            false => near.left = "arrive(&left[team]);\n".to_string(),
+            true => {
+                near.left += &format!("if (THREAD % 128 == 0) await_boxes_read(), arrive(&left[{own}]);\n")
+            }
+            false => near.left = format!("arrive(&left[{own}]);\n"),
         }
         near
     }
