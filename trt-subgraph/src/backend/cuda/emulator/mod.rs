@@ -3,6 +3,7 @@
 //! Kernels are translated by the host's C++ compiler (`CXX`, else `c++`). No library's way is emulated, and neither are races: threads of
 //! a block take turns at barriers only.
 
+mod bulk_copies;
 mod chains;
 mod checksums;
 mod gates;

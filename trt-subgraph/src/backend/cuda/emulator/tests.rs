@@ -62,6 +62,18 @@ pub fn ty(dtype: DType, shape: &[usize]) -> TensorType {
     TensorType::new(dtype, shape)
 }
 
+/// A convolution of one group over two axes.
+pub fn windows(stride: [usize; 2], padding: [(usize, usize); 2], dilation: [usize; 2]) -> LayerKind {
+    LayerKind::Convolution(Convolution {
+        stride: stride.to_vec(),
+        padding: padding.to_vec(),
+        dilation: dilation.to_vec(),
+        groups: 1,
+        transposed: false,
+        output_padding: vec![0; 2],
+    })
+}
+
 #[test]
 fn reductions_of_every_size_and_direction() {
     let mut batch = Batch::default();
